@@ -7,8 +7,8 @@ from dataclasses import replace
 from hypothesis import given
 from hypothesis import strategies as st
 
+from attncli.render.common.numbers import plus_minus, uniform_number
 from attncli.render.common.terminal import Terminal
-from attncli.render.heads.metric_words import plus_minus, uniform_number
 from attncli.render.heads.text import heads_text
 from attncli.results.heads import HeadsResult, Interval, Probe, Spread
 from tests.render.heads_samples import HEADS, UNIFORM, head, result, stack

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from attncli.render.heads.metric_words import (
+from attncli.render.common.numbers import (
     cell_number,
     decimals_for,
     signed_cell_number,

@@ -10,12 +10,13 @@ from math import ceil, floor, log10
 from typing import TYPE_CHECKING
 
 from attncli.render.common.escape import printable, visible
+from attncli.render.common.numbers import weight_number
 from attncli.render.figures.panels import FigureText
 from attncli.render.figures.text_layout import POINTS_PER_INCH, drawable, room_for, text_width, type_size
 from attncli.render.heads.difference_view import DIFFERENCE
 from attncli.render.heads.header import is_cross, model_lines, stack_lines
 from attncli.render.heads.heatmap import spans_of
-from attncli.render.heads.metric_words import label_of, weight_number
+from attncli.render.heads.metric_words import label_of
 from attncli.render.heads.shaded_text import line_numbers, plain_text, position_label, text_excerpt
 from attncli.render.html.page import PAGE, SEPARATOR, joined_text
 from attncli.results.heads import HeadsResult, Stack

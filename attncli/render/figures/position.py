@@ -9,6 +9,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from attncli.render.common.numbers import decimals_for, weight_number
 from attncli.render.figures.axis_labels import (
     AxisLabels,
     draw_labels,
@@ -35,7 +36,6 @@ from attncli.render.figures.panels import (
 from attncli.render.figures.patches import mean_map
 from attncli.render.figures.text_layout import drawable, line_height, room_for, write_line
 from attncli.render.heads.heatmap import pooled_evenly, spans_of
-from attncli.render.heads.metric_words import decimals_for, weight_number
 from attncli.results.heads import HeadsResult, Stack
 from attncli.results.patterns import KeyRead, Pattern, Ranking, RowReading
 

@@ -22,11 +22,12 @@ from attncli.render.common.lines import (
     separate_blocks,
     split_words,
 )
+from attncli.render.common.numbers import decimals_for, signed_number, weight_number
 from attncli.render.common.terminal import Terminal
 from attncli.render.heads.head_map import evidence_lines, value_map
 from attncli.render.heads.header import is_cross, pooling_lines, scope_lines, stack_lines, tokens_line, unit_lines
 from attncli.render.heads.heatmap import HeatScale, SignedHeatScale
-from attncli.render.heads.metric_words import MEANINGS, decimals_for, signed_number, weight_number
+from attncli.render.heads.metric_words import MEANINGS
 from attncli.render.heads.overview import arrange_in_rows, pool_to_thumbnails, thumbnail
 from attncli.render.heads.pattern_grid import fitted_grid, grid_lines
 from attncli.results.heads import HeadChange, HeadMetrics, HeadsDifference, HeadsResult, Stack, StackDifference

@@ -22,17 +22,11 @@ from attncli.render.common.lines import (
     split_words,
     wrap,
 )
+from attncli.render.common.numbers import cell_number, plus_minus, signed_cell_number, uniform_number
 from attncli.render.common.terminal import Terminal
 from attncli.render.heads.header import has_text, scope_lines, stack_lines, tokens_line, whole_noun
 from attncli.render.heads.heatmap import HeatScale, SignedHeatScale
-from attncli.render.heads.metric_words import (
-    cell_number,
-    evidence_words,
-    meaning,
-    plus_minus,
-    signed_cell_number,
-    uniform_number,
-)
+from attncli.render.heads.metric_words import evidence_words, meaning
 from attncli.results.heads import HeadMetrics, Layer, Stack
 
 # Blocks of a map that is too wide have a multiple of this many heads if possible.

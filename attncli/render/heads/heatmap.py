@@ -16,8 +16,8 @@ import numpy.typing as npt
 
 from attncli.render.common.colormap import difference_color, has_colormap, text_color_on, weight_color
 from attncli.render.common.lines import PLAIN, Line, Rgb, Style, StyledSpan
+from attncli.render.common.numbers import two_digits
 from attncli.render.common.terminal import Terminal
-from attncli.render.heads.metric_words import two_digits
 from attncli.results.heads import Stack
 from attncli.results.patterns import Bins, Pattern
 

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 
 from attncli.choices import METRICS
 from attncli.render.common.lines import BOLD, DIM, Line, Style, StyledSpan, flow, joined, padded, wrap
+from attncli.render.common.numbers import metric_number, weight_number
 from attncli.render.common.terminal import Terminal
 from attncli.render.heads.header import (
     norm_lines,
@@ -20,13 +21,7 @@ from attncli.render.heads.header import (
     unit_lines,
 )
 from attncli.render.heads.heatmap import HeatScale, full_scale
-from attncli.render.heads.metric_words import (
-    label_of,
-    label_sentence,
-    meaning,
-    metric_number,
-    weight_number,
-)
+from attncli.render.heads.metric_words import label_of, label_sentence, meaning
 from attncli.render.heads.pattern_grid import fitted_grid, grid_lines
 from attncli.results.heads import HeadMetrics, Quadrants, Stack
 from attncli.results.patterns import Pattern

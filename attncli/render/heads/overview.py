@@ -16,6 +16,7 @@ from attncli.choices import METRICS
 from attncli.render.common.cells import glyphs
 from attncli.render.common.escape import token_text
 from attncli.render.common.lines import BOLD, DIM, Line, StyledSpan, flow, side_by_side
+from attncli.render.common.numbers import metric_number, weight_number
 from attncli.render.common.terminal import Terminal
 from attncli.render.heads.head_map import head_map
 from attncli.render.heads.header import (
@@ -29,15 +30,7 @@ from attncli.render.heads.header import (
     tokens_line,
 )
 from attncli.render.heads.heatmap import HeatScale, Mask, full_scale, hidden_cells, pooled_evenly
-from attncli.render.heads.metric_words import (
-    Label,
-    label_entry,
-    label_of,
-    metric_number,
-    ordered_labels,
-    read_token,
-    weight_number,
-)
+from attncli.render.heads.metric_words import Label, label_entry, label_of, ordered_labels, read_token
 from attncli.render.heads.ranking import Standout, sentence_lines
 from attncli.results.heads import HeadMetrics, Stack
 from attncli.results.patterns import Pattern, Weights

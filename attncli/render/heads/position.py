@@ -12,10 +12,10 @@ from itertools import islice
 from attncli.render.common.cells import bar, bar_scale, cell_width, clusters, glyphs, shorten
 from attncli.render.common.escape import direction_end, fit_width, running_text, token_text
 from attncli.render.common.lines import BOLD, DIM, Line, Style, StyledSpan, flow, split_words
+from attncli.render.common.numbers import decimals_for, two_digits, weight_number
 from attncli.render.common.terminal import Terminal
 from attncli.render.heads.header import position_words, stack_lines, unit_noun
 from attncli.render.heads.heatmap import HeatScale
-from attncli.render.heads.metric_words import decimals_for, two_digits, weight_number
 from attncli.render.heads.one_head import title_lines
 from attncli.render.heads.patch_view import head_maps, reading_map
 from attncli.render.heads.ranking import ranking_lines

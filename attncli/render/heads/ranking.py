@@ -14,19 +14,12 @@ from dataclasses import dataclass
 from attncli.render.common.cells import bar, bar_scale, glyphs, shorten
 from attncli.render.common.escape import direction_end, unit_text
 from attncli.render.common.lines import BOLD, DIM, Line, StyledSpan, beside_or_below, flow, joined, padded, split_words
+from attncli.render.common.numbers import decimals_for, two_digits, weight_number
 from attncli.render.common.terminal import Terminal
 from attncli.render.heads.head_map import head_map
 from attncli.render.heads.header import LONGEST_POSITION, has_single_key, position_words, stack_lines
 from attncli.render.heads.heatmap import HeatScale
-from attncli.render.heads.metric_words import (
-    decimals_for,
-    label_of,
-    label_sentence,
-    metric_and_uniform,
-    ordered_labels,
-    two_digits,
-    weight_number,
-)
+from attncli.render.heads.metric_words import label_of, label_sentence, metric_and_uniform, ordered_labels
 from attncli.results.heads import HeadMetrics, Stack
 from attncli.results.patterns import HeadWeight, Ranking
 

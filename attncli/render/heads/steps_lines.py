@@ -14,8 +14,8 @@ import numpy as np
 from attncli.render.common.cells import cell_width, glyphs
 from attncli.render.common.escape import direction_end, fit_width, token_text
 from attncli.render.common.lines import BOLD, DIM, Line, Style, StyledSpan, flow, joined, padded, split_words
+from attncli.render.common.numbers import cell_number
 from attncli.render.common.terminal import Terminal
-from attncli.render.heads.metric_words import cell_number
 from attncli.results.steps import HeadOutput, Origin, Projection, Steps, Vector
 
 _LONGEST_TOKEN = 12

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from attncli.render.common.cells import glyphs
 from attncli.render.common.document import lines_to_text
 from attncli.render.common.lines import DIM, Line, StyledSpan, separate_blocks, wrap
+from attncli.render.common.numbers import metric_number, plus_minus
 from attncli.render.common.terminal import Terminal
 from attncli.render.heads.difference_view import difference_lines
 from attncli.render.heads.head_map import metric_map
@@ -26,7 +27,7 @@ from attncli.render.heads.header import (
     tokens_line,
 )
 from attncli.render.heads.heatmap import HeatScale, full_scale
-from attncli.render.heads.metric_words import MEANINGS, metric_number, plus_minus
+from attncli.render.heads.metric_words import MEANINGS
 from attncli.render.heads.one_head import crossing_lines, one_head_lines, quadrant_lines, rollout_lines, title_lines
 from attncli.render.heads.overview import is_one_weight, overview, pool_to_thumbnails, thumbnails
 from attncli.render.heads.patch_view import patch_lines
