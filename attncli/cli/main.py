@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, NoReturn
 from attncli.choices import COMPLETION
 
 if TYPE_CHECKING:
-    from collections.abc import MutableMapping, Sequence
+    from collections.abc import Callable, MutableMapping, Sequence
 
     from attncli.cli.environment import Environment
     from attncli.cli.signals import Signals
@@ -32,10 +32,13 @@ def main() -> NoReturn:
     _exit(run_process(sys.argv[1:], keeps_warm=True) if code is None else code)
 
 
-def run_process(arguments: Sequence[str], *, keeps_warm: bool = False) -> int:
+def run_process(
+    arguments: Sequence[str], *, keeps_warm: bool = False, ready: Callable[[], object] = lambda: None
+) -> int:
     """Run `attn` with this process's streams; returns the exit code. Signals are ignored from then on.
 
-    keeps_warm: whether to start a process that is kept warm, if the user wants one.
+    keeps_warm: whether to start a process that is kept warm, if the user wants one.  ready: called once signals end the
+    command in order.
     """
     try:
         from attncli.cli.signals import Signals, Stopped
@@ -48,6 +51,7 @@ def run_process(arguments: Sequence[str], *, keeps_warm: bool = False) -> int:
     signals = Signals()
     try:
         signals.install()
+        ready()
         from attncli.cli.environment import Environment
         from attncli.cli.messages import suppress_native_output
 

@@ -43,6 +43,8 @@ _LEARNT = frozenset(
 )
 #: The most bytes of names of modules that are learnt at once.
 _MOST_NAMES = 1 << 20
+#: Signals that end a command.
+_ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 #: Seconds between looking whether the time is up.
 _TICK = 0.5
 
@@ -153,9 +155,12 @@ class Worker:
 
     def _run(self, message: dict[str, Any], connection: socket.socket, descriptors: list[int]) -> None:
         told, tells = os.pipe()
+        # A signal to the new process waits until it can end in order.
+        signal.pthread_sigmask(signal.SIG_BLOCK, _ENDING)
         process = os.fork()
         if process == 0:
             _run_child(message, connection, descriptors, tells)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, _ENDING)
         os.close(tells)
         self._runs += 1
         self._running[process], self._imports[process] = connection, told
@@ -202,7 +207,7 @@ def _run_child(message: dict[str, Any], connection: socket.socket, descriptors: 
         _take_over(message, descriptors)
         from attncli.cli.main import run_process
 
-        code = run_process(message["arguments"])
+        code = run_process(message["arguments"], ready=lambda: signal.pthread_sigmask(signal.SIG_UNBLOCK, _ENDING))
         for stream in (sys.stdout, sys.stderr):
             with suppress(AttributeError, OSError, ValueError):
                 stream.flush()
@@ -219,9 +224,9 @@ def _run_child(message: dict[str, Any], connection: socket.socket, descriptors: 
 def _take_over(message: dict[str, Any], descriptors: list[int]) -> None:
     signal.set_wakeup_fd(-1)
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-    for name in ("SIGINT", "SIGTERM", "SIGHUP"):
-        usual = signal.default_int_handler if name == "SIGINT" else signal.SIG_DFL
-        signal.signal(getattr(signal, name), signal.SIG_IGN if name in message["ignored"] else usual)
+    for ending in _ENDING:
+        usual = signal.default_int_handler if ending == signal.SIGINT else signal.SIG_DFL
+        signal.signal(ending, signal.SIG_IGN if ending.name in message["ignored"] else usual)
     for number, descriptor in enumerate(descriptors[:3]):
         os.dup2(descriptor, number)
     os.fchdir(descriptors[3])
