@@ -15,7 +15,6 @@ after it) and multiply from different sides.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from contextlib import nullcontext
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -26,7 +25,6 @@ from transformers.pytorch_utils import Conv1D
 
 from attncli.models.capture.attention_types import to_float64
 from attncli.models.capture.hooks import hooked, only_in_this_thread
-from attncli.models.loading.device import materialized_weights
 from attncli.models.loading.forward import MODALITIES
 
 if TYPE_CHECKING:
@@ -246,11 +244,13 @@ def linear_map(module: nn.Module) -> LinearMap | None:
     if not isinstance(module, nn.Linear | Conv1D) or not module.weight.is_floating_point():
         return None
     # The weights of a model that is spread over several devices are loaded for each module's forward pass only.
-    is_away = module.weight.is_meta
-    with materialized_weights(module) if is_away else nullcontext():
+    if module.weight.is_meta:
+        from accelerate.utils import align_module_device
+
+        with align_module_device(module):
+            weight, bias = module.weight.detach().clone(), None if module.bias is None else module.bias.detach().clone()
+    else:
         weight, bias = module.weight.detach(), None if module.bias is None else module.bias.detach()
-        if is_away:
-            weight, bias = weight.clone(), None if bias is None else bias.clone()
     return LinearMap(weight if isinstance(module, Conv1D) else weight.T, bias)
 
 

@@ -17,12 +17,12 @@ from typing import TYPE_CHECKING, Any
 import transformers
 from torch import Tensor, nn
 from transformers import PreTrainedConfig, PreTrainedModel
-from transformers.dynamic_module_utils import get_class_from_dynamic_module
 
 from attncli.errors import ModelError
 from attncli.models.capture.hooks import hooked
 from attncli.models.files.sources import ADAPTER_CONFIG
 from attncli.models.files.weight_headers import read_json
+from attncli.models.loading.configuration import custom_class, first_model_class
 from attncli.models.loading.library_errors import library_errors
 from attncli.models.loading.meta_model import empty_module
 
@@ -113,7 +113,7 @@ class Adapter:
     @contextmanager
     def _reported_errors(self) -> Iterator[None]:
         what = f"the adapter {self.name} ({self.kind}) can't be run on a text"
-        with library_errors(what, _OTHER_ADAPTER_HINT), _quiet():
+        with library_errors(what, _OTHER_ADAPTER_HINT), warnings.catch_warnings(action="ignore"):
             yield
 
 
@@ -129,14 +129,6 @@ _PEFT_ERRORS = (
     ImportError,
     OSError,
 )
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Without peft's warnings about settings of training."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        yield
 
 
 @contextmanager
@@ -167,8 +159,7 @@ def trained_class(
     auto = _TASK_CLASSES.get(str(fields.get("task_type")))
     own = (getattr(config, "auto_map", None) or {}).get(auto)
     if own and trust_remote_code:
-        folder = str(files.require("config.json").parent)
-        return get_class_from_dynamic_module(own, folder, local_files_only=True)  # type: ignore[no-any-return]
+        return custom_class(files, own)
     mapping = fields.get("auto_mapping")
     named = [mapping.get("base_model_class")] if isinstance(mapping, dict) else []
     found = None if auto is None else getattr(transformers, auto)._model_mapping.get(type(config), None)
@@ -176,11 +167,7 @@ def trained_class(
     # The entry of a model with several parts may be the class of its text part.
     if cls is not None and cls.config_class is type(config):
         return cls
-    # Not imported from where the adapter says, as it is untrusted.
-    classes = (
-        getattr(transformers, name, None) for name in (*named, *(config.architectures or ())) if isinstance(name, str)
-    )
-    return next((each for each in classes if isinstance(each, type) and issubclass(each, PreTrainedModel)), None)
+    return first_model_class((*named, *(config.architectures or ())))
 
 
 def _adapter_fields(files: ModelFiles) -> dict[str, Any]:
@@ -255,7 +242,8 @@ def apply_adapter(base: PreTrainedModel, files: ModelFiles, saved: Mapping[str, 
             hint="pip install -U peft, or name its base model instead (-m)",
         )
     what = f"the adapter {files.ref.name} ({kind}) can't be applied to {type(base).__name__}"
-    with library_errors(what, _BASE_HINT, catch=_PEFT_ERRORS), _quiet():
+    # It warns about settings of training.
+    with library_errors(what, _BASE_HINT, catch=_PEFT_ERRORS), warnings.catch_warnings(action="ignore"):
         model = peft.PeftModel.from_pretrained(base, str(files.adapter), torch_device="cpu").eval()
         # peft only warns of what is missing, and ignores what it has no place for.
         loaded = peft.set_peft_model_state_dict(model, dict(saved))

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedConfig, PreTrainedModel
 
 from attncli.errors import ModelError
-from attncli.models.loading.surroundings import plain_torch
+from attncli.models.loading.plain_torch import plain_torch
 
 
 @contextmanager

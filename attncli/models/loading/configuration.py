@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -83,9 +84,7 @@ def model_class(
     """
     own = getattr(config, "auto_map", None) or {}
     if trust_remote_code and own:
-        reference = own.get("AutoModel") or own.get("AutoModelForCausalLM") or next(iter(own.values()))
-        folder = str(files.require("config.json").parent)
-        return get_class_from_dynamic_module(reference, folder, local_files_only=True)  # type: ignore[no-any-return]
+        return custom_class(files, own.get("AutoModel") or own.get("AutoModelForCausalLM") or next(iter(own.values())))
     known = AutoModel._model_mapping.get(type(config), None)
     candidates = known if isinstance(known, (list, tuple)) else [known] if known else []
     declared = [getattr(transformers, name, None) for name in config.architectures or []]
@@ -104,11 +103,27 @@ def model_class(
     return cls
 
 
+def custom_class(files: ModelFiles, reference: str) -> type[PreTrainedModel]:
+    """A class (`module.Class`) in a model's custom code, which the user has allowed to run."""
+    folder = str(files.require("config.json").parent)
+    return get_class_from_dynamic_module(reference, folder, local_files_only=True)  # type: ignore[no-any-return]
+
+
 def declared_class(config: PreTrainedConfig) -> type[PreTrainedModel] | None:
     """The class of transformers that `architectures` names. A part of a model may be saved under its own class
     (BartForCausalLM, T5EncoderModel), and the base model of its configuration is then more than the weights hold."""
-    found = (getattr(transformers, name, None) for name in config.architectures or ())
+    return first_model_class(config.architectures or ())
+
+
+def first_model_class(names: Iterable[object]) -> type[PreTrainedModel] | None:
+    """The first class of transformers that has one of these names; others are not imported, as files are untrusted."""
+    found = (getattr(transformers, name, None) for name in names if isinstance(name, str))
     return next((cls for cls in found if isinstance(cls, type) and issubclass(cls, PreTrainedModel)), None)
+
+
+def is_encoder(config: PreTrainedConfig) -> bool:
+    """Whether it is of a masked language model. Encoders have a causal class too (BERT as a decoder)."""
+    return type(config) in transformers.MODEL_FOR_MASKED_LM_MAPPING and not getattr(config, "is_decoder", False)
 
 
 def _load_config(files: ModelFiles, folder: Path, raw: dict[str, Any] | None, **options: Any) -> PreTrainedConfig:

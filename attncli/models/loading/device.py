@@ -7,7 +7,7 @@ is spread over all devices by accelerate (`device_map_options`).
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager
 from importlib.util import find_spec
 from typing import Any
 
@@ -147,11 +147,6 @@ def device_map_options(
     return {"device_map": "auto"}
 
 
-def is_spread(module: nn.Module) -> bool:
-    """Whether accelerate has spread a model over devices; it must not be moved then."""
-    return getattr(module, "hf_device_map", None) is not None
-
-
 def input_device(module: nn.Module) -> torch.device:
     """The device for a model's inputs: that of its first weights, or the one that accelerate moves them to."""
     first: torch.device = next(module.parameters()).device
@@ -159,10 +154,3 @@ def input_device(module: nn.Module) -> torch.device:
         return first
     hook = getattr(module, "_hf_hook", None)
     return torch.device(getattr(hook, "execution_device", None) or "cpu")
-
-
-def materialized_weights(module: nn.Module) -> AbstractContextManager[None]:
-    """A context in which a module's weights are loaded, wherever accelerate keeps them."""
-    from accelerate.utils import align_module_device
-
-    return align_module_device(module)  # type: ignore[no-any-return]

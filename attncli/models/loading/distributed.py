@@ -11,53 +11,38 @@ import json
 from collections.abc import Callable
 from contextlib import suppress
 from time import monotonic, sleep
-from typing import Any, Protocol, TypeVar
+from typing import Any, TypeVar
 
 from attncli.errors import AttnError, ExitCode, FailedError, reason_of
 
 Part = TypeVar("Part")
 
 
-class Communicator(Protocol):
-    """This process's view of the processes that work together. rank: its number.  world: the number of processes."""
+class Communicator:
+    """This process's view of the processes that work together; here it is the only one.
 
-    @property
-    def rank(self) -> int: ...
-    @property
-    def world(self) -> int: ...
-
-    def pick_device(self, requested: str) -> str:
-        """The device of this process for the user's `--device`."""
-        ...
-
-    def check(self) -> None:
-        """Raise the error with which another process failed, if one did."""
-        ...
-
-    def gather(self, part: Part) -> list[Part]:
-        """The parts of all processes by rank, once all are done. Raises as `check`."""
-        ...
-
-
-class SingleProcess:
-    """The communicator of a command that runs in one process."""
+    rank: its number.  world: the number of processes.
+    """
 
     rank, world = 0, 1
 
     def pick_device(self, requested: str) -> str:
+        """The device of this process for the user's `--device`."""
         return requested
 
     def check(self) -> None:
-        """There is no other process."""
+        """Raise the error with which another process failed, if one did."""
 
     def gather(self, part: Part) -> list[Part]:
+        """The parts of all processes by rank, once all are done. Raises as `check`."""
         return [part]
 
     def __repr__(self) -> str:
-        return "SINGLE_PROCESS"
+        return "SINGLE_PROCESS" if self.world == 1 else f"{type(self).__name__}({self.rank}, {self.world})"
 
 
-SINGLE_PROCESS = SingleProcess()
+#: The communicator of a command that runs in one process.
+SINGLE_PROCESS = Communicator()
 
 
 #: Seconds between two checks for failures while waiting.
@@ -70,7 +55,7 @@ _FIRST_WAIT_SECONDS, _WAIT_SECONDS = 10.0, 600.0
 _FAILURE_KEY = "failure"
 
 
-class TorchrunProcesses:
+class TorchrunProcesses(Communicator):
     """The communicator of processes that torchrun started.
 
     local_rank: the number of this process on its machine, which is also that of its GPU.

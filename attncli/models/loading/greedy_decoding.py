@@ -12,6 +12,7 @@ from transformers import GenerationConfig, PreTrainedConfig, PreTrainedModel
 from transformers.utils import ModelOutput
 
 from attncli.errors import UsageError
+from attncli.models.loading.configuration import is_encoder
 from attncli.models.loading.device import memory_guard
 from attncli.models.loading.library_errors import library_errors
 
@@ -22,8 +23,7 @@ if TYPE_CHECKING:
 
 def generation_class(config: PreTrainedConfig) -> type[PreTrainedModel] | None:
     """The class with a language-model head that generates text; None if transformers has none for this architecture."""
-    is_encoder = type(config) in transformers.MODEL_FOR_MASKED_LM_MAPPING and not getattr(config, "is_decoder", False)
-    if is_encoder and not config.is_encoder_decoder:
+    if is_encoder(config) and not config.is_encoder_decoder:
         return None
     mappings = [
         transformers.MODEL_FOR_SEQ_TO_SEQ_CAUSAL_LM_MAPPING

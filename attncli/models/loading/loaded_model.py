@@ -26,6 +26,7 @@ from attncli.models.capture.structure import (
 )
 from attncli.models.loading.adapters import Adapter
 from attncli.models.loading.borrowing import borrow, is_peft_model, refuse_without_numbers, unwrap
+from attncli.models.loading.configuration import is_encoder
 from attncli.models.loading.device import dtype_name, input_device, memory_guard
 from attncli.models.loading.forward import all_arguments
 from attncli.models.loading.library_errors import library_errors
@@ -173,8 +174,7 @@ class LoadedModel:
         causal = kind in transformers.MODEL_FOR_CAUSAL_LM_MAPPING or (
             chats and kind in transformers.MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING
         )
-        is_encoder = kind in transformers.MODEL_FOR_MASKED_LM_MAPPING and not getattr(self.config, "is_decoder", False)
-        return causal and not is_encoder
+        return causal and not is_encoder(self.config)
 
     def layer_count(self, path: str) -> int:
         """Layers of the stack at a path: its blocks, or the configured depth if blocks are used repeatedly (ALBERT)."""

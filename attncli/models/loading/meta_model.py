@@ -21,7 +21,6 @@ from torch import nn
 from transformers import PreTrainedConfig, PreTrainedModel
 from transformers.conversion_mapping import get_model_conversion_mapping
 from transformers.core_model_loading import WeightConverter, rename_source_key
-from transformers.dynamic_module_utils import get_class_from_dynamic_module
 from transformers.models.auto.modeling_auto import (
     MODEL_FOR_CAUSAL_LM_MAPPING_NAMES,
     MODEL_FOR_MASKED_LM_MAPPING_NAMES,
@@ -31,7 +30,7 @@ from transformers.models.auto.modeling_auto import (
 from attncli.errors import ModelError
 from attncli.limits import MAX_BUILT_TENSORS
 from attncli.models.capture.hooks import TorchCalls
-from attncli.models.loading.configuration import CONFIGURATION_ERRORS
+from attncli.models.loading.configuration import CONFIGURATION_ERRORS, custom_class, is_encoder
 from attncli.models.loading.library_errors import library_errors
 
 if TYPE_CHECKING:
@@ -80,9 +79,7 @@ def whole_class(
     own = getattr(config, "auto_map", None) or {}
     names = [name for name in ("AutoModelForCausalLM", "AutoModelForSeq2SeqLM", "AutoModel") if name in own]
     if trust_remote_code and files is not None and names:
-        # The class in the model's custom code, which the user has allowed to run.
-        folder = str(files.require("config.json").parent)
-        return get_class_from_dynamic_module(own[names[0]], folder, local_files_only=True)  # type: ignore[no-any-return]
+        return custom_class(files, own[names[0]])
     found = next(_candidate_classes(config), None)
     if found is None:
         raise ModelError(
@@ -172,9 +169,7 @@ def _candidate_classes(config: PreTrainedConfig) -> Iterator[type[nn.Module]]:
     declared: list[Any] = [getattr(transformers, str(name), None) for name in config.architectures or ()]
     accepted = (cls for cls in declared if _is_model_class(cls))
     yield from (cls for cls in accepted if _accepts_config(cls, config) or _part_for_class(cls, config) is not None)
-    # Encoders have a causal class too (BERT as a decoder); they are recognized by their masked one.
-    is_encoder = _mapped_classes("AutoModelForMaskedLM", config) and not getattr(config, "is_decoder", False)
-    decoders = () if is_encoder else ("AutoModelForCausalLM",)
+    decoders = () if is_encoder(config) else ("AutoModelForCausalLM",)
     language_models = _SEQ2SEQ_TABLES if getattr(config, "is_encoder_decoder", False) else decoders
     tables = (*language_models, "AutoModel", *_TASK_TABLES)
     listed = [cls for table in tables for cls in _mapped_classes(table, config) if cls is not None]

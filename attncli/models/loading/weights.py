@@ -16,6 +16,7 @@ from threading import RLock
 from traceback import clear_frames
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
+import torch
 import transformers
 from torch import Tensor, nn
 from transformers import PreTrainedConfig, PreTrainedModel
@@ -35,7 +36,6 @@ from attncli.models.loading.device import (
     choose_device,
     choose_dtype,
     device_map_options,
-    is_spread,
     memory_guard,
 )
 from attncli.models.loading.forward import Modality, refuse_without_modality
@@ -91,21 +91,9 @@ def load_model(
         trust_remote_code=trust_remote_code,
         modality=modality,
     )
-    config, saved = plan.config, plan.saved
 
     def load(cut: TruncatedClass) -> tuple[TruncatedClass, PreTrainedModel, dict[str, Any]]:
-        cls = cut.build()
-        options = device_map_options(cls, config, number, target, files.ref.name)
-        if eager:
-            options["attn_implementation"] = "eager"
-        if saved:
-            options["ignore_mismatched_sizes"] = True
-        module, info = _from_pretrained(cls, files, plan.weights, config, dtype=number, **options)
-        # What loading reports, without the tensors that an adapter brings.
-        names = saved_parameters(saved)
-        mismatched = [key[0] if isinstance(key, tuple) else key for key in info["mismatched_keys"]]
-        info["missing_keys"] = set(info["missing_keys"]) - set(names)
-        info["mismatched_keys"] = [key for key in mismatched if key not in names]
+        module, info = _from_pretrained(cut.build(), files, plan, number, target, eager=eager)
         _refuse_incomplete(module, info, files)
         return cut, module, info
 
@@ -116,11 +104,12 @@ def load_model(
         cut, module, info = _first_fitting(load, plan.attempts)
         if with_head:
             _refuse_headless(module, info, files)
-        adapter = None if files.adapter is None else apply_adapter(module, files, saved)
+        adapter = None if files.adapter is None else apply_adapter(module, files, plan.saved)
         blocks = cut.blocks if adapter is None else truncate_stacks(module, depth)
         runs: nn.Module = module if adapter is None else adapter.model
         runs.eval()
-        if not is_spread(module):
+        # accelerate may have spread it over devices; it must not be moved then.
+        if getattr(module, "hf_device_map", None) is None:
             runs.to(target)
     missing = sorted(_missing_tensors(module, info) - (set() if adapter is None else head_parameter_names(module)))
     warnings = () if adapter is None else adapter.warnings
@@ -134,7 +123,7 @@ def load_model(
         blocks=blocks,
         revision=files.revision,
         warnings=warnings,
-        generation=generation_config(files, config) if module.config.is_encoder_decoder else None,
+        generation=generation_config(files, plan.config) if module.config.is_encoder_decoder else None,
         adapter=adapter,
     )
 
@@ -198,31 +187,38 @@ def _first_fitting(load: Callable[[TruncatedClass], _Loaded], attempts: Sequence
 def _from_pretrained(
     cls: type[PreTrainedModel],
     files: ModelFiles,
-    weights: WeightFiles,
-    config: PreTrainedConfig,
-    **options: Any,
+    plan: _Plan,
+    dtype: torch.dtype | str,
+    target: torch.device,
+    *,
+    eager: bool,
 ) -> tuple[PreTrainedModel, dict[str, Any]]:
-    """Call `from_pretrained` with local files only: it makes no request."""
+    """Call `from_pretrained` with local files only: it makes no request. Returns what it reports, too, without the
+    tensors that an adapter brings."""
+    weights, name = plan.weights, files.ref.name
     entry = weights.index or weights.paths[0]
-    source: dict[str, Any] = {"use_safetensors": weights.kind == "safetensors"}
+    options = device_map_options(cls, plan.config, dtype, target, name)
     if weights.kind == "gguf":
-        source = {"gguf_file": entry.name}
-    elif weights.kind == "safetensors":
+        options["gguf_file"] = entry.name
+    else:
+        options["use_safetensors"] = weights.kind == "safetensors"
+    if weights.kind == "safetensors":
         # Allows other file names than model.safetensors.
-        config.transformers_weights = entry.name
+        plan.config.transformers_weights = entry.name
+    if eager:
+        options["attn_implementation"] = "eager"
+    if plan.saved:
+        options["ignore_mismatched_sizes"] = True
+    what, hint = f"{name} can't be loaded", f"the weights don't fit the configuration beside them: {files.repair_hint}"
     # A configuration or a file of weights that is wrong may raise almost anything.
-    what, hint = (
-        f"{files.ref.name} can't be loaded",
-        f"the weights don't fit the configuration beside them: {files.repair_hint}",
-    )
-    with library_errors(what, hint, catch=(Exception,), user=files.ref.name):
+    with library_errors(what, hint, catch=(Exception,), user=name):
         try:
-            return cls.from_pretrained(  # type: ignore[no-any-return]
+            module, info = cls.from_pretrained(
                 str(entry.parent),
-                config=config,
+                config=plan.config,
+                dtype=dtype,
                 local_files_only=True,
                 output_loading_info=True,
-                **source,
                 **options,
             )
         except Exception as error:
@@ -230,6 +226,11 @@ def _from_pretrained(
                 raise
             # The message of transformers refers to a report that it has logged, which is suppressed.
             raise ValueError("tensors of other shapes than its configuration says") from error
+    names = saved_parameters(plan.saved)
+    mismatched = [key[0] if isinstance(key, tuple) else key for key in info["mismatched_keys"]]
+    info["missing_keys"] = set(info["missing_keys"]) - set(names)
+    info["mismatched_keys"] = [key for key in mismatched if key not in names]
+    return module, info
 
 
 def _refuse_incomplete(module: PreTrainedModel, info: Mapping[str, Any], files: ModelFiles) -> None:
