@@ -34,7 +34,7 @@ from attncli.models.capture.sparse_blocks import SparseBlockCapture
 from attncli.models.capture.structure import block_lists, is_attention, is_tower, mixer_names
 from attncli.models.loading.adapters import Adapter
 from attncli.models.loading.borrowing import model_configs
-from attncli.models.loading.forward import MODALITIES, accepted_arguments, forward_method, report_run_errors
+from attncli.models.loading.forward import MEDIA_ARGUMENTS, accepted_arguments, forward_method, report_run_errors
 
 #: The name under which `capture_attention` and `lazy_mask` are registered with transformers.
 IMPLEMENTATION = "attncli_probe"
@@ -46,32 +46,14 @@ Observer = Callable[[str, Attention], None]
 _BIAS_NAMES = ("position_bias", "attention_bias")
 _SINK_NAMES = ("s_aux", "sinks")
 
-#: Names for the keys that an indexer selects for each query (DeepSeek's sparse attention): (batch, queries, selected).
-_SELECTED_NAMES = ("indices",)
-
 #: Tensor arguments for other kernels, whose information is in the mask or the states already.
-_IGNORED_TENSORS = frozenset(
-    {
-        "position_ids",
-        "cache_position",
-        "cu_seq_lens_q",
-        "cu_seq_lens_k",
-        "cu_seqlens",
-        "input_ids",
-        "encoder_hidden_states",
-        "encoder_attention_mask",
-        "position_embeddings",
-    }
-)
-
-#: Arguments that hold a picture or a sound.
-_MEDIA_ARGUMENTS = frozenset(name for names in MODALITIES.values() for name in names)
+_IGNORED_TENSORS = frozenset({
+    "position_ids", "cache_position", "cu_seq_lens_q", "cu_seq_lens_k", "cu_seqlens", "input_ids",
+    "encoder_hidden_states", "encoder_attention_mask", "position_embeddings",
+})  # fmt: skip
 
 #: What the graph of a scripted module has, if it attends.
 _SCRIPTED_ATTENTION = re.compile(r"aten::(_?softmax|scaled_dot_product|_native_multi_head)")
-
-#: Fields of a configuration for the number of learned positions before every text.
-_PROMPT_LENGTH_FIELDS = ("prompt_length",)
 
 
 @dataclass
@@ -116,12 +98,10 @@ class _CaptureSession:
             MixingWatch(model),
             tuple(lengths),
             batch=len(next(value for value in arguments.values() if isinstance(value, Tensor))),
-            prompt=next(
-                (getattr(model.config, name) for name in _PROMPT_LENGTH_FIELDS if hasattr(model.config, name)), 0
-            ),
+            prompt=getattr(model.config, "prompt_length", 0),
             virtual=virtual,
             # A vision or audio tower alone has no text.
-            has_media="input_ids" in arguments and len(arguments.keys() & _MEDIA_ARGUMENTS) > 0,
+            has_media="input_ids" in arguments and len(arguments.keys() & MEDIA_ARGUMENTS) > 0,
             crops=math.prod(pixels.shape[:-3]) if isinstance(pixels, Tensor) else 1,
         )
 
@@ -214,7 +194,8 @@ def capture_attention(
     """
     session = _current_session.get()
     bias, sinks = _pop_first(extra, _BIAS_NAMES), _pop_first(extra, _SINK_NAMES)
-    selected = _pop_first(extra, _SELECTED_NAMES)
+    # The keys that an indexer selects for each query (DeepSeek's sparse attention): (batch, queries, selected).
+    selected = extra.pop("indices", None)
     unknown = [name for name, value in extra.items() if isinstance(value, Tensor) and name not in _IGNORED_TENSORS]
     if unknown:
         raise ModelError(
@@ -293,7 +274,7 @@ def _run_forward(
     run: Callable[..., Any] = adapter if adapter is not None and method is model else method
     with report_run_errors(model, arguments), ExitStack() as stack:
         second = None
-        reads_text = "input_ids" in arguments and not arguments.keys() & _MEDIA_ARGUMENTS
+        reads_text = "input_ids" in arguments and not arguments.keys() & MEDIA_ARGUMENTS
         if reads_text and any(is_own_code(module) for module in model.modules()):
             # Over a text of another length, of which nothing is observed but shapes.
             recorder = ShapeRecorder(model, session.batch)

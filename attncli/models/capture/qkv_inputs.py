@@ -25,7 +25,7 @@ from transformers.pytorch_utils import Conv1D
 
 from attncli.models.capture.attention_types import to_float64
 from attncli.models.capture.hooks import hooked, only_in_this_thread
-from attncli.models.loading.forward import MODALITIES
+from attncli.models.loading.forward import MEDIA_ARGUMENTS
 
 if TYPE_CHECKING:
     from attncli.models.capture.attention_types import Attention
@@ -170,7 +170,7 @@ def output_projections(model: LoadedModel, arguments: Mapping[str, Tensor | bool
     a text beside one, as its tokens may stand for it.
     Modules whose heads give no values, or whose output goes through no plain matrix, are left out.
     """
-    has_media = any(name in arguments for names in MODALITIES.values() for name in names)
+    has_media = bool(arguments.keys() & MEDIA_ARGUMENTS)
     short = {
         name: value[:, :2] if isinstance(value, Tensor) and not has_media else value
         for name, value in arguments.items()

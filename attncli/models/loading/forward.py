@@ -22,6 +22,9 @@ MODALITIES: Mapping[Modality, tuple[str, ...]] = {
     "audio": ("input_features", "input_values"),
 }
 
+#: Arguments that hold a picture or a sound.
+MEDIA_ARGUMENTS = frozenset(name for names in MODALITIES.values() for name in names)
+
 _MODALITY_WORDS: Mapping[Modality, str] = {"image": "a picture", "audio": "a sound"}
 
 #: The names of all arguments that are no text.
