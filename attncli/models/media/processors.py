@@ -59,7 +59,7 @@ def load_processor(files: ModelFiles) -> Any:
     whose = f"the processor of {files.ref.name}"
     errors = library_errors(f"{whose} can't be built", files.repair_hint, catch=PROCESSOR_ERRORS, user=whose)
     with errors, suppress_warnings():
-        parts = [_load_part(files, name, settings) for name in cls.get_attributes()]
+        parts = [_load_part(files, name) for name in cls.get_attributes()]
         processor = _without_videos(cls).from_args_and_dict(parts, settings)
     templates = read_format(files).templates
     if DEFAULT in templates:
@@ -95,7 +95,7 @@ def _read_settings(files: ModelFiles, name: str) -> dict[str, Any]:
     return {} if path is None else read_json(path, repair_hint=files.repair_hint)
 
 
-def _load_part(files: ModelFiles, name: str, settings: dict[str, Any]) -> Any:
+def _load_part(files: ModelFiles, name: str) -> Any:
     """A part of a processor by the name of its attribute."""
     if name == "video_processor":
         return None
