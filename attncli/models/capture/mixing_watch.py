@@ -65,6 +65,13 @@ class BatchAxis(NamedTuple):
     axis: int
     outer: bool
 
+    def split(self, tensor: Tensor, batch: int) -> Tensor:
+        """The tensor with the texts as its first axis."""
+        folded = tensor.shape[self.axis] // batch
+        sizes = (batch, folded) if self.outer else (folded, batch)
+        whole = tensor.reshape(*tensor.shape[: self.axis], *sizes, *tensor.shape[self.axis + 1 :])
+        return whole.movedim(self.axis + (not self.outer), 0)
+
 
 class Step(NamedTuple):
     """A step of a module: the function's name, the shapes of its tensors, and where the texts of each are."""
@@ -473,14 +480,10 @@ def _second_length(length: int) -> int:
 def _batch_axis(tensor: Tensor, batch: int) -> BatchAxis | None:
     """Where the texts of a batch are, if they are all the same; None where nothing repeats itself."""
     for axis, size in enumerate(tensor.shape):
-        folded = size // batch
         for outer in (True, False) if size > batch else (True,):
-            if size % batch:
-                continue
-            sizes = (batch, folded) if outer else (folded, batch)
-            first, *others = tensor.reshape(*tensor.shape[:axis], *sizes, *tensor.shape[axis + 1 :]).movedim(
-                axis + (not outer), 0
-            )
-            if all(torch.allclose(first, other, atol=1e-5, equal_nan=True) for other in others):
-                return BatchAxis(axis, outer)
+            found = BatchAxis(axis, outer)
+            if size % batch == 0:
+                first, *others = found.split(tensor, batch)
+                if all(torch.allclose(first, other, atol=1e-5, equal_nan=True) for other in others):
+                    return found
     return None

@@ -196,7 +196,11 @@ class SoftmaxCapture(MixingWatch):
             index = self._pass_on_fallback(call, output)
         for module, attention in self._parts.finished(call):
             self._emit(module, attention)
-        return None if index is None else _drop_weights(output, index)
+        if index is None:
+            return None
+        # An empty four-dimensional tensor in place of the weights, so that they can be freed.
+        parts = [*output[:index], output[index].new_empty(0, 0, 0, 0), *output[index + 1 :]]
+        return parts if isinstance(output, list) else tuple(parts)
 
     # --- Attention that was found
 
@@ -338,14 +342,12 @@ class SoftmaxCapture(MixingWatch):
             return None
         if self._batch == 1:
             return tensor.reshape(1, -1, *tensor.shape[-2:])
-        found = self._batch_axis(side, call, lead)
-        if found is None:
-            return None
-        axis, outer = found
-        folded = tensor.shape[axis] // self._batch
-        sizes = (self._batch, folded) if outer else (folded, self._batch)
-        whole = tensor.reshape(*tensor.shape[:axis], *sizes, *tensor.shape[axis + 1 :])
-        return whole.movedim(axis + (not outer), 0).flatten(1, -3)
+        found: BatchAxis | None = BatchAxis(0, True)
+        if self._second is not None:
+            step = self._second.same_step(call)
+            found = None if step is None else step.batch_axes[side]
+            found = found._replace(axis=lead.index(found.axis)) if found is not None and found.axis in lead else None
+        return None if found is None else found.split(tensor, self._batch).flatten(1, -3)
 
     def _are_batch_and_heads(self, lead: Sequence[int]) -> bool:
         """Whether leading axes are of a batch and heads, and not of windows, as far as their sizes tell."""
@@ -356,13 +358,6 @@ class SoftmaxCapture(MixingWatch):
         module = self._owner().module
         heads = next((getattr(module, name) for name in _HEAD_COUNT_ATTRIBUTES if hasattr(module, name)), None)
         return heads is not None and lead[0] == self._batch * heads
-
-    def _batch_axis(self, side: int, call: _OwnCall, lead: Sequence[int]) -> BatchAxis | None:
-        if self._second is not None:
-            step = self._second.same_step(call)
-            found = step.batch_axes[side] if step is not None else None
-            return found._replace(axis=lead.index(found.axis)) if found is not None and found.axis in lead else None
-        return BatchAxis(0, True)
 
     def _fused_mask(self, call: _OwnCall, fused: FusedCall) -> Tensor | None:
         """The mask, four-dimensional. The corner of a causal one is at the first key, whatever the lengths."""
@@ -405,12 +400,6 @@ def _is_softmax_output(weights: Tensor, batch: int) -> bool:
     if weights.ndim not in (4, 5) or weights.shape[0] != batch or not weights.numel():
         return False
     return rows_sum_to_one(weights)
-
-
-def _drop_weights(output: Any, index: int) -> Any:
-    """The output with an empty four-dimensional tensor in place of the weights, so that they can be freed."""
-    parts = [*output[:index], output[index].new_empty(0, 0, 0, 0), *output[index + 1 :]]
-    return parts if isinstance(output, list) else tuple(parts)
 
 
 def _hidden_rows(weights: Tensor, scores: object) -> Tensor | None:

@@ -266,7 +266,9 @@ def run_with_states(
 
     with torch.no_grad(), hooked(hooks()):
         run(**arguments)
-    recorder.finish(replaced=whole)
+    if whole and recorder.newest is not None and recorder.returned is not None:
+        recorder.newest = recorder.of_text(recorder.returned)
+    recorder.release()
     return recorder.count
 
 
@@ -274,7 +276,7 @@ def run_with_states(
 class _StateRecorder:
     """Passes on the states as the blocks run.
 
-    newest: is held back, as the last state of the pass may have to be replaced (`finish`) by `returned`.
+    newest: is held back, as the last state of the pass may have to be replaced by that which the stack `returned`.
     """
 
     observe: StateObserver
@@ -291,25 +293,19 @@ class _StateRecorder:
             self.newest = self._checked(module, next(v for v in (*args, *kwargs.values()) if isinstance(v, Tensor)))
 
     def after_block(self, module: nn.Module, _: Any, output: Any) -> None:
-        self._release()
+        self.release()
         self.newest = self._checked(module, output if isinstance(output, Tensor) else output[0])
 
     def after_stack(self, _: nn.Module, __: Any, output: Any) -> None:
         self.returned = output[0]
 
-    def finish(self, *, replaced: bool) -> None:
-        """Pass on the last state.  replaced: by the output of the whole stack, after its final norm."""
-        if replaced and self.newest is not None and self.returned is not None:
-            self.newest = self._of_text(self.returned)
-        self._release()
-
-    def _release(self) -> None:
+    def release(self) -> None:
         if self.newest is not None:
             self.observe(self.count, self.newest)
             self.count += 1
             self.newest = None
 
-    def _of_text(self, state: Tensor) -> Tensor:
+    def of_text(self, state: Tensor) -> Tensor:
         """The states of the tokens, without those of virtual tokens before them, and without the padding at the end
         that some families add to fill their windows."""
         return state[:, self.virtual : self.virtual + self.tokens]
@@ -321,4 +317,4 @@ class _StateRecorder:
                 f"and {' × '.join(map(str, state.shape))} numbers came out",
                 hint="name another model (-m)",
             )
-        return self._of_text(state)
+        return self.of_text(state)
