@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from attncli.render.common.cells import glyphs
 from attncli.render.common.terminal import Terminal
-from attncli.results.heads import Interval
+
+if TYPE_CHECKING:
+    from attncli.results.heads import Interval
 
 #: Digits after the point, by how large the largest number of a column is at least. Columns of smaller numbers use
 #: scientific notation.
