@@ -11,7 +11,7 @@ from attncli.render.common.escape import ascii_safe
 from attncli.render.common.lines import BOLD, DIM, PLAIN, Line, StyledSpan, flow, separate_blocks
 from attncli.render.common.table import Column, Row, Table, fact_lines, has_room, table_lines
 from attncli.render.common.terminal import Terminal
-from attncli.render.views.costs import Facts
+from attncli.render.views.cost_facts import Facts
 from attncli.render.views.params import (
     comparison_notes,
     comparison_tables,
