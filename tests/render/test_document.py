@@ -150,7 +150,7 @@ def test_spaces_at_the_end_are_written_only_where_they_are_seen(write: Writer) -
     assert seen == ["a\x1b[48;2;0;0;255m  \x1b[0m"] * 2
 
 
-SPANS = st.tuples(TEXTS.filter(bool), st.sampled_from([PLAIN, RED, BOLD, Style(bg=(0, 0, 255))]))
+SPANS = st.tuples(TEXTS.map(str.strip).filter(bool), st.sampled_from([PLAIN, RED, BOLD, Style(bg=(0, 0, 255))]))
 
 
 @given(

@@ -44,7 +44,7 @@ _SPACING_MARK_CELL = "\ue000"
 _REPLACED = {ord(_SPACING_MARK_CELL): "", **{code: f"\\x{code:02x}" for code in (*range(32), *range(127, 160))}}
 #: In ASCII also the ellipsis of rich.
 _REPLACED_ASCII = {**_REPLACED, ord("…"): "~"}
-#: Wider than any table.
+#: Wider than any row or table, which rich would crop in its own way.
 _UNLIMITED = 1_000_000
 Run = tuple[str, Style]
 
@@ -100,7 +100,9 @@ def render_blocks(blocks: Iterable[Sequence[RenderableType]], terminal: Terminal
     wide = options.update(width=_UNLIMITED)
     filled = [block for block in blocks if block]
     rows = chain.from_iterable(([Text(), *block] if index else block) for index, block in enumerate(filled))
-    segments = chain.from_iterable(console.render(row, wide if isinstance(row, Table) else options) for row in rows)
+    segments = chain.from_iterable(
+        console.render(row, wide if isinstance(row, Table | Text) else options) for row in rows
+    )
     return "".join(f"{_line_text(line, terminal)}\n" for line in Segment.split_lines(segments))
 
 
