@@ -83,7 +83,9 @@ def matrix_rows(matrix: Matrix, view: CompareView, terminal: Terminal) -> list[R
     names = view.names
     name_width, tag_width = max(map(len, names)), max(map(cell_width, view.tags))
     margin = name_width + 1 + (tag_width + 1 if tag_width else 0)
-    cell = _cell_width(len(names), name_width, terminal.width - margin)
+    room = (terminal.width - margin) // len(names)
+    widths = _DECIMAL_CELLS, _HUNDREDTHS_CELLS, _SHADE_CELLS
+    cell = next((it for it in widths if it <= room and name_width < it + (it == _SHADE_CELLS)), None)
     if cell is None:
         return []
     order = sorted(range(len(names)), key=view.group)
@@ -103,13 +105,6 @@ def matrix_rows(matrix: Matrix, view: CompareView, terminal: Terminal) -> list[R
     return [heading, *rows, Text(), Flow([scale.legend(), *note], "   ")]
 
 
-def _cell_width(count: int, name: int, room: int) -> int | None:
-    for width in (_DECIMAL_CELLS, _HUNDREDTHS_CELLS, _SHADE_CELLS):
-        if count * width <= room and name < width + (width == _SHADE_CELLS):
-            return width
-    return None
-
-
 def map_rows(state: State, view: CompareView, terminal: Terminal) -> list[RenderableType]:
     """The map between bars, and the share of the variance that it shows."""
     if state.positions is None or state.explained is None:
@@ -120,7 +115,11 @@ def map_rows(state: State, view: CompareView, terminal: Terminal) -> list[Render
         marks, moved = _number_marks(state.positions, view, width, rows, terminal)
         key = " (some moved to be read)" if moved else ""
     else:
-        marks, key = _group_marks(state.positions, view, width, rows, terminal), _group_key(view)
+        marks = _group_marks(state.positions, view, width, rows, terminal)
+        letters = (
+            f"{_LETTERS[place % len(_LETTERS)]} {group or 'no label'}" for place, group in enumerate(view.groups)
+        )
+        key = f" ({', '.join(letters)})" if view.has_groups else " (. few, @ many)"
     across, up = (percent_text(share) for share in state.explained)
     title = f"a map in two principal components, {across} and {up} of the variance{key}:"
     return [sentence(ascii_safe(title, terminal)), *(_map_row(row, marks, width, terminal) for row in range(rows))]
@@ -177,13 +176,6 @@ def _group_marks(positions: Matrix, view: CompareView, width: int, rows: int, te
         letter = _LETTERS[view.groups.index(group) % len(_LETTERS)]
         marks[cell] = Text(letter, group_style(view, view.tags.index(group), terminal))
     return marks
-
-
-def _group_key(view: CompareView) -> str:
-    if not view.has_groups:
-        return " (. few, @ many)"
-    groups = (f"{_LETTERS[number % len(_LETTERS)]} {group or 'no label'}" for number, group in enumerate(view.groups))
-    return f" ({', '.join(groups)})"
 
 
 def _map_cells(positions: Matrix, width: int, rows: int) -> Iterator[tuple[int, int]]:

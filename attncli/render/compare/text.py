@@ -70,8 +70,10 @@ def context_rows(view: CompareView, terminal: Terminal) -> Block:
     count = len(view.names)
     shown = view.result.occurrences[: count if count <= MAX_SENTENCES else MAX_SENTENCES // 2]
     pieces = [" + ".join(printable(piece, unicode=terminal.unicode) for piece in each.pieces) for each in shown]
-    several = not _are_single_pieces(view.result.occurrences)
-    pieces_width = min(max(map(cell_width, pieces)), terminal.width // 4) if several else 0
+    tokens = {(each.word, each.pieces) for each in view.result.occurrences}
+    # Whether every word is always the same single token.
+    alike = all(len(each) == 1 for _, each in tokens) and len(tokens) == len({word for word, _ in tokens})
+    pieces_width = 0 if alike else min(max(map(cell_width, pieces)), terminal.width // 4)
     tag_width = max(map(cell_width, view.tags))
     widths = [max(map(len, view.names[: len(shown)])), tag_width, pieces_width]
     room = max(terminal.width - sum(width + 2 for width in widths if width), _MIN_CONTEXT)
@@ -88,12 +90,6 @@ def context_rows(view: CompareView, terminal: Terminal) -> Block:
         return [table]
     more = f"… and {count - len(shown):,} more; --format jsonl lists them all"
     return [table, Text(ascii_safe(more, terminal), "dim")]
-
-
-def _are_single_pieces(occurrences: Sequence[Occurrence]) -> bool:
-    """Whether every word is always the same single token."""
-    pieces = {(each.word, each.pieces) for each in occurrences}
-    return all(len(each.pieces) == 1 for each in occurrences) and len(pieces) == len({word for word, _ in pieces})
 
 
 def context_line(occurrence: Occurrence, room: int, view: CompareView) -> Text:
@@ -158,19 +154,16 @@ def _path_rows(view: CompareView, terminal: Terminal) -> Block:
 
 
 def _track_rows(tracks: Sequence[Track], low: float, high: float, terminal: Terminal) -> list[Text]:
+    """`all pairs  ▅▇▇▆  0.90 → 0.93`: a track's name, its values, and the ends of these."""
     names = [ascii_safe(track.name, terminal) for track in tracks]
     width = max(map(cell_width, names))
-    return [
-        _track_row(pad(name, width, right=True), track.values, low, high, terminal)
-        for name, track in zip(names, tracks, strict=True)
-    ]
-
-
-def _track_row(name: str, values: Sequence[float | None], low: float, high: float, terminal: Terminal) -> Text:
-    first, *_, last = [value for value in (*values, *values) if value is not None]
-    ends = ascii_safe(f"{cosine_text(first)} → {cosine_text(last)}", terminal)
-    spark = "".join(_spark_mark(value, low, high, terminal) for value in values)
-    return Text.assemble(text(name, "dim"), "  ", (spark, "bold"), "  ", ends)
+    rows = []
+    for name, (_, values) in zip(names, tracks, strict=True):
+        first, *_, last = [value for value in values * 2 if value is not None]
+        ends = ascii_safe(f"  {cosine_text(first)} → {cosine_text(last)}", terminal)
+        spark = "".join(_spark_mark(value, low, high, terminal) for value in values)
+        rows.append(Text.assemble(text(pad(name, width, right=True), "dim"), "  ", (spark, "bold"), ends))
+    return rows
 
 
 def _spark_mark(value: float | None, low: float, high: float, terminal: Terminal) -> str:

@@ -69,7 +69,9 @@ def compare_figure(result: CompareResult, form: str, *, title: str | None = None
     title = drawable(printable(title or f"{words} in context, {result.model}"), form)
     names = _occurrence_texts(view, form)
     # A single pair has only one value.
-    states = [state for state in result.chosen if len(names.numbers) > 2 and _is_drawn(state)]
+    states = [
+        state for state in result.chosen if len(names.numbers) > 2 and (state.shown is not None or _has_map(state))
+    ]
     if not states and len(result.states) < 2:
         raise UsageError(
             "a figure needs three occurrences, or several states", hint="give more sentences, or --state all"
@@ -92,10 +94,6 @@ def _occurrence_texts(view: CompareView, form: str) -> OccurrenceNames:
 def _label_color(place: int) -> Color:
     red, green, blue = LABEL_COLORS[place % len(LABEL_COLORS)]
     return red / 255, green / 255, blue / 255
-
-
-def _is_drawn(state: State) -> bool:
-    return state.shown is not None or _has_map(state)
 
 
 def _has_map(state: State) -> bool:
@@ -190,19 +188,13 @@ def _draw_path(figure: Figure, view: CompareView, tracks: Sequence[Track], box: 
     axes = axes_at(figure, box)
     states = [state.state for state in view.result.states]
     for track in view.pair_tracks:
-        axes.plot(states, _with_nan(track.values), color="0.7", linewidth=0.6, zorder=1)
+        axes.plot(states, np.array(track.values, dtype=float), color="0.7", linewidth=0.6, zorder=1)
     for place, track in enumerate(tracks):
         color, style = _RANDOM_STYLE if track.name == RANDOM_WORDS else _SUMMARY_STYLES[place % len(_SUMMARY_STYLES)]
-        axes.plot(states, _with_nan(track.values), style, color=color, linewidth=1.6, label=track.name, zorder=2)
-    _draw_frame(axes, states)
+        axes.plot(
+            states, np.array(track.values, dtype=float), style, color=color, linewidth=1.6, label=track.name, zorder=2
+        )
     axes.legend(fontsize=7.5, frameon=False, loc="center left", bbox_to_anchor=(1.0, 0.5))
-
-
-def _with_nan(values: Sequence[float | None]) -> list[float]:
-    return [np.nan if value is None else value for value in values]
-
-
-def _draw_frame(axes: Axes, states: Sequence[int]) -> None:
     step = -(-len(states) // 16)
     axes.set_xticks(states[::step], [str(state) for state in states[::step]])
     axes.tick_params(labelsize=7.5, length=2)

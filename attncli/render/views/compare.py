@@ -24,7 +24,6 @@ from attncli.results.compare import (
     Indices,
     Matrix,
     Neighbours,
-    Permutation,
     Reference,
     Senses,
     State,
@@ -296,17 +295,13 @@ def _label_sentences(state: State, view: CompareView) -> Iterator[str]:
 
 
 def _test_text(senses: Senses) -> str:
-    if senses.permutation is None:
+    test = senses.permutation
+    if test is None:
         return f" (no test: {senses.why_no_p})" if senses.why_no_p else ""
-    return f" ({_permutation_text(senses.permutation)})"
-
-
-def _permutation_text(test: Permutation) -> str:
     how = f"all {test.labelings:,}" if test.exact else f"{test.labelings:,} random"
-    text = f"permutation test over {how} labelings: p = {p_value(test.p)}"
-    if test.exact and test.smallest > _SMALL_P:
-        return f"{text}, and with so few none below {p_value(test.smallest)} is possible"
-    return text
+    few = test.exact and test.smallest > _SMALL_P
+    limit = f", and with so few none below {p_value(test.smallest)} is possible" if few else ""
+    return f" (permutation test over {how} labelings: p = {p_value(test.p)}{limit})"
 
 
 def _neighbour_sentences(neighbours: Neighbours, view: CompareView) -> Iterator[str]:

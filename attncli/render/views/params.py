@@ -16,11 +16,10 @@ from attncli.render.common.numbers import range_text, share_text
 from attncli.render.common.table import Column, Row, Table
 from attncli.render.common.terminal import Terminal
 from attncli.render.views.cost_facts import DASH, Facts, compared_costs, cost_facts, labelled, optional_costs
-from attncli.results.params import ModelParameters, Node, ParameterCount, ParamsResult, PerHead
+from attncli.results.params import ModelParameters, Node, ParameterCount, ParamsResult
 from attncli.results.reconciliation import Reconciliation, TensorDifference
 from attncli.results.summaries import (
     ComponentGroup,
-    LayerKind,
     LayerRun,
     component_groups,
     layer_kinds,
@@ -88,16 +87,13 @@ def _block_facts(count: ParameterCount) -> Iterator[str]:
     several = len({kind.stack for kind in kinds}) > 1
     for kind in kinds[:_MAX_KINDS]:
         where = f"{kind.part} " if several else ""
-        each = " each" if kind.layers > 1 else ""
-        yield f"{where}layer{'s' if kind.layers > 1 else ''} {_layer_places(kind)}: {kind.each:,}{each}"
+        places = ", ".join(range_text(run.first, run.last) for run in kind.runs[:_MAX_RUNS])
+        if len(kind.runs) > _MAX_RUNS:
+            places += f", … ({kind.layers} of them)"
+        layers, each = ("layers", " each") if kind.layers > 1 else ("layer", "")
+        yield f"{where}{layers} {places}: {kind.each:,}{each}"
     if len(kinds) > _MAX_KINDS:
         yield f"{len(kinds) - _MAX_KINDS} more kinds with --by layer"
-
-
-def _layer_places(kind: LayerKind) -> str:
-    """`0–2, 4–6, … (36 of them)`: the first runs of layers of a kind."""
-    listed = ", ".join(range_text(run.first, run.last) for run in kind.runs[:_MAX_RUNS])
-    return listed if len(kind.runs) <= _MAX_RUNS else f"{listed}, … ({kind.layers} of them)"
 
 
 def _head_facts(count: ParameterCount) -> Iterator[str]:
@@ -108,14 +104,7 @@ def _head_facts(count: ParameterCount) -> Iterator[str]:
     shapes = [f"{' × '.join(f'{side:,}' for side in shape)} = " for shape in one.shapes or ()]
     for (name, also), shape in zip(_HEAD_MATRICES.items(), shapes or [""] * len(_HEAD_MATRICES), strict=True):
         yield f"{name}{also} {shape}{getattr(one, name):,}"
-    yield from _layer_head_facts(one)
-    if one.layers > 1:
-        where = f" of {one.stack}" if len({layer.stack for layer in count.layers}) > 1 else ""
-        yield f"{one.heads:,} in each of {one.layers:,} layers{where}: {one.heads * one.layers:,} heads"
-
-
-def _layer_head_facts(one: PerHead) -> Iterator[str]:
-    """All heads of a layer together, and what they share."""
+    # All heads of a layer together, and what they share.
     heads, groups = one.heads, one.key_value_heads
     if groups < heads:
         each = f"each shared by {heads // groups:,} heads (grouped)" if groups > 1 else "shared by all heads"
@@ -123,6 +112,9 @@ def _layer_head_facts(one: PerHead) -> Iterator[str]:
     yield f"all {heads:,} of a layer {one.layer:,}"
     if one.shared:
         yield f"of which all heads share {one.shared:,}"
+    if one.layers > 1:
+        where = f" of {one.stack}" if len({layer.stack for layer in count.layers}) > 1 else ""
+        yield f"{heads:,} in each of {one.layers:,} layers{where}: {heads * one.layers:,} heads"
 
 
 # --- Differences from the checkpoint
@@ -142,7 +134,9 @@ def _checkpoint_facts(found: Reconciliation) -> Iterator[Facts]:
         differences = list(alike)
         yield from labelled("", [_reason_sentence(differences)])
         for difference in differences[:_MAX_DIFFERENCES]:
-            yield from labelled("", [f"– {_tensor_names(difference)}"])
+            names = dict.fromkeys(name for name in (difference.checkpoint, difference.module) if name)
+            times = f" ({difference.tensors:,} tensors)" if difference.tensors > 1 else ""
+            yield from labelled("", [f"– {' as '.join(names)}{times}"])
         if len(differences) > _MAX_DIFFERENCES:
             yield from labelled("", [f"– {len(differences) - _MAX_DIFFERENCES} more with --json"])
 
@@ -152,12 +146,6 @@ def _reason_sentence(differences: Sequence[TensorDifference]) -> str:
     expected = sum(difference.module_parameters for difference in differences)
     differ = stored and expected and stored != expected
     return f"{f'{stored:,} for {expected:,}' if differ else f'{stored or expected:,}'} in {differences[0].why}:"
-
-
-def _tensor_names(difference: TensorDifference) -> str:
-    names = [name for name in (difference.checkpoint, difference.module) if name]
-    times = f" ({difference.tensors:,} tensors)" if difference.tensors > 1 else ""
-    return f"{' as '.join(dict.fromkeys(names))}{times}"
 
 
 # --- Tables of one model
