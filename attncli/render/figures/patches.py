@@ -105,37 +105,27 @@ class PatchMaps(NamedTuple):
         return [self.legend, *self.maps.texts]
 
     @property
-    def _panel_count(self) -> int:
-        return len(self.maps.panels) + (self.picture is not None and len(self.maps.panels) == 1)
-
-    @property
-    def _side(self) -> float:
-        return _SINGLE_SIDE if len(self.maps.panels) == 1 else _GRID_SIDE
-
-    @property
-    def _columns(self) -> int:
-        return min(self._panel_count, _MAX_COLUMNS)
-
-    @property
-    def _step(self) -> tuple[float, float]:
-        """Inches from one map to the next, across and down."""
-        return _MARGIN_LEFT + self._side + _GAP, _MARGIN_ABOVE + self._side + _MARGIN_BELOW
+    def _grid(self) -> tuple[int, float, float, float]:
+        """How many are side by side, with the picture; the side of a map; and inches across and down to the next."""
+        alone = len(self.maps.panels) == 1
+        side = _SINGLE_SIDE if alone else _GRID_SIDE
+        across = min(len(self.maps.panels) + (alone and self.picture is not None), _MAX_COLUMNS)
+        return across, side, _MARGIN_LEFT + side + _GAP, _MARGIN_ABOVE + side + _MARGIN_BELOW
 
     def size(self) -> tuple[float, float]:
-        width, height = self._step
-        return _MARGIN_LEFT + self._columns * width, ceil(
-            self._panel_count / self._columns
-        ) * height + _COLOR_BAR_HEIGHT
+        across, _, width, height = self._grid
+        return _MARGIN_LEFT + across * width, ceil(len(self.maps.panels) / across) * height + _COLOR_BAR_HEIGHT
 
     def draw(self, figure: Figure, top: float) -> None:
-        (width, height), scale = self._step, Scale.from_values([panel.values for panel in self.maps.panels])
+        across, side, width, height = self._grid
+        scale = Scale.from_values([panel.values for panel in self.maps.panels])
         for place, panel in enumerate(self.maps.panels):
-            down, right = divmod(place, self._columns)
+            down, right = divmod(place, across)
             corner = (_MARGIN_LEFT + right * width, top + down * height)
-            drawn = _draw_map(figure, panel, self.picture, corner, self._side, scale)
-        if self._panel_count > len(self.maps.panels) and self.picture is not None:
-            _draw_picture(figure, self.picture, self.maps.panels[0], (_MARGIN_LEFT + width, top), self._side)
-        bar = top + ceil(self._panel_count / self._columns) * height + 0.1
+            drawn = _draw_map(figure, panel, self.picture, corner, side, scale)
+        if self.picture is not None and len(self.maps.panels) == 1:
+            _draw_picture(figure, self.picture, self.maps.panels[0], (_MARGIN_LEFT + width, top), side)
+        bar = top + ceil(len(self.maps.panels) / across) * height + 0.1
         draw_color_bar(figure, drawn, Box(_MARGIN_LEFT, bar, 2.6, 0.1), self.legend)
 
 
