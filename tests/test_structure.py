@@ -65,6 +65,30 @@ MAY_IMPORT = {
     "__main__": {"cli"},
 }
 
+#: The parts of `render` and the others that they may import. What a view says is in `views`; the others lay it out.
+RENDER_MAY_IMPORT = {
+    "common": set(),
+    "data": set(),
+    "npz": {"data"},
+    "views": {"common"},
+    "heads": {"common", "data", "views"},
+    "compare": {"common", "data", "npz", "views"},
+    "params": {"common", "data", "views"},
+    "tokenize": {"common", "data"},
+    "figures": {"common", "views"},
+    "html": {"common", "views"},
+}
+
+#: The page of `attn tokenize` holds its reports as text, and ids of tokens are arrays of a form.
+RENDER_EXCEPTIONS = {
+    "html/tokenize.py": {"tokenize"},
+    "npz.py": {"tokenize"},
+    # Until what `attn compare` and `attn params` say is in views, too.
+    "figures/compare.py": {"compare", "html"},
+    "html/compare.py": {"compare"},
+    "html/params.py": {"params"},
+}
+
 #: Packages of others, and the parts that may import them.
 MAY_BE_IMPORTED_BY = {
     "click": {"cli"},
@@ -196,6 +220,17 @@ def test_no_part_imports_upwards() -> None:
         and (part := _part_of(found.module)) != module.part
         and part not in MAY_IMPORT[module.part]
     ]
+    assert wrong == []
+
+
+def test_parts_of_render_import_views_and_never_one_another() -> None:
+    wrong = []
+    for module in (module for module in modules() if module.part == "render" and module.name != "render/__init__.py"):
+        name = module.name.removeprefix("render/")
+        part = name.split("/")[0].removesuffix(".py")
+        allowed = {part, *RENDER_MAY_IMPORT[part], *RENDER_EXCEPTIONS.get(name, ())}
+        steps = (found.module.split(".") for found in module.imports if found.module.startswith("attncli.render."))
+        wrong += [f"{name} imports {'.'.join(each)}" for each in steps if each[2] not in allowed]
     assert wrong == []
 
 

@@ -13,9 +13,9 @@ from attncli.render.common.escape import printable, visible
 from attncli.render.common.numbers import two_digits, weight_number
 from attncli.render.figures.panels import FigureText
 from attncli.render.figures.text_layout import POINTS_PER_INCH, drawable, room_for, text_width, type_size
-from attncli.render.heads.metric_words import label_of
 from attncli.render.views.difference import DIFFERENCE
 from attncli.render.views.header import SEPARATOR, is_cross, model_facts, stack_facts
+from attncli.render.views.metric_words import label_of
 from attncli.render.views.patterns import Axis, axes_of
 from attncli.render.views.sentences import Position, shorten_plain, text_excerpt
 from attncli.results.heads import HeadsResult, Stack

@@ -21,7 +21,6 @@ from attncli.render.heads.header import (
     tokens_line,
 )
 from attncli.render.heads.heatmap import ROWS_LOOK_AT_COLUMNS, HeatScale, SignedHeatScale
-from attncli.render.heads.metric_words import evidence_words, meaning
 from attncli.render.heads.one_head import Row, number_table
 from attncli.render.heads.pattern_grid import fitted_grid, grid_lines
 from attncli.render.heads.thumbnails import arrange_in_rows, pool_to_thumbnails, thumbnail
@@ -34,6 +33,7 @@ from attncli.render.views.difference import (
     more_note,
 )
 from attncli.render.views.header import is_cross, scope_note, unit_note
+from attncli.render.views.metric_words import evidence_words, meaning
 from attncli.render.views.patterns import full_scale
 from attncli.render.views.sentences import quiet, strong
 from attncli.results.heads import HeadChange, HeadsDifference, HeadsResult, Stack, StackDifference

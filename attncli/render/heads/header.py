@@ -6,10 +6,10 @@ from collections.abc import Iterable, Sequence
 
 from attncli.render.common.cells import glyphs, shorten
 from attncli.render.common.escape import direction_end, name_text, token_text
-from attncli.render.common.lines import BOLD, DIM, PLAIN, Line, Style, StyledSpan, flow, joined, wrap
-from attncli.render.common.terminal import Terminal
-from attncli.render.heads.metric_words import label_of
+from attncli.render.common.lines import BOLD, DIM, PLAIN, Line, Rgb, Style, StyledSpan, flow, joined, wrap
+from attncli.render.common.terminal import ColorDepth, Terminal
 from attncli.render.views.header import is_cross, model_facts, pooling_facts, stack_facts
+from attncli.render.views.metric_words import label_of
 from attncli.render.views.sentences import NO_BREAK, Position, Sentence, Words
 from attncli.results.heads import HeadsResult, Stack
 from attncli.results.patterns import Pattern
@@ -20,6 +20,7 @@ _SPACE = "␣"
 LONGEST_POSITION = 32
 #: Cells of a tile with the letter of a label.
 _TILE = 3
+_BLACK: Rgb = (0, 0, 0)
 
 _STYLES = {"plain": PLAIN, "strong": BOLD, "quiet": DIM}
 #: Stand-ins for the symbols in our own words.
@@ -134,6 +135,12 @@ def label_line(name: str | None, sentence: Sentence, terminal: Terminal) -> Line
     return Line.of(label_tile(name, terminal), f" {sentence_text(sentence, terminal)}")
 
 
-def label_tile(name: str | None, terminal: Terminal) -> StyledSpan:
-    """The letter of a label; blank without one."""
-    return label_of(name).tile(_TILE, terminal) if name else StyledSpan(" " * _TILE)
+def label_tile(name: str | None, terminal: Terminal, width: int = _TILE) -> StyledSpan:
+    """The letter of a label in the middle of coloured cells; blank without one."""
+    if not name:
+        return StyledSpan(" " * width)
+    label, few = label_of(name), terminal.color is ColorDepth.ANSI
+    background = label.basic_color if few else label.color
+    # Bold black is grey where there are only sixteen colours.
+    style = Style(background and _BLACK, background, bold=not (few and background))
+    return StyledSpan(label.letter.center(width), style)

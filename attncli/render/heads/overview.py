@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from attncli.render.common.cells import glyphs
 from attncli.render.common.lines import BOLD, DIM, PLAIN, Line, StyledSpan, flow, joined, padded, side_by_side
-from attncli.render.common.numbers import metric_number
+from attncli.render.common.numbers import metric_number, plus_minus, uniform_number
 from attncli.render.common.terminal import Terminal
 from attncli.render.heads.head_map import head_map
 from attncli.render.heads.header import (
@@ -20,10 +20,10 @@ from attncli.render.heads.header import (
     stack_lines,
     tokens_line,
 )
-from attncli.render.heads.metric_words import label_of, metric_and_uniform, ordered_labels
 from attncli.render.heads.thumbnails import GAP, SKETCH_LETTERS, sketch_lines
 from attncli.render.views.crossing import crossing_view
 from attncli.render.views.header import has_single_key, has_text, scope_note, single_key_note
+from attncli.render.views.metric_words import ordered_labels
 from attncli.render.views.overview import Standout, label_target
 from attncli.results.heads import Stack
 
@@ -58,7 +58,7 @@ def letter_map(stack: Stack, terminal: Terminal) -> list[Line]:
         if head not in labels:  # not selected
             return StyledSpan(" " * width)
         if labels[head]:
-            return label_of(labels[head][0]).tile(width, terminal)
+            return label_tile(labels[head][0], terminal, width)
         return StyledSpan(glyphs(terminal).dot.center(width), DIM)
 
     if not _is_split(stack, terminal):
@@ -95,7 +95,7 @@ def standout_lines(found: Sequence[Standout], terminal: Terminal) -> list[Line]:
     names = [
         Line.of(label_tile(one.label, terminal), " ", StyledSpan(one.head.name.rjust(width), BOLD)) for one in found
     ]
-    numbers = [metric_and_uniform(one.metric, one.value, one.uniform, terminal, one.interval) for one in found]
+    numbers = [_value_and_uniform(one, terminal) for one in found]
     sentences = [
         joined([name, Line.of(sentence_text(one.sentence, terminal))], "  ")
         for name, one in zip(names, found, strict=True)
@@ -112,6 +112,13 @@ def standout_lines(found: Sequence[Standout], terminal: Terminal) -> list[Line]:
         below = flow(values, separator=", ", width=terminal.width - indent)
         lines += [joined([Line.of(" " * indent), line]) for line in below]
     return lines
+
+
+def _value_and_uniform(one: Standout, terminal: Terminal) -> list[Line]:
+    """`next 0.83 ± 0.02` and `uniform 0.07`: a value, with its interval if it is a mean, and uniform attention's."""
+    value, around = StyledSpan(metric_number(one.value, terminal), BOLD), plus_minus(one.interval, terminal)
+    uniform = StyledSpan(f"uniform {uniform_number(one.uniform, terminal)}", DIM)
+    return [Line.of(f"{one.metric} ", value, around), Line.of(uniform)]
 
 
 def crossing_lines(stack: Stack, terminal: Terminal) -> list[Line]:

@@ -11,8 +11,8 @@ from attncli.render.common.numbers import metric_number, weight_number
 from attncli.render.common.terminal import Terminal
 from attncli.render.heads.header import label_line, label_tile, note_lines, pooling_lines
 from attncli.render.heads.heatmap import ROWS_LOOK_AT_COLUMNS, HeatScale, half_blocks
-from attncli.render.heads.metric_words import label_of, ordered_labels
 from attncli.render.views.header import scope_note
+from attncli.render.views.metric_words import label_of, ordered_labels
 from attncli.render.views.overview import caption_metrics, ordered_metrics
 from attncli.render.views.patterns import full_scale, head_of, is_one_weight, pooled_evenly, visible_weights
 from attncli.render.views.sentences import Words

@@ -12,10 +12,10 @@ import numpy as np
 from attncli.render.common.colormap import VIRIDIS_HEX
 from attncli.render.common.escape import printable, token_text, visible
 from attncli.render.common.terminal import Terminal
-from attncli.render.heads.metric_words import label_of, meaning, ordered_labels
 from attncli.render.html.page import pack, pack_pixels, page, rounded_metric
 from attncli.render.views.difference import DIFFERENCE, compared_facts, difference_stacks
 from attncli.render.views.header import SEPARATOR, is_cross, model_facts, pooling_facts, stack_facts
+from attncli.render.views.metric_words import label_of, meaning, ordered_labels
 from attncli.render.views.overview import Standout, ordered_metrics, standouts
 from attncli.render.views.patterns import Axis, axes_of
 from attncli.render.views.reading import query_of, rank_text, ranking_view

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-from attncli.render.heads.metric_words import evidence_words, meaning
+from attncli.render.views.metric_words import evidence_words, meaning
 from attncli.render.views.overview import ordered_metrics, ranked_heads
 from attncli.results.heads import HeadMetrics, Interval, Stack
 

@@ -6,8 +6,8 @@ from collections.abc import Collection
 from dataclasses import dataclass
 
 from attncli.choices import METRICS
-from attncli.render.heads.metric_words import label_of, ordered_labels, read_token
 from attncli.render.views.header import has_single_key
+from attncli.render.views.metric_words import label_of, ordered_labels, read_token
 from attncli.render.views.sentences import Sentence, Words
 from attncli.results.heads import HeadMetrics, Interval, Stack
 

@@ -5,15 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
-from attncli.render.common.escape import token_text
-from attncli.render.common.lines import Line, Rgb, Style, StyledSpan
-from attncli.render.common.numbers import metric_number, plus_minus, uniform_number
-from attncli.render.common.terminal import ColorDepth, Terminal
-from attncli.results.heads import HeadMetrics, Interval, Stack
+from attncli.render.common.lines import Rgb
+from attncli.results.heads import HeadMetrics, Stack
 from attncli.results.patterns import TOKENS, Medium
 from attncli.results.tokens import Token
-
-_BLACK: Rgb = (0, 0, 0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,15 +23,6 @@ class Label:
     sentence: str
     color: Rgb | None = None
     basic_color: Rgb | None = None
-
-    def tile(self, width: int, terminal: Terminal) -> StyledSpan:
-        """The letter in the middle of `width` coloured cells."""
-        # Bold black is grey where there are only sixteen colours.
-        few = terminal.color is ColorDepth.ANSI
-        background = self.basic_color if few else self.color
-        return StyledSpan(
-            self.letter.center(width), Style(background and _BLACK, background, bold=not (few and background))
-        )
 
 
 # Colours that colour-blind eyes can tell apart: Okabe & Ito 2008, "Color universal design".
@@ -126,14 +112,6 @@ def label_of(name: str, medium: Medium = TOKENS) -> Label:
     return label
 
 
-def label_sentence(head: HeadMetrics, name: str, stack: Stack, terminal: Terminal) -> str:
-    """What a head with a label does; `token` names the token that it reads."""
-    token = read_token(head, stack) if name == "token" else None
-    if token is None:
-        return label_of(name, stack.key_medium).sentence
-    return f"most tokens look at {token_text(token, terminal)} (token {token.index})"
-
-
 def read_token(head: HeadMetrics, stack: Stack) -> Token | None:
     """The token of a text that the metric `token` of a head is about; None where it isn't among those shown."""
     if stack.key_medium.kind != "tokens":
@@ -141,22 +119,7 @@ def read_token(head: HeadMetrics, stack: Stack) -> Token | None:
     return next((key for key in stack.keys if key.index == head.token_index), None)
 
 
-def label_entry(label: Label, terminal: Terminal) -> Line:
-    """A label in a legend: its letter and what it looks at."""
-    return Line.of(label.tile(3, terminal), f" {label.target}")
-
-
 def ordered_labels(names: Iterable[str]) -> list[str]:
     """The label names without repeats: known ones in the order of `LABELS`, then the others as they come."""
     present = dict.fromkeys(names)
     return [*(name for name in LABELS if name in present), *(name for name in present if name not in LABELS)]
-
-
-def metric_and_uniform(
-    metric: str, value: float | None, uniform: float | None, terminal: Terminal, interval: Interval | None = None
-) -> list[Line]:
-    """`next 0.83 ± 0.02` and `uniform 0.07`: a value, with its interval if it is a mean, and uniform attention's."""
-    measured = Line.of(
-        f"{metric} ", StyledSpan(metric_number(value, terminal), Style(bold=True)), plus_minus(interval, terminal)
-    )
-    return [measured, Line.of(StyledSpan(f"uniform {uniform_number(uniform, terminal)}", Style(dim=True)))]
