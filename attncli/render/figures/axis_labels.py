@@ -147,11 +147,6 @@ class AxisLabels:
         assert self.starts is not None
         return self.starts[-1]
 
-    @property
-    def _mean_width(self) -> float:
-        assert self.starts is not None
-        return (self._end - self.starts[0]) / len(self.texts)
-
     def _number(self, position: float) -> str:
         return f"{position:,.0f}{self.unit}" if float(position).is_integer() else f"{position:g}{self.unit}"
 
@@ -173,7 +168,8 @@ class AxisLabels:
         assert self.starts is not None
         needs = text_width(self._number(self._end), _NUMBER_SIZE) if horizontal else _NUMBER_SIZE / POINTS_PER_INCH
         apart = (needs + _NUMBER_GAP) / cell
-        wide = max(b - a for a, b in pairwise(self.starts)) if self.numbered else self._mean_width
+        mean = (self._end - self.starts[0]) / len(self.texts)
+        wide = max(b - a for a, b in pairwise(self.starts)) if self.numbered else mean
         step = _round_up(max(apart * wide, 0.0 if self.unit else 1.0))
         last = -apart
         for number in range(ceil(self.starts[0] / step), int(self._end / step) + 1):

@@ -14,6 +14,7 @@ from matplotlib.patches import Rectangle
 
 from attncli.render.figures.axis_labels import AxisLabels, draw_labels
 from attncli.render.figures.panels import (
+    DIM_COLOR,
     DPI,
     EDGE,
     Array,
@@ -182,7 +183,6 @@ _LAYER_WIDTH, _MAX_TILE, _MIN_TILE, _TILE_GAP = 9.0, 0.9, 0.3, 0.06
 _MARGIN_ABOVE, _NUMBERS_TOP, _MARGIN_LEFT, _TILE_BAR_HEIGHT, _TILE_BAR_WIDTH = 0.34, 0.24, 0.45, 0.55, 2.6
 #: Points: names of heads, numbers, and the least size of tokens.
 _NAME_SIZE, _MIN_NAME_SIZE, _NUMBER_SIZE, _TOKEN_SIZE = 6.5, 4.2, 8.0, 4.6
-_DIM = "0.32"
 #: Cells along a side of a tile, at most.
 _MAX_TILE_CELLS = 96
 
@@ -313,4 +313,4 @@ class HeadTiles:
 
 
 def _write_centred(axes: Axes, x: float, y: float, text: str, rotation: float = 0.0) -> None:
-    axes.text(x, y, text, size=_NUMBER_SIZE, ha="center", va="center", color=_DIM, rotation=rotation)
+    axes.text(x, y, text, size=_NUMBER_SIZE, ha="center", va="center", color=DIM_COLOR, rotation=rotation)

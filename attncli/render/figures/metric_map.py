@@ -12,7 +12,17 @@ from matplotlib.patches import Rectangle
 
 from attncli.choices import METRICS
 from attncli.render.figures.axis_labels import AxisLabels, draw_labels, span_text
-from attncli.render.figures.panels import EDGE, Array, Box, Scale, axes_at, draw_cells, draw_color_bar, draw_numbers
+from attncli.render.figures.panels import (
+    DIM_COLOR,
+    EDGE,
+    Array,
+    Box,
+    Scale,
+    axes_at,
+    draw_cells,
+    draw_color_bar,
+    draw_numbers,
+)
 from attncli.render.figures.text_layout import line_height, wrap_text, write_lines
 from attncli.render.views.difference import change_map
 from attncli.render.views.metrics import MetricMap, metric_map
@@ -23,7 +33,6 @@ _MAX_CELL, _MAX_WIDTH_ALONE, _MAX_WIDTH_PAIRED, _MIN_WIDTH = 0.46, 8.0, 4.6, 3.2
 #: Inches: left of a map and above it (numbers of layers and heads), height and width of the colour scale.
 _MARGIN_LEFT, _MARGIN_ABOVE, _COLOR_BAR_HEIGHT, _COLOR_BAR_WIDTH = 0.5, 0.42, 0.42, 2.6
 _TITLE_SIZE, _NOTE_SIZE = 8.5, 7.5
-_DIM = "0.32"
 FRAMED = "red frame: a head that earns the label of this metric"
 
 
@@ -107,7 +116,7 @@ class HeadMaps(NamedTuple):
         cell, scale = self._cell, Scale.from_values([each.values])
         title, notes = self._heading(each)
         below = write_lines(figure, title, top=top, left=left, size=_TITLE_SIZE, color="black")
-        write_lines(figure, notes, top=below, left=left, size=_NOTE_SIZE, color=_DIM)
+        write_lines(figure, notes, top=below, left=left, size=_NOTE_SIZE, color=DIM_COLOR)
         layers, heads = each.values.shape
         box = Box(left + _MARGIN_LEFT, top + self._above, heads * cell, layers * cell)
         axes = axes_at(figure, box)

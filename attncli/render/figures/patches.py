@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 from attncli.render.common.escape import visible
+from attncli.render.common.numbers import two_digits
 from attncli.render.figures.axis_labels import AxisLabels, draw_labels
 from attncli.render.figures.panels import Array, Box, Scale, axes_at, draw_color_bar, hide_axes
 from attncli.render.figures.text_layout import drawable, write_line
@@ -23,7 +24,6 @@ from attncli.render.views.patches import (
     map_views,
     patch_weights,
     query_phrase,
-    share_text,
     shows_caption_words,
     tint_shares,
 )
@@ -157,7 +157,7 @@ def _looking_text(stack: Stack, form: str) -> str:
 
 def _panel(stack: Stack, view: MapView, form: str) -> PatchPanel:
     noted = view.patches.other_keys[:_MAX_NOTED_TOKENS]
-    others = ", ".join(f"{_name_text(token, form)} {share_text(weight)}" for token, weight in noted)
+    others = ", ".join(f"{_name_text(token, form)} {two_digits(weight)}" for token, weight in noted)
     title = f"{'' if shows_caption_words(stack) else 'head '}{_name_text(view.name, form)}"
     return PatchPanel(title, others, view.patches.weights, view.patches.query_cell)
 

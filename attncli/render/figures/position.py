@@ -21,6 +21,7 @@ from attncli.render.figures.axis_labels import (
 )
 from attncli.render.figures.metric_map import HeadMap, HeadMaps
 from attncli.render.figures.panels import (
+    DIM_COLOR,
     EDGE,
     Array,
     Box,
@@ -49,7 +50,7 @@ _STRIP_HEIGHT, _STRIP_WIDTH, _COLOR_BAR_HEIGHT, _COLOR_BAR_WIDTH, _MAX_STRIP_CEL
 #: Inches of a weight as a number.
 _NUMBER_WIDTH = 0.6
 _TEXT_SIZE, _SMALL_SIZE = 8.5, 7.5
-_BAR_COLOR, _DIM, _UNIFORM_COLOR = "#31688e", "0.32", "black"
+_BAR_COLOR, _UNIFORM_COLOR = "#31688e", "black"
 #: Cells of a strip, at most.
 _MAX_STRIP_CELLS = 160
 _NORM_LEGEND = "weight × norm of what is read (Kobayashi et al. 2020)"
@@ -137,15 +138,14 @@ class Bars(NamedTuple):
     def _shows_heads(self) -> bool:
         return any(bar.head for bar in self.bars)
 
-    def size(self) -> tuple[float, float]:
-        heads = room_for([*(bar.head for bar in self.bars), "most by head"], _TEXT_SIZE) if self._shows_heads else 0.0
-        return self._left + _MAX_BAR_LENGTH + 0.12 + _NUMBER_WIDTH + heads, self._above + len(
-            self.bars
-        ) * _BAR_HEIGHT + _AXIS_HEIGHT
-
     @property
     def _above(self) -> float:
         return line_height(_SMALL_SIZE) + 0.04 if self._shows_heads else 0.0
+
+    def size(self) -> tuple[float, float]:
+        heads = room_for([*(bar.head for bar in self.bars), "most by head"], _TEXT_SIZE) if self._shows_heads else 0.0
+        height = self._above + len(self.bars) * _BAR_HEIGHT + _AXIS_HEIGHT
+        return self._left + _MAX_BAR_LENGTH + 0.12 + _NUMBER_WIDTH + heads, height
 
     def draw(self, figure: Figure, top: float) -> None:
         box = Box(self._left, top + self._above, _MAX_BAR_LENGTH, len(self.bars) * _BAR_HEIGHT)
@@ -175,11 +175,11 @@ class Bars(NamedTuple):
         left = box.left + box.width + 0.12
         if self._shows_heads:
             for text, column in (("weight", left), ("most by head", left + _NUMBER_WIDTH)):
-                write_line(figure, text, top=box.top - self._above, left=column, size=_SMALL_SIZE, color=_DIM)
+                write_line(figure, text, top=box.top - self._above, left=column, size=_SMALL_SIZE, color=DIM_COLOR)
         for place, bar in enumerate(self.bars):
             row = box.top + (place + 0.5) * _BAR_HEIGHT - line_height(_TEXT_SIZE) / 2 + 0.02
             write_line(figure, weight_number(bar.weight, decimals), top=row, left=left, size=_TEXT_SIZE)
-            write_line(figure, bar.head, top=row, left=left + _NUMBER_WIDTH, size=_TEXT_SIZE, color=_DIM)
+            write_line(figure, bar.head, top=row, left=left + _NUMBER_WIDTH, size=_TEXT_SIZE, color=DIM_COLOR)
 
 
 class Strip(NamedTuple):

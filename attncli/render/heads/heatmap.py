@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 
 from attncli.render.common.colormap import difference_color, has_colormap, text_color_on, weight_color
 from attncli.render.common.lines import DIM, PLAIN, Line, Rgb, Style, StyledSpan, flow
-from attncli.render.common.numbers import two_digits
+from attncli.render.common.numbers import hundredths, two_digits
 from attncli.render.common.terminal import Terminal
 
 #: ASCII density ramp, from no weight to full scale.
@@ -106,11 +106,6 @@ class HeatScale:
         shown = [*notes, *([self.digits_note()] if digits else [])]
         parts = [self.legend(), *(Line.of(StyledSpan(note, DIM)) for note in shown if note)]
         return flow(parts, separator="   ", width=self.terminal.width)
-
-
-def hundredths(weight: float) -> str:
-    """`83` for 0.83; empty for less than half a hundredth."""
-    return str(round(weight * 100) or "")
 
 
 def half_blocks(rows: Sequence[Sequence[Rgb | None]]) -> list[list[StyledSpan]]:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from attncli.render.common.cells import glyphs, shorten
 from attncli.render.common.escape import token_text
 from attncli.render.common.lines import BOLD, DIM, Line, StyledSpan, flow, separate_blocks, side_by_side
+from attncli.render.common.numbers import two_digits
 from attncli.render.common.terminal import Terminal
 from attncli.render.heads.header import content_text, note_lines, sentence_text, stack_lines
 from attncli.render.heads.heatmap import HeatScale
@@ -20,7 +21,6 @@ from attncli.render.views.patches import (
     left_out_note,
     map_views,
     query_phrase,
-    share_text,
     shows_caption_words,
 )
 from attncli.render.views.patterns import head_of
@@ -91,10 +91,10 @@ def one_map(view: MapView, grid: Grid, picture: Picture | None, terminal: Termin
     # The scale, the weight of the query's patch on itself, and those of keys that are no patches.
     parts, cell = [heat.legend()], view.patches.query_cell
     if cell is not None:
-        itself = f"the patch itself, {share_text(float(view.patches.weights[cell]))}"
+        itself = f"the patch itself, {two_digits(float(view.patches.weights[cell]))}"
         parts.append(Line.of(f"{query_mark(side)} ", StyledSpan(itself, DIM)))
     for token, weight in view.patches.other_keys:
-        parts.append(Line.of(f"{token_text(token, terminal)} ", StyledSpan(share_text(weight), BOLD)))
+        parts.append(Line.of(f"{token_text(token, terminal)} ", StyledSpan(two_digits(weight), BOLD)))
     return [Line(), *lines, Line(), *flow(parts, separator="   ", width=terminal.width)]
 
 
@@ -129,8 +129,8 @@ def _small_map(view: MapView, grid: Grid, picture: Picture | None, terminal: Ter
     else:
         lines = ascii_map(view.patches, heat, _ascii_cell_width(grid, terminal.width))
     name = shorten(content_text(view.name, terminal), max(lines[-1].width - 3, 8), glyphs(terminal).cut)
-    others = [f"{token_text(token, terminal)} {share_text(weight)}" for token, weight in view.patches.other_keys[:1]]
-    below = (f"to {share_text(view.patches.largest)}", *others)
+    others = [f"{token_text(token, terminal)} {two_digits(weight)}" for token, weight in view.patches.other_keys[:1]]
+    below = (f"to {two_digits(view.patches.largest)}", *others)
     return [
         *lines,
         Line.of("   ", StyledSpan(name, BOLD)),

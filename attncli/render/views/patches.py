@@ -109,11 +109,6 @@ def left_out_note(count: int) -> str:
     return f"the last {MOST_MAPS} of {count} maps; -l or -H chooses others" if count > MOST_MAPS else ""
 
 
-def share_text(weight: float) -> str:
-    """Two significant digits: `0.43`, `0.0061`."""
-    return f"{weight:.2f}" if weight >= 0.1 or not weight else f"{weight:.2g}"
-
-
 # --- the picture under its weights
 
 
