@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from attncli.choices import COMPONENTS
 from attncli.render.common.cells import cell_width
 from attncli.render.common.terminal import ColorDepth, Terminal
-from attncli.render.params.cost_lines import short_names
 from attncli.render.params.text import params_text
+from attncli.render.views.params import short_names
 from attncli.results.costs import Cache, CachedLayer
 from attncli.results.params import Component, Layer, Node, ParameterCount, ParamsResult
 from tests.render.heads_samples import SGR
@@ -168,7 +168,7 @@ def test_an_encoder_of_so_many_positions() -> None:
     ],
 )
 def test_names_above_columns_tell_apart(names: list[str], shown: list[str]) -> None:
-    assert short_names(names, 16, WIDE) == shown
+    assert short_names(names) == shown
 
 
 def test_more_models_than_fit_go_on_beneath() -> None:
