@@ -18,10 +18,9 @@ from torch import Tensor
 
 from attncli.attention.inputs import ModelInputs
 from attncli.attention.labels import LABEL_THRESHOLDS, assign_labels
-from attncli.attention.metrics import REPEAT_METRICS
 from attncli.attention.selection import HeadsRequest
 from attncli.attention.stacks import collect, name_stacks, unread_stacks
-from attncli.choices import METRICS
+from attncli.metrics import METRICS, REPEAT_METRICS
 from attncli.results.heads import HeadMetrics, Interval, Spread, Stack
 
 if TYPE_CHECKING:
@@ -128,9 +127,9 @@ class LayerAverages:
         return cls(Moments.from_values(sums.metrics.means_by_text()), baseline, sums.metrics.total_queries())
 
     def repeats(self) -> dict[str, int]:
-        """How many ordinary queries of all texts `duplicate` and `induction` are means of."""
-        counts = dict(zip(METRICS, self.queries.tolist(), strict=True))
-        return {name: counts[name] for name in REPEAT_METRICS if bool(self.metrics.count[METRICS.index(name)].any())}
+        """How many ordinary queries of all texts the metrics of repeats are means of."""
+        measured = zip(METRICS, self.queries.tolist(), self.metrics.count.any(1).tolist(), strict=True)
+        return {name: count for name, count, shown in measured if shown and name in REPEAT_METRICS}
 
     def merged(self, other: LayerAverages) -> LayerAverages:
         return LayerAverages(

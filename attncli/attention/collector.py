@@ -63,17 +63,15 @@ class LayerSums:
     def add_block(self, sides: QueryKeySides, block: RowBlock) -> tuple[bool, bool]:
         """Add the metrics of some rows. Returns whether each query sees only itself and earlier keys, and whether it
         sees all keys."""
-        real = sides.queries.real[:, None, block.start : block.stop, None]
-        visible = block.visible & sides.keys.real[:, None, None, :] & real
+        visible = sides.seen(block.start, block.stop, block.visible)
         self.metrics.add(block.start, block.weights, block.visible)
         uniform = uniform_weights(visible)
         self.baseline.add(block.start, uniform, block.visible)
         if self.pair_attention is not None and self.uniform_pair_attention is not None:
             self.pair_attention.add(block.start, block.weights)
             self.uniform_pair_attention.add(block.start, uniform)
-        hidden = ~visible & sides.keys.real[:, None, None, :] & real
         causal = not bool(visible.triu(block.start + sides.prefix + 1).any())
-        return causal, not bool(hidden.any())
+        return causal, not bool(sides.seen(block.start, block.stop, ~visible).any())
 
     def add_fused(
         self, fused: FusedAttention, baseline: UniformBaseline, layer: int, metrics: Sequence[str], *, pooled: bool

@@ -13,6 +13,7 @@ from collections.abc import Iterator, Mapping, Sequence
 import numpy as np
 
 from attncli.errors import UsageError
+from attncli.metrics import METRICS
 from attncli.results.heads import (
     DifferenceKind,
     HeadChange,
@@ -28,19 +29,8 @@ from attncli.results.patterns import Pattern
 #: At most so many keys explain a change, and each changed by more than a rounding error.
 _MOST_KEYS, _LEAST_CHANGE = 3, 1e-6
 
-#: Metrics that are shares of a row's weight, so that their changes are comparable. `token` is none of them, as it may
-#: be about another token on each side.
-SHARE_METRICS = (
-    "confidence",
-    "previous",
-    "current",
-    "next",
-    "first",
-    "special",
-    "virtual_sink",
-    "duplicate",
-    "induction",
-)
+#: Metrics that are shares of a row's weight, so that their changes are comparable.
+SHARE_METRICS = tuple(name for name, metric in METRICS.items() if metric.formula.is_share)
 
 
 def total_variation(here: Pattern, there: Pattern) -> float:

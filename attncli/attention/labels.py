@@ -11,16 +11,14 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 
-from attncli.choices import LABELS, METRICS
 from attncli.errors import UsageError
+from attncli.metrics import LABELS, METRICS, PROBED
 from attncli.results.heads import FEW_REPEATS, HeadMetrics, Stack
 
 # --- Labels
 
-#: The value of a metric above which a head earns its label; a map shows the first label that a head earns. Above one
-#: half a head attends more to the position than to all others together. Special tokens and the first token need more,
-#: since heads attend to them by default; any other single token that most queries read needs less.
-LABEL_THRESHOLDS: Mapping[str, float] = dict(zip(LABELS, (0.4, 0.5, 0.5, 0.6, 0.6, 0.4), strict=True))
+#: The value of a metric above which a head earns its label; a map shows the first label that a head earns.
+LABEL_THRESHOLDS: Mapping[str, float] = {name: label.threshold for name, label in LABELS.items()}
 
 #: How many times the uniform baseline a metric must exceed: in a text of three tokens nearly all weights are large.
 MIN_LIFT = 1.5
@@ -51,8 +49,7 @@ def assign_labels(
         return value > thresholds[name] and value > MIN_LIFT * (uniform.get(name) or 0.0)
 
     labels = [name for name in thresholds if earned(name)]
-    # Where most weight is on the first token, that is the token.
-    return tuple(name for name in labels if name != "token" or "first" not in labels)
+    return tuple(name for name in labels if LABELS[name].unless not in labels)
 
 
 def parse_thresholds(texts: Sequence[str]) -> dict[str, float]:
@@ -80,7 +77,7 @@ _SIGNS: Mapping[str, Callable[[float, float], bool]] = {
     ">=": operator.ge,
     "==": operator.eq,
 }
-_CLAIM_HINT = 'a check reads "1.2 induction > 0.8": a head, a metric, < <= > >= or ==, and a number'
+_CLAIM_HINT = f'a check reads "1.2 {PROBED} > 0.8": a head, a metric, < <= > >= or ==, and a number'
 
 
 @dataclass(frozen=True)

@@ -82,8 +82,7 @@ def read_layer(
     for block in attention.blocks(heads, sums.rows):
         weights = block.weights[0]
         sums.add(block.start, weights if norms is None else weights * norms[0, list(heads), None])
-        real = sides.queries.real[:, None, block.start : block.stop, None]
-        seen = block.visible & sides.keys.real[:, None, None, :] & real
+        seen = sides.seen(block.start, block.stop, block.visible)
         uniform.add(block.start, uniform_weights(seen)[0].mean(0, keepdim=True))
     rows = np.stack([pattern.weights[0] for pattern in sums.patterns()])
     (uniform_row,) = (pattern.weights[0] for pattern in uniform.patterns())

@@ -14,8 +14,8 @@ from itertools import groupby
 from typing import TYPE_CHECKING, Literal
 
 from attncli.attention.positions import Position, Span, word_spans
-from attncli.choices import METRICS
 from attncli.errors import UsageError
+from attncli.metrics import METRICS
 from attncli.results.tokens import Token
 
 if TYPE_CHECKING:
@@ -312,7 +312,7 @@ class HeadsRequest:
     selection: Selection = Selection()
     patterns: bool = False
     bins: int | None = None
-    metrics: tuple[str, ...] = METRICS
+    metrics: tuple[str, ...] = tuple(METRICS)
     view: View = EVERYTHING
     weighting: Weighting = "attention"
     thresholds: Mapping[str, float] = field(default_factory=dict)

@@ -10,7 +10,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
-from attncli.choices import METRICS
+from attncli.metrics import METRICS
 from attncli.render.figures.axis_labels import AxisLabels, draw_labels, span_text
 from attncli.render.figures.panels import EDGE, Array, Box, Scale, axes_at, draw_cells, draw_color_bar, draw_numbers
 from attncli.render.figures.text_layout import line_height, wrap_text, write_lines

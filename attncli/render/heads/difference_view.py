@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from attncli.choices import METRICS
+from attncli.metrics import METRICS
 from attncli.render.common.cells import bar, glyphs, shorten
 from attncli.render.common.escape import name_text, unit_text
 from attncli.render.common.lines import (
@@ -27,7 +27,7 @@ from attncli.render.common.terminal import Terminal
 from attncli.render.heads.head_map import evidence_lines, value_map
 from attncli.render.heads.header import is_cross, pooling_lines, scope_lines, stack_lines, tokens_line, unit_lines
 from attncli.render.heads.heatmap import HeatScale, SignedHeatScale
-from attncli.render.heads.metric_words import MEANINGS
+from attncli.render.heads.metric_words import meaning
 from attncli.render.heads.overview import arrange_in_rows, pool_to_thumbnails, thumbnail
 from attncli.render.heads.pattern_grid import fitted_grid, grid_lines
 from attncli.results.heads import HeadChange, HeadMetrics, HeadsDifference, HeadsResult, Stack, StackDifference
@@ -192,8 +192,8 @@ def head_changes(here: Stack, head: HeadChange, terminal: Terminal) -> list[Line
         here_, there = (_number_or_dash(value, 3, terminal) for value in (before.values[name], head.values.get(name)))
         change = head.changes.get(name)
         changed = glyphs(terminal).dash if change is None else signed_number(change)
-        meaning = f"  {MEANINGS.get(name, '')}" if terminal.width >= _ROOM_FOR_MEANINGS else ""
-        values = (f"  {here_:>7}  {there:>7}", StyledSpan(f"  {changed:>7}", BOLD), StyledSpan(meaning, DIM))
+        meant = f"  {meaning(name)}" if terminal.width >= _ROOM_FOR_MEANINGS else ""
+        values = (f"  {here_:>7}  {there:>7}", StyledSpan(f"  {changed:>7}", BOLD), StyledSpan(meant, DIM))
         lines.append(Line.of(f"{name:{column}}", *values))
     return lines
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from attncli.choices import METRICS
+from attncli.metrics import METRICS, WeightAt, WeightOnSpecial
 from attncli.render.common.lines import BOLD, DIM, Line, Style, StyledSpan, flow, joined, padded, wrap
 from attncli.render.common.numbers import metric_number, weight_number
 from attncli.render.common.terminal import Terminal
@@ -80,12 +80,13 @@ def title_lines(head: HeadMetrics, stack: Stack, terminal: Terminal) -> list[Lin
 
 def _is_shown(label: str, stack: Stack) -> bool:
     """Whether the keys that the label is about are shown, where only some keys are."""
+    formula = METRICS[label].formula if label in METRICS else None
     if not stack.keys:
         return True
-    if label == "first":
+    if formula == WeightAt(("first",)):
         return any(key.index == 0 for key in stack.keys)
     whole = stack.whole is None or stack.whole[1] == len(stack.keys)
-    return label != "special" or whole or any(key.special for key in stack.keys)
+    return formula != WeightOnSpecial() or whole or any(key.special for key in stack.keys)
 
 
 def metric_lines(head: HeadMetrics, stack: Stack, terminal: Terminal) -> list[Line]:

@@ -12,7 +12,7 @@ from math import ceil, isnan
 
 import numpy as np
 
-from attncli.choices import METRICS
+from attncli.metrics import METRICS
 from attncli.render.common.cells import glyphs
 from attncli.render.common.escape import token_text
 from attncli.render.common.lines import BOLD, DIM, Line, StyledSpan, flow, side_by_side
@@ -42,7 +42,7 @@ _THUMBNAIL_SIDE = 18
 # Up to so many tokens, a thumbnail draws every weight: three of this size fit in 80 columns.
 _MOST_TOKENS = 25
 _MOST_METRICS = 2
-_DEFAULT_METRICS = ("entropy", "distance", "confidence")
+_DEFAULT_METRICS = tuple(name for name, metric in METRICS.items() if metric.in_captions)
 
 
 def pool_to_thumbnails(stack: Stack, terminal: Terminal, *, least: int = 1) -> Stack:
@@ -265,9 +265,9 @@ def _halves(stack: Stack, terminal: Terminal) -> tuple[Stack, Stack] | None:
 
 
 def _named_label(name: str, stack: Stack, terminal: Terminal) -> Label:
-    """The label for the legend; `token` names the token where all heads with the label read the same."""
+    """The label for the legend; that of one key names it where all heads with the label read the same."""
     label = label_of(name, stack.key_medium)
-    if name != "token":
+    if name not in METRICS or not METRICS[name].of_one_key:
         return label
     tokens = {read_token(head, stack) for head in stack.metrics if name in head.labels}
     token = tokens.pop() if len(tokens) == 1 else None

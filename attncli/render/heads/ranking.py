@@ -1,7 +1,7 @@
 """Rankings of heads, and the sentences below them.
 
 Below a map of heads: those that stand out by a metric, each with a sentence (`standouts` picks them, `sentence_lines`
-lays them out; sentences of labels are in `metric_words.LABELS`). With one query and one key (`--query`, `--key`): all
+lays them out; sentences of labels are in `attncli.metrics`). With one query and one key (`--query`, `--key`): all
 heads by that weight (`ranking_lines`), which `_unlisted_heads_line` and `_hidden_key_lines` end or replace with a
 sentence.
 """
@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
+from attncli.metrics import METRICS
 from attncli.render.common.cells import bar, bar_scale, glyphs, shorten
 from attncli.render.common.escape import direction_end, unit_text
 from attncli.render.common.lines import BOLD, DIM, Line, StyledSpan, beside_or_below, flow, joined, padded, split_words
@@ -24,10 +25,11 @@ from attncli.results.heads import HeadMetrics, Stack
 from attncli.results.patterns import HeadWeight, Ranking
 
 # For heads without a label: the metric, whether its smallest or largest value counts, and the sentence.
-_EXTREMES: tuple[tuple[str, Callable[..., HeadMetrics], str], ...] = (
-    ("entropy", min, "looks at the fewest tokens"),
-    ("entropy", max, "spreads over the most tokens"),
-    ("distance", max, "looks the farthest"),
+_EXTREMES: tuple[tuple[str, Callable[..., HeadMetrics], str], ...] = tuple(
+    (name, choose, sentence)
+    for name, metric in METRICS.items()
+    for choose, sentence in ((min, metric.smallest), (max, metric.largest))
+    if sentence
 )
 
 _MOST_PER_LABEL = 2

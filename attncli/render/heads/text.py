@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from attncli.metrics import PROBED
 from attncli.render.common.cells import glyphs
 from attncli.render.common.document import lines_to_text
 from attncli.render.common.lines import DIM, Line, StyledSpan, separate_blocks, wrap
@@ -27,7 +28,7 @@ from attncli.render.heads.header import (
     tokens_line,
 )
 from attncli.render.heads.heatmap import HeatScale, full_scale
-from attncli.render.heads.metric_words import MEANINGS
+from attncli.render.heads.metric_words import meaning
 from attncli.render.heads.one_head import crossing_lines, one_head_lines, quadrant_lines, rollout_lines, title_lines
 from attncli.render.heads.overview import is_one_weight, overview, pool_to_thumbnails, thumbnails
 from attncli.render.heads.patch_view import patch_lines
@@ -66,7 +67,7 @@ def average_lines(stack: Stack, head: HeadMetrics, terminal: Terminal, *, noun: 
         around = plus_minus(spread.intervals.get(name), terminal).strip()
         figures = (metric_number(value, terminal), f"{around:<7}", metric_number(uniform.get(name), terminal))
         count = f"{spread.counts.get(name, 0):,}"
-        rows.append(Line.of(_average_row(name, column, (*figures, count, MEANINGS.get(name, "")), terminal)))
+        rows.append(Line.of(_average_row(name, column, (*figures, count, meaning(name)), terminal)))
     return [*lines, *rows]
 
 
@@ -129,7 +130,7 @@ def _mean_lines(result: HeadsResult, terminal: Terminal) -> list[Line]:
 def _overview_lines(result: HeadsResult, terminal: Terminal) -> list[Line]:
     """The overviews of all stacks under one another, and a hint what to type next."""
     limit = _sentence_limit(terminal) // max(len(result.stacks), 1)
-    always = "induction" if result.probe is not None else None
+    always = PROBED if result.probe is not None else None
     found = [standouts(stack, max(limit, 2), terminal, always=always) for stack in result.stacks]
     parts = [overview(stack, some, terminal) for stack, some in zip(result.stacks, found, strict=True)]
     crossing = [lines for stack in result.stacks if (lines := crossing_lines(stack, terminal))]

@@ -9,12 +9,12 @@ from typing import cast
 
 import numpy as np
 
-from attncli.choices import METRICS
+from attncli.metrics import METRICS
 from attncli.render.common.colormap import VIRIDIS_HEX
 from attncli.render.common.escape import printable, visible
 from attncli.render.heads.difference_view import DIFFERENCE, difference_stacks
 from attncli.render.heads.header import is_cross, model_lines, pooling_lines, stack_lines
-from attncli.render.heads.metric_words import MEANINGS, label_of, meaning, ordered_labels
+from attncli.render.heads.metric_words import label_of, meaning, ordered_labels
 from attncli.render.heads.ranking import Standout, standouts
 from attncli.render.heads.shaded_text import line_numbers, plain_text, position_label, text_excerpt
 from attncli.render.html.page import PAGE, SEPARATOR, joined_text, pack, pack_pixels, page, rounded_metric
@@ -83,7 +83,7 @@ def heads_data(result: HeadsResult) -> dict[str, object]:
         "notes": [printable(text) for text in (*result.warnings, *result.notes)],
         "metric": WEIGHT if any(stack.ranking for stack in stacks) else result.metric,
         "labels": {name: _label_data(name) for name in labels},
-        "metrics": [{"name": name, "meaning": MEANINGS.get(name, "")} for name in metrics],
+        "metrics": [{"name": name, "meaning": meaning(name)} for name in metrics],
         "colors": VIRIDIS_HEX,
         "counted": any(map(_shows_positions, stacks)),
         "stacks": data,
