@@ -29,8 +29,6 @@ def test_labels(metrics, uniform, queries, expected) -> None:
 
 def test_labels_can_be_told_apart() -> None:
     rules = LABELS.values()
-    for values in zip(
-        *((rule.rank, rule.place, rule.letter, rule.color, rule.basic_color) for rule in rules), strict=True
-    ):
-        assert len({*values}) == len(LABELS)
+    shown = ((rule.rank, rule.place, rule.letter, rule.color, rule.basic_color) for rule in rules)
+    assert all(len({*values}) == len(LABELS) for values in zip(*shown, strict=True))
     assert {rule.unless for rule in rules} <= {None, *LABELS}
