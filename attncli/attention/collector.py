@@ -26,7 +26,6 @@ if TYPE_CHECKING:
     from attncli.models.capture.attention_types import Attention
     from attncli.models.capture.fused_attention import FusedAttention
     from attncli.models.capture.query_key_attention import RowBlock
-    from attncli.models.capture.structure import Site
     from attncli.models.loading.loaded_model import LoadedModel
 
 #: Layers with up to so many weights are computed explicitly (64 MiB of float32); larger ones without the matrix.
@@ -159,7 +158,14 @@ class Collector:
         site = self.model.site_of(path)
         key = StackKey(site.block_list.path if site.block_list else "", site.cross)
         records = self.layers.setdefault(key, {})
-        layer = _layer_number(site, records)
+        # A block that runs again in the same pass (ALBERT's shared one) is a further layer.
+        layers, length = (
+            ([site.block], 1)
+            if site.block_list is None
+            else (site.block_list.layers_of_block(site.block), site.block_list.length)
+        )
+        numbers = (time * length + layer for time in count() for layer in layers)
+        layer = next(number for number in numbers if number not in records)
         records[layer] = self._collect_layer(key, layer, path, attention)
 
     def possible_names(self, key: StackKey) -> tuple[str, ...]:
@@ -189,9 +195,13 @@ class Collector:
         rolled = self._roll_out(key, sides, attention) if is_rollout else None
         if not chosen or (is_rollout and rolled is None):
             return LayerRecord(sides, attention.heads, path)
-        keep_patterns = self.request.patterns or self._is_sketched(key, attention.heads)
-        patterns = self._empty_patterns(layer, (None,) if is_rollout else chosen, sides) if keep_patterns else ()
-        metrics, baseline = (MetricSums(sides, attention.has_sink, count) for count in (attention.heads, 1))
+        few = self.layer_count(key) * attention.heads <= MAX_SKETCH_HEADS
+        sketched = self.request.sketches and self.request.weighting == "attention" and few
+        patterns = tuple(
+            PatternSums(layer, (None,) if is_rollout else chosen, self.axes(sides, text))
+            for text in (range(self.inputs.batch) if self.request.patterns or sketched else ())
+        )
+        metrics, baseline = (MetricSums(sides, attention.has_sink, heads) for heads in (attention.heads, 1))
         pair_attention, uniform_pair_attention = (PairAttentionSums.for_two_texts(sides) for _ in range(2))
         sums = LayerSums(metrics, baseline, patterns, pair_attention, uniform_pair_attention)
         has_patterns, causal, full = self._add_metrics(sums, sides, layer, attention)
@@ -208,11 +218,6 @@ class Collector:
             reading = read_layer(attention, sides, self.request.view, layer, chosen, norms)
         return LayerRecord(sides, attention.heads, path, sums, causal, reading, full)
 
-    def _is_sketched(self, key: StackKey, heads: int) -> bool:
-        request = self.request
-        few = self.layer_count(key) * heads <= MAX_SKETCH_HEADS
-        return request.sketches and request.weighting == "attention" and few
-
     def _add_metrics(
         self, sums: LayerSums, sides: QueryKeySides, layer: int, attention: Attention
     ) -> tuple[bool, bool, bool | None]:
@@ -222,7 +227,8 @@ class Collector:
         Raises ModelError for attention that is NaN.
         """
         fused = attention.fused
-        if fused is not None and sides.one_dimensional and not sides.prefix and self._is_large(attention):
+        size = self.inputs.batch * attention.heads * attention.queries * attention.keys
+        if fused is not None and sides.one_dimensional and not sides.prefix and size > MAX_EXPLICIT_WEIGHTS:
             baseline = self._baseline(sides, fused)
             pooled = self.request.weighting == "attention"
             return sums.add_fused(fused, baseline, layer, self.request.metrics, pooled=pooled), baseline.causal, None
@@ -240,10 +246,6 @@ class Collector:
             self._rollouts[key] = Rollout(self.inputs.batch, attention.queries, attention.device)
         return self._rollouts[key].add_layer(attention)
 
-    def _is_large(self, attention: Attention) -> bool:
-        """Whether a layer has too many weights to compute them explicitly."""
-        return self.inputs.batch * attention.heads * attention.queries * attention.keys > MAX_EXPLICIT_WEIGHTS
-
     def _baseline(self, sides: QueryKeySides, fused: FusedAttention) -> UniformBaseline:
         """The uniform baseline under a mask; layers with the same mask and shape share it."""
         attention = fused.attention
@@ -259,11 +261,6 @@ class Collector:
         selection, count = self.request.selection, self.layer_count(key)
         names = self.possible_names(key)
         return tuple(sorted({head for name in names for head in selection.heads_in(name, layer, count, heads)}))
-
-    def _empty_patterns(
-        self, layer: int, chosen: tuple[int | None, ...], sides: QueryKeySides
-    ) -> tuple[PatternSums, ...]:
-        return tuple(PatternSums(layer, chosen, self.axes(sides, text)) for text in range(self.inputs.batch))
 
     def _position_error(self, sides: QueryKeySides) -> UsageError | None:
         """The error for a requested query or key that isn't in one of the texts; None if all are."""
@@ -318,11 +315,3 @@ def _require_finite(finite: bool, layer: int) -> None:
             f"the attention of layer {layer} is not a number (NaN)",
             hint="the model's weights are broken, or too large for this format: try --dtype float32",
         )
-
-
-def _layer_number(site: Site, records: Mapping[int, object]) -> int:
-    """The layer of a call. A block that runs again in the same pass (ALBERT's shared one) is a further layer."""
-    if site.block_list is None:
-        return next(layer for layer in count(site.block) if layer not in records)
-    layers, length = site.block_list.layers_of_block(site.block), site.block_list.length
-    return next(time * length + layer for time in count() for layer in layers if time * length + layer not in records)

@@ -13,7 +13,7 @@ from difflib import get_close_matches
 
 from attncli.errors import UsageError
 from attncli.metrics import LABELS, METRICS, PROBED
-from attncli.results.heads import FEW_REPEATS, HeadMetrics, Stack
+from attncli.results.heads import FEW_REPEATS, Stack
 
 # --- Labels
 
@@ -89,57 +89,42 @@ class Claim:
     sign: str
     number: float
 
-    def failure(self, stacks: Sequence[Stack]) -> str | None:
-        """Why it does not hold; None if it does. Raises UsageError for a head that isn't there."""
-        value = self._find_head(stacks).values[self.metric]
-        if self._is_true_of(value):
-            return None
-        found = "nothing shows it in this text" if value is None else f"it is {value:.4g}"
-        return f"{self} does not hold: {found}"
-
-    def success(self, stacks: Sequence[Stack]) -> str | None:
-        """That it holds, and the value; None if it doesn't. Raises UsageError for a head that isn't there."""
-        value = self._find_head(stacks).values[self.metric]
-        return f"{self} holds: it is {value:.4g}" if self._is_true_of(value) else None
-
-    def __str__(self) -> str:
-        return f"{self.head} {self.metric} {self.sign} {self.number:g}"
-
-    def _is_true_of(self, value: float | None) -> bool:
-        return value is not None and _SIGNS[self.sign](value, self.number)
-
-    def _find_head(self, stacks: Sequence[Stack]) -> HeadMetrics:
+    def test(self, stacks: Sequence[Stack]) -> tuple[bool, str]:
+        """Whether it holds, and a sentence with the value. Raises UsageError for a head that isn't there."""
         heads = {head.name: head for stack in stacks for head in stack.metrics}
-        if self.head in heads:
-            return heads[self.head]
-        near = sorted(get_close_matches(self.head, heads, n=3, cutoff=0.3) or [*heads][:3])
-        raise UsageError(f"--check: there is no head {self.head} here", hint=f"heads are named {', '.join(near)} …")
+        if self.head not in heads:
+            near = sorted(get_close_matches(self.head, heads, n=3, cutoff=0.3) or [*heads][:3])
+            raise UsageError(f"--check: there is no head {self.head} here", hint=f"heads are named {', '.join(near)} …")
+        value = heads[self.head].values[self.metric]
+        holds = value is not None and _SIGNS[self.sign](value, self.number)
+        found = "nothing shows it in this text" if value is None else f"it is {value:.4g}"
+        claim = f"{self.head} {self.metric} {self.sign} {self.number:g}"
+        return holds, f"{claim} {'holds' if holds else 'does not hold'}: {found}"
 
 
 def parse_claims(texts: Sequence[str]) -> tuple[Claim, ...]:
     """Parse claims. Raises UsageError for one that can't be parsed."""
-    return tuple(_parse_claim(text) for text in texts)
-
-
-def _parse_claim(text: str) -> Claim:
-    match = _CLAIM.fullmatch(text)
-    if match is None:
-        raise UsageError(f"--check: {text!r} is no claim", hint=_CLAIM_HINT)
-    try:
-        number = float(match["number"])
-    except ValueError as error:
-        raise UsageError(f"--check: {match['number']!r} is no number", hint=_CLAIM_HINT) from error
-    return Claim(match["head"], check_metric(match["metric"], "--check"), match["sign"], number)
+    claims = []
+    for text in texts:
+        match = _CLAIM.fullmatch(text)
+        if match is None:
+            raise UsageError(f"--check: {text!r} is no claim", hint=_CLAIM_HINT)
+        try:
+            number = float(match["number"])
+        except ValueError as error:
+            raise UsageError(f"--check: {match['number']!r} is no number", hint=_CLAIM_HINT) from error
+        claims.append(Claim(match["head"], check_metric(match["metric"], "--check"), match["sign"], number))
+    return tuple(claims)
 
 
 def claim_failures(claims: Sequence[Claim], stacks: Sequence[Stack]) -> Iterator[str]:
     """A sentence for each claim that does not hold."""
-    yield from (failure for claim in claims if (failure := claim.failure(stacks)) is not None)
+    yield from (sentence for holds, sentence in (claim.test(stacks) for claim in claims) if not holds)
 
 
 def claim_successes(claims: Sequence[Claim], stacks: Sequence[Stack]) -> Iterator[str]:
     """A sentence for each claim that holds."""
-    yield from (success for claim in claims if (success := claim.success(stacks)) is not None)
+    yield from (sentence for holds, sentence in (claim.test(stacks) for claim in claims) if holds)
 
 
 def check_metric(name: str, flag: str) -> str:

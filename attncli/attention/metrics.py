@@ -10,7 +10,7 @@ Sums are taken in float64, on the CPU where a device has none (`to_float64_devic
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
@@ -164,7 +164,13 @@ class ColumnSums:
         keys, queries = sides.keys.real.double(), sides.queries.real.double()
         seen = keys.cumsum(1) if causal else keys.sum(1, keepdim=True).expand_as(queries)
         share = torch.where(seen > 0, queries / seen.clamp(min=1), 0)
-        sums, counts = (_sum_after(each) if causal else _sum_of_others(each, sides) for each in (share, queries))
+        # Of the queries after a key; or of all but, in one sequence, the key's own.
+        sums, counts = (
+            each.flip(1).cumsum(1).flip(1) - each
+            if causal
+            else each.sum(1, keepdim=True) - (each if sides.same_sequence else torch.zeros_like(keys))
+            for each in (share, queries)
+        )
         return cls((sums * keys)[:, None], (counts * keys)[:, None])
 
     def __add__(self, other: ColumnSums) -> ColumnSums:
@@ -178,17 +184,6 @@ class ColumnSums:
         means = torch.where(counts, self.sums / self.queries.clamp(min=1), -1.0)
         value, index = means.max(-1)
         return torch.where(value < 0, torch.nan, value), torch.where(value < 0, -1, index)
-
-
-def _sum_after(values: Tensor) -> Tensor:
-    """The sum of the values after each position: (batch, n)."""
-    return values.flip(1).cumsum(1).flip(1) - values
-
-
-def _sum_of_others(values: Tensor, sides: QueryKeySides) -> Tensor:
-    """The sum of the values of all queries, for each key; of one sequence, without the key's own: (batch, keys)."""
-    total = values.sum(1, keepdim=True).expand(-1, sides.keys.length)
-    return total - values if sides.same_sequence else total
 
 
 #: `ColumnSums.largest` leaves out keys that fewer queries see.
@@ -360,8 +355,7 @@ def visible_at(seen: Tensor, keys: Tensor) -> Tensor:
 
 def sink_entropy(weight: Tensor) -> Tensor:
     """−a ln a of a sink's weight a, by which it counts as one more key in a row's entropy. Rounding may make it < 0."""
-    entropy: Tensor = torch.special.entr(weight.clamp(min=0))
-    return entropy
+    return torch.special.entr(weight.clamp(min=0))  # type: ignore[no-any-return]
 
 
 def uniform_weights(visible: Tensor) -> Tensor:
@@ -418,14 +412,6 @@ def _grid_coordinates(grid: Grid, positions: Tensor) -> Tensor:
 FIRST_TEXT, SECOND_TEXT, NEITHER_TEXT = 0, 1, 2
 
 
-def assign_parts(sequences: Sequence[int | None], special: Sequence[bool]) -> list[int]:
-    """The part of every token. sequences: 0 or 1 for the text that it is in, None for neither."""
-    return [
-        NEITHER_TEXT if sequence is None or is_special else sequence
-        for sequence, is_special in zip(sequences, special, strict=True)
-    ]
-
-
 @dataclass
 class PairAttentionSums:
     """Running sums of the attention within and between two texts, of all heads of one layer.
@@ -448,9 +434,8 @@ class PairAttentionSums:
     def indicators(self) -> Tensor:
         """V': a column for each part, float32 (batch, keys, 3)."""
         assert self.sides.keys.parts is not None
-        return torch.stack(
-            [self.sides.keys.parts == part for part in (FIRST_TEXT, SECOND_TEXT, NEITHER_TEXT)], dim=-1
-        ).float()
+        parts = [self.sides.keys.parts == part for part in (FIRST_TEXT, SECOND_TEXT, NEITHER_TEXT)]
+        return torch.stack(parts, dim=-1).float()
 
     def add(self, start: int, weights: Tensor) -> None:
         """Add the rows from `start`: weights float32 (batch, heads, rows, keys)."""
@@ -460,10 +445,8 @@ class PairAttentionSums:
         """Add the weight of the rows from `start` on each part: (batch, heads, rows, 3)."""
         assert self.sides.queries.parts is not None
         parts = self.sides.queries.parts[:, start : start + masses.shape[2]]
-        query_parts = to_float64_device(
-            torch.stack([parts == part for part in (FIRST_TEXT, SECOND_TEXT)], dim=1)
-        ).double()
-        total = query_parts[:, None] @ to_float64_device(masses).double()
+        query_parts = torch.stack([parts == part for part in (FIRST_TEXT, SECOND_TEXT)], dim=1)
+        total = to_float64_device(query_parts).double()[:, None] @ to_float64_device(masses).double()
         self._sums = total if self._sums is None else self._sums + total
 
     def add_fused(self, fused: FusedAttention) -> None:
@@ -476,8 +459,8 @@ class PairAttentionSums:
 
     def add_uniform(self, visibility: Visibility) -> None:
         """Add all rows of attention spread evenly over the visible keys."""
-        for start, _, visible in visibility.blocks(self.sides.keys.ids.shape[0]):
-            self.add(start, uniform_weights(visible & self.sides.keys.real[:, None, None, :]))
+        for start, stop, visible in visibility.blocks(self.sides.keys.ids.shape[0]):
+            self.add(start, uniform_weights(self.sides.seen(start, stop, visible)))
 
     def means(self, text: int) -> list[Quadrants]:
         """The quadrants of every head."""

@@ -16,7 +16,6 @@ import torch
 from torch import Tensor
 
 from attncli.attention.collector import Collector, LayerRecord, StackKey
-from attncli.attention.positions import Position
 from attncli.attention.selection import View
 from attncli.attention.stacks import CollectedStacks
 from attncli.errors import UsageError
@@ -25,7 +24,6 @@ from attncli.results.steps import HeadOutput, Origin, Projection, Steps, Unliste
 from attncli.results.tokens import Token
 
 if TYPE_CHECKING:
-    from attncli.models.capture.qkv_inputs import HeadProjection
     from attncli.models.capture.query_key_attention import QueryKeyAttention, SingleQuery
     from attncli.models.capture.residual_trace import AttentionTrace, ResidualWrite
 
@@ -117,14 +115,11 @@ def _walk_head(collected: CollectedStacks, view: View, key: StackKey, number: in
 
 
 def _query_index(layer: LayerRecord, view: View) -> int:
-    return _resolve_query(layer.sides.queries.tokens[0], view.query)
-
-
-def _resolve_query(tokens: Sequence[Token], position: Position | None) -> int:
     """The index of the query: the last token of the position, or without one the last that isn't special.
 
     Raises UsageError for a position that isn't there, and for a slice of several tokens.
     """
+    tokens, position = layer.sides.queries.tokens[0], view.query
     if position is None:
         ordinary = [index for index, token in enumerate(tokens) if not token.special]
         return ordinary[-1] if ordinary else len(tokens) - 1
@@ -153,7 +148,10 @@ def _build_steps(
     """The steps with all keys listed. row_index: of the query, which is `query`."""
     attention = None if trace.attention is None else trace.attention.with_values
     if attention is None:
-        raise _no_vectors_error(head.name)
+        raise UsageError(
+            f"--steps needs queries, keys and values, and this model hands out the weights of head {head.name} alone",
+            hint=f"-H {head.name} --query P shows the weights of one query; or name another model (-m)",
+        )
     row = attention.single_query(head.head, row_index)
     scores = row.scores
     with_sink = scores if row.sink is None else torch.cat([scores, scores.new_tensor([row.sink])])
@@ -208,19 +206,18 @@ def _origin(
     built_key, built_value = (
         entering.find_projection(states[0, row.key_head]) for states in (attention.key, attention.value)
     )
+    query_from, key_from, value_from = (
+        None if built is None else Projection(*built[:-1]) for built in (built_query, built_key, built_value)
+    )
     return Origin(
         states=entering.states.numpy(),
         normalised=entering.follows_norm(trace.residual),
-        query=_projection(built_query),
-        key=_projection(built_key),
-        value=_projection(built_value),
+        query=query_from,
+        key=key_from,
+        value=value_from,
         before_rotation=built_query.vector.numpy() if built_query is not None and trace.rotated else None,
         reader=head.reader,
     )
-
-
-def _projection(built: HeadProjection | None) -> Projection | None:
-    return None if built is None else Projection(*built[:-1])
 
 
 def _reading_stack(collector: Collector, key: StackKey, layer: LayerRecord) -> str | None:
@@ -248,11 +245,4 @@ def _head_output(addition: ResidualWrite, weighted_sum: Tensor, head: int, toler
         module=float(addition.output.norm()),
         residual=None if addition.residual is None else float(addition.residual.norm()),
         scale=addition.scale,
-    )
-
-
-def _no_vectors_error(name: str) -> UsageError:
-    return UsageError(
-        f"--steps needs queries, keys and values, and this model hands out the weights of head {name} alone",
-        hint=f"-H {name} --query P shows the weights of one query; or name another model (-m)",
     )
