@@ -15,8 +15,8 @@ Imports nothing of the package, so that help and completion start at once.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import ClassVar, Literal
+from dataclasses import KW_ONLY, dataclass
+from typing import Literal
 
 Rgb = tuple[int, int, int]
 
@@ -28,40 +28,27 @@ Place = int | Literal["first"]
 
 @dataclass(frozen=True)
 class Formula:
-    """How a metric follows from A.
-
-    is_share: it is a share of a row's weight, so that its changes are comparable with those of other shares.
-    one_sequence: it compares positions or tokens, so that queries and keys have to be one sequence.
-    """
-
-    is_share: ClassVar[bool] = True
-
-    @property
-    def one_sequence(self) -> bool:
-        return False
+    """How a metric follows from A."""
 
 
-@dataclass(frozen=True)
 class Entropy(Formula):
     """−Σ_j A_ij ln A_ij; a sink is a key."""
 
-    is_share = False
 
-
-@dataclass(frozen=True)
 class Distance(Formula):
     """Σ_j A_ij |i−j|."""
 
-    is_share = False
 
-    @property
-    def one_sequence(self) -> bool:
-        return True
-
-
-@dataclass(frozen=True)
 class LargestWeight(Formula):
     """max_j A_ij."""
+
+
+class Unattended(Formula):
+    """1 − Σ_j A_ij, in models with a sink."""
+
+
+class WeightOnSpecial(Formula):
+    """Σ A_ij over special tokens j."""
 
 
 @dataclass(frozen=True)
@@ -69,15 +56,6 @@ class WeightAt(Formula):
     """Σ A_ij over the keys j at some places."""
 
     places: tuple[Place, ...]
-
-    @property
-    def one_sequence(self) -> bool:
-        return any(place != "first" for place in self.places)
-
-
-@dataclass(frozen=True)
-class WeightOnSpecial(Formula):
-    """Σ A_ij over special tokens j."""
 
 
 @dataclass(frozen=True)
@@ -89,53 +67,38 @@ class WeightOnCopies(Formula):
 
     shift: int = 0
 
-    @property
-    def one_sequence(self) -> bool:
-        return True
 
-
-@dataclass(frozen=True)
-class Unattended(Formula):
-    """1 − Σ_j A_ij, in models with a sink."""
-
-
-@dataclass(frozen=True)
 class LargestColumn(Formula):
-    """max_j of the mean over i ≠ j of A_ij, over ordinary keys that most queries see; see `attention.ColumnSums`.
-
-    No share that can be compared, as it may be about another token on each side.
-    """
-
-    is_share = False
+    """max_j of the mean over i ≠ j of A_ij, over ordinary keys that most queries see: see `ColumnSums`."""
 
 
 # --- Entries
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class LabelRule:
     """The label that a head earns where a metric is high, and how it is shown.
 
-    threshold: the value above which it is earned.  rank: of several labels of a head, the smallest is the most telling.
-    unless: a label beside which this one says nothing more.
-    letter: on maps.  place: its order in legends.  color, basic_color: of its tiles, and of those on terminals of
-    sixteen colours.  target: what such heads look at.  patch_target: where tokens are patches of a picture, if it isn't
+    letter: on maps.  target: what such heads look at.  patch_target: where tokens are patches of a picture, if it isn't
     `target` with patches in the place of tokens.  sentence: what they do, with {} for the target.
+    threshold: the value above which it is earned.  rank: of several labels of a head, the smallest is the most telling.
+    place: its order in legends.  colors: of its tiles, and of those on terminals of sixteen colours.
+    unless: a label beside which this one says nothing more.
     """
 
-    threshold: float
-    rank: int
     letter: str
-    place: int
-    color: Rgb
-    basic_color: Rgb
     target: str
     patch_target: str | None = None
     sentence: str = "looks at {}"
     unless: str | None = None
+    _: KW_ONLY
+    threshold: float
+    rank: int
+    place: int
+    colors: tuple[Rgb, Rgb]
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class Metric:
     """A metric of heads.
 
@@ -148,14 +111,27 @@ class Metric:
     name: str
     formula: Formula
     meaning: str
-    source: str
     patch_meaning: str | None = None
+    _: KW_ONLY
+    source: str
     unit: str = ""
     smallest: str = ""
     largest: str = ""
     in_captions: bool = False
     probed: bool = False
     label: LabelRule | None = None
+
+    @property
+    def is_share(self) -> bool:
+        """Whether it is a share of a row's weight, and about the same keys wherever it is measured: so that changes of
+        such metrics can be compared."""
+        return not isinstance(self.formula, Entropy | Distance | LargestColumn)
+
+    @property
+    def needs_one_sequence(self) -> bool:
+        """Whether it compares positions or tokens, so that queries and keys have to be one sequence."""
+        formula = self.formula
+        return isinstance(formula, Distance | WeightOnCopies | WeightAt) and formula != WeightAt(("first",))
 
     @property
     def of_repeats(self) -> bool:
@@ -169,19 +145,26 @@ class Metric:
 
     @property
     def of_one_key(self) -> bool:
-        """Whether it is about one key that all queries of a head read."""
+        """Whether it is about one key that all queries of a head read, so that it has no value for a single row."""
         return isinstance(self.formula, LargestColumn)
 
 
-# The order is that of tables, JSON and CSV. Colours that colour-blind eyes can tell apart: Okabe & Ito 2008, "Color
-# universal design". Thresholds: above one half a head attends more to the position than to all others together. Special
-# tokens and the first token need more, since heads attend to them by default; any other single token that most queries
-# read needs less.
+# Colours that colour-blind eyes can tell apart: Okabe & Ito 2008, "Color universal design".
+_SKY_BLUE = (86, 180, 233), (0, 170, 170)
+_ORANGE = (230, 159, 0), (255, 255, 85)
+_VERMILION = (213, 94, 0), (170, 0, 0)
+_PURPLE = (204, 121, 167), (170, 0, 170)
+_GREEN = (0, 158, 115), (0, 170, 0)
+_YELLOW = (240, 228, 66), (85, 85, 255)
+
+# The order is that of tables, JSON and CSV. Thresholds: above one half a head attends more to the position than to all
+# others together. Special tokens and the first token need more, since heads attend to them by default; any other single
+# token that most queries read needs less.
 _ENTRIES = (
     Metric(
-        name="entropy",
-        formula=Entropy(),
-        meaning="how widely a row spreads its weight",
+        "entropy",
+        Entropy(),
+        "how widely a row spreads its weight",
         unit="nats",
         source="Clark et al. 2019; Vig & Belinkov 2019",
         smallest="looks at the fewest tokens",
@@ -189,137 +172,82 @@ _ENTRIES = (
         in_captions=True,
     ),
     Metric(
-        name="distance",
-        formula=Distance(),
-        meaning="how far away it looks",
+        "distance",
+        Distance(),
+        "how far away it looks",
         unit="tokens",
         source="Vig & Belinkov 2019; Dosovitskiy et al. 2021",
         largest="looks the farthest",
         in_captions=True,
     ),
+    Metric("confidence", LargestWeight(), "largest weight of a row", source="Voita et al. 2019", in_captions=True),
     Metric(
-        name="confidence",
-        formula=LargestWeight(),
-        meaning="largest weight of a row",
-        source="Voita et al. 2019",
-        in_captions=True,
-    ),
-    Metric(
-        name="previous",
-        formula=WeightAt((-1,)),
-        meaning="weight on the previous token",
-        patch_meaning="weight on the patch to the left",
+        "previous",
+        WeightAt((-1,)),
+        "weight on the previous token",
+        "weight on the patch to the left",
         source="Clark et al. 2019",
         label=LabelRule(
-            threshold=0.5,
-            rank=1,
-            letter="P",
-            place=0,
-            color=(86, 180, 233),
-            basic_color=(0, 170, 170),
-            target="the previous token",
-            patch_target="the patch to the left",
+            "P", "the previous token", "the patch to the left", threshold=0.5, rank=1, place=0, colors=_SKY_BLUE
         ),
     ),
-    Metric(name="current", formula=WeightAt((0,)), meaning="weight on the token itself", source="Clark et al. 2019"),
+    Metric("current", WeightAt((0,)), "weight on the token itself", source="Clark et al. 2019"),
     Metric(
-        name="next",
-        formula=WeightAt((1,)),
-        meaning="weight on the next token",
-        patch_meaning="weight on the patch to the right",
+        "next",
+        WeightAt((1,)),
+        "weight on the next token",
+        "weight on the patch to the right",
         source="Clark et al. 2019",
         label=LabelRule(
-            threshold=0.5,
-            rank=2,
-            letter="N",
-            place=1,
-            color=(230, 159, 0),
-            basic_color=(255, 255, 85),
-            target="the next token",
-            patch_target="the patch to the right",
+            "N", "the next token", "the patch to the right", threshold=0.5, rank=2, place=1, colors=_ORANGE
         ),
     ),
     Metric(
-        name="first",
-        formula=WeightAt(("first",)),
-        meaning="weight on the first token",
-        patch_meaning="weight on the first position",
+        "first",
+        WeightAt(("first",)),
+        "weight on the first token",
+        "weight on the first position",
         source="Xiao et al. 2023",
         label=LabelRule(
-            threshold=0.6,
-            rank=4,
-            letter="F",
-            place=2,
-            color=(213, 94, 0),
-            basic_color=(170, 0, 0),
-            target="the first token",
-            patch_target="the first position",
+            "F", "the first token", "the first position", threshold=0.6, rank=4, place=2, colors=_VERMILION
         ),
     ),
     Metric(
-        name="special",
-        formula=WeightOnSpecial(),
-        meaning="weight on special tokens",
-        patch_meaning="weight on what is no patch, as [CLS]",
+        "special",
+        WeightOnSpecial(),
+        "weight on special tokens",
+        "weight on what is no patch, as [CLS]",
         source="Clark et al. 2019",
-        label=LabelRule(
-            threshold=0.6,
-            rank=3,
-            letter="S",
-            place=3,
-            color=(204, 121, 167),
-            basic_color=(170, 0, 170),
-            target="special tokens",
-            patch_target="what is no patch",
-        ),
+        label=LabelRule("S", "special tokens", "what is no patch", threshold=0.6, rank=3, place=3, colors=_PURPLE),
     ),
     Metric(
-        name="token",
-        formula=LargestColumn(),
-        meaning="weight on the ordinary token most looked at",
-        patch_meaning="weight on the patch most looked at",
+        "token",
+        LargestColumn(),
+        "weight on the ordinary token most looked at",
+        "weight on the patch most looked at",
         source="here",
+        # Where most weight is on the first token, that is the token.
         label=LabelRule(
+            "T",
+            "one ordinary token",
+            "one patch",
+            "most tokens look at {}",
+            "first",
             threshold=0.4,
             rank=5,
-            letter="T",
             place=5,
-            color=(240, 228, 66),
-            basic_color=(85, 85, 255),
-            target="one ordinary token",
-            patch_target="one patch",
-            sentence="most tokens look at {}",
-            # Where most weight is on the first token, that is the token.
-            unless="first",
+            colors=_YELLOW,
         ),
     ),
+    Metric("virtual_sink", Unattended(), "weight that no token gets", source="the learned sinks of gpt-oss"),
+    Metric("duplicate", WeightOnCopies(), "weight on earlier copies of the token", source="Wang et al. 2022"),
     Metric(
-        name="virtual_sink",
-        formula=Unattended(),
-        meaning="weight that no token gets",
-        source="the learned sinks of gpt-oss",
-    ),
-    Metric(
-        name="duplicate",
-        formula=WeightOnCopies(),
-        meaning="weight on earlier copies of the token",
-        source="Wang et al. 2022",
-    ),
-    Metric(
-        name="induction",
-        formula=WeightOnCopies(shift=1),
-        meaning="weight on what followed earlier copies",
+        "induction",
+        WeightOnCopies(shift=1),
+        "weight on what followed earlier copies",
         source="Olsson et al. 2022",
         probed=True,
-        label=LabelRule(
-            threshold=0.4,
-            rank=0,
-            letter="I",
-            place=4,
-            color=(0, 158, 115),
-            basic_color=(0, 170, 0),
-            target="what followed earlier copies",
-        ),
+        label=LabelRule("I", "what followed earlier copies", threshold=0.4, rank=0, place=4, colors=_GREEN),
     ),
 )
 
@@ -327,12 +255,8 @@ _ENTRIES = (
 METRICS: Mapping[str, Metric] = {metric.name: metric for metric in _ENTRIES}
 
 #: The labels by the names of their metrics, the most telling first.
-LABELS: Mapping[str, LabelRule] = dict(
-    sorted(
-        ((name, metric.label) for name, metric in METRICS.items() if metric.label is not None),
-        key=lambda entry: entry[1].rank,
-    )
-)
+_RANKED = sorted((each.label.rank, name, each.label) for name, each in METRICS.items() if each.label is not None)
+LABELS: Mapping[str, LabelRule] = {name: label for _, name, label in _RANKED}
 
 #: The metrics that are defined where tokens repeat, and that of them which `--probe` is made for.
 REPEAT_METRICS = tuple(name for name, metric in METRICS.items() if metric.of_repeats)

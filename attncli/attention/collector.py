@@ -48,27 +48,18 @@ class StackKey:
 
 @dataclass(frozen=True)
 class LayerSums:
-    """The running sums of a layer, of its attention and of uniform attention.
-
-    patterns: one for each text.  pair_attention: None unless two texts are read together.
-    """
+    """The running sums of a layer, of its attention and of uniform attention. patterns: one for each text."""
 
     metrics: MetricSums
     baseline: MetricSums
     patterns: tuple[PatternSums, ...] = ()
-    pair_attention: PairAttentionSums | None = None
-    uniform_pair_attention: PairAttentionSums | None = None
 
     def add_block(self, sides: QueryKeySides, block: RowBlock) -> tuple[bool, bool]:
         """Add the metrics of some rows. Returns whether each query sees only itself and earlier keys, and whether it
         sees all keys."""
         visible = sides.seen(block.start, block.stop, block.visible)
         self.metrics.add(block.start, block.weights, block.visible)
-        uniform = uniform_weights(visible)
-        self.baseline.add(block.start, uniform, block.visible)
-        if self.pair_attention is not None and self.uniform_pair_attention is not None:
-            self.pair_attention.add(block.start, block.weights)
-            self.uniform_pair_attention.add(block.start, uniform)
+        self.baseline.add(block.start, uniform_weights(visible), block.visible)
         causal = not bool(visible.triu(block.start + sides.prefix + 1).any())
         return causal, not bool(sides.seen(block.start, block.stop, ~visible).any())
 
@@ -86,9 +77,9 @@ class LayerSums:
         self.metrics.add_columns(readouts.columns)
         self.baseline.add_rows(baseline.rows)
         self.baseline.add_columns(None if readouts.columns is None else baseline.columns)
-        if self.pair_attention is not None and self.uniform_pair_attention is not None:
-            self.pair_attention.add_fused(fused)
-            self.uniform_pair_attention.add_uniform(fused.visibility)
+        if self.metrics.pairs is not None and self.baseline.pairs is not None:
+            self.metrics.pairs.add_fused(fused)
+            self.baseline.pairs.add_uniform(fused.visibility)
         if readouts.pooled is not None:
             self.patterns[0].add_pooled(readouts.pooled[0, list(self.patterns[0].heads)])
         return readouts.pooled is not None
@@ -106,13 +97,11 @@ class LayerSums:
 
     def _bins(self) -> tuple[Tensor, Tensor] | None:
         """The bins of queries and keys, where a readout can fill them: each weight is added unchanged to one cell."""
-        if len(self.patterns) != 1 or self.patterns[0].axes.bins is None or self.patterns[0].axes.renormalised:
+        if len(self.patterns) != 1:
             return None
-        first, last = self.patterns[0].rows
-        if last - first <= self.metrics.sides.queries.length // _FEW_ROWS_SHARE:
-            return None
-        axes = self.patterns[0].axes
-        return axes.rows.group, axes.columns.group
+        axes, (first, last) = self.patterns[0].axes, self.patterns[0].rows
+        few_rows = last - first <= self.metrics.sides.queries.length // _FEW_ROWS_SHARE
+        return None if axes.bins is None or axes.renormalised or few_rows else (axes.rows.group, axes.columns.group)
 
 
 @dataclass(frozen=True)
@@ -186,7 +175,10 @@ class Collector:
         word = self._word_of_path(key)
         virtual = self.model.virtual_tokens
         sides = self.inputs.sides(word, key.cross, attention.queries, attention.keys, virtual).to(attention.device)
-        chosen = self._chosen_heads(key, layer, attention.heads)
+        # Under any of the names that the stack may get.
+        names, selection, layers = self.possible_names(key), self.request.selection, self.layer_count(key)
+        found = {head for name in names for head in selection.heads_in(name, layer, layers, attention.heads)}
+        chosen = tuple(sorted(found))
         if (missing := self._position_error(sides)) is not None:
             # The errors of chosen stacks go before those of other stacks.
             errors = {key: missing, **self.position_errors} if chosen else {**self.position_errors, key: missing}
@@ -195,15 +187,17 @@ class Collector:
         rolled = self._roll_out(key, sides, attention) if is_rollout else None
         if not chosen or (is_rollout and rolled is None):
             return LayerRecord(sides, attention.heads, path)
-        few = self.layer_count(key) * attention.heads <= MAX_SKETCH_HEADS
+        few = layers * attention.heads <= MAX_SKETCH_HEADS
         sketched = self.request.sketches and self.request.weighting == "attention" and few
         patterns = tuple(
             PatternSums(layer, (None,) if is_rollout else chosen, self.axes(sides, text))
             for text in (range(self.inputs.batch) if self.request.patterns or sketched else ())
         )
-        metrics, baseline = (MetricSums(sides, attention.has_sink, heads) for heads in (attention.heads, 1))
-        pair_attention, uniform_pair_attention = (PairAttentionSums.for_two_texts(sides) for _ in range(2))
-        sums = LayerSums(metrics, baseline, patterns, pair_attention, uniform_pair_attention)
+        metrics, baseline = (
+            MetricSums(sides, attention.has_sink, heads, PairAttentionSums.for_two_texts(sides))
+            for heads in (attention.heads, 1)
+        )
+        sums = LayerSums(metrics, baseline, patterns)
         has_patterns, causal, full = self._add_metrics(sums, sides, layer, attention)
         norms = compute_value_norms(path, attention, self.projections) if self.request.weighting == "norm" else None
         if rolled is not None:
@@ -255,12 +249,6 @@ class Collector:
                 return baseline
         self._baselines.append((key, compute_uniform_baseline(sides, fused.visibility)))
         return self._baselines[-1][1]
-
-    def _chosen_heads(self, key: StackKey, layer: int, heads: int) -> tuple[int, ...]:
-        """The chosen heads of a layer, under any of the names that the stack may get."""
-        selection, count = self.request.selection, self.layer_count(key)
-        names = self.possible_names(key)
-        return tuple(sorted({head for name in names for head in selection.heads_in(name, layer, count, heads)}))
 
     def _position_error(self, sides: QueryKeySides) -> UsageError | None:
         """The error for a requested query or key that isn't in one of the texts; None if all are."""

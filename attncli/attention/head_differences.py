@@ -29,7 +29,7 @@ from attncli.results.patterns import Pattern
 _MOST_KEYS, _LEAST_CHANGE = 3, 1e-6
 
 #: Metrics that are shares of a row's weight, so that their changes are comparable.
-SHARE_METRICS = tuple(name for name, metric in METRICS.items() if metric.formula.is_share)
+SHARE_METRICS = tuple(name for name, metric in METRICS.items() if metric.is_share)
 
 
 def total_variation(here: Pattern, there: Pattern) -> float:

@@ -197,6 +197,8 @@ class MetricSums:
     sides: QueryKeySides
     has_sink: bool
     heads: int = 1
+    #: None unless two texts are read together.
+    pairs: PairAttentionSums | None = None
     _sums: dict[str, Tensor] = field(default_factory=dict)
     _counts: dict[str, Tensor] = field(default_factory=dict)
     #: Counts without special tokens: repeated separators don't show what a head does with repeated text.
@@ -207,6 +209,8 @@ class MetricSums:
         """Add the rows from `start`: weights float32 (batch, heads, rows, keys), visible broadcastable to them."""
         self.add_rows(compute_row_metrics(self.sides, start, weights, visible, has_sink=self.has_sink), start)
         self.add_columns(ColumnSums.of_block(self.sides, start, weights, visible))
+        if self.pairs is not None:
+            self.pairs.add(start, weights)
 
     def add_rows(self, rows: Mapping[str, RowValues], start: int = 0) -> None:
         """Add metrics of the rows from `start`; those of a sink count where there is one."""
@@ -290,7 +294,7 @@ def compute_row_metrics(
     return {
         name: block.row_values(metric.formula)
         for name, metric in METRICS.items()
-        if not metric.of_one_key and (sides.same_sequence or not metric.formula.one_sequence)
+        if not metric.of_one_key and (sides.same_sequence or not metric.needs_one_sequence)
     }
 
 

@@ -176,9 +176,9 @@ def _build_stack(collector: Collector, key: StackKey, name: str, text: int, *, s
         reading=reading,
         ranking=ranking,
         even_quadrants={
-            number: sums.uniform_pair_attention.means(text)[0]
+            number: sums.baseline.pairs.means(text)[0]
             for number, sums in by_layer.items()
-            if sums.uniform_pair_attention is not None
+            if sums.baseline.pairs is not None
         },
         query_medium=sides.queries.medium,
         key_medium=sides.keys.medium,
@@ -223,11 +223,13 @@ def _head_metrics(
     for number, sums in by_layer.items():
         values, uniform = sums.metrics.means()[text], sums.baseline.means()[text][0]
         queries, indices = sums.metrics.query_counts(text), sums.metrics.token_indices()[text]
-        quadrants = [None] * len(values) if sums.pair_attention is None else sums.pair_attention.means(text)
+        quadrants = [None] * len(values) if sums.metrics.pairs is None else sums.metrics.pairs.means(text)
         for head in selection.heads_in(name, number, count, len(values)):
             labels = assign_labels(values[head], uniform, queries, {**LABEL_THRESHOLDS, **collector.request.thresholds})
-            found_at = f"{prefix}{number}.{head}", number, head
-            yield HeadMetrics(*found_at, labels, values[head], quadrants=quadrants[head], token_index=indices[head])
+            head_name = f"{prefix}{number}.{head}"
+            yield HeadMetrics(
+                head_name, number, head, labels, values[head], quadrants=quadrants[head], token_index=indices[head]
+            )
 
 
 def _build_layer(collector: Collector, key: StackKey, records: Mapping[int, LayerRecord], number: int) -> Layer:

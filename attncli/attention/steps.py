@@ -9,6 +9,7 @@ framework for transformer circuits".)
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -47,22 +48,13 @@ def same_head_in_other_stacks(collected: CollectedStacks, view: View, walks: Seq
     """The first walked head's counterparts in other stacks that have the query; none if the user named a stack."""
     if not walks or _stack_is_chosen(collected):
         return ()
-    first = walks[0]
-    return tuple(
-        f"{name}.{first.layer}.{first.head}"
-        for key, name in collected.names.items()
-        if name != first.stack
-        and (key, first.layer, first.head) in _stack_heads(collected, key)
-        and _has_query(collected, view, key, first.layer)
-    )
-
-
-def _has_query(collected: CollectedStacks, view: View, key: StackKey, number: int) -> bool:
-    try:
-        _query_index(collected.collector.layers[key][number], view)
-    except UsageError:
-        return False
-    return True
+    first, others = walks[0], []
+    for key, name in collected.names.items():
+        if name != first.stack and (key, first.layer, first.head) in _stack_heads(collected, key):
+            with suppress(UsageError):
+                _query_index(collected.collector.layers[key][first.layer], view)
+                others.append(f"{name}.{first.layer}.{first.head}")
+    return tuple(others)
 
 
 def _stack_is_chosen(collected: CollectedStacks) -> bool:
@@ -72,19 +64,18 @@ def _stack_is_chosen(collected: CollectedStacks) -> bool:
 
 def _chosen_heads(collected: CollectedStacks, view: View) -> list[tuple[StackKey, int, int]]:
     """Stack, layer and number of the chosen heads; if no stack was named, in the first that has the query."""
-    missing = None
+    by_stack = (_stack_heads(collected, key) for key in collected.names)
     if _stack_is_chosen(collected):
-        return [head for key in collected.names for head in _stack_heads(collected, key)]
-    for key in collected.names:
-        heads = _stack_heads(collected, key)
+        return [head for heads in by_stack for head in heads]
+    missing = None
+    for heads in filter(None, by_stack):
         try:
-            for _, number, _ in heads:
+            for key, number, _ in heads:
                 _query_index(collected.collector.layers[key][number], view)
         except UsageError as error:
             missing = missing or error
         else:
-            if heads:
-                return heads
+            return heads
     if missing is not None:
         raise missing
     return []

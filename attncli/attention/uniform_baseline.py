@@ -69,7 +69,7 @@ def compute_uniform_baseline(sides: QueryKeySides, visibility: Visibility) -> Un
     visible = _VisibleKeys.count(sides.to(float64_device(device)), causal=causal)
     rows: dict[str, RowValues] = {}
     for name, metric in METRICS.items():
-        if not metric.of_one_key and (sides.same_sequence or not metric.formula.one_sequence):
+        if not metric.of_one_key and (sides.same_sequence or not metric.needs_one_sequence):
             value, shows = visible.row_values(metric.formula)
             rows[name] = value[:, None].to(device), shows[:, None].to(device)
     return UniformBaseline(

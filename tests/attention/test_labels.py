@@ -29,6 +29,6 @@ def test_labels(metrics, uniform, queries, expected) -> None:
 
 def test_labels_can_be_told_apart() -> None:
     rules = LABELS.values()
-    shown = ((rule.rank, rule.place, rule.letter, rule.color, rule.basic_color) for rule in rules)
+    shown = ((rule.rank, rule.place, rule.letter, *rule.colors) for rule in rules)
     assert all(len({*values}) == len(LABELS) for values in zip(*shown, strict=True))
     assert {rule.unless for rule in rules} <= {None, *LABELS}

@@ -164,7 +164,7 @@ def test_as_many_key_heads_at_once_as_there_are_threads(
 
 @pytest.mark.parametrize("kind", ["causal", "full", "window"])
 def test_an_entry_is_all_that_a_further_metric_needs(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    recent = Metric(name="recent", formula=WeightAt((-2, -1)), meaning="weight on the two before", source="nobody")
+    recent = Metric("recent", WeightAt((-2, -1)), "weight on the two before", source="nobody")
     monkeypatch.setitem(METRICS, "recent", recent)  # type: ignore[arg-type]
     one, call = side("none"), attention(rule(kind, "none"))
     sides = QueryKeySides(one, one, same_sequence=True)

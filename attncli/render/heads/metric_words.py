@@ -75,7 +75,7 @@ def label_of(name: str, medium: Medium = TOKENS) -> Label:
     target = rule.target if medium.kind == "tokens" else rule.target.replace("ordinary ", "")
     target = _worded(target, rule.patch_target, medium)
     sentence = _worded(rule.sentence, None, medium).format(target)
-    return Label(rule.letter, target.removeprefix("the "), sentence, rule.color, rule.basic_color)
+    return Label(rule.letter, target.removeprefix("the "), sentence, *rule.colors)
 
 
 def label_sentence(head: HeadMetrics, name: str, stack: Stack, terminal: Terminal) -> str:
