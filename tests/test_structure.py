@@ -37,21 +37,23 @@ MAY_IMPORT = {
     "choices": set(),
     "errors": set(),
     "limits": set(),
+    "metrics": set(),
     "progress": set(),
     "quantities": {"errors"},
-    "results": {"choices"},
+    "results": {"metrics"},
     "models": {"_version", "choices", "errors", "limits", "progress", "quantities"},
     "tokens": {"errors", "models", "results"},
-    "attention": {"choices", "errors", "models", "results"},
+    "attention": {"choices", "errors", "metrics", "models", "results"},
     "embeddings": {"errors", "models", "results"},
     "parameters": {"choices", "errors", "limits", "results"},
-    "render": {"choices", "errors", "progress", "results"},
+    "render": {"choices", "errors", "metrics", "progress", "results"},
     "api": {
         "_version",
         "attention",
         "choices",
         "embeddings",
         "errors",
+        "metrics",
         "models",
         "parameters",
         "progress",
@@ -61,7 +63,7 @@ MAY_IMPORT = {
     },
     # The one place where results and renderers meet: `attncli` hands results what shows them.
     "attncli": {"_version", "api", "errors", "render", "results"},
-    "cli": {"_version", "api", "choices", "errors", "models", "progress", "render", "results"},
+    "cli": {"_version", "api", "choices", "errors", "metrics", "models", "progress", "render", "results"},
     "__main__": {"cli"},
 }
 
@@ -83,10 +85,6 @@ RENDER_MAY_IMPORT = {
 RENDER_EXCEPTIONS = {
     "html/tokenize.py": {"tokenize"},
     "npz.py": {"tokenize"},
-    # Until what `attn compare` and `attn params` say is in views, too.
-    "figures/compare.py": {"compare", "html"},
-    "html/compare.py": {"compare"},
-    "html/params.py": {"params"},
 }
 
 #: Packages of others, and the parts that may import them.
@@ -256,6 +254,7 @@ def test_the_command_line_imports_the_rest_when_it_is_called() -> None:
         "attncli._version",
         "attncli.choices",
         "attncli.errors",
+        "attncli.metrics",
         "attncli.progress",
         defining("Terminal").full_name,
     }

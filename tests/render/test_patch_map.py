@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from attncli.choices import METRICS
+from attncli.metrics import METRICS
 from attncli.render.common.cells import cell_width
 from attncli.render.common.lines import Style
 from attncli.render.common.terminal import ColorDepth, Terminal

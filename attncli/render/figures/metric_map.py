@@ -10,7 +10,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
-from attncli.choices import METRICS
+from attncli.metrics import METRICS
 from attncli.render.figures.axis_labels import AxisLabels, draw_labels, span_text
 from attncli.render.figures.panels import (
     DIM_COLOR,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from attncli.choices import METRICS
+from attncli.metrics import METRICS
 from attncli.render.common.cells import bar, glyphs, shorten
 from attncli.render.common.escape import name_text, unit_text
 from attncli.render.common.lines import BOLD, DIM, Line, StyledSpan, beside_or_below, flow, joined, separate_blocks

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from attncli.metrics import PROBED
 from attncli.render.common.cells import glyphs
 from attncli.render.common.document import lines_to_text
 from attncli.render.common.lines import DIM, PLAIN, Line, StyledSpan, separate_blocks
@@ -83,7 +84,7 @@ def _overview_lines(result: HeadsResult, terminal: Terminal) -> list[Line]:
     """The overviews of all stacks under one another, and a hint what to type next."""
     sentences = _SENTENCES if terminal.width >= _NARROW else _FEW_SENTENCES
     limit = max(sentences // max(len(result.stacks), 1), 2)
-    always = "induction" if result.probe is not None else None
+    always = PROBED if result.probe is not None else None
     found = [standouts(stack, limit, always=always) for stack in result.stacks]
     parts = [overview(stack, some, terminal) for stack, some in zip(result.stacks, found, strict=True)]
     crossing = [lines for stack in result.stacks if (lines := crossing_lines(stack, terminal))]

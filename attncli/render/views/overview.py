@@ -5,17 +5,18 @@ from __future__ import annotations
 from collections.abc import Collection
 from dataclasses import dataclass
 
-from attncli.choices import METRICS
+from attncli.metrics import LABELS, METRICS, WeightAt, WeightOnSpecial
 from attncli.render.views.header import has_single_key
 from attncli.render.views.metric_words import label_of, ordered_labels, read_token
 from attncli.render.views.sentences import Sentence, Words
 from attncli.results.heads import HeadMetrics, Interval, Stack
 
 # For heads without a label: the metric, whether its smallest or largest value counts, and the sentence.
-_EXTREMES = (
-    ("entropy", "smallest", "looks at the fewest tokens"),
-    ("entropy", "largest", "spreads over the most tokens"),
-    ("distance", "largest", "looks the farthest"),
+_EXTREMES = tuple(
+    (name, end, sentence)
+    for name, metric in METRICS.items()
+    for end, sentence in (("smallest", metric.smallest), ("largest", metric.largest))
+    if sentence
 )
 _MOST_PER_LABEL = 2
 # A metric tells of a head from so many times uniform attention's value on.
@@ -24,7 +25,7 @@ _LEAST_LIFT = 1.5
 _LEAST_DIFFERENCE = 0.1
 # The metrics below the small picture of a head.
 _MOST_METRICS = 2
-_DEFAULT_METRICS = ("entropy", "distance", "confidence")
+_DEFAULT_METRICS = tuple(name for name, metric in METRICS.items() if metric.in_captions)
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,17 +125,22 @@ def _extremes(stack: Stack, taken: set[str]) -> list[Standout]:
 
 
 def label_sentence(head: HeadMetrics, name: str, stack: Stack) -> Sentence:
-    """What a head with a label does; `token` names the token that it reads."""
-    token = read_token(head, stack) if name == "token" else None
+    """What a head with a label does; that of one key names the token that it reads."""
+    token = read_token(head, stack) if _is_of_one_key(name) else None
     if token is None:
         return (Words(label_of(name, stack.key_medium).sentence),)
-    return Words("most tokens look at "), Words(token), Words(f" (token {token.index})")
+    before, after = LABELS[name].sentence.split("{}")
+    return Words(before), Words(token), Words(f" (token {token.index}){after}")
+
+
+def _is_of_one_key(name: str) -> bool:
+    return name in METRICS and METRICS[name].of_one_key
 
 
 def label_target(name: str, stack: Stack) -> Sentence:
-    """What heads with a label look at, for legends; `token` names the token where all such heads read the same."""
-    tokens = {read_token(head, stack) for head in stack.metrics if name in head.labels} if name == "token" else set()
-    token = tokens.pop() if len(tokens) == 1 else None
+    """What heads with a label look at, for legends; that of one key names it where all such heads read the same."""
+    tokens = {read_token(head, stack) for head in stack.metrics if name in head.labels}
+    token = tokens.pop() if _is_of_one_key(name) and len(tokens) == 1 else None
     if token is None:
         return (Words(label_of(name, stack.key_medium).target),)
     return Words(token), Words(f" (token {token.index})")
@@ -142,12 +148,13 @@ def label_target(name: str, stack: Stack) -> Sentence:
 
 def shows_label(name: str, stack: Stack) -> bool:
     """Whether the keys that a label is about are among those shown."""
+    formula = METRICS[name].formula if name in METRICS else None
     if not stack.keys:
         return True
-    if name == "first":
+    if formula == WeightAt(("first",)):
         return any(key.index == 0 for key in stack.keys)
     whole = stack.whole is None or stack.whole[1] == len(stack.keys)
-    return name != "special" or whole or any(key.special for key in stack.keys)
+    return formula != WeightOnSpecial() or whole or any(key.special for key in stack.keys)
 
 
 def caption_metrics(head: HeadMetrics) -> list[str]:
