@@ -25,7 +25,7 @@ from attncli.render.figures.panels import (
 )
 from attncli.render.figures.text_layout import line_height, wrap_text, write_lines
 from attncli.render.views.difference import change_map
-from attncli.render.views.metrics import MetricMap, metric_map
+from attncli.render.views.metric_map import MetricMap, metric_map
 from attncli.results.heads import HeadsDifference, HeadsResult, Stack
 
 #: Inches: the largest cell, the width of a single map and of one of two, and the least width.

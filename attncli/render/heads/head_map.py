@@ -17,7 +17,7 @@ from attncli.render.common.terminal import Terminal
 from attncli.render.heads.header import note_lines, sentence_lines, stack_lines, tokens_line
 from attncli.render.heads.heatmap import HeatScale, SignedHeatScale
 from attncli.render.views.header import has_text, scope_note, whole_noun
-from attncli.render.views.metrics import Head, metric_map
+from attncli.render.views.metric_map import Head, metric_map
 from attncli.render.views.sentences import quiet, strong
 from attncli.results.heads import HeadMetrics, Layer, Stack
 

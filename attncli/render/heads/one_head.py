@@ -19,7 +19,7 @@ from attncli.render.heads.heatmap import ROWS_LOOK_AT_COLUMNS, HeatScale
 from attncli.render.heads.pattern_grid import fitted_grid, grid_lines
 from attncli.render.views.crossing import QUADRANTS_NOTE, quadrant_rows
 from attncli.render.views.header import NORM_NOTE, ROLLOUT_NOTE, scope_note, unit_note
-from attncli.render.views.metrics import metric_rows
+from attncli.render.views.metric_map import metric_rows
 from attncli.render.views.overview import label_sentence, shows_label
 from attncli.render.views.patterns import full_scale, head_of, is_one_weight
 from attncli.render.views.sentences import Position, Words, strong
