@@ -18,10 +18,9 @@ from torch import Tensor
 
 from attncli.attention.inputs import ModelInputs
 from attncli.attention.labels import LABEL_THRESHOLDS, assign_labels
-from attncli.attention.metrics import REPEAT_METRICS
 from attncli.attention.selection import HeadsRequest
 from attncli.attention.stacks import collect, name_stacks, unread_stacks
-from attncli.choices import METRICS
+from attncli.metrics import METRICS, REPEAT_METRICS
 from attncli.results.heads import HeadMetrics, Interval, Spread, Stack
 
 if TYPE_CHECKING:
@@ -71,9 +70,8 @@ class Averages:
             self.layers[key] = self.layers[key].merged(layer) if key in self.layers else layer
 
     def _stack(self, key: StackKey, template: Stack) -> Stack:
-        layers = {
-            number: layer for (other, number), layer in sorted(self.layers.items(), key=_layer_number) if other == key
-        }
+        numbers = sorted(number for other, number in self.layers if other == key)
+        layers = {number: self.layers[key, number] for number in numbers}
         baselines = {number: _mean_values(layer.baseline, 0) for number, layer in layers.items()}
         thresholds = {**LABEL_THRESHOLDS, **self.request.thresholds}
         heads = tuple(
@@ -83,32 +81,22 @@ class Averages:
         return replace(template, queries=(), keys=(), metrics=heads, baselines=baselines, patterns=(), repeats=repeats)
 
 
-def _layer_number(entry: tuple[tuple[StackKey, int], LayerAverages]) -> int:
-    return entry[0][1]
-
-
 def _head_metrics(
     template: HeadMetrics, layer: LayerAverages, baseline: Mapping[str, float | None], thresholds: Mapping[str, float]
 ) -> HeadMetrics:
-    values = _mean_values(layer.metrics, template.head)
+    moments, values = layer.metrics, _mean_values(layer.metrics, template.head)
     queries = dict(zip(METRICS, layer.queries.tolist(), strict=True))
+    means, squares = (part[:, template.head].tolist() for part in (moments.mean, moments.squares))
+    counts = dict(zip(METRICS, moments.count[:, template.head].int().tolist(), strict=True))
+    by_metric = zip(counts.items(), means, squares, strict=True)
+    intervals = {name: confidence_interval(mean, square, count) for (name, count), mean, square in by_metric}
     labels = assign_labels(values, baseline, queries, thresholds)
-    spread = _spread(layer.metrics, template.head)
-    return replace(template, labels=labels, values=values, spread=spread, token_index=None)
+    return replace(template, labels=labels, values=values, spread=Spread(intervals, counts), token_index=None)
 
 
 def _mean_values(moments: Moments, head: int) -> dict[str, float | None]:
     pairs = zip(moments.mean[:, head].tolist(), moments.count[:, head].tolist(), strict=True)
     return {name: mean if count else None for name, (mean, count) in zip(METRICS, pairs, strict=True)}
-
-
-def _spread(moments: Moments, head: int) -> Spread:
-    means, squares, counts = (part[:, head].tolist() for part in (moments.mean, moments.squares, moments.count))
-    ends = (
-        confidence_interval(mean, square, int(count))
-        for mean, square, count in zip(means, squares, counts, strict=True)
-    )
-    return Spread(dict(zip(METRICS, ends, strict=True)), {n: int(c) for n, c in zip(METRICS, counts, strict=True)})
 
 
 @dataclass(frozen=True)
@@ -128,9 +116,9 @@ class LayerAverages:
         return cls(Moments.from_values(sums.metrics.means_by_text()), baseline, sums.metrics.total_queries())
 
     def repeats(self) -> dict[str, int]:
-        """How many ordinary queries of all texts `duplicate` and `induction` are means of."""
-        counts = dict(zip(METRICS, self.queries.tolist(), strict=True))
-        return {name: counts[name] for name in REPEAT_METRICS if bool(self.metrics.count[METRICS.index(name)].any())}
+        """How many ordinary queries of all texts the metrics of repeats are means of."""
+        measured = zip(METRICS, self.queries.tolist(), self.metrics.count.any(1).tolist(), strict=True)
+        return {name: count for name, count, shown in measured if shown and name in REPEAT_METRICS}
 
     def merged(self, other: LayerAverages) -> LayerAverages:
         return LayerAverages(
@@ -197,7 +185,14 @@ def student_quantile(freedom: int) -> float:
     2.3646
     """
     if freedom > _EXPANSION_FROM:
-        return _expand_quantile(1.959963984540054, freedom)
+        # From that of the normal distribution (Abramowitz & Stegun 1964, 26.7.5).
+        z = 1.959963984540054
+        parts = (
+            (z**3 + z) / 4,
+            (5 * z**5 + 16 * z**3 + 3 * z) / 96,
+            (3 * z**7 + 19 * z**5 + 17 * z**3 - 15 * z) / 384,
+        )
+        return z + math.fsum(part / float(freedom) ** power for power, part in enumerate(parts, 1))
     low, high = 1.0, 13.0
     for _ in range(60):
         middle = (low + high) / 2
@@ -215,16 +210,4 @@ def _central_probability(t: float, freedom: int) -> float:
     for power in range(odd, freedom - 1, 2):
         total += term
         term *= cosine * cosine * (power + 1) / (power + 2)
-    if odd:
-        return 2 / math.pi * (angle + math.sin(angle) * total)
-    return math.sin(angle) * total
-
-
-def _expand_quantile(z: float, freedom: int) -> float:
-    """The quantile of Student's t from that of the normal distribution, z (Abramowitz & Stegun 1964, 26.7.5)."""
-    parts = (
-        (z**3 + z) / 4,
-        (5 * z**5 + 16 * z**3 + 3 * z) / 96,
-        (3 * z**7 + 19 * z**5 + 17 * z**3 - 15 * z) / 384,
-    )
-    return z + math.fsum(part / float(freedom) ** power for power, part in enumerate(parts, 1))
+    return 2 / math.pi * (angle + math.sin(angle) * total) if odd else math.sin(angle) * total

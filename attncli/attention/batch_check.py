@@ -51,30 +51,33 @@ class BatchCheck:
 
     def split(self, texts: Sequence[_Text]) -> Iterator[list[_Text]]:
         """The texts, the longest first, together; or those of equal length; or each alone."""
-        if len(texts) == 1 or self._allows(texts):
+        longest, shortest = texts[0], texts[-1]
+        length = len(longest.tokens)
+        is_equal = length == len(shortest.tokens)
+        if len(texts) > 1 and self._may_share[is_equal] and length > 2 * self._compared[is_equal]:
+            self._compared[is_equal] = length
+            self._may_share[is_equal] = self._reads_alike(longest, shortest)
+        if len(texts) == 1 or self._may_share[is_equal]:
             yield list(texts)
-        elif len(texts[0].tokens) == len(texts[-1].tokens):
+        elif is_equal:
             yield from ([text] for text in texts)
         else:
             for _, group in groupby(texts, key=lambda text: len(text.tokens)):
                 yield from self.split(list(group))
 
-    def _allows(self, texts: Sequence[BatchText]) -> bool:
-        longest, shortest = texts[0], texts[-1]
-        length = len(longest.tokens)
-        is_equal = length == len(shortest.tokens)
-        if self._may_share[is_equal] and length > 2 * self._compared[is_equal]:
-            self._compared[is_equal] = length
-            self._may_share[is_equal] = self._reads_alike(longest, shortest)
-        return self._may_share[is_equal]
-
     def _reads_alike(self, longest: BatchText, shortest: BatchText) -> bool:
         """Whether the attention of the shorter text is the same beside a longer one as alone."""
         alone, beside = self._attention_of_last([shortest]), self._attention_of_last([longest, shortest])
         allowed = _ROUNDING.get(self.model.dtype, _ROUNDING_OF_HALVES)
-        return alone.keys() == beside.keys() and all(
-            _are_equal(weights, beside[call], allowed) for call, weights in alone.items()
-        )
+        if alone.keys() != beside.keys():
+            return False
+        for call, weights in alone.items():
+            _, queries, keys = weights.shape
+            # Further queries and keys of the other batch are padding.
+            other = beside[call][:, :queries, :keys]
+            if other.shape != weights.shape or not bool(((other - weights).abs() <= allowed).all()):
+                return False
+        return True
 
     def _attention_of_last(self, texts: Sequence[BatchText]) -> dict[tuple[str, int], Tensor]:
         """The weights of the last text by the path of the module and the number of its call: (heads, queries, keys).
@@ -93,11 +96,3 @@ class BatchCheck:
         inputs = build_inputs(self.model, [text.tokens for text in texts], [text.segments for text in texts])
         self.model.run_attention(inputs.arguments, observe)
         return found
-
-
-def _are_equal(alone: Tensor, beside: Tensor, allowed: float) -> bool:
-    """Whether the weights are equal where the text is alone; further queries and keys of the other are padding."""
-    heads, queries, keys = alone.shape
-    if beside.shape[0] != heads or beside.shape[1] < queries or beside.shape[2] < keys:
-        return False
-    return bool(((beside[:, :queries, :keys] - alone).abs() <= allowed).all())

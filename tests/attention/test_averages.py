@@ -16,7 +16,7 @@ from attncli.attention.batch_check import BatchCheck
 from attncli.attention.inputs import build_inputs
 from attncli.attention.selection import HeadsRequest, parse_selection
 from attncli.attention.stacks import read_heads
-from attncli.choices import METRICS
+from attncli.metrics import METRICS
 from attncli.models.loading.loaded_model import wrap_model
 from tests import tiny
 
@@ -232,4 +232,4 @@ def test_queries_of_all_texts_together_earn_a_label() -> None:
     found = Averages(HeadsRequest())
     found.add(loaded, build_inputs(loaded, [tiny.tokens([5, 6, 5]), tiny.tokens([7, 8, 7])]))
     (layer, *_) = found.layers.values()
-    assert layer.queries[METRICS.index("induction")] == 2
+    assert layer.queries[[*METRICS].index("induction")] == 2
