@@ -43,7 +43,7 @@ MAY_IMPORT = {
     "results": {"metrics"},
     "models": {"_version", "choices", "errors", "limits", "progress", "quantities"},
     "tokens": {"errors", "models", "results"},
-    "attention": {"choices", "errors", "metrics", "models", "results"},
+    "attention": {"errors", "metrics", "models", "results"},
     "embeddings": {"errors", "models", "results"},
     "parameters": {"choices", "errors", "limits", "results"},
     "render": {"choices", "errors", "metrics", "progress", "results"},

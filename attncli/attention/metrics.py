@@ -314,13 +314,12 @@ class _Block:
 
     def row_values(self, formula: Formula) -> RowValues:
         sides, weights, sees = self.sides, self.weights, self.sees
-        positions, columns = self.rows + sides.prefix, torch.arange(weights.shape[3], device=weights.device)
         match formula:
             case Entropy():
                 entropy = torch.special.entr(weights).sum(-1)
                 return entropy + sink_entropy(1 - weights.sum(-1)) if self.has_sink else entropy, sees
             case Distance():
-                medium = sides.queries.medium
+                medium, positions = sides.queries.medium, self.rows + sides.prefix
                 offsets = position_distances(medium, positions, weights.shape[3])
                 return torch.einsum("bhrk,rk->bhr", weights, offsets), sees & have_coordinates(medium, positions)
             case LargestWeight():
@@ -328,19 +327,24 @@ class _Block:
             case Unattended():
                 return 1 - weights.sum(-1), sees
             case WeightAt(places):
-                values, shows = zip(*(self._weight_at(sides.keys_at(each, self.rows)) for each in places), strict=True)
-                return torch.stack(values).sum(0), torch.stack(shows).any(0)
+                value, shows = self._weight_at(places[0])
+                for place in places[1:]:
+                    more, also = self._weight_at(place)
+                    value, shows = value + more, shows | also
+                return value, shows
             case WeightOnSpecial():
                 return self._weight_on((sides.keys.special & sides.keys.real)[:, None, :])
             case WeightOnCopies(shift):
                 same = sides.ids_before(shift)[:, None, :] == sides.queries.ids[:, self.rows, None]
-                return self._weight_on(same & (columns < positions[:, None]))
+                columns = torch.arange(weights.shape[3], device=weights.device)
+                return self._weight_on(same & (columns < (self.rows + sides.prefix)[:, None]))
         raise TypeError(f"{formula} is of no single row")
 
-    def _weight_at(self, keys: Tensor) -> RowValues:
-        """The weight at one key per row, (batch, rows), 0 where it isn't visible; defined where it is."""
-        place = keys.clamp(0, self.weights.shape[3] - 1)[:, None, :, None]
-        value = self.weights.gather(-1, place.expand(*self.weights.shape[:3], 1)).squeeze(-1)
+    def _weight_at(self, place: Place) -> RowValues:
+        """The weight of each row at a place, 0 where no key is visible there; defined where one is."""
+        keys = self.sides.keys_at(place, self.rows)
+        at = keys.clamp(0, self.weights.shape[3] - 1)[:, None, :, None]
+        value = self.weights.gather(-1, at.expand(*self.weights.shape[:3], 1)).squeeze(-1)
         shows = visible_at(self.seen, keys)
         return torch.where(shows, value, 0), shows
 

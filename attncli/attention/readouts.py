@@ -4,22 +4,20 @@ What is linear in the attention weights is attention with other values: the fuse
 gives A V' for any V', and A never exists. With V' = …
 
     the one-hot bin of each key        a heatmap pooled to P × P, once the rows of a bin are averaged
-    an indicator of some keys          the mass on them (`special`)
-    the position j of each key         the mean position attended to, and so the `distance` of causal heads
-    K itself                           Σ_j A_ij s_ij, and so the `entropy`: H_i = lse_i − Σ_j A_ij s_ij
+    an indicator of some keys          the mass on them (`WeightOnSpecial`)
+    the position j of each key         the mean position attended to, and so the `Distance` of causal heads
+    K itself                           Σ_j A_ij s_ij, and so the `Entropy`: H_i = lse_i − Σ_j A_ij s_ij
 
 where s_ij are the scores and lse_i the logarithm of the sum under row i, which the kernel gives as well. Weights at
-known keys (`first`, `previous`, `current`, `next`) are exp(s_ij − lse_i). A distance in both directions takes a second
+known keys (`WeightAt`) are exp(s_ij − lse_i). A distance in both directions takes a second
 readout, of the keys before each query:
 
     Σ_j A_ij |i−j| = 2 w_i (i − E_i) + Σ_j A_ij j − i Σ_j A_ij
 
-with w_i the weight on keys up to i and E_i their mean position. Sums over queries i in place of keys (`token`) are
-attention the other way round: Σ_i A_ij = Σ_i exp(s_ij − lse_i), whose logarithm the kernel gives as the lse of a row j
-where the keys are the queries and −lse_i is added to the scores (`FusedAttention.column_sums`).
-
-What is not linear (`confidence`) or compares tokens
-(`duplicate`, `induction`) goes over the scores tile by tile, and stores none of them.
+with w_i the weight on keys up to i and E_i their mean position. Sums over queries i in place of keys (`LargestColumn`)
+are attention the other way round: Σ_i A_ij = Σ_i exp(s_ij − lse_i), whose logarithm the kernel gives as the lse of a
+row j where the keys are the queries and −lse_i is added to the scores (`FusedAttention.column_sums`). What is not
+linear (`LargestWeight`) or compares tokens (`WeightOnCopies`) goes over the scores tile by tile, and stores none.
 
 `compute_value_norms` gives the norms for norm-weighted attention. A head adds Σ_j A_ij f(x_j) to the residual stream,
 with f(x) = (x W_V + b_V) W_O. Kobayashi et al. 2020 ("Attention is not only a weight") measure ‖A_ij f(x_j)‖ =

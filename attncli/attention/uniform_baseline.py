@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 import torch
@@ -66,7 +67,7 @@ def compute_uniform_baseline(sides: QueryKeySides, visibility: Visibility) -> Un
     if visibility.shape == "other" or sides.keys.length != visibility.keys:
         return _baseline_by_blocks(sides, visibility, places)
     causal, device = visibility.shape == "causal", sides.keys.ids.device
-    visible = _VisibleKeys.count(sides.to(float64_device(device)), causal=causal)
+    visible = _VisibleKeys(sides.to(float64_device(device)), causal)
     rows: dict[str, RowValues] = {}
     for name, metric in METRICS.items():
         if not metric.of_one_key and (sides.same_sequence or not metric.needs_one_sequence):
@@ -106,19 +107,15 @@ def _baseline_by_blocks(sides: QueryKeySides, visibility: Visibility, places: li
 
 @dataclass(frozen=True)
 class _VisibleKeys:
-    """Sums over the keys that each query sees under a causal or full mask.
-
-    counts: how many keys each query sees, float64 (batch, queries), 0 for padding.
-    """
+    """Sums over the keys that each query sees under a causal or full mask."""
 
     sides: QueryKeySides
     causal: bool
-    counts: Tensor
 
-    @classmethod
-    def count(cls, sides: QueryKeySides, *, causal: bool) -> _VisibleKeys:
-        visible = cls(sides, causal, sides.keys.real)
-        return cls(sides, causal, visible.sum(sides.keys.real) * sides.queries.real)
+    @cached_property
+    def counts(self) -> Tensor:
+        """How many keys each query sees, float64 (batch, queries), 0 for padding."""
+        return self.sum(self.sides.keys.real) * self.sides.queries.real
 
     def sum(self, values: Tensor) -> Tensor:
         """Σ over visible keys of a value per key (batch, keys): float64 (batch, queries)."""
@@ -127,7 +124,7 @@ class _VisibleKeys:
 
     def contain(self, place: Place) -> Tensor:
         """Whether each query sees the key at a place: (batch, queries)."""
-        rows = torch.arange(self.sides.queries.length, device=self.counts.device)
+        rows = torch.arange(self.sides.queries.length, device=self.sides.keys.ids.device)
         columns = self.sides.keys_at(place, rows)
         inside = (columns >= 0) & (columns < self.sides.keys.length) & self.sides.queries.real
         real = self.sides.keys.real.gather(1, columns.clamp(0, self.sides.keys.length - 1))

@@ -11,8 +11,7 @@ import transformers
 
 import attncli
 from attncli.api.text_batches import TextTokens
-from attncli.attention.averages import Averages, Moments, confidence_interval, student_quantile
-from attncli.attention.batch_check import BatchCheck
+from attncli.attention.averages import Averages, BatchCheck, Moments, confidence_interval, student_quantile
 from attncli.attention.inputs import build_inputs
 from attncli.attention.selection import HeadsRequest, parse_selection
 from attncli.attention.stacks import read_heads
