@@ -39,7 +39,7 @@ MAY_IMPORT = {
     "limits": set(),
     "progress": set(),
     "quantities": {"errors"},
-    "results": {"choices"},
+    "results": {"choices", "errors"},
     "models": {"_version", "choices", "errors", "limits", "progress", "quantities"},
     "tokens": {"errors", "models", "results"},
     "attention": {"choices", "errors", "models", "results"},

@@ -10,6 +10,7 @@ import numpy as np
 from attncli.errors import UsageError
 from attncli.render.data import csv_text, jsonl_text
 from attncli.render.npz import Array, npz_bytes
+from attncli.results.base import to_dict
 from attncli.results.compare import CompareResult, Matrix, State
 
 COLUMNS = (
@@ -96,4 +97,4 @@ def _occurrence_rows(result: CompareResult) -> Iterator[dict[str, object]]:
             nearest = int(state.nearest[index]) if known and state.nearest is not None else None
             value = float(state.nearest_similarity[index]) if known and state.nearest_similarity is not None else None
             states.append({"state": state.state, "nearest": nearest, "nearest_similarity": value})
-        yield {"occurrence": index, **each.to_dict(), "states": states}
+        yield {"occurrence": index, **to_dict(each), "states": states}

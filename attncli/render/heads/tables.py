@@ -7,6 +7,7 @@ from itertools import zip_longest
 from typing import TYPE_CHECKING
 
 from attncli.render.data import csv_text, jsonl_text
+from attncli.results.base import to_dict
 
 if TYPE_CHECKING:
     # Not at run time: these import numpy, which `attn tokenize` would have to load, too.
@@ -50,9 +51,9 @@ def _head_record(
     start: dict[str, object] = {"model": result.model, "stack": stack.stack, **head.to_dict()}
     start["baseline"] = dict(stack.baselines.get(head.layer, {}))
     if stack.ranking is not None:
-        start["ranking"] = next(one.to_dict() for one in stack.ranking.heads if one.name == head.name)
+        start["ranking"] = next(to_dict(one) for one in stack.ranking.heads if one.name == head.name)
     if head.name in changes:
-        start["difference"] = changes[head.name].to_dict()
+        start["difference"] = to_dict(changes[head.name])
     walks = [steps for steps in result.steps or () if steps.name == head.name]
     if walks:
         start["steps"] = walks[0].to_dict()
