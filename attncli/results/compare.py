@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
 from math import isfinite
 from typing import Annotated, Any, Literal, NamedTuple
@@ -10,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from attncli.results.base import MadeBy, show_result, struct
-from attncli.results.marks import Key
+from attncli.results.marks import FLAT, Key
 from attncli.results.struct import Struct
 
 SCHEMA: Literal["attncli.compare/1"] = "attncli.compare/1"
@@ -334,3 +335,31 @@ class CompareResult(
         # Only these adjusted values can't be computed from the raw ones and the baseline.
         vectors = small and self.adjust in ("standardize", "abtt")
         return tuple(state.written(matrices=small, vectors=vectors) for state in self.states)
+
+
+class NearestNeighbour(NamedTuple):
+    """The nearest neighbour of an occurrence at one state: its index and similarity; None where not computed."""
+
+    state: int
+    nearest: int | None
+    nearest_similarity: float | None
+
+
+class OccurrenceLine(NamedTuple):
+    """One occurrence as a line of JSON Lines. occurrence: its index.  states: the chosen ones."""
+
+    occurrence: int
+    content: Annotated[Occurrence, FLAT]
+    states: tuple[NearestNeighbour, ...]
+
+
+def occurrence_lines(result: CompareResult) -> Iterator[OccurrenceLine]:
+    """The occurrences as lines."""
+    for index, each in enumerate(result.occurrences):
+        yield OccurrenceLine(index, each, tuple(_nearest_neighbour(state, index) for state in result.chosen))
+
+
+def _nearest_neighbour(state: State, index: int) -> NearestNeighbour:
+    if state.nearest is None or state.nearest_similarity is None or state.nearest[index] < 0:
+        return NearestNeighbour(state.state, None, None)
+    return NearestNeighbour(state.state, int(state.nearest[index]), float(state.nearest_similarity[index]))

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Annotated, Any, Literal, NamedTuple
 
 from attncli.choices import METRICS
 from attncli.results.base import MadeBy, from_dict, show_result, struct
-from attncli.results.marks import FLAT, OPTIONAL, ByKey, Key
+from attncli.results.marks import FLAT, OPTIONAL, Beside, ByKey, Key
 from attncli.results.patterns import (
     TOKENS,
     Bins,
+    HeadWeight,
     Medium,
     Pattern,
     Picture,
@@ -359,3 +360,37 @@ class HeadsResult(
         # Means over texts have no tokens.
         one = data["texts"] == 1 and any(stack["queries"] for stack in data["stacks"])
         return {"texts": None if one else int(data["texts"])}
+
+
+class HeadLine(Struct):
+    """One head as a line of JSON Lines: its metrics, and its pattern if the result has it.
+
+    baseline: the metrics of uniform attention in its layer.
+    """
+
+    model: str
+    stack: str
+    head: Annotated[HeadMetrics, FLAT]
+    baseline: Mapping[str, float | None]
+    ranking: Annotated[HeadWeight | None, OPTIONAL] = None
+    difference: Annotated[HeadChange | None, OPTIONAL] = None
+    steps: Annotated[Steps | None, OPTIONAL] = None
+    weights: Annotated[Weights | None, OPTIONAL] = None
+    bins: Annotated[Bins | None, Beside("weights")] = None
+
+
+def head_lines(result: HeadsResult) -> Iterator[HeadLine]:
+    """The heads of all stacks as lines."""
+    changed = result.difference.stacks if result.difference is not None else ()
+    changes = {head.name: head for stack in changed for head in stack.heads}
+    steps = {each.name: each for each in reversed(result.steps or ())}
+    for stack in result.stacks:
+        patterns = {(pattern.layer, pattern.head): pattern for pattern in reversed(stack.patterns)}
+        ranked = {} if stack.ranking is None else {one.name: one for one in stack.ranking.heads}
+        for head in stack.metrics:
+            name, pattern = head.name, patterns.get((head.layer, head.head))
+            cells = (None, None) if pattern is None else (pattern.weights, pattern.bins)
+            baseline = stack.baselines.get(head.layer, {})
+            yield HeadLine(
+                result.model, stack.stack, head, baseline, ranked.get(name), changes.get(name), steps.get(name), *cells
+            )

@@ -282,7 +282,7 @@ def _decoder(kind: Any, found: tuple[object, ...]) -> Change:
         return _checked((str,), str)
     for mark in found:
         if mark is PACKED:
-            return lambda data: _unpack(data, _dtype(kind))
+            return lambda data: _unpack(data, array_dtype(kind))
         if isinstance(mark, Named):
             return _values_decoder(decoder(kind))
         if isinstance(mark, ByKey):
@@ -305,7 +305,7 @@ def _decoder(kind: Any, found: tuple[object, ...]) -> Change:
         inner = decoder(arguments[1])
         return lambda data: {key: each if inner is None else inner(each) for key, each in _require(dict, data).items()}
     infinite = -math.inf if INFINITE in found else math.nan
-    return lambda data: _list_to_array(data, _dtype(kind), infinite)
+    return lambda data: _list_to_array(data, array_dtype(kind), infinite)
 
 
 def _values_decoder(inner: Change) -> Change:
@@ -330,7 +330,7 @@ def _require(kind: type, data: Any) -> Any:
     return data
 
 
-def _dtype(kind: Any) -> Any:
+def array_dtype(kind: Any) -> Any:
     """The number format of an array by its type, `ndarray[shape, dtype[float32]]`."""
     return get_args(get_args(kind)[1])[0]
 
