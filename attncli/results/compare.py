@@ -166,6 +166,14 @@ class Reference(Struct):
     components: Vectors | None = None
 
 
+class NearestNeighbour(NamedTuple):
+    """The nearest neighbour of an occurrence at one state: its index and similarity; None where not computed."""
+
+    state: int
+    nearest: int | None
+    nearest_similarity: float | None
+
+
 class Adjustment(Struct):
     """What vectors were adjusted with: see `Reference`."""
 
@@ -269,6 +277,12 @@ class State(
                 changes["reference"] = replace(self.reference, mean=None, deviation=None, components=None)
         return replace(self, **changes)
 
+    def neighbour(self, index: int) -> NearestNeighbour:
+        """The nearest neighbour of one occurrence."""
+        if self.nearest is None or self.nearest_similarity is None or self.nearest[index] < 0:
+            return NearestNeighbour(self.state, None, None)
+        return NearestNeighbour(self.state, int(self.nearest[index]), float(self.nearest_similarity[index]))
+
 
 @struct(short=False)
 class SampleInfo(NamedTuple):
@@ -278,6 +292,14 @@ class SampleInfo(NamedTuple):
     sentences: int
     words: int
     pairs: int
+
+
+class OccurrenceLine(NamedTuple):
+    """One occurrence as a line of JSON Lines. occurrence: its index.  states: the chosen ones."""
+
+    occurrence: int
+    content: Annotated[Occurrence, FLAT]
+    states: tuple[NearestNeighbour, ...]
 
 
 @show_result
@@ -336,30 +358,7 @@ class CompareResult(
         vectors = small and self.adjust in ("standardize", "abtt")
         return tuple(state.written(matrices=small, vectors=vectors) for state in self.states)
 
-
-class NearestNeighbour(NamedTuple):
-    """The nearest neighbour of an occurrence at one state: its index and similarity; None where not computed."""
-
-    state: int
-    nearest: int | None
-    nearest_similarity: float | None
-
-
-class OccurrenceLine(NamedTuple):
-    """One occurrence as a line of JSON Lines. occurrence: its index.  states: the chosen ones."""
-
-    occurrence: int
-    content: Annotated[Occurrence, FLAT]
-    states: tuple[NearestNeighbour, ...]
-
-
-def occurrence_lines(result: CompareResult) -> Iterator[OccurrenceLine]:
-    """The occurrences as lines."""
-    for index, each in enumerate(result.occurrences):
-        yield OccurrenceLine(index, each, tuple(_nearest_neighbour(state, index) for state in result.chosen))
-
-
-def _nearest_neighbour(state: State, index: int) -> NearestNeighbour:
-    if state.nearest is None or state.nearest_similarity is None or state.nearest[index] < 0:
-        return NearestNeighbour(state.state, None, None)
-    return NearestNeighbour(state.state, int(state.nearest[index]), float(state.nearest_similarity[index]))
+    def lines(self) -> Iterator[OccurrenceLine]:
+        """The occurrences, as JSON Lines has them."""
+        for index, each in enumerate(self.occurrences):
+            yield OccurrenceLine(index, each, tuple(state.neighbour(index) for state in self.chosen))

@@ -302,6 +302,23 @@ class HeadsDifference(Struct, json="kind model ranked_by stacks"):
         return {"metric": metric, "by_total_variation": known}
 
 
+class HeadLine(Struct):
+    """One head as a line of JSON Lines: its metrics, and its pattern if the result has it.
+
+    baseline: the metrics of uniform attention in its layer.
+    """
+
+    model: str
+    stack: str
+    head: Annotated[HeadMetrics, FLAT]
+    baseline: Mapping[str, float | None]
+    ranking: Annotated[HeadWeight | None, OPTIONAL] = None
+    difference: Annotated[HeadChange | None, OPTIONAL] = None
+    steps: Annotated[Steps | None, OPTIONAL] = None
+    weights: Annotated[Weights | None, OPTIONAL] = None
+    bins: Annotated[Bins | None, Beside("weights")] = None
+
+
 @show_result
 class HeadsResult(
     Struct,
@@ -361,36 +378,23 @@ class HeadsResult(
         one = data["texts"] == 1 and any(stack["queries"] for stack in data["stacks"])
         return {"texts": None if one else int(data["texts"])}
 
-
-class HeadLine(Struct):
-    """One head as a line of JSON Lines: its metrics, and its pattern if the result has it.
-
-    baseline: the metrics of uniform attention in its layer.
-    """
-
-    model: str
-    stack: str
-    head: Annotated[HeadMetrics, FLAT]
-    baseline: Mapping[str, float | None]
-    ranking: Annotated[HeadWeight | None, OPTIONAL] = None
-    difference: Annotated[HeadChange | None, OPTIONAL] = None
-    steps: Annotated[Steps | None, OPTIONAL] = None
-    weights: Annotated[Weights | None, OPTIONAL] = None
-    bins: Annotated[Bins | None, Beside("weights")] = None
-
-
-def head_lines(result: HeadsResult) -> Iterator[HeadLine]:
-    """The heads of all stacks as lines."""
-    changed = result.difference.stacks if result.difference is not None else ()
-    changes = {head.name: head for stack in changed for head in stack.heads}
-    steps = {each.name: each for each in reversed(result.steps or ())}
-    for stack in result.stacks:
-        patterns = {(pattern.layer, pattern.head): pattern for pattern in reversed(stack.patterns)}
-        ranked = {} if stack.ranking is None else {one.name: one for one in stack.ranking.heads}
-        for head in stack.metrics:
-            name, pattern = head.name, patterns.get((head.layer, head.head))
-            cells = (None, None) if pattern is None else (pattern.weights, pattern.bins)
-            baseline = stack.baselines.get(head.layer, {})
-            yield HeadLine(
-                result.model, stack.stack, head, baseline, ranked.get(name), changes.get(name), steps.get(name), *cells
-            )
+    def lines(self) -> Iterator[HeadLine]:
+        """The heads of all stacks, as JSON Lines has them."""
+        changed = self.difference.stacks if self.difference is not None else ()
+        changes = {head.name: head for stack in changed for head in stack.heads}
+        steps = {each.name: each for each in reversed(self.steps or ())}
+        for stack in self.stacks:
+            patterns = {(pattern.layer, pattern.head): pattern for pattern in reversed(stack.patterns)}
+            ranked = {} if stack.ranking is None else {one.name: one for one in stack.ranking.heads}
+            for head in stack.metrics:
+                name, pattern = head.name, patterns.get((head.layer, head.head))
+                yield HeadLine(
+                    self.model,
+                    stack.stack,
+                    head,
+                    stack.baselines.get(head.layer, {}),
+                    ranked.get(name),
+                    changes.get(name),
+                    steps.get(name),
+                    *((None, None) if pattern is None else (pattern.weights, pattern.bins)),
+                )

@@ -11,7 +11,7 @@ from attncli.errors import UsageError
 from attncli.render.data import csv_text, jsonl_text
 from attncli.render.npz import Array, npz_bytes
 from attncli.results.base import to_dict
-from attncli.results.compare import CompareResult, Matrix, State, occurrence_lines
+from attncli.results.compare import CompareResult, Matrix, State
 
 COLUMNS = (
     "state", "sentence_a", "start_a", "word_a", "label_a", "sentence_b", "start_b", "word_b", "label_b", "similarity",
@@ -86,4 +86,4 @@ def _matrix_value(matrix: Matrix | None, a: int, b: int) -> float | None:
 
 def compare_jsonl(result: CompareResult, *, ascii_only: bool) -> str:
     """Every occurrence with its nearest neighbour at each chosen state (an index from 0, or null)."""
-    return jsonl_text(map(to_dict, occurrence_lines(result)), ascii_only=ascii_only)
+    return jsonl_text(map(to_dict, result.lines()), ascii_only=ascii_only)

@@ -33,9 +33,7 @@ def heads_jsonl(result: HeadsResult, *, ascii_only: bool = False) -> str:
 
     Where heads were ranked by one weight or compared, the head's entry is `ranking` or `difference`.
     """
-    from attncli.results.heads import head_lines
-
-    return jsonl_text(map(to_dict, head_lines(result)), ascii_only=ascii_only)
+    return jsonl_text(map(to_dict, result.lines()), ascii_only=ascii_only)
 
 
 def _changes_by_head(result: HeadsResult) -> dict[str, HeadChange]:
