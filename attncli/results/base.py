@@ -58,7 +58,10 @@ def from_dict(cls: Any, data: Any) -> Any:
     """The value of a class whose `to_dict` gave `data`. Raises KeyError, TypeError and ValueError for other data."""
     from attncli.results import walk
 
-    return walk.from_dict(cls, data)
+    try:
+        return walk.from_dict(cls, data)
+    except (ArithmeticError, RecursionError) as error:
+        raise ValueError(str(error)) from error
 
 
 def show_result(cls: _Class) -> _Class:

@@ -194,20 +194,15 @@ class Stack(
 
     def __repr__(self) -> str:
         """For instance `<Stack decoder: 12 layers of 12 heads, 7 tokens>`."""
-        return f"<Stack {self.stack}: {', '.join((self._height(), *self._extent()))}>"
-
-    def _height(self) -> str:
         counts = [layer.heads for layer in self.layers]
-        if len(set(counts)) == 1:
-            return f"{len(counts)} layers of {counts[0]} heads"
-        return f"{len(counts)} layers, {sum(counts)} heads in {len(counts) - counts.count(0)} of them"
-
-    def _extent(self) -> tuple[str, ...]:
+        parts = [f"{len(counts)} layers of {counts[0]} heads" if len(set(counts)) == 1 else
+                 f"{len(counts)} layers, {sum(counts)} heads in {len(counts) - counts.count(0)} of them"]  # fmt: skip
         sides = ((self.queries, self.query_medium), (self.keys, self.key_medium))
-        texts = dict.fromkeys(self._counted(len(side), medium) for side, medium in sides if side)
-        return (" on ".join(texts),) if texts else ()
+        if lengths := dict.fromkeys(self._length(len(side), medium) for side, medium in sides if side):
+            parts.append(" on ".join(lengths))
+        return f"<Stack {self.stack}: {', '.join(parts)}>"
 
-    def _counted(self, number: int, medium: Medium) -> str:
+    def _length(self, number: int, medium: Medium) -> str:
         unit = self.unit if medium.kind == "tokens" else medium.kind.removesuffix("s")
         return f"{number:,} {unit}{'' if number == 1 else 's'}"
 
@@ -217,6 +212,11 @@ class Stack(
 
     @staticmethod
     def _unwritten(data: dict[str, Any]) -> dict[str, Any]:
+        rows, columns = len(data["queries"]), len(data["keys"])
+        for pattern in data["patterns"]:
+            lengths = [len(row) for row in pattern["weights"]]
+            if pattern["bins"] is None and lengths != [columns] * rows:
+                raise ValueError(f"the pattern {pattern['layer']}.{pattern['head']} isn't {rows} by {columns}")
         entries: dict[int, Baseline] = from_dict(Annotated[dict[int, Baseline], ByKey("layer")], data["baselines"])
         even = {layer: entry.quadrants for layer, entry in entries.items() if entry.quadrants is not None}
         return {"baselines": {layer: entry.values for layer, entry in entries.items()}, "even_quadrants": even}

@@ -24,6 +24,10 @@ Change = Callable[[Any], Any] | None
 _PLAIN: Mapping[object, tuple[type, ...]] = {str: (str,), int: (int,), float: (float, int), bool: (bool,)}
 
 
+#: Bytes of an unpacked array; a broken file could claim any number.
+_MAX_PACKED = 1 << 24
+
+
 class Field(NamedTuple):
     """A field or a property of a class.
 
@@ -347,7 +351,14 @@ def _unpack(data: Any, dtype: Any) -> Any:
 
     import numpy as np
 
-    return np.frombuffer(zlib.decompress(base64.b64decode(data["zlib_base64"])), dtype).reshape(data["shape"])
+    size = math.prod(data["shape"])
+    if not 0 <= size <= _MAX_PACKED:
+        raise ValueError(f"{size:,} bytes are no small picture")
+    try:
+        content = zlib.decompressobj().decompress(base64.b64decode(data["zlib_base64"]), size + 1)
+    except zlib.error as error:
+        raise ValueError(str(error)) from error
+    return np.frombuffer(content, dtype).reshape(data["shape"])
 
 
 def _union_decoder(members: tuple[Any, ...]) -> Change:

@@ -73,6 +73,9 @@ def test_a_file_that_is_not_there(tmp_path: Path) -> None:
         lambda data: data["stacks"][0].update(
             patterns=[{"layer": 0, "head": 0, "weights": [[1], [1, 2]], "bins": None}]
         ),
+        lambda data: data["stacks"][0]["patterns"][0].update(weights=[[1.0]]),
+        lambda data: data.update(picture={"pixels": {"shape": [1, 1, 3], "zlib_base64": "AAAA"}}),
+        lambda data: data.update(picture={"pixels": {"shape": [1 << 20, 1 << 20, 3], "zlib_base64": ""}}),
         lambda data: data["stacks"][0]["queries"][0].update(index="first"),
     ],
 )
