@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, dataclass_transform
+from typing import Any, ClassVar, Self, dataclass_transform
 
 from attncli.results.base import from_dict, short_repr, to_dict
 
@@ -30,9 +30,9 @@ class Struct:
         return to_dict(self)
 
     @classmethod
-    def from_dict(cls, data: dict[str, Any]) -> Any:
+    def from_dict(cls, data: dict[str, Any]) -> Self:
         """The value whose `to_dict` gave `data`. Raises KeyError, TypeError and ValueError for other data."""
-        return from_dict(cls, data)
+        return from_dict(cls, data)  # type: ignore[no-any-return]
 
     def __repr__(self) -> str:
         return short_repr(self)

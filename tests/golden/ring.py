@@ -61,15 +61,14 @@ def outcome_of(command: Command, folder: Path) -> list[Section]:
         if outcome.out:
             out = mask(outcome.out.decode("utf-8"), folder).encode()
             form = _form(command)
-            validate(_verb(command), form, out.decode())
+            _validate(command, form, out)
             sections.append(section("stdout", form, out))
         for name in sorted(_files(folder) - before):
             content = (folder / name).read_bytes()
             form = Path(name).suffix.removeprefix(".")
             if form != "npz":
                 content = mask(content.decode("utf-8"), folder).encode()
-            if form in ("json", "jsonl"):
-                validate(_verb(command), form, content.decode())
+                _validate(command, form, content)
             sections.append(section(name, form, content))
             (folder / name).unlink()
     return sections
@@ -118,9 +117,11 @@ def _hub(command: Command) -> Iterator[None]:
         close_session()
 
 
-def _verb(command: Command) -> str:
-    """The verb of a command that writes JSON."""
-    return "heads" if command.line.startswith("python ") else shlex.split(command.line)[1]
+def _validate(command: Command, form: str, content: bytes) -> None:
+    """Check JSON against the schema of the verb."""
+    if form in ("json", "jsonl"):
+        verb = "heads" if command.line.startswith("python ") else shlex.split(command.line)[1]
+        validate(verb, form, content.decode())
 
 
 def _form(command: Command) -> str:
