@@ -29,12 +29,14 @@ from attncli.api.reference_states import (
     parse_reference_sample,
     reference_statistics,
 )
+from attncli.api.requests import CompareRequest, LoadingRequest, RunningRequest
 from attncli.choices import ADJUSTMENTS, POOLS
 from attncli.embeddings.state_selection import StateSelection, StateSpec, parse_states, text_stack
 from attncli.errors import UsageError
 from attncli.models.loading.surroundings import plain_torch
 from attncli.progress import Progress, silent
 from attncli.quantities import check_number
+from attncli.results.compare import CompareResult, Occurrence, State
 
 if TYPE_CHECKING:
     from attncli.embeddings.accumulator import StateAccumulator
@@ -43,10 +45,8 @@ if TYPE_CHECKING:
     from attncli.models.files.model_files import ModelFiles
     from attncli.models.loading.loaded_model import LoadedModel
     from attncli.models.tokenizers.types import Tokenizer
-    from attncli.results.compare import CompareResult, Occurrence, State
 
 
-@plain_torch()
 def compare(
     word: str,
     sentences: Iterable[str | tuple[str, str | None]],
@@ -95,43 +95,42 @@ def compare(
     Raises UsageError for a word that isn't found and for invalid options, ModelError for a model that can't be loaded,
     FailedError where memory runs out.
     """
-    choice = parse_states(state, stack)
-    settings = _CompareSettings(choice, pool, adjust, dimensions, seed, skip)
-    sample = parse_reference_sample(reference)
-    _check_settings(settings, sample, occurrence)
-    words = _parse_words(word, versus)
-    loader = ModelLoader(model, tokenizer, revision, refresh, trust_remote_code, allow_pickle, device, dtype, progress)
+    request = CompareRequest(
+        versus, occurrence, any_form, skip, state, stack, pool, adjust, reference, dimensions, seed, word, sentences
+    )
+    loading = LoadingRequest(revision, refresh, trust_remote_code, allow_pickle)
+    return run_compare(request, ModelLoader(model, tokenizer, loading, RunningRequest(device, dtype), progress))
+
+
+@plain_torch()
+def run_compare(request: CompareRequest, loader: ModelLoader) -> CompareResult:
+    """As `compare`, from whole requests."""
+    choice = parse_states(request.state, request.stack)
+    sample = parse_reference_sample(request.reference)
+    _check_request(request, sample)
+    words = _parse_words(request.word, request.versus)
     files = loader.files()
     # The word is looked for before torch is imported, so that its errors show at once.
-    loaded_tokenizer = loader.open_tokenizer(files)
-    found = _find_in_sentences(sentences, loaded_tokenizer, WordQuery(words, any_form, occurrence), settings, progress)
+    tokenizer = loader.open_tokenizer(files)
+    query = WordQuery(words, request.any_form, request.occurrence)
+    found = _find_in_sentences(request.sentences, tokenizer, query, loader.progress, skip=request.skip)
     loaded = loader.load(files, choice.depth, eager=False)
-    return _Comparison(settings, words, sample, loader, files, loaded_tokenizer).compare(loaded, found)
+    return _Comparison(request, choice, words, sample, loader, files, tokenizer).compare(loaded, found)
 
 
-class _CompareSettings(NamedTuple):
-    """How the vectors of the words are computed and compared."""
-
-    choice: StateSelection
-    pool: str
-    adjust: str
-    dimensions: int | None
-    seed: int
-    skip: bool
-
-
-def _check_settings(settings: _CompareSettings, sample: ReferenceSample | None, occurrence: int | str | None) -> None:
-    if settings.pool not in POOLS:
-        raise UsageError(f"no pooling {settings.pool!r}", hint=f"--pool takes one of: {', '.join(POOLS)}")
-    if settings.adjust not in ADJUSTMENTS:
-        raise UsageError(f"no adjustment {settings.adjust!r}", hint=f"--adjust takes one of: {', '.join(ADJUSTMENTS)}")
-    if sample is None and settings.adjust != "none":
-        raise UsageError(f"--adjust {settings.adjust} needs a reference sample", hint="leave --reference none out")
+def _check_request(request: CompareRequest, sample: ReferenceSample | None) -> None:
+    pool, adjust, occurrence = request.pool, request.adjust, request.occurrence
+    if pool not in POOLS:
+        raise UsageError(f"no pooling {pool!r}", hint=f"--pool takes one of: {', '.join(POOLS)}")
+    if adjust not in ADJUSTMENTS:
+        raise UsageError(f"no adjustment {adjust!r}", hint=f"--adjust takes one of: {', '.join(ADJUSTMENTS)}")
+    if sample is None and adjust != "none":
+        raise UsageError(f"--adjust {adjust} needs a reference sample", hint="leave --reference none out")
     if occurrence not in (None, ALL_OCCURRENCES) and not (isinstance(occurrence, int) and occurrence >= 1):
         raise UsageError(f"no occurrence {occurrence!r}", hint="--occurrence takes a number from 1, or all")
-    if settings.dimensions is not None:
-        check_number("--dimensions", settings.dimensions, instance=3)
-    check_number("--seed", settings.seed, least=0, instance=1)
+    if request.dimensions is not None:
+        check_number("--dimensions", request.dimensions, instance=3)
+    check_number("--seed", request.seed, least=0, instance=1)
 
 
 def _parse_words(word: object, versus: object) -> tuple[str, ...]:
@@ -145,11 +144,7 @@ def _parse_words(word: object, versus: object) -> tuple[str, ...]:
 
 
 def _find_in_sentences(
-    sentences: Iterable[str | tuple[str, str | None]],
-    tokenizer: Tokenizer,
-    query: WordQuery,
-    settings: _CompareSettings,
-    progress: Progress,
+    sentences: object, tokenizer: Tokenizer, query: WordQuery, progress: Progress, *, skip: bool
 ) -> FoundOccurrences:
     """All occurrences. Raises UsageError where a sentence can't be used, or too few are left."""
     if isinstance(sentences, str | bytes) or not isinstance(sentences, Iterable):
@@ -157,7 +152,7 @@ def _find_in_sentences(
     read = list(read_sentences(sentences))
     if not read:
         raise UsageError("no sentence was given", hint="give sentences after the word, or a file with -f")
-    return _check_enough(find_occurrences(read, tokenizer, query, progress), query, skip=settings.skip)
+    return _check_enough(find_occurrences(read, tokenizer, query, progress), query, skip=skip)
 
 
 def _check_enough(found: FoundOccurrences, query: WordQuery, *, skip: bool) -> FoundOccurrences:
@@ -178,7 +173,8 @@ def _check_enough(found: FoundOccurrences, query: WordQuery, *, skip: bool) -> F
 class _Comparison(NamedTuple):
     """A comparison with everything that is known before the model is loaded."""
 
-    settings: _CompareSettings
+    request: CompareRequest
+    choice: StateSelection
     words: tuple[str, ...]
     sample: ReferenceSample | None
     loader: ModelLoader
@@ -190,9 +186,9 @@ class _Comparison(NamedTuple):
         from attncli.embeddings.describe import describe_states
 
         found = self._truncate_to_model(found, loaded)
-        run = StackRun(loaded, text_stack(loaded, self.settings.choice.stack), self.settings.pool)
+        run = StackRun(loaded, text_stack(loaded, self.choice.stack), self.request.pool)
         count = loaded.layer_count(run.stack.path) + 1
-        chosen = self.settings.choice.resolve(count)
+        chosen = self.choice.resolve(count)
         traits = detect_traits(run, max((sentence.ids for sentence in found.sentences), key=len))
         run = run._replace(padded=traits.padded)
         reference = self._reference_statistics(run, traits, max(chosen) + 1)
@@ -219,7 +215,7 @@ class _Comparison(NamedTuple):
                 long = len(sentence.ids) > limit
                 fitting.append(sentence._replace(ids=sentence.ids[:limit], cut=sentence.cut or long))
         remaining = found._replace(sentences=tuple(fitting), problems=tuple(problems))
-        return _check_enough(remaining, WordQuery(self.words), skip=self.settings.skip)
+        return _check_enough(remaining, WordQuery(self.words), skip=self.request.skip)
 
     def _reference_statistics(self, run: StackRun, traits: ModelTraits, states: int) -> ReferenceStatistics | None:
         if self.sample is None:
@@ -231,8 +227,7 @@ class _Comparison(NamedTuple):
             files=self.files,
             tokenizer=self.tokenizer,
             states=states,
-            allow_pickle=self.loader.allow_pickle,
-            progress=self.loader.progress,
+            loader=self.loader,
         )
 
     def _accumulator(
@@ -241,7 +236,7 @@ class _Comparison(NamedTuple):
         from attncli.embeddings.accumulator import StateAccumulator
 
         statistics = reference.states if reference else {}
-        references = {state: each.reference(self.settings.adjust) for state, each in statistics.items()}
+        references = {state: each.reference(self.request.adjust) for state, each in statistics.items()}
         return StateAccumulator(rows.codes[0], frozenset(chosen), max(chosen), references)
 
     def _run_sentences(self, run: StackRun, found: FoundOccurrences, accumulator: StateAccumulator) -> None:
@@ -256,7 +251,7 @@ class _Comparison(NamedTuple):
     def _states_request(self) -> StatesRequest:
         from attncli.embeddings.describe import StatesRequest
 
-        return StatesRequest(self.settings.adjust, self.settings.dimensions, self.settings.seed)
+        return StatesRequest(self.request.adjust, self.request.dimensions, self.request.seed)
 
     def _result(
         self,
@@ -267,13 +262,11 @@ class _Comparison(NamedTuple):
         traits: ModelTraits,
         count: int,
     ) -> CompareResult:
-        from attncli.results.compare import CompareResult
-
         loaded = run.model
         several = loaded.is_encoder_decoder
         stack = str(run.stack.word) if several else "decoder" if traits.causal else "encoder"
         if not several:
-            self.settings.choice.check_stack(stack)
+            self.choice.check_stack(stack)
         versions = provenance(
             "tokenizers", "transformers", "torch", model_class=loaded.class_name, revision=loaded.revision
         )
@@ -286,8 +279,8 @@ class _Comparison(NamedTuple):
             occurrences=found.occurrences,
             states=states,
             state_count=count,
-            adjust=self.settings.adjust,
-            pool=self.settings.pool,
+            adjust=self.request.adjust,
+            pool=self.request.pool,
             sample=reference and reference.info,
             made_by=versions,
             causal=traits.causal,
@@ -297,7 +290,7 @@ class _Comparison(NamedTuple):
                 *loaded.warnings,
                 *input_warnings(found, self.tokenizer),
                 *run_warnings(found.occurrences, states, causal=traits.causal),
-                *(reference.warnings(self.settings.adjust) if reference else ()),
+                *(reference.warnings(self.request.adjust) if reference else ()),
             ),
             notes=tuple(input_notes(found, causal=traits.causal, padded=traits.padded, decoding=run.decoding)),
         )

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from attncli.api.configured_shapes import ModelShapes, list_models, shapes_from_module
 from attncli.api.loading import provenance
+from attncli.api.requests import LoadingRequest, ParamsRequest
 from attncli.api.shape_sources import ShapeSource, Source
 from attncli.choices import BY, SOURCES
 from attncli.errors import UsageError
@@ -78,18 +79,28 @@ def params(
     Raises ModelError for a model that can't be loaded or has an impossible configuration, UsageError for an invalid
     option.
     """
-    if list_presets:
+    request = ParamsRequest(
+        source, by, depth, set, untie, check, list_presets, context, batch, fit, lora, training, model,
+        LoadingRequest(revision, refresh, trust_remote_code, allow_pickle),
+    )  # fmt: skip
+    return run_params(request, progress)
+
+
+def run_params(request: ParamsRequest, progress: Progress = silent) -> ParamsResult:
+    """As `params`, from a whole request."""
+    if request.list_presets:
         return _list_presets()
-    wanted, costs_request = _check_by(by, depth), _costs_request(context, batch, fit, training=training, lora=lora)
-    expected = total_of("--check", check)
-    if source is not None and source not in SOURCES:
-        raise UsageError(f"there is no source {source!r}", hint=f"the sources are {', '.join(SOURCES)}")
-    changes = _parse_changes(set)
-    shape_source = ShapeSource(cast("Source | None", source), changes, revision, refresh, trust_remote_code, progress)
-    all_shapes = [_read_shapes(each, shape_source) for each in list_models(DEFAULT_MODEL if model is None else model)]
+    by, costs_request = _check_by(request), _costs_request(request)
+    expected = total_of("--check", request.check)
+    if request.source is not None and request.source not in SOURCES:
+        raise UsageError(f"there is no source {request.source!r}", hint=f"the sources are {', '.join(SOURCES)}")
+    changes = _parse_changes(request.set)
+    shape_source = ShapeSource(cast("Source | None", request.source), changes, request.loading, progress)
+    names = list_models(DEFAULT_MODEL if request.model is None else request.model)
+    all_shapes = [_read_shapes(each, shape_source) for each in names]
 
     costs_request = _at_one_context(all_shapes, costs_request)
-    counted = [_count_model(shapes, wanted, depth, costs_request, untie=untie) for shapes in all_shapes]
+    counted = [_count_model(shapes, by, request.depth, costs_request, untie=request.untie) for shapes in all_shapes]
     models = tuple(model._replace(changes=changes) for model in counted)
     if costs_request.lora is not None:
         _check_lora(all_shapes, costs_request.lora, adapts=any(model.costs.lora for model in models))
@@ -98,7 +109,7 @@ def params(
     rows = compare_counts([model.counted for model in models])
     failed = None if expected is None else tuple(check_failures(models, expected))
     return ParamsResult(
-        models, _provenance(all_shapes), rows, by=wanted, warnings=tuple(mismatch_warnings(models)), failures=failed
+        models, _provenance(all_shapes), rows, by=by, warnings=tuple(mismatch_warnings(models)), failures=failed
     )
 
 
@@ -139,9 +150,9 @@ def _to_json(key: str, value: object) -> str:
         raise UsageError(f"--set {key} can't be {value!r}", hint="give what a config.json can hold") from error
 
 
-def _check_by(by: str, depth: int | None) -> Grouping:
+def _check_by(request: ParamsRequest) -> Grouping:
     """`by`, checked. Raises UsageError for an unknown value, and for a depth where nothing is listed as a tree."""
-
+    by, depth = request.by, request.depth
     if by not in BY:
         raise UsageError(f"parameters can't be listed by {by!r}", hint=f"by is one of {', '.join(BY)}")
     if depth is not None:
@@ -151,20 +162,13 @@ def _check_by(by: str, depth: int | None) -> Grouping:
     return cast("Grouping", by)
 
 
-def _costs_request(
-    context: int | str | None,
-    batch: int | str | None,
-    fit: int | str | None,
-    *,
-    training: bool,
-    lora: int | str | None,
-) -> CostsRequest:
+def _costs_request(request: ParamsRequest) -> CostsRequest:
     from attncli.parameters.costs import CostsRequest
     from attncli.parameters.lora import parse_lora
 
-    tokens, texts = count_of("--context", context), count_of("--batch", batch, instance="32") or 1
-    memory = size_of("--fit", fit) or Size(0)
-    return CostsRequest(tokens, texts, memory.size or None, memory.written, training, parse_lora(lora))
+    tokens, texts = count_of("--context", request.context), count_of("--batch", request.batch, instance="32") or 1
+    memory = size_of("--fit", request.fit) or Size(0)
+    return CostsRequest(tokens, texts, memory.size or None, memory.written, request.training, parse_lora(request.lora))
 
 
 def _read_shapes(model: Any, shape_source: ShapeSource) -> ModelShapes:
@@ -172,10 +176,10 @@ def _read_shapes(model: Any, shape_source: ShapeSource) -> ModelShapes:
         return shape_source.shapes(model)
     if shape_source.changes:
         raise UsageError("a module that was handed over can't be changed", hint="build it anew from its configuration")
-    options = {"source": shape_source.source, "revision": shape_source.revision, "refresh": shape_source.refresh}
-    for name, given in {**options, "trust_remote_code": shape_source.trust_remote_code}.items():
-        if given:
-            raise UsageError(f"{name}= goes with the name of a model, and this one is a module", hint="leave it out")
+    # No weights are read here, so that a pickle has no effect.
+    options = shape_source.loading._replace(allow_pickle=False).given
+    for name in (*(["source"] if shape_source.source else []), *options):
+        raise UsageError(f"{name}= goes with the name of a model, and this one is a module", hint="leave it out")
     return shapes_from_module(model)
 
 

@@ -13,6 +13,7 @@ from attncli.results.compare import SampleInfo
 from attncli.tokens.encode import encode
 
 if TYPE_CHECKING:
+    from attncli.api.loading import ModelLoader
     from attncli.embeddings.batches import ModelTraits, SentenceWords, StackRun
     from attncli.embeddings.reference_sample import SampleStatistics
     from attncli.models.files.model_files import ModelFiles
@@ -71,8 +72,7 @@ def reference_statistics(
     files: ModelFiles | None,
     tokenizer: Tokenizer,
     states: int,
-    allow_pickle: bool,
-    progress: Progress,
+    loader: ModelLoader,
 ) -> ReferenceStatistics:
     """The statistics of the first `states` states, from the cache if all are there, else from a run.
 
@@ -86,9 +86,9 @@ def reference_statistics(
         "stack": run.stack.path, "pool": run.pool, "dtype": run.model.dtype, "device": str(run.model.device.type),
         "behaviour": tuple(traits),
     }  # fmt: skip
-    key = files and sample_key(files, sentences=sample.sentences, allow_pickle=allow_pickle, **how)
+    key = files and sample_key(files, sentences=sample.sentences, allow_pickle=loader.loading.allow_pickle, **how)
     recalled = _read_cache(cache, key, states) if key else None
-    found = recalled or _run_sample(run, sample, traits, tokenizer, states, progress)
+    found = recalled or _run_sample(run, sample, traits, tokenizer, states, loader.progress)
     if key and recalled is None:
         for state, statistics in found.items():
             cache.write(f"{key}-{state}", statistics.to_arrays())

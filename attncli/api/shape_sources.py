@@ -8,7 +8,9 @@ from math import prod
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
-from attncli.api.configured_shapes import ModelShapes, check_fields, shapes_from_module
+from attncli.api.configured_shapes import ModelShapes, shapes_from_module
+from attncli.api.loading import check_fields
+from attncli.api.requests import LoadingRequest
 from attncli.errors import ModelError, UsageError
 from attncli.models.files.checkpoint import Checkpoint, local_checkpoint, read_source_checkpoint
 from attncli.models.files.model_files import ModelFiles, open_files
@@ -38,14 +40,12 @@ class ShapeSource(NamedTuple):
 
     source: Source | None
     changes: Sequence[str]
-    revision: str | None
-    refresh: bool
-    trust_remote_code: bool
+    loading: LoadingRequest
     progress: Progress
 
     def shapes(self, model: str | Path) -> ModelShapes:
         """The shapes of the model with this name. Raises ModelError where it can't be loaded."""
-        ref = parse_reference(str(model), revision=self.revision)
+        ref = parse_reference(str(model), revision=self.loading.revision)
         if ref.kind is Kind.FUNCTION:
             return self._from_function(ref)
         if ref.kind is Kind.PRESET:
@@ -77,7 +77,7 @@ class ShapeSource(NamedTuple):
     def _open(self, ref: ModelRef) -> tuple[ModelFiles, dict[str, Any] | None]:
         """The files of a model and its configuration. Where they can't be loaded, the hint may name a preset."""
         try:
-            files = open_files(ref, refresh=self.refresh, progress=self.progress)
+            files = open_files(ref, refresh=self.loading.refresh, progress=self.progress)
             return files, _read_config(files)
         except ModelError as error:
             from attncli.models.builtin.presets import preset_for_model
@@ -115,9 +115,7 @@ class ShapeSource(NamedTuple):
     def _from_config(self, files: ModelFiles, fields: dict[str, Any]) -> ModelShapes:
         from attncli.api.configured_shapes import configured_from_files
 
-        configured = configured_from_files(
-            files, fields, self.changes, self.progress, trust_remote_code=self.trust_remote_code
-        )
+        configured = configured_from_files(files, fields, self.changes, self.loading, self.progress)
         # A changed model can't be compared with the checkpoint.
         return configured.shapes() if self.changes else reconcile_with_checkpoint(configured, files)
 

@@ -6,7 +6,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from attncli.api.cutting import id_lists
+from attncli.api.loading import one_id_list
+from attncli.api.requests import EncodingRequest
 from attncli.errors import UsageError
 from attncli.results.tokens import Token
 from attncli.tokens.encode import EncodedText, encode, from_ids
@@ -58,10 +59,7 @@ def parse_target(text: Any, ids: Any, generate: Any) -> TargetChoice:
         raise UsageError("the target is empty" if text == "" else "a target is a string", hint="give it some text")
     if generate is not None and (not isinstance(generate, int) or generate < 1):
         raise UsageError(f"{generate} tokens can't be written", hint="--generate takes a number from 1")
-    lists = id_lists(ids) if ids is not None else [None]
-    if len(lists) > 1:
-        raise UsageError(f"{len(lists)} lists of target ids were given where one is taken", hint="give one list")
-    return TargetChoice(text, None if lists[0] is None else tuple(lists[0]), generate)
+    return TargetChoice(text, None if ids is None else tuple(one_id_list(ids, "target ids")), generate)
 
 
 @dataclass(frozen=True)
@@ -92,24 +90,22 @@ def add_target(
     tokenizer: Tokenizer | None,
     text: EncodedText,
     choice: TargetChoice,
-    *,
-    special: bool,
-    truncate: bool,
+    encoding: EncodingRequest,
 ) -> TextAndTarget:
     """The text, and the tokens for the decoder, or the text with what a model of one stack generates after it.
 
-    A target follows the tokens with which the decoder begins when it generates; where `special` is off, only its start
+    A target follows the tokens with which the decoder begins when it generates; without special tokens, only its start
     token. Raises UsageError for a target where the model has no decoder of its own, and for one that is too long.
     """
     if not loaded.is_encoder_decoder:
         return _continue_text(loaded, tokenizer, text, choice)
     if choice.generate is not None:
         return _generate_target(loaded, tokenizer, text, choice.generate)
-    target = _target_tokens(loaded, tokenizer, choice, special=special)
+    target = _target_tokens(loaded, tokenizer, choice, special=not encoding.no_special)
     limit = loaded.max_target
     if limit is None or len(target) <= limit:
         return TextAndTarget(text, target)
-    if not truncate:
+    if not encoding.truncate:
         raise UsageError(
             f"the target has {len(target):,} tokens and the decoder takes {limit:,}", hint="--truncate cuts it to fit"
         )

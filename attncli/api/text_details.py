@@ -1,28 +1,93 @@
-"""Add to a tokenized text what options ask for: message boundaries of a chat, `--why`, `--lint`, comparisons, checks.
+"""Conversations, and what options add to a tokenized text: message boundaries, `--why`, `--lint`, comparisons, checks.
 
 The modules that compute each are imported when they are needed.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any
 
+from attncli.errors import AttnError
 from attncli.results.tokenize import Record, TokenizedText
 
 if TYPE_CHECKING:
-    from attncli.api.cutting import TokenizeSettings
+    from attncli.api.loading import LoadedTokenizer
+    from attncli.api.requests import TokenizeRequest
     from attncli.models.chat.chat_text import ChatText
+    from attncli.models.chat.sandbox import Sandbox
+    from attncli.models.chat.template import Conversation
     from attncli.models.tokenizers.types import Tokenizer
     from attncli.results.comparison import Comparison
     from attncli.tokens.explain import Explainer
 
 
-class TextDetails:
-    """Adds everything to a text that `settings` ask for, besides its tokens."""
+# --- Conversations
 
-    def __init__(self, settings: TokenizeSettings) -> None:
-        self._settings = settings
+
+def chat_renderer(
+    tokenizers: Sequence[LoadedTokenizer], sandbox: Sandbox, request: TokenizeRequest
+) -> Callable[[Conversation, LoadedTokenizer], ChatText]:
+    """A function that renders conversations with the chat template of a model, in a child process.
+
+    It raises as `render_chat` does.
+    """
+    from attncli.models.chat.chat_text import render_chat
+    from attncli.models.chat.template import loaded_format, read_format
+
+    formats = {
+        id(loaded): loaded_format(loaded.user_object, loaded.model)
+        if loaded.files is None
+        else read_format(loaded.files, request.template)
+        for loaded in tokenizers
+    }
+
+    def render(conversation: Conversation, loaded: LoadedTokenizer) -> ChatText:
+        return render_chat(
+            conversation,
+            formats[id(loaded)],
+            sandbox,
+            template=request.template,
+            generation_prompt=request.generation_prompt,
+        )
+
+    return render
+
+
+def read_conversation(given: Any) -> Conversation:
+    """A conversation from JSON or Python objects: a list of messages, or an object with them.
+
+    Raises AttnError for anything else.
+    """
+    from attncli.models.chat.template import build_conversation, parse_conversation
+
+    return parse_conversation(given) if isinstance(given, str) else build_conversation(given)
+
+
+def parse_conversations(texts: Iterable[str], *, lines: bool) -> Iterator[Conversation]:
+    """A conversation from each text; with `lines`, each is a line of JSON Lines, and blank ones are skipped.
+
+    Raises as `read_conversation` does, with the number of the line.
+    """
+    for number, text in enumerate(texts, start=1):
+        if lines and not text.strip():
+            continue
+        try:
+            yield read_conversation(text)
+        except AttnError as error:
+            if lines:
+                error.message = f"line {number}: {error.message}"
+            raise
+
+
+# --- Details
+
+
+class TextDetails:
+    """Adds everything to a text that a request asks for, besides its tokens."""
+
+    def __init__(self, request: TokenizeRequest) -> None:
+        self._request = request
         # By the tokenizer's id: building one reads the whole vocabulary.
         self._explainers: dict[int, Explainer] = {}
 
@@ -32,10 +97,10 @@ class TextDetails:
             from attncli.tokens.chat_roles import assign_messages, has_double_bos
 
             text = text._replace(chat=assign_messages(text, chat, double_bos=has_double_bos(text, tokenizer)))
-        if self._settings.why and text.text is not None:
-            special = self._settings.special and chat is None
+        if self._request.why and text.text is not None:
+            special = self._request.special and chat is None
             text = text._replace(why=self._explainer(tokenizer).explain(text.text, special=special))
-        if self._settings.lint or "lint" in self._settings.check:
+        if self._request.lint or "lint" in self._request.check:
             from attncli.tokens.lint.lint import lint
 
             text = text._replace(findings=lint(tokenizer, text))
