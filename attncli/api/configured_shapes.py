@@ -131,20 +131,17 @@ class ConfiguredShapes:
         return self._build()
 
     def shapes(self) -> ModelShapes:
-        """The shapes, from the cache or from the module."""
-        return self._read_shapes() or self._build_shapes()
-
-    def _read_shapes(self) -> ModelShapes | None:
-        """The cached shapes; None where there are none, or in another format: they are then rebuilt."""
+        """The shapes, from the cache, or from the module if there are none or in another format."""
         from attncli.parameters.inventory import inventory_from_json
 
         entry = self._read_cache(self._fields)
         if entry is None:
-            return None
+            return self._build_shapes()
         try:
-            return self._shapes(**_module_facts(entry), inventory=inventory_from_json(entry["inventory"]))
+            known = {name: entry[name] for name in ("model_class", "generates", "dtype", "notes", "versions")}
+            return self._shapes(**known, inventory=inventory_from_json(entry["inventory"]))
         except (KeyError, TypeError, ValueError):
-            return None
+            return self._build_shapes()
 
     def checkpoint_names(self, names: Sequence[str]) -> CheckpointNames:
         """The module's names for the tensors of a checkpoint."""
@@ -210,7 +207,7 @@ def configured_from_files(
         return BuiltModule(empty_module(cls, config), config, notes=() if note is None else (note,))
 
     # The cache key contains neither a model's own code nor the configuration in a GGUF file.
-    known = None if trusted or not fields else _with_changes(fields, changes)
+    known = None if trusted or not fields else {**fields, "changes": list(changes)}
     factory = _shapes_factory(files.ref.name, "config", fields, revision=files.revision)
     return ConfiguredShapes(factory, known, _explained(build, fields, changes, files.ref.name))
 
@@ -238,7 +235,7 @@ def configured_from_preset(name: str, preset: Preset, changes: Sequence[str], pr
     if preset.module is not None:
         preset, changes = override_preset(preset, changes), ()
     _check_config(preset.fields, changes, name)
-    fields = {**_with_changes(preset.fields, changes), "module": preset.module}
+    fields = {**preset.fields, "changes": list(changes), "module": preset.module}
     return ConfiguredShapes(
         _shapes_factory(name, "preset", preset.fields, notes=notes),
         fields,
@@ -258,14 +255,6 @@ def _shapes_factory(
         return ModelShapes(name, source, revision=revision, **{**known, **added})
 
     return shapes
-
-
-def _with_changes(fields: Mapping[str, Any], changes: Sequence[str]) -> dict[str, Any]:
-    return {**fields, "changes": list(changes)}
-
-
-def _module_facts(entry: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: entry[name] for name in ("model_class", "generates", "dtype", "notes", "versions")}
 
 
 def _override_config(

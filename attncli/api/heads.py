@@ -12,10 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from attncli.api.heads_many import LocatedText, many_texts, run_averaged
-from attncli.api.heads_single import HeadsInput, run_single_text
+from attncli.api.heads_single import HeadsInput, check_target, run_single_text
 from attncli.api.loading import ModelLoader
 from attncli.api.requests import EncodingRequest, HeadsOptions, LoadingRequest, RunningRequest
-from attncli.api.targets import TargetChoice, parse_target
 from attncli.attention.labels import check_metric, claim_failures, claim_successes, parse_claims, parse_thresholds
 from attncli.attention.positions import Position
 from attncli.attention.selection import (
@@ -169,7 +168,7 @@ def _run(inputs: HeadsInput, options: HeadsOptions, loader: ModelLoader, sharing
     """One run: of one input, or of several that are averaged."""
     claims = parse_claims([options.check] if isinstance(options.check, str) else options.check)
     request = _forward_request(inputs.text, options)
-    target = parse_target(inputs.target, inputs.target_ids, inputs.generate)
+    check_target(inputs)
     texts = many_texts(inputs)
     # The text is checked before torch is imported, so that its errors show at once.
     if inputs.has_media:
@@ -179,14 +178,14 @@ def _run(inputs: HeadsInput, options: HeadsOptions, loader: ModelLoader, sharing
             "several texts": inputs.probe or texts is not None,
             "--pair": inputs.encoding.pair is not None,
             "--steps": options.steps,
-            "--target": target.text is not None or target.ids is not None,
+            "--target": inputs.target is not None or inputs.target_ids is not None,
         }
         result = run_media(inputs, loader, request, incompatible)
     elif inputs.probe or texts is not None:
-        _refuse_single_text_options(inputs, options, request, target)
+        _refuse_single_text_options(inputs, options, request)
         result = run_averaged(inputs, texts, loader, request, sharing)
     else:
-        result = run_single_text(inputs, loader, request, target)
+        result = run_single_text(inputs, loader, request)
     return replace(
         result,
         metric=options.metric,
@@ -263,18 +262,16 @@ def _steps_request(request: HeadsRequest, *, patterns: bool) -> HeadsRequest:
     return replace(request, patterns=patterns, view=EVERYTHING, steps=view)
 
 
-def _refuse_single_text_options(
-    inputs: HeadsInput, options: HeadsOptions, request: HeadsRequest, target: TargetChoice
-) -> None:
+def _refuse_single_text_options(inputs: HeadsInput, options: HeadsOptions, request: HeadsRequest) -> None:
     shaped = request.view != EVERYTHING or request.weighting != "attention" or request.steps is not None
     if options.patterns or request.bins is not None or shaped:
         raise UsageError(
             "a pattern belongs to one text, and metrics are averaged here",
             hint="leave out what shapes a pattern, as --patterns, --bins, --query and --steps do, or give one text",
         )
-    flag = "--pair" if inputs.encoding.pair is not None else target.flag if target.is_given else None
-    if flag is not None:
-        raise UsageError(f"{flag} goes with one text", hint="leave it out, or give one text")
+    flags = ["--pair"] * (inputs.encoding.pair is not None) + inputs.target_flags
+    if flags:
+        raise UsageError(f"{flags[0]} goes with one text", hint="leave it out, or give one text")
 
 
 # --- Comparing two models, or a text with `--against` another

@@ -12,10 +12,9 @@ from dataclasses import replace
 from itertools import chain, islice
 from typing import TYPE_CHECKING, NamedTuple
 
-from attncli.api.heads_single import HeadsInput, heads_result, metric_notes, unread_warnings
+from attncli.api.heads_single import START_ALONE, HeadsInput, heads_result, metric_notes, unread_warnings
 from attncli.api.loading import ModelLoader, id_lists
 from attncli.api.requests import EncodingRequest
-from attncli.api.targets import START_ALONE
 from attncli.errors import AttnError, UsageError
 from attncli.progress import Progress, Texts
 from attncli.quantities import check_number

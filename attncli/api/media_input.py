@@ -9,9 +9,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from attncli.api.heads_single import HeadsInput, heads_result
+from attncli.api.heads_single import HeadsInput, TextAndTarget, continue_text, full_depth, heads_result, target_notes
 from attncli.api.loading import ModelLoader, one_id_list
-from attncli.api.targets import TextAndTarget, continue_text, full_depth, target_notes
 from attncli.errors import UsageError
 from attncli.models.media.pictures import (
     PatchLayout,

@@ -206,13 +206,14 @@ def _count_model(
         cache_dtype=shapes.dtype if shapes.dtype in UNPACKED_DTYPES else USUAL_CACHE_DTYPE,
         published=shapes.published or published_format(shares.unique, shapes.quantization, shapes.dtype),
     )
+    untied = ["tied tensors are counted once for each of their names"] if untie and shapes.inventory.tied else []
     return ModelParameters(
         counted,
         cost,
         model_class=shapes.model_class,
         dtype=shapes.dtype,
         stored_bytes=shapes.stored_bytes,
-        notes=(*shapes.notes, *_packing_notes(shapes), *_untie_notes(shapes, untie=untie)),
+        notes=(*shapes.notes, *_packing_notes(shapes), *untied),
         reconciliation=shapes.reconciliation,
         unknown_packing=shapes.unknown_packing,
         tree=_tree(shares.untied if untie else shares.unique, by, depth),
@@ -267,33 +268,24 @@ def _packing_notes(shapes: ModelShapes) -> Iterator[str]:
         yield f"its weights can't be compared: the packing of {shapes.unknown_packing} is unknown"
 
 
-def _untie_notes(shapes: ModelShapes, *, untie: bool) -> Iterator[str]:
-    if untie and shapes.inventory.tied:
-        yield "tied tensors are counted once for each of their names"
-
-
 # --- Warnings and `--check`
 
 
 def mismatch_warnings(models: Sequence[ModelParameters]) -> Iterator[str]:
     """A sentence for each model whose configuration and weights disagree, or can't be compared."""
     for model in models:
-        found = model.reconciliation
+        found, name = model.reconciliation, model.counted.model
         if model.unknown_packing is not None:
-            yield _unknown_packing_warning(model)
+            what = f"parameters of {name} can't be counted"
+            if model.counted.source != "header":
+                what = f"weights of {name} can't be compared with its configuration"
+            yield f"the {what}: the packing of {model.unknown_packing} is unknown"
         if found is None or found.agrees:
             continue
         if found.is_same_model:
-            yield f"the weights of {model.counted.model} hold {found.unexpected:,} elements that its model doesn't have"
+            yield f"the weights of {name} hold {found.unexpected:,} elements that its model doesn't have"
         else:
-            yield f"the weights beside the configuration of {model.counted.model} are not those of its model"
-
-
-def _unknown_packing_warning(model: ModelParameters) -> str:
-    name, packed = model.counted.model, model.unknown_packing
-    if model.counted.source == "header":
-        return f"the parameters of {name} can't be counted: the packing of {packed} is unknown"
-    return f"the weights of {name} can't be compared with its configuration: the packing of {packed} is unknown"
+            yield f"the weights beside the configuration of {name} are not those of its model"
 
 
 def check_failures(models: Sequence[ModelParameters], expected: Total) -> Iterator[str]:
@@ -311,15 +303,12 @@ def check_failures(models: Sequence[ModelParameters], expected: Total) -> Iterat
         elif not expected.holds(total):
             more = total - expected.number
             than = f"{abs(more):,} {'more' if more > 0 else 'fewer'} than the {expected.written} expected"
-            yield f"{model.name} has {total:,} parameters, {than}{_matching_reading(model, expected)}"
+            readings = (each for each in model.counted.readings if expected.holds(each.total))
+            reading = next((f"; so many has its reading {each.name}: {each.source}" for each in readings), "")
+            yield f"{model.name} has {total:,} parameters, {than}{reading}"
         elif held is not None and not held.is_same_model:
             yield (
                 f"the configuration of {model.name} has {total:,} parameters as expected, but its weights are of "
                 f"another model: {held.matched:,} of these are among their {held.checkpoint_total:,} elements "
                 "(--source header counts them)"
             )
-
-
-def _matching_reading(model: ModelParameters, expected: Total) -> str:
-    found = (reading for reading in model.counted.readings if expected.holds(reading.total))
-    return next((f"; so many has its reading {each.name}: {each.source}" for each in found), "")

@@ -83,35 +83,33 @@ def parse_conversations(texts: Iterable[str], *, lines: bool) -> Iterator[Conver
 # --- Details
 
 
-class TextDetails:
-    """Adds everything to a text that a request asks for, besides its tokens."""
+def add_details(
+    text: TokenizedText,
+    tokenizer: Tokenizer,
+    chat: ChatText | None,
+    request: TokenizeRequest,
+    explainers: dict[int, Explainer],
+) -> TokenizedText:
+    """A text with everything that a request asks for besides its tokens.
 
-    def __init__(self, request: TokenizeRequest) -> None:
-        self._request = request
-        # By the tokenizer's id: building one reads the whole vocabulary.
-        self._explainers: dict[int, Explainer] = {}
+    chat: the conversation that a chat template rendered as the text.  explainers: those made so far, by the
+    tokenizer's id: making one reads the whole vocabulary.
+    """
+    if chat is not None:
+        from attncli.tokens.chat_roles import assign_messages, has_double_bos
 
-    def add(self, text: TokenizedText, tokenizer: Tokenizer, chat: ChatText | None) -> TokenizedText:
-        """The text with details.  chat: the conversation that a chat template rendered as the text."""
-        if chat is not None:
-            from attncli.tokens.chat_roles import assign_messages, has_double_bos
-
-            text = text._replace(chat=assign_messages(text, chat, double_bos=has_double_bos(text, tokenizer)))
-        if self._request.why and text.text is not None:
-            special = self._request.special and chat is None
-            text = text._replace(why=self._explainer(tokenizer).explain(text.text, special=special))
-        if self._request.lint or "lint" in self._request.check:
-            from attncli.tokens.lint.lint import lint
-
-            text = text._replace(findings=lint(tokenizer, text))
-        return text
-
-    def _explainer(self, tokenizer: Tokenizer) -> Explainer:
+        text = text._replace(chat=assign_messages(text, chat, double_bos=has_double_bos(text, tokenizer)))
+    if request.why and text.text is not None:
         from attncli.tokens.explain import Explainer
 
-        if id(tokenizer) not in self._explainers:
-            self._explainers[id(tokenizer)] = Explainer(tokenizer)
-        return self._explainers[id(tokenizer)]
+        if id(tokenizer) not in explainers:
+            explainers[id(tokenizer)] = Explainer(tokenizer)
+        text = text._replace(why=explainers[id(tokenizer)].explain(text.text, special=request.special and chat is None))
+    if request.lint or "lint" in request.check:
+        from attncli.tokens.lint.lint import lint
+
+        text = text._replace(findings=lint(tokenizer, text))
+    return text
 
 
 def compare_models(texts: Sequence[TokenizedText]) -> Comparison | None:
@@ -124,44 +122,19 @@ def compare_models(texts: Sequence[TokenizedText]) -> Comparison | None:
     return compare_tokenizations(texts)
 
 
-class TextChecks:
-    """Runs the checks `same` (all models give the same tokens) and `lint` (no warnings) on every text."""
+def failed_checks(record: Record, checks: Sequence[str]) -> Iterator[str]:
+    """A sentence for each difference of models, for the check `same`, and for each warning, for `lint`."""
+    place, first, several = f"text {record.record + 1}: ", record.texts[0], len(record.texts) > 1
+    if "same" in checks and record.comparison is not None:
+        from attncli.tokens.tokenizer_comparison import failures as differences
 
-    def __init__(self, names: Sequence[str]) -> None:
-        self._names = frozenset(names)
-        self._failures: list[str] = []
+        yield from (f"same: {place}{sentence}" for sentence in differences(record.comparison, first.source))
+    elif "same" in checks and len({tuple(text.ids) for text in record.texts}) > 1:
+        yield f"same: {place}the models are given different texts"
+    if "lint" in checks:
+        from attncli.tokens.lint.lint import failures
 
-    def add(self, record: Record) -> None:
-        if "same" in self._names:
-            self._failures += (f"same: {_text_prefix(record)}{sentence}" for sentence in _same_failures(record))
-        if "lint" in self._names:
-            self._failures += (f"lint: {sentence}" for sentence in _lint_failures(record))
-
-    @property
-    def failures(self) -> tuple[str, ...]:
-        return tuple(self._failures)
-
-
-def _text_prefix(record: Record) -> str:
-    return f"text {record.record + 1}: "
-
-
-def _same_failures(record: Record) -> list[str]:
-    if record.comparison is None:
-        ids = {tuple(text.ids) for text in record.texts}
-        return [] if len(ids) == 1 else ["the models are given different texts"]
-    from attncli.tokens.tokenizer_comparison import failures
-
-    return failures(record.comparison, record.texts[0].source)
-
-
-def _lint_failures(record: Record) -> list[str]:
-    from attncli.tokens.lint.lint import failures
-
-    several = len(record.texts) > 1
-    return [
-        f"{_text_prefix(record) if file is None else ''}{f'{text.model}: ' if several else ''}{sentence}"
-        for text in record.texts
-        for file in (text.source and text.source.file,)
-        for sentence in failures(text.findings or (), file)
-    ]
+        for text in record.texts:
+            file = text.source and text.source.file
+            before = f"{place if file is None else ''}{f'{text.model}: ' if several else ''}"
+            yield from (f"lint: {before}{sentence}" for sentence in failures(text.findings or (), file))

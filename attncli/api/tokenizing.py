@@ -21,12 +21,12 @@ from attncli.tokens.encode import check_text, count_unspelled, covered_texts, en
 from attncli.tokens.measure import measure
 
 if TYPE_CHECKING:
-    from attncli.api.text_details import TextChecks, TextDetails
     from attncli.models.chat.chat_text import ChatText
     from attncli.models.chat.sandbox import Sandbox
     from attncli.models.chat.template import Conversation
     from attncli.models.tokenizers.types import Tokenizer
-    from attncli.results.vocabulary import Unreachable, Vocabulary, VocabularyEntry
+    from attncli.results.vocabulary import VocabularyEntry
+    from attncli.tokens.explain import Explainer
     from attncli.tokens.statistics import Statistics
 
 #: A text with fewer tokens than this is looked at again: they may all be special ones.
@@ -107,16 +107,13 @@ class TextTokenizer:
         self.request = request
         self._tokenizers = tuple(tokenizers)
         self._render = render
-        self._details: TextDetails | None = None
+        self._explainers: dict[int, Explainer] = {}
         self._lengths = LengthWarnings()
         self._losses = LossWarnings()
         self._warnings: dict[str, None] = {}
         self._differing: set[int] = set()
-        self._checks: TextChecks | None = None
-        if request.check:
-            from attncli.api.text_details import TextChecks
-
-            self._checks = TextChecks(request.check)
+        #: A sentence for each failed check so far.
+        self.failures: tuple[str, ...] = ()
         self._statistics: dict[int, Statistics] | None = None
         if request.stats:
             from attncli.tokens.statistics import Statistics
@@ -138,11 +135,6 @@ class TextTokenizer:
         return (*self._warnings, *self._losses.warnings(), *self._lengths.warnings())
 
     @property
-    def failures(self) -> tuple[str, ...]:
-        """A sentence for each failed check so far."""
-        return self._checks.failures if self._checks is not None else ()
-
-    @property
     def can_stream(self) -> bool:
         """Whether one text can be tokenized in parts: with one model and without truncation."""
         return len(self._tokenizers) == 1 and not self.request.encoding.truncate
@@ -152,7 +144,12 @@ class TextTokenizer:
         for index, each in enumerate(inputs):
             texts = tuple(self._tokenize(each, loaded, index) for loaded in self._tokenizers)
             record = Record(index, texts)
-            yield self._compare(record) if len(texts) > 1 or self.request.check else record
+            if len(texts) > 1 or self.request.check:
+                from attncli.api.text_details import compare_models, failed_checks
+
+                record = record._replace(comparison=compare_models(texts))
+                self.failures += tuple(failed_checks(record, self.request.check))
+            yield record
 
     def ids(self, texts: Iterable[str]) -> Iterator[IdsPart]:
         """Only the ids of every text under every model: the fast way, in batches on all cores."""
@@ -200,16 +197,6 @@ class TextTokenizer:
                 else:
                     self._tokenize(each, loaded, index)
 
-    def vocabularies(self, search: Sequence[str] = ()) -> tuple[Vocabulary, ...]:
-        """A description of every model's vocabulary, and the entries that match each text of `search`."""
-        from attncli.tokens.vocabulary import describe_vocabulary
-
-        lint = self.request.lint
-        return tuple(
-            describe_vocabulary(require_tokenizer(loaded), model=loaded.model, search=search, lint=lint)
-            for loaded in self._tokenizers
-        )
-
     def vocabulary_entries(self) -> Iterator[tuple[str, VocabularyEntry]]:
         """Every entry of every vocabulary, with the name of its model."""
         from attncli.tokens.vocabulary import vocabulary_rows
@@ -219,9 +206,15 @@ class TextTokenizer:
                 yield loaded.model, entry
 
     def vocabulary_summary(self, search: Sequence[str] = ()) -> TokenizeResult:
-        """A result with the vocabularies and no texts."""
-        result = TokenizeResult((), tokenizer_provenance(self._tokenizers), self.notes)
-        return result._replace(vocabularies=self.vocabularies(search))
+        """A result with a description of every vocabulary, and the entries that match each text of `search`."""
+        from attncli.tokens.vocabulary import describe_vocabulary
+
+        lint = self.request.lint
+        vocabularies = tuple(
+            describe_vocabulary(require_tokenizer(loaded), model=loaded.model, search=search, lint=lint)
+            for loaded in self._tokenizers
+        )
+        return TokenizeResult((), tokenizer_provenance(self._tokenizers), self.notes, vocabularies=vocabularies)
 
     def summary(self) -> TokenizeResult:
         """A result with everything about all texts together, without the texts."""
@@ -232,23 +225,13 @@ class TextTokenizer:
             statistics = tuple(each.result() for each in self._statistics.values())
             result = result._replace(statistics=statistics, parity=parity(statistics))
         if self.request.lint:
-            result = result._replace(unreachable=self._unreachable())
-        if self._checks is not None:
+            from attncli.tokens.vocabulary import find_unreachable
+
+            found = (find_unreachable(each.tokenizer) for each in self._tokenizers if each.tokenizer is not None)
+            result = result._replace(unreachable=tuple(found))
+        if self.request.check:
             result = result._replace(failures=self.failures)
         return result
-
-    def _compare(self, record: Record) -> Record:
-        from attncli.api.text_details import compare_models
-
-        record = record._replace(comparison=compare_models(record.texts))
-        if self._checks is not None:
-            self._checks.add(record)
-        return record
-
-    def _unreachable(self) -> tuple[Unreachable, ...]:
-        from attncli.tokens.vocabulary import find_unreachable
-
-        return tuple(find_unreachable(loaded.tokenizer) for loaded in self._tokenizers if loaded.tokenizer is not None)
 
     def _tokenize(self, given: TextInput, loaded: LoadedTokenizer, record: int) -> TokenizedText:
         request, chat = self.request, None
@@ -270,11 +253,9 @@ class TextTokenizer:
     def _add_details(self, text: TokenizedText, loaded: LoadedTokenizer, chat: ChatText | None) -> TokenizedText:
         if chat is None and not (self.request.needs_tokens and loaded.tokenizer):
             return text
-        if self._details is None:
-            from attncli.api.text_details import TextDetails
+        from attncli.api.text_details import add_details
 
-            self._details = TextDetails(self.request)
-        return self._details.add(text, require_tokenizer(loaded), chat)
+        return add_details(text, require_tokenizer(loaded), chat, self.request, self._explainers)
 
     def _count(self, given: TextInput, loaded: LoadedTokenizer, request: TokenizeRequest) -> None:
         assert self._statistics is not None
