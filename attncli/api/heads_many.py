@@ -22,13 +22,14 @@ from attncli.results.tokens import Token
 from attncli.tokens.encode import check_text, from_ids
 
 if TYPE_CHECKING:
+    from attncli.attention.averages import Averages
     from attncli.attention.batch_check import BatchCheck
     from attncli.attention.inputs import ModelInputs
     from attncli.attention.selection import HeadsRequest
     from attncli.models.loading.distributed import Communicator
     from attncli.models.loading.loaded_model import LoadedModel
     from attncli.models.tokenizers.types import Tokenizer
-    from attncli.results.heads import HeadsResult, Probe, Stack
+    from attncli.results.heads import HeadsResult, Probe
 
 #: The most texts that are sorted by length at a time, and the most characters in them.
 _WINDOW_TEXTS, _WINDOW_CHARACTERS = 2048, 1 << 22
@@ -114,31 +115,26 @@ def run_averaged(
     tokenizer = loader.find_tokenizer(files, needed=first is not None and first.ids is None)
     loaded = loader.load(files, request.selection.depth)
     metrics_alone = replace(request, patterns=False)
+    warnings, notes, probe = [], [], None
     if texts is None or first is None:
-        average = average_probe(loaded, tokenizer, inputs, metrics_alone, sharing, loader.progress)
-        notes = average.notes
+        averages, probe = average_probe(loaded, tokenizer, inputs, metrics_alone, sharing, loader.progress)
+        stacks = averages.stacks()
+        if loaded.is_encoder_decoder:
+            notes = ["the decoder was given the same random tokens as the encoder, behind its start token"]
     else:
         batches = BatchTokenizer(tokenizer, inputs.encoding, loaded.max_positions)
-        average = average_texts(loaded, chain([first], texts), batches, metrics_alone, sharing, loader.progress)
-        start = (START_ALONE,) if loaded.is_encoder_decoder else ()
-        notes = (*average.notes, *start, *metric_notes(average.stacks, "none of the texts repeats anything"))
-    warnings = (*average.warnings, *unread_warnings(average.unread, request.selection))
-    result = heads_result(loaded, average.stacks, request, warnings=warnings, notes=notes)
-    return replace(result, texts=average.texts, probe=average.probe)
-
-
-class Average(NamedTuple):
-    """The averages over many texts, with warnings and notes for the user.  probe: what was run instead of texts.
-
-    unread: stacks whose attention could not be read, each with the module that attends there.
-    """
-
-    stacks: tuple[Stack, ...]
-    texts: int
-    warnings: tuple[str, ...] = ()
-    notes: tuple[str, ...] = ()
-    probe: Probe | None = None
-    unread: tuple[tuple[str, str], ...] = ()
+        given = chain([first], texts)
+        averages, cut, empty = average_texts(loaded, given, batches, metrics_alone, sharing, loader.progress)
+        stacks = averages.stacks()
+        if cut:
+            warnings = [f"{_texts_were(cut)} cut to the {batches.limit:,} tokens that the model takes"]
+        if empty:
+            notes = [f"{_texts_were(empty)} left out, with nothing in {'them' if empty > 1 else 'it'}"]
+        notes += [START_ALONE] * loaded.is_encoder_decoder
+        notes += metric_notes(stacks, "none of the texts repeats anything")
+    warnings += unread_warnings(averages.unread, request.selection)
+    result = heads_result(loaded, stacks, request, warnings=tuple(warnings), notes=tuple(notes))
+    return replace(result, texts=averages.texts, probe=probe)
 
 
 def average_texts(
@@ -148,9 +144,10 @@ def average_texts(
     request: HeadsRequest,
     sharing: Communicator,
     progress: Progress,
-) -> Average:
+) -> tuple[Averages, int, int]:
     """Run the model on every text, in batches, and average the metrics of its heads; each text weighs the same.
 
+    Also returns how many texts were truncated, and how many were left out as they are empty.
     Each process takes every n-th group of texts, and all get the averages of all.
     Raises UsageError for a text that is too long and may not be cut, and where no text has a token.
     """
@@ -169,10 +166,7 @@ def average_texts(
     total = Averages.combine(request, [part for part, _, _ in parts])
     if not total.texts:
         raise UsageError("none of the texts has anything in it", hint="give some text, or ids with --input-ids")
-    cut, empty = sum(cut for _, cut, _ in parts), sum(empty for _, _, empty in parts)
-    warnings = [f"{_texts_were(cut)} cut to the {batch_tokenizer.limit:,} tokens that the model takes"] if cut else []
-    notes = [f"{_texts_were(empty)} left out, with nothing in {'them' if empty > 1 else 'it'}"] if empty else []
-    return Average(total.stacks(), total.texts, tuple(warnings), tuple(notes), unread=total.unread)
+    return total, sum(cut for _, cut, _ in parts), sum(empty for _, _, empty in parts)
 
 
 def _model_batches(check: BatchCheck, texts: Sequence[TextTokens]) -> Iterator[list[TextTokens]]:
@@ -197,7 +191,7 @@ def average_probe(
     request: HeadsRequest,
     sharing: Communicator,
     progress: Progress,
-) -> Average:
+) -> tuple[Averages, Probe]:
     """Run the model on several sequences of repeated random tokens and average the metrics of its heads.
 
     tokenizer: tells which tokens are ordinary; without one any id is used. Each sequence begins as the model's texts
@@ -226,10 +220,7 @@ def average_probe(
             given = with_decoder_texts(loaded, given, [text.tokens for text in batch])
         averages.add(loaded, given)
         progress("probing", averages.texts, probe.sequences)
-    total = Averages.combine(request, sharing.gather(averages))
-    note = "the decoder was given the same random tokens as the encoder, behind its start token"
-    notes = (note,) if loaded.is_encoder_decoder else ()
-    return Average(total.stacks(), total.texts, notes=notes, probe=probe, unread=total.unread)
+    return Averages.combine(request, sharing.gather(averages)), probe
 
 
 def _probe_text(ids: Sequence[int], tokenizer: Tokenizer | None, first: int | None) -> TextTokens:
@@ -248,26 +239,23 @@ def group_by_length(texts: Iterable[LocatedText]) -> Iterator[list[LocatedText]]
 
     They are sorted within a window, the longest first, so that running out of memory shows early.
     """
-    for window in _windows(iter(texts)):
-        window.sort(key=lambda given: -given.size)
-        while window:
-            fitting = max(1, _GROUP_CHARACTERS // max(1, window[0].size))
-            count = min(fitting, _GROUP_TEXTS)
-            yield window[:count]
-            del window[:count]
-
-
-def _windows(texts: Iterator[LocatedText]) -> Iterator[list[LocatedText]]:
     window: list[LocatedText] = []
     held = 0
     for given in texts:
         window.append(given)
         held += given.size
         if len(window) >= _WINDOW_TEXTS or held >= _WINDOW_CHARACTERS:
-            yield window
+            yield from _groups(window)
             window, held = [], 0
-    if window:
-        yield window
+    yield from _groups(window)
+
+
+def _groups(window: list[LocatedText]) -> Iterator[list[LocatedText]]:
+    window.sort(key=lambda given: -given.size)
+    while window:
+        count = min(max(1, _GROUP_CHARACTERS // max(1, window[0].size)), _GROUP_TEXTS)
+        yield window[:count]
+        del window[:count]
 
 
 def split_batches(texts: Sequence[TextTokens]) -> Iterator[list[TextTokens]]:

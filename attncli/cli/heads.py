@@ -199,7 +199,7 @@ def _with_defaults(choice: HeadsOptions, plan: OutputPlan, *, one: bool) -> Head
             f".{min(pattern_forms)} shows patterns, and --steps is a walk through numbers",
             hint="-o FILE.txt, .json or .csv holds the walk",
         )
-    everything = pattern_forms if choice.metric is None else pattern_forms.difference(FIGURES)
+    everything = pattern_forms.difference(FIGURES) if choice.metric else pattern_forms
     patterns = choice.patterns or bool(everything and one and not (choice.against or choice.layer or choice.head))
     return choice._replace(layer=choice.layer or None, head=choice.head or None, patterns=patterns)
 
