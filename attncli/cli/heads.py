@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 import click
 
+from attncli.api.requests import EncodingRequest, HeadsOptions, LoadingRequest, RunningRequest
 from attncli.choices import UNITS
 from attncli.cli.command import Choice, Text, Verb, WholeNumber, completer
 from attncli.cli.environment import Environment, distributed
 from attncli.cli.heads_input import HeadsInputOptions, heads_input_options, read_heads_input
 from attncli.cli.options import (
-    EncodingOptions,
-    LoadingOptions,
     OutputOptions,
-    RunningOptions,
     TextOptions,
     bundle,
     encoding_options,
@@ -41,55 +39,11 @@ _SOME_METRICS = ", ".join([*METRICS][:2] + [*METRICS][-1:])
 ENDINGS = (".txt", ".json", ".csv", ".npz", ".html", ".svg", ".pdf", ".png")
 
 
-class HeadOptions(NamedTuple):
-    """Which heads to show, and what of them; fields are named as the keywords of the verb."""
-
-    against: str | None
-    layer: tuple[str, ...] | None
-    head: tuple[str, ...] | None
-    stack: str | None
-    query: str | None
-    key: str | None
-    metric: str | None
-    threshold: tuple[str, ...]
-    check: tuple[str, ...]
-    patterns: bool
-    bins: int | None
-    by: str
-    hide_special: bool
-    rollout: bool
-    norm_weighted: bool
-    top: int
-    steps: bool
-
-    def _check_forms(self, plan: OutputPlan) -> None:
-        """Raise UsageError for output formats that can't hold the result."""
-        pattern_forms = plan.forms & {"npz", "html", "svg", "pdf", "png"}
-        if self.steps and pattern_forms:
-            raise UsageError(
-                f".{min(pattern_forms)} shows patterns, and --steps is a walk through numbers",
-                hint="-o FILE.txt, .json or .csv holds the walk",
-            )
-
-    def with_defaults(self, plan: OutputPlan, *, one: bool) -> HeadOptions:
-        """The options with all patterns requested where a file needs them and no heads are chosen.
-
-        These are .npz files, pages, and figures other than the map of a metric. one: whether there is one text under
-        one model; several texts have no patterns, and those of several models can't always be compared.
-        """
-        from attncli.cli.output import FIGURES
-
-        self._check_forms(plan)
-        pattern_forms = {"npz", "html", *(() if self.metric else FIGURES)}
-        everything = bool(plan.forms & pattern_forms) and one and not (self.against or self.layer or self.head)
-        return self._replace(layer=self.layer or None, head=self.head or None, patterns=self.patterns or everything)
-
-
 _HEADS = "Heads"
 _PATTERN = "Pattern"
 head_options = bundle(
     "choice",
-    HeadOptions,
+    HeadsOptions,
     option(
         "--against", group="Input", type=Text(), metavar="TEXT", help="Another text; shows how the heads differ on it."
     ),
@@ -205,11 +159,11 @@ def heads(
     sharing: Communicator,
     source: TextOptions,
     inputs: HeadsInputOptions,
-    choice: HeadOptions,
-    encoding: EncodingOptions,
+    choice: HeadsOptions,
+    encoding: EncodingRequest,
     model: tuple[str, ...],
-    loading: LoadingOptions,
-    running: RunningOptions,
+    loading: LoadingRequest,
+    running: RunningRequest,
     output: OutputOptions,
 ) -> None:
     from attncli.cli.messages import Messages
@@ -219,29 +173,42 @@ def heads(
     plan = plan_output(output, environment, endings=ENDINGS)
     messages = Messages(environment, quiet=output.quiet)
     names = require_one_or_two_models(model, environment)
-    given = read_heads_input(source, inputs, environment)
-    messages.notes(given.notes)
+    given, notes = read_heads_input(source, inputs, environment)
+    given = given._replace(encoding=encoding)
+    messages.notes(notes)
+    options = _with_defaults(choice, plan, one=not given.is_batch and len(model) < 2)
     with messages.progress() as progress:
         from attncli.api import heads as verb
+        from attncli.api.loading import ModelLoader
 
-        result = verb.heads(
-            given.text,
-            model=names,
-            sharing=sharing,
-            progress=progress,
-            **given.keywords(),
-            **choice.with_defaults(plan, one=not given.is_batch and len(model) < 2)._asdict(),
-            **encoding._asdict(),
-            **loading._asdict(),
-            **running._asdict(),
-        )
+        result = verb.run_heads(given, options, ModelLoader(names, None, loading, running, progress), sharing)
     messages.warnings(result.warnings)
     messages.notes(result.notes)
     write_result(plan, lambda form, terminal: _render(result, form, terminal, choice, plan.title), environment)
     messages.fail(result.failures or (), hint="the values are in --json, and --metric NAME shows one of all heads")
 
 
-def _render(result: HeadsResult, form: str, terminal: Terminal, choice: HeadOptions, title: str | None) -> str | bytes:
+def _with_defaults(choice: HeadsOptions, plan: OutputPlan, *, one: bool) -> HeadsOptions:
+    """The options with all patterns requested where a file needs them and no heads are chosen.
+
+    These are .npz files, pages, and figures other than the map of a metric. one: whether there is one text under one
+    model; several texts have no patterns, and those of several models can't always be compared.
+    Raises UsageError for output formats that can't hold the result.
+    """
+    from attncli.cli.output import FIGURES
+
+    pattern_forms = plan.forms & {"npz", "html", "svg", "pdf", "png"}
+    if choice.steps and pattern_forms:
+        raise UsageError(
+            f".{min(pattern_forms)} shows patterns, and --steps is a walk through numbers",
+            hint="-o FILE.txt, .json or .csv holds the walk",
+        )
+    everything = pattern_forms.difference(FIGURES) if choice.metric else pattern_forms
+    patterns = choice.patterns or bool(everything and one and not (choice.against or choice.layer or choice.head))
+    return choice._replace(layer=choice.layer or None, head=choice.head or None, patterns=patterns)
+
+
+def _render(result: HeadsResult, form: str, terminal: Terminal, choice: HeadsOptions, title: str | None) -> str | bytes:
     if form == "text":
         from attncli.render.heads.text import heads_text
 
@@ -269,7 +236,7 @@ def _render(result: HeadsResult, form: str, terminal: Terminal, choice: HeadOpti
     return tables.heads_jsonl(_without_unrequested_patterns(result, choice), ascii_only=not terminal.unicode)
 
 
-def _without_unrequested_patterns(result: HeadsResult, choice: HeadOptions) -> HeadsResult:
+def _without_unrequested_patterns(result: HeadsResult, choice: HeadsOptions) -> HeadsResult:
     """The result without patterns that are only there for another output file."""
     if choice.patterns or result.chosen:
         return result

@@ -12,28 +12,13 @@ from typing import Any, NamedTuple
 
 import click
 
+from attncli.api.requests import EncodingRequest, LoadingRequest, RunningRequest
 from attncli.choices import COLORS, DTYPES, ERRORS, FORMATS
 from attncli.cli.command import Choice, Option, Text, WholeNumber, completer
 from attncli.cli.environment import MAX_WIDTH
 
 Function = Callable[..., Any]
 Decorator = Callable[[Function], Function]
-
-
-class LoadingOptions(NamedTuple):
-    """Where a model comes from, and which risky files may be used; fields are named as the keywords of the verbs."""
-
-    revision: str | None
-    refresh: bool
-    trust_remote_code: bool
-    allow_pickle: bool
-
-
-class RunningOptions(NamedTuple):
-    """The device that a model runs on, and its precision."""
-
-    device: str
-    dtype: str
 
 
 class TextOptions(NamedTuple):
@@ -43,14 +28,6 @@ class TextOptions(NamedTuple):
     file: tuple[str, ...]
     input_ids: str | None
     errors: str
-
-
-class EncodingOptions(NamedTuple):
-    """How a text becomes tokens; fields are named as the keywords of the verbs."""
-
-    pair: str | None
-    no_special: bool
-    truncate: bool
 
 
 class OutputOptions(NamedTuple):
@@ -106,7 +83,7 @@ model_option = option(
 )
 loading_options = bundle(
     "loading",
-    LoadingOptions,
+    LoadingRequest,
     option("--revision", group=_MODEL, metavar="NAME", help="A branch, tag or commit of the model on the hub."),
     flag("--refresh", group=_MODEL, help="Ask the hub for a newer version of a model that is cached."),
     flag("--trust-remote-code", group=_MODEL, help="Let code that comes with the model run. It can do anything."),
@@ -114,7 +91,7 @@ loading_options = bundle(
 )
 running_options = bundle(
     "running",
-    RunningOptions,
+    RunningRequest,
     option(
         "--device",
         group=_MODEL,
@@ -157,7 +134,7 @@ text_options = bundle(
 )
 encoding_options = bundle(
     "encoding",
-    EncodingOptions,
+    EncodingRequest,
     option(
         "--pair",
         group=_INPUT,

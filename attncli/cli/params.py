@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 import click
 
+from attncli.api.requests import LoadingRequest, ParamsRequest
 from attncli.choices import BY, SOURCES
 from attncli.cli.command import Choice, Verb, WholeNumber, completer
 from attncli.cli.environment import Environment
 from attncli.cli.options import (
-    LoadingOptions,
     OutputOptions,
     bundle,
     flag,
@@ -27,32 +27,10 @@ if TYPE_CHECKING:
 ENDINGS = (".txt", ".json", ".jsonl", ".csv", ".html")
 
 
-class CountOptions(NamedTuple):
-    """What is counted, and how it is listed; fields are named as the keywords of the verb."""
-
-    source: str | None
-    by: str
-    depth: int | None
-    set: tuple[str, ...]
-    untie: bool
-    check: str | None
-    list_presets: bool
-
-
-class CostOptions(NamedTuple):
-    """Which memory and compute costs to estimate; fields are named as the keywords of the verb."""
-
-    context: str | None
-    batch: str | None
-    fit: str | None
-    lora: str | None
-    training: bool
-
-
 _COUNT, _COST = "Count", "Cost"
-count_options = bundle(
-    "counting",
-    CountOptions,
+params_options = bundle(
+    "request",
+    ParamsRequest,
     option(
         "--source",
         group=_COUNT,
@@ -76,10 +54,6 @@ count_options = bundle(
         help="Exit with 4 unless it, and its files, have so many parameters: 124,439,808, or rounded, 124M.",
     ),
     flag("--list-presets", group=_COUNT, help="List the architectures that preset:NAME knows."),
-)
-cost_options = bundle(
-    "costing",
-    CostOptions,
     option("--context", group=_COST, metavar="N", help="Tokens a text, as 8192 or 128k. [default: the model's most]"),
     option("--batch", group=_COST, metavar="N", help="Texts at once. [default: 1]"),
     option("--fit", group=_COST, metavar="SIZE", help="The longest context that fits, in 24GiB or 2x80GB of memory."),
@@ -104,8 +78,7 @@ cost_options = bundle(
     ),
 )
 @click.argument("models", metavar="[MODEL]...", nargs=-1, shell_complete=completer("models"))
-@count_options
-@cost_options
+@params_options
 @model_option
 @loading_options
 @output_options(ENDINGS)
@@ -114,10 +87,8 @@ def params(
     environment: Environment,
     *,
     models: tuple[str, ...],
-    counting: CountOptions,
-    costing: CostOptions,
-    model: tuple[str, ...],
-    loading: LoadingOptions,
+    request: ParamsRequest,
+    loading: LoadingRequest,
     output: OutputOptions,
 ) -> None:
     from attncli.cli.messages import Messages
@@ -126,13 +97,13 @@ def params(
 
     plan = plan_output(output, environment, endings=ENDINGS)
     messages = Messages(environment, quiet=output.quiet)
-    names = resolve_models((*models, *model), environment)
+    names = resolve_models((*models, *request.model), environment)
     with messages.progress() as progress:
         from attncli.api import params as verb
 
-        result = verb.params(names, progress=progress, **counting._asdict(), **costing._asdict(), **loading._asdict())
+        result = verb.run_params(request._replace(model=names, loading=loading), progress)
     # With --check, warnings are shown even with --quiet: they may make the check unreliable.
-    warner = messages if counting.check is None else Messages(environment)
+    warner = messages if request.check is None else Messages(environment)
     warner.warnings(result.warnings)
     write_result(plan, lambda form, terminal: _render(result, form, terminal, plan.title), environment)
     messages.fail(
