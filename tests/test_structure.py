@@ -39,13 +39,14 @@ MAY_IMPORT = {
     "limits": set(),
     "progress": set(),
     "quantities": {"errors"},
+    "verbs": set(),
     "results": {"choices"},
     "models": {"_version", "choices", "errors", "limits", "progress", "quantities"},
     "tokens": {"errors", "models", "results"},
     "attention": {"choices", "errors", "models", "results"},
     "embeddings": {"errors", "models", "results"},
     "parameters": {"choices", "errors", "limits", "results"},
-    "render": {"choices", "errors", "progress", "results"},
+    "render": {"choices", "errors", "progress", "results", "verbs"},
     "api": {
         "_version",
         "attention",
@@ -60,8 +61,8 @@ MAY_IMPORT = {
         "tokens",
     },
     # The one place where results and renderers meet: `attncli` hands results what shows them.
-    "attncli": {"_version", "api", "errors", "render", "results"},
-    "cli": {"_version", "api", "choices", "errors", "models", "progress", "render", "results"},
+    "attncli": {"_version", "api", "errors", "render", "results", "verbs"},
+    "cli": {"_version", "api", "choices", "errors", "models", "progress", "render", "results", "verbs"},
     "__main__": {"cli"},
 }
 
@@ -81,7 +82,7 @@ MAY_BE_IMPORTED_BY = {
 }
 
 #: What the start of `attn tokenize` passes through, by public names: no numpy there.
-WITHOUT_NUMPY = ("Token", "TokenizeResult", "MadeBy", "json_text", "heads_csv")
+WITHOUT_NUMPY = ("Token", "TokenizeResult", "MadeBy", "json_text", "open_form")
 
 #: What belongs to the command line alone.
 OUTSIDE = {"sys.stdin", "sys.stdout", "sys.stderr", "sys.argv", "sys.exit", "os.environ", "os.getenv", "os.putenv"}
@@ -222,6 +223,8 @@ def test_the_command_line_imports_the_rest_when_it_is_called() -> None:
         "attncli.choices",
         "attncli.errors",
         "attncli.progress",
+        "attncli.verbs",
+        defining("Format").full_name,
         defining("Terminal").full_name,
     }
     wrong = [

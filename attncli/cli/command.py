@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator
-from importlib import import_module
 from itertools import groupby
 from typing import Any
 
@@ -16,6 +15,7 @@ import click
 from attncli.cli.environment import write_stdout
 from attncli.cli.failures import did_you_mean
 from attncli.errors import ExitCode, FailedError, UsageError
+from attncli.verbs import VERBS
 
 VARIABLES = {
     "ATTN_MODEL": "The model where -m names none.",
@@ -185,15 +185,6 @@ def show_help(ctx: click.Context) -> None:
     write_stdout(ctx.obj, f"{ctx.get_help()}\n")
 
 
-#: Each verb with its description in the help; its command is `attncli.cli.<verb>.<verb>`.
-VERBS = {
-    "compare": "Show whether context changes a word.",
-    "heads": "Show where a model's attention heads look.",
-    "params": "Count a model's parameters and what they cost.",
-    "tokenize": "Show how a model cuts text into tokens.",
-}
-
-
 class VerbGroup(click.Group):
     """The group of verbs, which imports a verb's module only when it is needed."""
 
@@ -203,7 +194,7 @@ class VerbGroup(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in VERBS:
             return None
-        command = getattr(import_module(f"attncli.cli.{cmd_name}"), cmd_name)
+        command = VERBS[cmd_name].load("command")
         assert isinstance(command, click.Command)
         return command
 
@@ -219,7 +210,7 @@ class VerbGroup(click.Group):
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Verbs"):
-            formatter.write_dl(list(VERBS.items()))
+            formatter.write_dl([(verb.name, verb.summary) for verb in VERBS.values()])
         with formatter.section("Options"):
             formatter.write_dl([record for option in self.params if (record := option.get_help_record(ctx))])
         with formatter.section("Environment"):

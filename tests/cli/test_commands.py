@@ -13,7 +13,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from attncli.cli.command import VERBS
 from attncli.cli.compare import compare as compare_command
 from attncli.cli.heads import heads as heads_command
 from attncli.cli.main import run
@@ -22,7 +21,8 @@ from attncli.cli.tokenize import tokenize as tokenize_command
 from attncli.models.loading.distributed import SINGLE_PROCESS
 from attncli.render.common.terminal import ColorDepth, Terminal
 from attncli.render.heads.text import heads_text
-from attncli.render.tokenize.text import tokenize_text
+from attncli.render.tokenize.stream import tokenize_text
+from attncli.verbs import VERBS
 from tests.cli.conftest import Recorder, TokenizeRecorder, attn, names, surroundings
 from tests.cli.samples import PATTERN, heads_result, stack, tokenize_result
 
