@@ -40,7 +40,7 @@ MAY_IMPORT = {
     "progress": set(),
     "quantities": {"errors"},
     "verbs": set(),
-    "results": {"choices"},
+    "results": {"choices", "errors", "verbs"},
     "models": {"_version", "choices", "errors", "limits", "progress", "quantities"},
     "tokens": {"errors", "models", "results"},
     "attention": {"choices", "errors", "models", "results"},

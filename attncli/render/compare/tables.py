@@ -10,6 +10,7 @@ import numpy as np
 from attncli.errors import UsageError
 from attncli.render.data import Row, Table
 from attncli.render.npz import Array
+from attncli.results.base import to_dict
 from attncli.results.compare import CompareResult, Matrix, State
 
 COLUMNS = (
@@ -88,4 +89,4 @@ def compare_records(result: CompareResult) -> Iterator[dict[str, object]]:
             nearest = int(state.nearest[index]) if known and state.nearest is not None else None
             value = float(state.nearest_similarity[index]) if known and state.nearest_similarity is not None else None
             states.append({"state": state.state, "nearest": nearest, "nearest_similarity": value})
-        yield {"occurrence": index, **each.to_dict(), "states": states}
+        yield {"occurrence": index, **to_dict(each), "states": states}

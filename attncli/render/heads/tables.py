@@ -9,6 +9,7 @@ import numpy as np
 
 from attncli.render.data import Row, Table
 from attncli.render.npz import Array
+from attncli.results.base import to_dict
 from attncli.results.heads import HeadChange, HeadMetrics, HeadsResult, Spread, Stack
 from attncli.results.patterns import Medium, Pattern
 from attncli.results.steps import Steps
@@ -46,9 +47,9 @@ def _head_record(
     start: dict[str, object] = {"model": result.model, "stack": stack.stack, **head.to_dict()}
     start["baseline"] = dict(stack.baselines.get(head.layer, {}))
     if stack.ranking is not None:
-        start["ranking"] = next(one.to_dict() for one in stack.ranking.heads if one.name == head.name)
+        start["ranking"] = next(to_dict(one) for one in stack.ranking.heads if one.name == head.name)
     if head.name in changes:
-        start["difference"] = changes[head.name].to_dict()
+        start["difference"] = to_dict(changes[head.name])
     walks = [steps for steps in result.steps or () if steps.name == head.name]
     if walks:
         start["steps"] = walks[0].to_dict()

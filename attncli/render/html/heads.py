@@ -18,6 +18,7 @@ from attncli.render.heads.metric_words import MEANINGS, label_of, meaning, order
 from attncli.render.heads.ranking import Standout, standouts
 from attncli.render.heads.shaded_text import line_numbers, plain_text, position_label, text_excerpt
 from attncli.render.html.page import PAGE, SEPARATOR, joined_text, pack, pack_pixels, page, rounded_metric
+from attncli.results.base import to_dict
 from attncli.results.heads import HeadMetrics, HeadsResult, Stack
 from attncli.results.patterns import KeyRead, Medium, Pattern, Ranking, RowReading, Span
 from attncli.results.tokens import Token
@@ -194,7 +195,7 @@ def _patch_data(stack: Stack) -> dict[str, object]:
     keys, queries = stack.key_medium.grid, stack.query_medium.grid
     if keys is None:
         return {}
-    return {"patches": {"keys": keys.to_dict(), "queries": None if queries is None else queries.to_dict()}}
+    return {"patches": {"keys": to_dict(keys), "queries": None if queries is None else to_dict(queries)}}
 
 
 def _token_text(token: Token, unit: str) -> str:

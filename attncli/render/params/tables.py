@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from attncli.render.data import Row, Table
+from attncli.results.base import to_dict
 from attncli.results.params import ModelParameters, ParamsResult
 
 _PRESET_COLUMNS = ("preset", "title", "published", "source")
@@ -13,7 +14,7 @@ _COUNT_COLUMNS = ("component", "weights", "biases", "parameters")
 
 def params_records(result: ParamsResult) -> Iterator[dict[str, object]]:
     """A record per model, as in `models` of the JSON; or per preset."""
-    return (each.to_dict() for each in result.presets or result.models)
+    return (to_dict(each) for each in result.presets or result.models)
 
 
 def params_table(result: ParamsResult) -> Table:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 from attncli.render.common.escape import printable
 from attncli.render.common.terminal import Terminal
 from attncli.render.data import Row, Table, TableStyle, json_line, json_value
+from attncli.results.base import to_dict
 from attncli.results.tokenize import SCHEMA, IdsPart, Record, TokenizeResult
 
 if TYPE_CHECKING:
@@ -168,7 +169,7 @@ class JsonLinesForm(PartsForm):
     def record(self, record: Record) -> str:
         if self._detail != "tokens":
             return super().record(record)
-        return "".join(json_line(text.to_dict(), ascii_only=self._ascii) for text in record.texts)
+        return "".join(json_line(to_dict(text), ascii_only=self._ascii) for text in record.texts)
 
     def part(self, part: IdsPart) -> str:
         if self._detail == "count":
@@ -305,12 +306,12 @@ def summary_table(summary: TokenizeResult, entries: Entries) -> Table:
 def summary_records(summary: TokenizeResult, entries: Entries) -> Iterator[dict[str, object]]:
     """The same as dicts: statistics of a tokenizer, or an entry."""
     if summary.statistics is not None:
-        yield from (each.to_dict() for each in summary.statistics)
+        yield from (to_dict(each) for each in summary.statistics)
     elif any(vocabulary.searches for vocabulary in summary.vocabularies or ()):
         for model, search, match, entry in _found_entries(summary):
-            yield {"model": model, "search": search, "match": match, **entry.to_dict()}
+            yield {"model": model, "search": search, "match": match, **to_dict(entry)}
     else:
-        yield from ({"model": model, **entry.to_dict()} for model, entry in entries())
+        yield from ({"model": model, **to_dict(entry)} for model, entry in entries())
 
 
 def _found_entries(summary: TokenizeResult) -> Iterator[tuple[str, str, str, VocabularyEntry]]:
