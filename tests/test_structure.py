@@ -69,7 +69,7 @@ MAY_IMPORT = {
 #: Packages of others, and the parts that may import them.
 MAY_BE_IMPORTED_BY = {
     "click": {"cli"},
-    "rich": {"render"},
+    "rich": {"cli", "render"},
     "numpy": {"results", "render", "models", "attention", "parameters", "embeddings"},
     "torch": {"models", "attention", "parameters", "embeddings"},
     "transformers": {"models"},
@@ -271,7 +271,7 @@ def test_the_command_line_touches_the_process_in_few_places() -> None:
     # Everything else gets an Environment, so that a test can swap it.
     touching = {module.name for module in modules() if module.part == "cli" and list(_outside(module))}
     # The process's streams, its start, libraries' output, and two programs of their own: completion scripts, manual.
-    owners = ("Environment", "prepare_torch", "suppress_output", "Fish", "manual_page")
+    owners = ("Environment", "prepare_torch", "suppress_output", "Bash", "manual_page")
     assert touching <= {defining(name).name for name in owners}
 
 

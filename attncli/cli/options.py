@@ -70,6 +70,7 @@ class OutputOptions(NamedTuple):
     quiet: bool
     debug: bool
     title: str | None = None
+    result: str | None = None
 
 
 def option(
@@ -85,7 +86,7 @@ def option(
     names: as the help shows them, with the metavar: `-f, --file FILE`.  dest: the parameter's name, if it isn't that of
     the option.  complete: the function in `cli.completion` for its values.
     """
-    words = names.replace(",", "").split()
+    words = [word.removesuffix(",") for word in names.split()]
     flags = [word for word in words if word.startswith("-")]
     if len(words) > len(flags):
         attributes["metavar"] = words[-1]
@@ -189,6 +190,7 @@ def output_options(verb: str) -> Decorator:
         "output",
         OutputOptions,
         "Output",
+        option("--result FILE", "Show a saved result (.json; - is stdin) again, without the model.", complete="saved"),
         option("--format", "Form of the result on stdout. [default: text]", type=Choice(STDOUT_FORMATS)),
         option("--json", "Short for --format json."),
         option(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from itertools import groupby
 from typing import TYPE_CHECKING
 
 from attncli.errors import UsageError
@@ -24,7 +23,7 @@ from attncli.render.tokenize.forms import (
     summary_records,
     summary_table,
 )
-from attncli.results.tokenize import Record, TokenizeResult
+from attncli.results.tokenize import TokenizeResult
 
 if TYPE_CHECKING:
     from attncli.results.vocabulary import VocabularyEntry  # plain tokens are drawn without it
@@ -106,9 +105,7 @@ def render_stream(result: TokenizeResult, form: Format, look: Look) -> str | byt
     )
     writer = open_form(form, look, view)
     parts: list[str | bytes] = [writer.start()]
-    comparisons = iter(result.comparisons or ())
-    for number, texts in groupby(result.texts, lambda text: text.record):
-        parts.append(writer.record(Record(number, tuple(texts), next(comparisons, None))))
+    parts += map(writer.record, result.records())
     parts += writer.end(result)
     if form.part == "arrays":
         return b"".join(part for part in parts if isinstance(part, bytes))
