@@ -139,14 +139,6 @@ class Verb(click.Command):
             error.ctx = error.ctx or ctx
             raise
 
-    def invoke(self, ctx: click.Context) -> Any:
-        if ctx.params["result"] is None:
-            return super().invoke(ctx)
-        from attncli.cli.saved import show_saved
-
-        assert self.name is not None
-        return show_saved(self.name, ctx)
-
     def format_help_text(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         super().format_help_text(ctx, formatter)
         if self.examples:

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import click
 
 from attncli.choices import ADJUSTMENTS, POOLS
-from attncli.cli.command import Choice, Text, Verb, WholeNumber
+from attncli.cli.command import Choice, Text, WholeNumber
 from attncli.cli.environment import Environment
 from attncli.cli.options import (
     LoadingOptions,
@@ -22,6 +22,7 @@ from attncli.cli.options import (
     output_options,
     running_options,
 )
+from attncli.cli.saved import ResultVerb
 from attncli.errors import UsageError
 from attncli.verbs import VERBS
 
@@ -122,7 +123,7 @@ measure_options = bundle(
 
 
 @click.command(
-    cls=Verb,
+    cls=ResultVerb,
     help="""Show whether context changes a word: how alike its vectors are in several sentences, state by state.
 
     [Brackets] around the word choose among several in a sentence. A tab and a label behind each sentence say in which

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import click
 
 from attncli.choices import UNITS
-from attncli.cli.command import Choice, Text, Verb, WholeNumber
+from attncli.cli.command import Choice, Text, WholeNumber
 from attncli.cli.environment import Environment, distributed
 from attncli.cli.heads_input import HeadsInputOptions, heads_input_options, read_heads_input
 from attncli.cli.options import (
@@ -25,6 +25,7 @@ from attncli.cli.options import (
     running_options,
     text_options,
 )
+from attncli.cli.saved import ResultVerb
 from attncli.errors import UsageError
 from attncli.verbs import VERBS
 
@@ -107,7 +108,7 @@ head_options = bundle(
 
 
 @click.command(
-    cls=Verb,
+    cls=ResultVerb,
     help="Show where a model's attention heads look: all of them at a glance, a layer, or one head in full.",
     examples=(
         'attn heads "The cat sat on the mat because it was tired"',
@@ -164,13 +165,14 @@ def heads(
         )
     messages.warnings(result.warnings)
     messages.notes(result.notes)
-    # Patterns that are only there for another file are no part of the data.
-    bare = result if choice.patterns or result.chosen else _without_patterns(result)
-    write_result(plan, result, environment, data=bare, cells=choice.patterns)
+    write_result(plan, result, environment, data=_requested_data(result, choice), cells=choice.patterns)
     messages.fail(result.failures or (), hint="the values are in --json, and --metric NAME shows one of all heads")
 
 
-def _without_patterns(result: HeadsResult) -> HeadsResult:
+def _requested_data(result: HeadsResult, choice: HeadOptions) -> HeadsResult:
+    """The result without patterns that are only there for another output file."""
+    if choice.patterns or result.chosen:
+        return result
     from dataclasses import replace
 
     return replace(result, stacks=tuple(replace(stack, patterns=()) for stack in result.stacks))

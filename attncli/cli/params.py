@@ -7,7 +7,7 @@ from typing import NamedTuple
 import click
 
 from attncli.choices import BY, SOURCES
-from attncli.cli.command import Choice, Verb, WholeNumber, completer
+from attncli.cli.command import Choice, WholeNumber, completer
 from attncli.cli.environment import Environment
 from attncli.cli.options import (
     LoadingOptions,
@@ -18,6 +18,7 @@ from attncli.cli.options import (
     option,
     output_options,
 )
+from attncli.cli.saved import ResultVerb
 from attncli.verbs import VERBS
 
 
@@ -83,7 +84,7 @@ cost_options = bundle(
 
 
 @click.command(
-    cls=Verb,
+    cls=ResultVerb,
     help="Count a model's parameters by component, and say what they cost to keep and to run. Reads no weights.",
     examples=(
         "attn params preset:gpt2 preset:gpt2-xl",

@@ -2,19 +2,30 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 from click.core import ParameterSource
 
 from attncli.choices import STDIN
-from attncli.cli.command import Option
+from attncli.cli import command
 from attncli.cli.environment import Environment
-from attncli.cli.messages import Messages
 from attncli.cli.options import OutputOptions
-from attncli.cli.output import OutputPlan, plan_output, write_result
 from attncli.errors import UsageError
 from attncli.verbs import VERBS, Verb, verb_of
+
+if TYPE_CHECKING:
+    from attncli.cli.output import OutputPlan
+
+
+class ResultVerb(command.Verb):
+    """A verb that also shows a saved result."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        if ctx.params["result"] is None:
+            return super().invoke(ctx)
+        assert self.name is not None
+        return show_saved(self.name, ctx)
 
 
 def show_saved(name: str, ctx: click.Context) -> None:
@@ -23,6 +34,9 @@ def show_saved(name: str, ctx: click.Context) -> None:
     Raises UsageError for another verb's result, for options that would need the model, and for a format that needs
     patterns that aren't in it; FailedError for a file that holds no result.
     """
+    from attncli.cli.messages import Messages
+    from attncli.cli.output import plan_output, write_result
+
     output = OutputOptions(**{field: ctx.params[field] for field in OutputOptions._fields})
     assert output.result is not None
     _refuse_other_options(ctx)
@@ -46,10 +60,14 @@ def show_saved(name: str, ctx: click.Context) -> None:
 
 def _refuse_other_options(ctx: click.Context) -> None:
     for parameter in ctx.command.params:
-        is_output = isinstance(parameter, Option) and (parameter.group == "Output" or parameter.name == "check")
+        is_output = isinstance(parameter, command.Option) and (parameter.group == "Output" or parameter.name == "check")
         given = parameter.name is not None and ctx.get_parameter_source(parameter.name) is ParameterSource.COMMANDLINE
         if given and not is_output:
-            called = parameter.opts[-1] if isinstance(parameter, Option) else parameter.make_metavar(ctx).strip("[].")
+            called = (
+                parameter.opts[-1]
+                if isinstance(parameter, command.Option)
+                else parameter.make_metavar(ctx).strip("[].")
+            )
             raise UsageError(
                 f"--result shows a saved result, and {called} would need the model",
                 hint=f"leave {called} out, or --result; beside it are output options and --check",

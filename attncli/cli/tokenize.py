@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import click
 
 from attncli.choices import CHECKS
-from attncli.cli.command import Choice, Verb
+from attncli.cli.command import Choice
 from attncli.cli.environment import Environment, to_bytes
 from attncli.cli.options import (
     EncodingOptions,
@@ -26,6 +26,7 @@ from attncli.cli.options import (
     output_options,
     text_options,
 )
+from attncli.cli.saved import ResultVerb
 from attncli.cli.texts import TextStream
 from attncli.errors import UsageError
 from attncli.verbs import VERBS
@@ -104,7 +105,7 @@ view_options = bundle(
 
 
 @click.command(
-    cls=Verb,
+    cls=ResultVerb,
     help="""Show how a model cuts text into tokens, with their ids and places in the text.
 
     A gap parts words, a bar the tokens of one word (a heavy bar where there are more than two). A dot is a space, a
