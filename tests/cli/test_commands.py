@@ -249,14 +249,6 @@ def test_warnings_go_to_stderr_and_into_the_json(heads: Recorder) -> None:
     assert attn("heads", "hi", "--json", "-q").err == ""
 
 
-def test_progress_is_shown_and_gone_before_the_result(heads: Recorder) -> None:
-    heads.before = lambda progress, **_: progress("loading weights", 1, 4)
-    outcome = attn("heads", "hi", terminal=True)
-    assert "loading weights  25 %" in outcome.err
-    assert outcome.err.endswith("\r")
-    assert attn("heads", "hi").err == ""
-
-
 def test_what_libraries_print_stays_off_both_streams(heads: Recorder, capfd: pytest.CaptureFixture[str]) -> None:
     def chatter(**_: object) -> None:
         print("a model's own print")
@@ -407,8 +399,8 @@ def test_attn_alone_shows_the_help() -> None:
     assert outcome == attn("--help") == attn("-h")
     assert outcome.code == 0
     assert outcome.err == ""
-    for verb, line in VERBS.items():
-        assert f"  {verb:8}  {line}\n" in outcome.text
+    for verb in VERBS.values():
+        assert f"  {verb.name:8}  {verb.summary}\n" in outcome.text
 
 
 @pytest.mark.parametrize("flag", ["--version", "-V"])
