@@ -14,8 +14,8 @@ import pytest
 import torch
 
 import attncli
-from attncli.api import text_batches
-from attncli.api.text_batches import LocatedText, TextTokens, group_by_length, split_batches
+from attncli.api import heads_many
+from attncli.api.heads_many import LocatedText, TextTokens, group_by_length, split_batches
 from attncli.choices import METRICS
 from attncli.errors import UsageError
 from tests import tiny
@@ -90,17 +90,17 @@ def _tokens(texts: list[str], model: str) -> list[dict[str, Any]]:
 def test_small_groups_and_windows_change_nothing(gpt2: str, monkeypatch: pytest.MonkeyPatch) -> None:
     texts = [*LINES, *(" ".join(["mole"] * count) for count in range(1, 20))]
     whole = attncli.heads(texts, model=gpt2).to_dict()
-    monkeypatch.setattr(text_batches, "_WINDOW_TEXTS", 5)
-    monkeypatch.setattr(text_batches, "_GROUP_TEXTS", 2)
-    monkeypatch.setattr(text_batches, "BATCH_TOKENS", 20)
+    monkeypatch.setattr(heads_many, "_WINDOW_TEXTS", 5)
+    monkeypatch.setattr(heads_many, "_GROUP_TEXTS", 2)
+    monkeypatch.setattr(heads_many, "BATCH_TOKENS", 20)
     for one, other in zip(values(whole), values(attncli.heads(texts, model=gpt2).to_dict()), strict=True):
         assert one == pytest.approx(other, abs=1e-5)
 
 
 def test_groups_are_of_about_one_length_and_hold_a_window_at_most(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(text_batches, "_WINDOW_TEXTS", 6)
-    monkeypatch.setattr(text_batches, "_GROUP_TEXTS", 3)
-    monkeypatch.setattr(text_batches, "_GROUP_CHARACTERS", 20)
+    monkeypatch.setattr(heads_many, "_WINDOW_TEXTS", 6)
+    monkeypatch.setattr(heads_many, "_GROUP_TEXTS", 3)
+    monkeypatch.setattr(heads_many, "_GROUP_CHARACTERS", 20)
     drawn = 0
 
     def texts():
@@ -116,7 +116,7 @@ def test_groups_are_of_about_one_length_and_hold_a_window_at_most(monkeypatch: p
 
 
 def test_a_group_of_more_tokens_than_thought_is_split(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(text_batches, "BATCH_TOKENS", 10)
+    monkeypatch.setattr(heads_many, "BATCH_TOKENS", 10)
     texts = [TextTokens(tiny.tokens([5] * length), (0,) * length) for length in (2, 30, 5, 5, 3)]
     assert [[len(text.tokens) for text in batch] for batch in split_batches(texts)] == [[30], [5, 5], [3, 2]]
 

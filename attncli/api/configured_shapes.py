@@ -8,6 +8,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from attncli.api.loading import check_fields
+from attncli.api.requests import LoadingRequest
 from attncli.errors import AttnError, ModelError, UsageError
 from attncli.models.files.user_cache import ShapeCache, shape_key
 from attncli.progress import Progress
@@ -87,20 +89,6 @@ def dtype_of(config: object) -> str | None:
     return str(dtype).removeprefix("torch.") if dtype is not None else None
 
 
-def check_fields(fields: Mapping[str, Any], name: str, *, widths: bool = False) -> None:
-    """Raise ModelError for a configuration with impossible numbers.
-
-    widths: also for heads that don't divide the width; some classes build them all the same, and so are counted.
-    """
-    from attncli.models.loading.config_source import declares_value
-    from attncli.parameters.config_checks import HEAD_WIDTH_FIELDS, check_numbers
-
-    def has_head_width(kind: str) -> bool:
-        return declares_value(kind, HEAD_WIDTH_FIELDS) is not False
-
-    check_numbers(fields, name, has_head_width=has_head_width if widths else None)
-
-
 # --- Shapes from a configuration, cached
 
 
@@ -143,20 +131,17 @@ class ConfiguredShapes:
         return self._build()
 
     def shapes(self) -> ModelShapes:
-        """The shapes, from the cache or from the module."""
-        return self._read_shapes() or self._build_shapes()
-
-    def _read_shapes(self) -> ModelShapes | None:
-        """The cached shapes; None where there are none, or in another format: they are then rebuilt."""
+        """The shapes, from the cache, or from the module if there are none or in another format."""
         from attncli.parameters.inventory import inventory_from_json
 
         entry = self._read_cache(self._fields)
         if entry is None:
-            return None
+            return self._build_shapes()
         try:
-            return self._shapes(**_module_facts(entry), inventory=inventory_from_json(entry["inventory"]))
+            known = {name: entry[name] for name in ("model_class", "generates", "dtype", "notes", "versions")}
+            return self._shapes(**known, inventory=inventory_from_json(entry["inventory"]))
         except (KeyError, TypeError, ValueError):
-            return None
+            return self._build_shapes()
 
     def checkpoint_names(self, names: Sequence[str]) -> CheckpointNames:
         """The module's names for the tensors of a checkpoint."""
@@ -201,29 +186,28 @@ class ConfiguredShapes:
 
 
 def configured_from_files(
-    files: ModelFiles, fields: Mapping[str, Any], changes: Sequence[str], progress: Progress, *, trust_remote_code: bool
+    files: ModelFiles, fields: Mapping[str, Any], changes: Sequence[str], loading: LoadingRequest, progress: Progress
 ) -> ConfiguredShapes:
     """The shapes that a model's config.json gives, with changes applied.
 
     Raises ModelError for impossible numbers in the configuration, UsageError for impossible changes.
     """
     _check_config(fields, changes, files.ref.name)
+    trusted = loading.trust_remote_code
 
     def build() -> BuiltModule:
         progress("starting torch", 0, None)
         from attncli.models.loading.configuration import read_config
         from attncli.models.loading.meta_model import empty_module, named_class_note, whole_class
 
-        config = _override_config(
-            read_config(files, trust_remote_code=trust_remote_code), fields, changes, files.ref.name
-        )
-        cls = whole_class(config, files, trust_remote_code=trust_remote_code)
+        config = _override_config(read_config(files, trust_remote_code=trusted), fields, changes, files.ref.name)
+        cls = whole_class(config, files, trust_remote_code=trusted)
         _check_class(cls, config, changes)
         note = named_class_note(cls, config)
         return BuiltModule(empty_module(cls, config), config, notes=() if note is None else (note,))
 
     # The cache key contains neither a model's own code nor the configuration in a GGUF file.
-    known = None if trust_remote_code or not fields else _with_changes(fields, changes)
+    known = None if trusted or not fields else {**fields, "changes": list(changes)}
     factory = _shapes_factory(files.ref.name, "config", fields, revision=files.revision)
     return ConfiguredShapes(factory, known, _explained(build, fields, changes, files.ref.name))
 
@@ -251,7 +235,7 @@ def configured_from_preset(name: str, preset: Preset, changes: Sequence[str], pr
     if preset.module is not None:
         preset, changes = override_preset(preset, changes), ()
     _check_config(preset.fields, changes, name)
-    fields = {**_with_changes(preset.fields, changes), "module": preset.module}
+    fields = {**preset.fields, "changes": list(changes), "module": preset.module}
     return ConfiguredShapes(
         _shapes_factory(name, "preset", preset.fields, notes=notes),
         fields,
@@ -271,14 +255,6 @@ def _shapes_factory(
         return ModelShapes(name, source, revision=revision, **{**known, **added})
 
     return shapes
-
-
-def _with_changes(fields: Mapping[str, Any], changes: Sequence[str]) -> dict[str, Any]:
-    return {**fields, "changes": list(changes)}
-
-
-def _module_facts(entry: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: entry[name] for name in ("model_class", "generates", "dtype", "notes", "versions")}
 
 
 def _override_config(

@@ -42,13 +42,11 @@ def _check_params(result: ParamsResult, checks: Sequence[str]) -> ParamsResult:
 
 
 def _check_tokens(result: TokenizeResult, checks: Sequence[str]) -> TokenizeResult:
-    from attncli.api.text_details import TextChecks
+    from attncli.api.text_details import failed_checks
 
     if "same" in checks and len({text.model for text in result.texts}) < 2:
         raise UsageError("--check same compares models, and there is one", hint="save the tokens of two, each with -m")
     if "lint" in checks and any(text.findings is None for text in result.texts):
         raise UsageError("--check lint needs findings, and the result holds none", hint="save it with --lint")
-    found = TextChecks(checks)
-    for record in result.records():
-        found.add(record)
-    return result._replace(failures=found.failures)
+    failed = (sentence for record in result.records() for sentence in failed_checks(record, checks))
+    return result._replace(failures=tuple(failed))

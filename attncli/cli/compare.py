@@ -7,13 +7,12 @@ from typing import Any, NamedTuple
 
 import click
 
+from attncli.api.requests import CompareRequest, LoadingRequest, RunningRequest
 from attncli.choices import ADJUSTMENTS, POOLS
 from attncli.cli.command import Choice, Text, WholeNumber
 from attncli.cli.environment import Environment
 from attncli.cli.options import (
-    LoadingOptions,
     OutputOptions,
-    RunningOptions,
     argument,
     bundle,
     loading_options,
@@ -35,27 +34,6 @@ class SentenceOptions(NamedTuple):
 
     sentence: tuple[str, ...]
     file: tuple[str, ...]
-
-
-class WordOptions(NamedTuple):
-    """Which words to compare; fields are named as the keywords of the verb."""
-
-    versus: tuple[str, ...]
-    occurrence: int | str | None
-    any_form: bool
-    skip: bool
-
-
-class MeasureOptions(NamedTuple):
-    """Which states to compare and how; fields are named as the keywords of the verb."""
-
-    state: tuple[str, ...]
-    stack: str | None
-    pool: str
-    adjust: str
-    reference: str | None
-    dimensions: int | None
-    seed: int
 
 
 class _Occurrence(WholeNumber):
@@ -90,18 +68,14 @@ sentence_options = bundle(
         complete="files",
     ),
 )
-word_options = bundle(
-    "words",
-    WordOptions,
+compare_options = bundle(
+    "request",
+    CompareRequest,
     "Input",
     option("--versus WORD", "A further word to hold beside.", type=Text(), multiple=True),
     option("--occurrence N|all", "Which of several in a sentence. [default: first]", type=_Occurrence()),
     option("--any-form", "Take other case and regular inflections, too: Mole, moles."),
     option("--skip", "Leave out sentences without the word, or too long to reach it."),
-)
-measure_options = bundle(
-    "measure",
-    MeasureOptions,
     "Measure",
     option(
         "--state STATES",
@@ -136,8 +110,7 @@ measure_options = bundle(
 )
 @click.argument("word", type=Text(), required=False)
 @sentence_options
-@word_options
-@measure_options
+@compare_options
 @model_option
 @loading_options
 @running_options
@@ -146,13 +119,11 @@ measure_options = bundle(
 def compare(
     environment: Environment,
     *,
-    word: str | None,
     source: SentenceOptions,
-    words: WordOptions,
-    measure: MeasureOptions,
+    request: CompareRequest,
     model: tuple[str, ...],
-    loading: LoadingOptions,
-    running: RunningOptions,
+    loading: LoadingRequest,
+    running: RunningRequest,
     output: OutputOptions,
 ) -> None:
     from attncli.cli.messages import Messages
@@ -162,21 +133,17 @@ def compare(
     plan = plan_output(output, environment, VERBS["compare"])
     messages = Messages(environment, quiet=output.quiet)
     name = require_one_model(model, environment)
-    sentences = _read_sentences(word, source, environment)
-    reference = _read_reference(measure.reference, environment)
+    request = request._replace(
+        state=request.state or None,
+        reference=_read_reference(request.reference, environment),
+        word=request.word or "",
+        sentences=_read_sentences(request.word, source, environment),
+    )
     with messages.progress() as progress:
         from attncli.api import compare as verb
+        from attncli.api.loading import ModelLoader
 
-        result = verb.compare(
-            word or "",
-            sentences=sentences,
-            model=name,
-            progress=progress,
-            **words._asdict(),
-            **{**measure._asdict(), "state": measure.state or None, "reference": reference},
-            **loading._asdict(),
-            **running._asdict(),
-        )
+        result = verb.run_compare(request, ModelLoader(name, None, loading, running, progress))
     messages.warnings(result.warnings)
     messages.notes(result.notes)
     write_result(plan, result, environment)

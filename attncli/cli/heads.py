@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 import click
 
+from attncli.api.requests import EncodingRequest, HeadsOptions, LoadingRequest, RunningRequest
 from attncli.choices import UNITS
 from attncli.cli.command import Choice, Text, WholeNumber
 from attncli.cli.environment import Environment, distributed
 from attncli.cli.heads_input import HeadsInputOptions, heads_input_options, read_heads_input
 from attncli.cli.options import (
-    EncodingOptions,
-    LoadingOptions,
     OutputOptions,
-    RunningOptions,
     TextOptions,
     bundle,
     encoding_options,
@@ -35,51 +33,9 @@ if TYPE_CHECKING:
     from attncli.results.heads import HeadsResult
 
 
-class HeadOptions(NamedTuple):
-    """Which heads to show, and what of them; fields are named as the keywords of the verb."""
-
-    against: str | None
-    layer: tuple[str, ...] | None
-    head: tuple[str, ...] | None
-    stack: str | None
-    query: str | None
-    key: str | None
-    metric: str | None
-    threshold: tuple[str, ...]
-    check: tuple[str, ...]
-    patterns: bool
-    bins: int | None
-    by: str
-    hide_special: bool
-    rollout: bool
-    norm_weighted: bool
-    top: int
-    steps: bool
-
-    def _check_forms(self, plan: OutputPlan) -> None:
-        """Raise UsageError for output formats that can't hold the result."""
-        drawn = sorted(form.file_ending for form in plan.forms if form.all_patterns)
-        if self.steps and drawn:
-            raise UsageError(
-                f"{drawn[0]} shows patterns, and --steps is a walk through numbers",
-                hint="-o FILE.txt, .json or .csv holds the walk",
-            )
-
-    def with_defaults(self, plan: OutputPlan, *, one: bool) -> HeadOptions:
-        """The options with all patterns requested where a file needs them and no heads are chosen.
-
-        These are .npz files, pages, and figures other than the map of a metric. one: whether there is one text under
-        one model; several texts have no patterns, and those of several models can't always be compared.
-        """
-        self._check_forms(plan)
-        needed = any(form.all_patterns and not (self.metric and form.part == "figure") for form in plan.forms)
-        everything = needed and one and not (self.against or self.layer or self.head)
-        return self._replace(layer=self.layer or None, head=self.head or None, patterns=self.patterns or everything)
-
-
 head_options = bundle(
     "choice",
-    HeadOptions,
+    HeadsOptions,
     "Input",
     option("--against TEXT", "Another text; shows how the heads differ on it.", type=Text()),
     "Heads",
@@ -133,11 +89,11 @@ def heads(
     sharing: Communicator,
     source: TextOptions,
     inputs: HeadsInputOptions,
-    choice: HeadOptions,
-    encoding: EncodingOptions,
+    choice: HeadsOptions,
+    encoding: EncodingRequest,
     model: tuple[str, ...],
-    loading: LoadingOptions,
-    running: RunningOptions,
+    loading: LoadingRequest,
+    running: RunningRequest,
     output: OutputOptions,
 ) -> None:
     from attncli.cli.messages import Messages
@@ -147,29 +103,40 @@ def heads(
     plan = plan_output(output, environment, VERBS["heads"])
     messages = Messages(environment, quiet=output.quiet)
     names = require_one_or_two_models(model, environment)
-    given = read_heads_input(source, inputs, environment)
-    messages.notes(given.notes)
+    given, notes = read_heads_input(source, inputs, environment)
+    given = given._replace(encoding=encoding)
+    messages.notes(notes)
+    options = _with_defaults(choice, plan, one=not given.is_batch and len(model) < 2)
     with messages.progress() as progress:
         from attncli.api import heads as verb
+        from attncli.api.loading import ModelLoader
 
-        result = verb.heads(
-            given.text,
-            model=names,
-            sharing=sharing,
-            progress=progress,
-            **given.keywords(),
-            **choice.with_defaults(plan, one=not given.is_batch and len(model) < 2)._asdict(),
-            **encoding._asdict(),
-            **loading._asdict(),
-            **running._asdict(),
-        )
+        result = verb.run_heads(given, options, ModelLoader(names, None, loading, running, progress), sharing)
     messages.warnings(result.warnings)
     messages.notes(result.notes)
     write_result(plan, result, environment, data=_requested_data(result, choice), cells=choice.patterns)
     messages.fail(result.failures or (), hint="the values are in --json, and --metric NAME shows one of all heads")
 
 
-def _requested_data(result: HeadsResult, choice: HeadOptions) -> HeadsResult:
+def _with_defaults(choice: HeadsOptions, plan: OutputPlan, *, one: bool) -> HeadsOptions:
+    """The options with all patterns requested where a file needs them and no heads are chosen.
+
+    These are .npz files, pages, and figures other than the map of a metric. one: whether there is one text under one
+    model; several texts have no patterns, and those of several models can't always be compared.
+    Raises UsageError for output formats that can't hold the result.
+    """
+    drawn = [form for form in plan.forms if form.all_patterns]
+    if choice.steps and drawn:
+        raise UsageError(
+            f"{min(form.file_ending for form in drawn)} shows patterns, and --steps is a walk through numbers",
+            hint="-o FILE.txt, .json or .csv holds the walk",
+        )
+    needed = any(not (choice.metric and form.part == "figure") for form in drawn)
+    everything = needed and one and not (choice.against or choice.layer or choice.head)
+    return choice._replace(layer=choice.layer or None, head=choice.head or None, patterns=choice.patterns or everything)
+
+
+def _requested_data(result: HeadsResult, choice: HeadsOptions) -> HeadsResult:
     """The result without patterns that are only there for another output file."""
     if choice.patterns or result.chosen:
         return result

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 import click
 
+from attncli.api.requests import EncodingRequest, LoadingRequest, RunningRequest
 from attncli.choices import COLORS, DTYPES, ERRORS
 from attncli.cli.command import Choice, Option, Text, WholeNumber, completer
 from attncli.cli.environment import MAX_WIDTH
@@ -24,22 +25,6 @@ Decorator = Callable[[Function], Function]
 Adder = Callable[[str], Decorator]
 
 
-class LoadingOptions(NamedTuple):
-    """Where a model comes from, and which risky files may be used; fields are named as the keywords of the verbs."""
-
-    revision: str | None
-    refresh: bool
-    trust_remote_code: bool
-    allow_pickle: bool
-
-
-class RunningOptions(NamedTuple):
-    """The device that a model runs on, and its precision."""
-
-    device: str
-    dtype: str
-
-
 class TextOptions(NamedTuple):
     """The input arguments, before any file is read."""
 
@@ -47,14 +32,6 @@ class TextOptions(NamedTuple):
     file: tuple[str, ...]
     input_ids: str | None
     errors: str
-
-
-class EncodingOptions(NamedTuple):
-    """How a text becomes tokens; fields are named as the keywords of the verbs."""
-
-    pair: str | None
-    no_special: bool
-    truncate: bool
 
 
 class OutputOptions(NamedTuple):
@@ -135,7 +112,7 @@ model_option = option(
 )("Model")
 loading_options = bundle(
     "loading",
-    LoadingOptions,
+    LoadingRequest,
     "Model",
     option("--revision NAME", "A branch, tag or commit of the model on the hub."),
     option("--refresh", "Ask the hub for a newer version of a model that is cached."),
@@ -144,7 +121,7 @@ loading_options = bundle(
 )
 running_options = bundle(
     "running",
-    RunningOptions,
+    RunningRequest,
     "Model",
     option("--device NAME", "auto, cpu, cuda, cuda:N or mps.", default="auto", complete="devices"),
     option(
@@ -175,7 +152,7 @@ text_options = bundle(
 )
 encoding_options = bundle(
     "encoding",
-    EncodingOptions,
+    EncodingRequest,
     "Input",
     option("--pair TEXT", "A second text, joined as the model's tokenizer joins pairs.", type=Text()),
     option("--no-special", "Add no special tokens such as [CLS] or <s>."),

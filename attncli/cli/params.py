@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 import click
 
+from attncli.api.requests import LoadingRequest, ParamsRequest
 from attncli.choices import BY, SOURCES
 from attncli.cli.command import Choice, WholeNumber, completer
 from attncli.cli.environment import Environment
 from attncli.cli.options import (
-    LoadingOptions,
     OutputOptions,
     bundle,
     loading_options,
@@ -21,32 +19,9 @@ from attncli.cli.options import (
 from attncli.cli.saved import ResultVerb
 from attncli.verbs import VERBS
 
-
-class CountOptions(NamedTuple):
-    """What is counted, and how it is listed; fields are named as the keywords of the verb."""
-
-    source: str | None
-    by: str
-    depth: int | None
-    set: tuple[str, ...]
-    untie: bool
-    check: str | None
-    list_presets: bool
-
-
-class CostOptions(NamedTuple):
-    """Which memory and compute costs to estimate; fields are named as the keywords of the verb."""
-
-    context: str | None
-    batch: str | None
-    fit: str | None
-    lora: str | None
-    training: bool
-
-
-count_options = bundle(
-    "counting",
-    CountOptions,
+params_options = bundle(
+    "request",
+    ParamsRequest,
     "Count",
     option(
         "--source",
@@ -66,10 +41,6 @@ count_options = bundle(
         "Exit with 4 unless it, and its files, have so many parameters: 124,439,808, or rounded, 124M.",
     ),
     option("--list-presets", "List the architectures that preset:NAME knows."),
-)
-cost_options = bundle(
-    "costing",
-    CostOptions,
     "Cost",
     option("--context N", "Tokens a text, as 8192 or 128k. [default: the model's most]"),
     option("--batch N", "Texts at once. [default: 1]"),
@@ -93,8 +64,7 @@ cost_options = bundle(
     ),
 )
 @click.argument("models", metavar="[MODEL]...", nargs=-1, shell_complete=completer("models"))
-@count_options
-@cost_options
+@params_options
 @model_option
 @loading_options
 @output_options("params")
@@ -103,10 +73,8 @@ def params(
     environment: Environment,
     *,
     models: tuple[str, ...],
-    counting: CountOptions,
-    costing: CostOptions,
-    model: tuple[str, ...],
-    loading: LoadingOptions,
+    request: ParamsRequest,
+    loading: LoadingRequest,
     output: OutputOptions,
 ) -> None:
     from attncli.cli.messages import Messages
@@ -115,13 +83,13 @@ def params(
 
     plan = plan_output(output, environment, VERBS["params"])
     messages = Messages(environment, quiet=output.quiet)
-    names = resolve_models((*models, *model), environment)
+    names = resolve_models((*models, *request.model), environment)
     with messages.progress() as progress:
         from attncli.api import params as verb
 
-        result = verb.params(names, progress=progress, **counting._asdict(), **costing._asdict(), **loading._asdict())
+        result = verb.run_params(request._replace(model=names, loading=loading), progress)
     # With --check, warnings are shown even with --quiet: they may make the check unreliable.
-    warner = messages if counting.check is None else Messages(environment)
+    warner = messages if request.check is None else Messages(environment)
     warner.warnings(result.warnings)
     write_result(plan, result, environment)
     messages.fail(

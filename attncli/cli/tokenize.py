@@ -6,16 +6,15 @@ Texts are tokenized and written one after another, so that any number of them ne
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import click
 
+from attncli.api.requests import EncodingRequest, LoadingRequest, TokenizeRequest
 from attncli.choices import CHECKS
 from attncli.cli.command import Choice
 from attncli.cli.environment import Environment, to_bytes
 from attncli.cli.options import (
-    EncodingOptions,
-    LoadingOptions,
     OutputOptions,
     TextOptions,
     bundle,
@@ -32,8 +31,7 @@ from attncli.errors import UsageError
 from attncli.verbs import VERBS
 
 if TYPE_CHECKING:
-    from attncli.api.cutting import TextInput
-    from attncli.api.tokenizing import TextTokenizer
+    from attncli.api.tokenizing import TextInput, TextTokenizer
     from attncli.cli.output import Destination
     from attncli.render.formats import Format
     from attncli.render.tokenize.forms import Detail, Form, TokenizeView
@@ -130,9 +128,9 @@ def tokenize(
     *,
     source: TextOptions,
     interpretation: InputOptions,
-    encoding: EncodingOptions,
+    encoding: EncodingRequest,
     model: tuple[str, ...],
-    loading: LoadingOptions,
+    loading: LoadingRequest,
     view: ViewOptions,
     output: OutputOptions,
 ) -> None:
@@ -148,13 +146,12 @@ def tokenize(
     stream = open_texts(source, environment, lines=interpretation.lines, optional=view.vocab)
     messages.notes(stream.notes)
     with messages.progress() as progress:
-        opened = open_text_tokenizer(
-            resolve_models(model, environment),
-            needs_tokenizer=stream.ids is None,
-            progress=progress,
-            **_tokenizing_keywords(encoding, interpretation, view),
-            **loading._asdict(),
-        )
+        request = TokenizeRequest(
+            resolve_models(model, environment), None, stream.ids is None, encoding, interpretation.chat,
+            interpretation.template, interpretation.generation_prompt, interpretation.special_as_text, view.why,
+            view.lint, view.stats, view.check, loading,
+        )  # fmt: skip
+        opened = open_text_tokenizer(request, progress)
         with opened as tokenizing, open_destinations(plan, environment, before=messages.clear_progress) as destinations:
             messages.warnings(tokenizing.notes)
             texts = stream._replace(progress=progress)
@@ -164,7 +161,7 @@ def tokenize(
 
 
 def _check_options(
-    source: TextOptions, interpretation: InputOptions, encoding: EncodingOptions, view: ViewOptions
+    source: TextOptions, interpretation: InputOptions, encoding: EncodingRequest, view: ViewOptions
 ) -> None:
     shown = {
         "--ids": view.ids,
@@ -196,22 +193,6 @@ def _check_forms(view: ViewOptions, forms: Iterable[Format]) -> None:
         lost = [name for name in unsupported.get(form.part, ()) if requested[name]]
         if lost:
             raise UsageError(f"{form.name} has no place for {lost[0]}", hint="--json and -o FILE.json hold everything")
-
-
-def _tokenizing_keywords(encoding: EncodingOptions, interpretation: InputOptions, view: ViewOptions) -> dict[str, Any]:
-    """The options as keywords of `open_text_tokenizer`."""
-    return {
-        "no_special": encoding.no_special,
-        "truncate": encoding.truncate,
-        "chat": interpretation.chat,
-        "template": interpretation.template,
-        "generation_prompt": interpretation.generation_prompt,
-        "special_as_text": interpretation.special_as_text,
-        "why": view.why,
-        "lint": view.lint,
-        "stats": view.stats,
-        "check": view.check,
-    }
 
 
 def _check_hint(view: ViewOptions) -> str:
@@ -282,11 +263,11 @@ def _write_texts(
     plain: whether the inputs are the texts of the stream alone (no conversations or pairs).
     """
     part_writers = [write for writer in writers if (write := _id_part_writer(writer.form)) is not None]
-    if plain and stream.ids is None and not tokenizing.settings.needs_tokens and len(part_writers) == len(writers):
+    if plain and stream.ids is None and not tokenizing.request.needs_tokens and len(part_writers) == len(writers):
         for part in _id_parts(tokenizing, stream):
             for writer, write_part in zip(writers, part_writers, strict=True):
                 writer.write(write_part(part))
-    elif all(writer.form.summary for writer in writers) and not tokenizing.settings.check:
+    elif all(writer.form.summary for writer in writers) and not tokenizing.request.check:
         tokenizing.count(inputs)
     else:
         for record in tokenizing.records(inputs):
@@ -317,12 +298,12 @@ def _search_texts(stream: TextStream) -> Iterator[str]:
 
 
 def _text_inputs(stream: TextStream, chat: bool, pair: str | None) -> Iterator[TextInput]:
-    from attncli.api.cutting import TextInput
+    from attncli.api.tokenizing import TextInput
 
     if stream.ids is not None:
         yield from (TextInput(ids=ids) for ids in stream.ids)
     elif chat:
-        from attncli.api.conversations import parse_conversations
+        from attncli.api.text_details import parse_conversations
 
         yield from (TextInput(conversation=each) for each in parse_conversations(stream.texts(), lines=stream.lines))
     else:

@@ -10,7 +10,7 @@ import torch
 import transformers
 
 import attncli
-from attncli.api.text_batches import TextTokens
+from attncli.api.heads_many import TextTokens
 from attncli.attention.averages import Averages, Moments, confidence_interval, student_quantile
 from attncli.attention.batch_check import BatchCheck
 from attncli.attention.inputs import build_inputs

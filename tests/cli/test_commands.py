@@ -13,44 +13,46 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from attncli.api.heads_single import HeadsInput
+from attncli.api.loading import ModelLoader
+from attncli.api.requests import (
+    CompareRequest,
+    EncodingRequest,
+    HeadsOptions,
+    LoadingRequest,
+    ParamsRequest,
+    TokenizeRequest,
+)
 from attncli.cli.compare import compare as compare_command
 from attncli.cli.heads import heads as heads_command
 from attncli.cli.main import run
 from attncli.cli.params import params as params_command
 from attncli.cli.tokenize import tokenize as tokenize_command
-from attncli.models.loading.distributed import SINGLE_PROCESS
 from attncli.render.common.terminal import ColorDepth, Terminal
 from attncli.render.heads.text import heads_text
 from attncli.render.tokenize.stream import tokenize_text
 from attncli.verbs import VERBS
-from tests.cli.conftest import Recorder, TokenizeRecorder, attn, names, surroundings
+from tests.cli.conftest import Recorder, TokenizeRecorder, attn, flat, names, surroundings
 from tests.cli.samples import PATTERN, heads_result, stack, tokenize_result
-
-LOADING = {"revision": None, "refresh": False, "trust_remote_code": False, "allow_pickle": False}
-ENCODING = {"pair": None, "no_special": False, "truncate": False}
-SETTINGS = {
-    "no_special": False,
-    "truncate": False,
-    "chat": False,
-    "template": None,
-    "generation_prompt": False,
-    "special_as_text": False,
-    "why": False,
-    "lint": False,
-    "stats": False,
-    "check": (),
-}
-
 
 # What the verbs are asked
 
 
-def test_tokenize_without_options(tokenize: TokenizeRecorder) -> None:
+def test_options_leave_the_defaults_of_the_functions(
+    tokenize: TokenizeRecorder, heads: Recorder, params: Recorder, compare: Recorder
+) -> None:
     attn("tokenize", "Hello world")
-    progress = tokenize.call.pop("progress")
-    assert callable(progress)
-    assert tokenize.call == {"text": None, "needs_tokenizer": True, **SETTINGS, **LOADING}
+    assert callable(tokenize.call.pop("progress"))
+    assert tokenize.call == flat(TokenizeRequest())
     assert tokenize.inputs == [("Hello world", None, None)]
+    attn("heads", "Hello world")
+    defaults = flat(HeadsInput("Hello world"), HeadsOptions(), ModelLoader())
+    assert heads.call == {**defaults, "progress": heads.call["progress"]}
+    attn("params")
+    assert params.call == {**flat(ParamsRequest()), "progress": params.call["progress"]}
+    attn("compare", "a", "b", "c")
+    given = {"word": "a", "sentences": compare.call["sentences"], "progress": compare.call["progress"]}
+    assert compare.call == {**flat(CompareRequest(), ModelLoader()), **given}
 
 
 def test_tokenize_with_every_option(tokenize: TokenizeRecorder) -> None:
@@ -61,56 +63,8 @@ def test_tokenize_with_every_option(tokenize: TokenizeRecorder) -> None:
     assert outcome.code == 0
     del tokenize.call["progress"]
     assert tokenize.inputs == [("Hello", "d", None)]
-    assert tokenize.call == {
-        "text": ["a", "./b"],
-        "needs_tokenizer": True,
-        **SETTINGS,
-        "no_special": True,
-        "truncate": True,
-        "revision": "r",
-        "refresh": True,
-        "trust_remote_code": True,
-        "allow_pickle": True,
-    }
-
-
-def test_heads_without_options(heads: Recorder) -> None:
-    attn("heads", "Hello world")
-    del heads.call["progress"]
-    assert heads.call == {
-        "text": "Hello world",
-        "input_ids": None,
-        "probe": False,
-        "seed": 0,
-        "target": None,
-        "target_ids": None,
-        "generate": None,
-        "image": None,
-        "audio": None,
-        "sharing": SINGLE_PROCESS,
-        "model": None,
-        "against": None,
-        "layer": None,
-        "head": None,
-        "stack": None,
-        "query": None,
-        "key": None,
-        "metric": None,
-        "threshold": (),
-        "check": (),
-        "patterns": False,
-        "bins": None,
-        "by": "token",
-        "hide_special": False,
-        "rollout": False,
-        "norm_weighted": False,
-        "top": 10,
-        "steps": False,
-        "device": "auto",
-        "dtype": "auto",
-        **ENCODING,
-        **LOADING,
-    }
+    loading, encoding = LoadingRequest("r", *(True,) * 3), EncodingRequest("d", *(True,) * 2)
+    assert tokenize.call == flat(TokenizeRequest(["a", "./b"], encoding=encoding, loading=loading))
 
 
 def test_heads_with_every_option(heads: Recorder) -> None:
@@ -120,41 +74,12 @@ def test_heads_with_every_option(heads: Recorder) -> None:
         "--dtype bfloat16"
     )
     assert attn("heads", *options.split()).code == 0
-    del heads.call["progress"]
     assert heads.call == {
-        "text": None,
-        "input_ids": [5, 6],
-        "probe": False,
-        "seed": 0,
-        "target": None,
-        "target_ids": None,
-        "generate": None,
-        "image": None,
-        "audio": None,
-        "sharing": SINGLE_PROCESS,
-        "model": "a",
-        "against": None,
-        "layer": ("-1",),
-        "head": ("5.5,6.9",),
-        "stack": "cross",
-        "query": "-1",
-        "key": "it#2",
-        "metric": "first",
-        "threshold": ("first=0.3",),
-        "check": (),
-        "patterns": True,
-        "bins": 64,
-        "by": "word",
-        "hide_special": True,
-        "rollout": False,
-        "norm_weighted": True,
-        "top": 3,
-        "steps": False,
-        "device": "cuda:1",
-        "dtype": "bfloat16",
-        **ENCODING,
-        **LOADING,
-    }
+        **flat(HeadsInput(), HeadsOptions(), ModelLoader("a")), "progress": heads.call["progress"],
+        "input_ids": [5, 6], "layer": ("-1",), "head": ("5.5,6.9",), "stack": "cross", "query": "-1", "key": "it#2",
+        "metric": "first", "threshold": ("first=0.3",), "patterns": True, "bins": 64, "by": "word",
+        "hide_special": True, "norm_weighted": True, "top": 3, "device": "cuda:1", "dtype": "bfloat16",
+    }  # fmt: skip
 
 
 def test_a_claim_that_fails_is_said_and_exits_with_4(heads: Recorder) -> None:

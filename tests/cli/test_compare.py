@@ -10,7 +10,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.cli.conftest import Recorder, attn, names
+from attncli.api.loading import ModelLoader
+from attncli.api.requests import CompareRequest
+from attncli.progress import silent
+from tests.cli.conftest import Recorder, attn, flat, names
 from tests.embeddings import models
 
 LINES = "the mole dug\tanimal\nmore mole and lawn\tanimal\n\nOne mole of carbon\tunit\na mole of dioxide\tunit\n"
@@ -130,11 +133,9 @@ def test_options_become_keywords(compare: Recorder) -> None:
         *("--state", "0-2", "--state", "5", "--stack", "encoder", "--pool", "last", "--adjust", "abtt", "--seed", "7"),
         *("--dimensions", "3", "--device", "cpu", "--dtype", "float16", "-m", "m", "--revision", "r", "--allow-pickle"),
     )
-    call = {name: list(value) if name == "sentences" else value for name, value in compare.call.items()}
-    assert call.pop("progress") is not None
-    assert call == {
-        "text": "mole", "sentences": ["a", "b"], "model": "m", "versus": ("x", "y"), "occurrence": 2, "any_form": True,
-        "skip": True, "state": ("0-2", "5"), "stack": "encoder", "pool": "last", "adjust": "abtt", "reference": None,
-        "dimensions": 3, "seed": 7, "revision": "r", "refresh": False, "trust_remote_code": False, "allow_pickle": True,
-        "device": "cpu", "dtype": "float16",
+    assert {**compare.call, "sentences": list(compare.call["sentences"]), "progress": silent} == {
+        **flat(CompareRequest(), ModelLoader("m")), "word": "mole", "sentences": ["a", "b"], "versus": ("x", "y"),
+        "occurrence": 2, "any_form": True, "skip": True, "state": ("0-2", "5"), "stack": "encoder", "pool": "last",
+        "adjust": "abtt", "dimensions": 3, "seed": 7, "revision": "r", "allow_pickle": True, "device": "cpu",
+        "dtype": "float16",
     }  # fmt: skip

@@ -12,8 +12,8 @@ from tokenizers import AddedToken, models
 from tokenizers import Tokenizer as Backend
 
 import attncli
-from attncli.api.cutting import TextInput
-from attncli.api.tokenizing import open_text_tokenizer
+from attncli.api.requests import TokenizeRequest
+from attncli.api.tokenizing import TextInput, open_text_tokenizer
 from attncli.errors import ModelError, UsageError
 from attncli.models.files.reference import DEFAULT_MODEL
 from tests.tokens import vocabularies as made
@@ -244,7 +244,7 @@ def test_every_way_of_reading_a_text_takes_special_tokens_as_text(code_folder: P
     backend.add_tokens([AddedToken("the <s>", special=False)])
     backend.encode_special_tokens = True
     expected = backend.encode(text).ids
-    with open_text_tokenizer(str(code_folder), special_as_text=True) as tokenizing:
+    with open_text_tokenizer(TokenizeRequest(str(code_folder), special_as_text=True)) as tokenizing:
         blocks = [text[at : at + 9999] for at in range(0, len(text), 9999)]
         streamed = [identifier for part in tokenizing.stream_ids(0, blocks) for identifier in part.ids]
         (batched,) = tokenizing.ids([text])
@@ -301,7 +301,7 @@ def lossy() -> Backend:
 def test_characters_without_a_token_are_told(text: str, warned: str | None, lossy: Backend) -> None:
     warnings = attncli.tokenize(text, tokenizer=lossy).warnings
     assert len(warnings) == (warned is not None) and (warned is None or warned in warnings[0])
-    with open_text_tokenizer(tokenizer=lossy) as tokenizing:
+    with open_text_tokenizer(TokenizeRequest(tokenizer=lossy)) as tokenizing:
         list(tokenizing.ids([text]))
         list(tokenizing.stream_ids(0, [text]))
         assert all("has no token for" in warning for warning in tokenizing.warnings)
