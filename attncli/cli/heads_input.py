@@ -86,7 +86,7 @@ def _main_input(
 ) -> tuple[HeadsInput, tuple[str, ...]]:
     """All but the input of a decoder."""
     from attncli.api.heads_single import HeadsInput
-    from attncli.cli.texts import open_texts, read_input, require_one_text
+    from attncli.cli.texts import open_texts, read_one_text
 
     has_text = source.text or source.file or source.input_ids is not None
     several = inputs.lines or len(source.file) > 1
@@ -107,8 +107,8 @@ def _main_input(
     if several:
         stream = open_texts(source, environment, lines=inputs.lines)
         return HeadsInput(_batch_items(stream)), stream.notes
-    given = require_one_text(read_input(source, environment))
-    return HeadsInput(given.texts[0] if given.texts else None, given.ids, image=image, audio=inputs.audio), given.notes
+    text, ids, notes = read_one_text(source, environment)
+    return HeadsInput(text, ids, image=image, audio=inputs.audio), notes
 
 
 def _batch_items(stream: TextStream) -> Iterator[LocatedText]:
