@@ -158,8 +158,3 @@ def test_protected_places(tmp_path: Path) -> None:
     with pytest.raises(FailedError, match="is write-protected"):
         check_target(str(tmp_path / "new.json"))
     tmp_path.chmod(0o700)
-
-
-def test_a_good_place_is_returned_with_its_links_followed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
-    assert check_target("x.json") == Path(os.path.realpath(tmp_path)) / "x.json"

@@ -75,10 +75,7 @@ def written_until(environment: Environment, text: str) -> str:
 @pytest.mark.parametrize("error", [None, KeyboardInterrupt, BrokenPipeError])
 def test_progress_is_gone_at_the_end_however_it_comes(error: type[BaseException] | None, soon: None) -> None:
     environment = surroundings(terminal=True)
-    with (
-        pytest.raises(error) if error else nullcontext(),
-        Messages(environment).progress() as progress,
-    ):
+    with pytest.raises(error) if error else nullcontext(), Messages(environment).progress() as progress:
         progress("loading weights", 1, 2)
         assert screen(written_until(environment, "50%"))[0].startswith("loading weights")
         progress("reading", 0, None)

@@ -202,17 +202,6 @@ def test_closed_streams_that_are_not_needed() -> None:
     assert shell("attn tokenize <&-").stderr.startswith(b"error: no text was given\n")
 
 
-def test_a_pipe_in_and_a_pipe_out() -> None:
-    done = shell("echo 'Hello world' | attn tokenize --ids | attn tokenize --input-ids - --count")
-    assert (done.stdout, done.stderr) == (b"4\n", b"")
-
-
-def test_the_module_is_the_command() -> None:
-    done = shell("attn tokenize 'Take a biopsy of the mole' --ids")
-    assert done.stdout == b"101 2202 1037 16012 18075 1997 1996 16709 102\n"
-    assert done.returncode == 0
-
-
 def test_arguments_in_broken_utf8() -> None:
     done = shell("attn tokenize $'caf\\xe9'")
     assert done.returncode == 1

@@ -102,22 +102,6 @@ def test_files_are_texts_in_their_order(tmp_path: Path) -> None:
     assert read(file=(str(tmp_path / "b"), str(tmp_path / "a"))) == ["zwölf\r\n", "first"]
 
 
-def test_a_missing_file_gets_the_nearest_name(tmp_path: Path) -> None:
-    (tmp_path / "notes.txt").touch()
-    message, hint = failure(FailedError, file=(str(tmp_path / "note.txt"),))
-    assert message == f"there is no file {tmp_path / 'note.txt'}"
-    assert hint == "did you mean notes.txt? -f takes the path of a file"
-    assert (
-        failure(FailedError, file=(str(tmp_path / "no" / "file"),))[1] == f"there is no folder {tmp_path / 'no'} either"
-    )
-
-
-def test_a_folder_is_no_file(tmp_path: Path) -> None:
-    message, hint = failure(FailedError, file=(str(tmp_path),))
-    assert message == f"{tmp_path} is a folder, not a file"
-    assert "-f" in hint
-
-
 def test_a_name_too_long_is_a_failure_like_any_other() -> None:
     assert failure(FailedError, file=("x" * 5000,))[0].endswith("can't be read: File name too long")
 
@@ -128,15 +112,6 @@ def test_a_file_without_rights(tmp_path: Path) -> None:
     secret.write_text("x")
     secret.chmod(0)
     assert failure(FailedError, file=(str(secret),))[0] == f"{secret} can't be read: Permission denied"
-
-
-def test_broken_utf8_is_reported_with_its_place(tmp_path: Path) -> None:
-    latin = tmp_path / "latin"
-    latin.write_bytes("né".encode() + b"\xe9")
-    message, hint = failure(FailedError, file=(str(latin),))
-    assert message == f"{latin} is not valid UTF-8: byte 3 is 0xe9"
-    assert "iconv" in hint
-    assert failure(FailedError, stdin=b"ab\xff")[0] == "stdin is not valid UTF-8: byte 2 is 0xff"
 
 
 @pytest.mark.parametrize("given", ["5 6 7", "5,6,7", " 5, 6\n7,", "@{file}", "-"])
