@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
 
 import click
@@ -24,9 +24,6 @@ from attncli.cli.options import (
 from attncli.cli.saved import ResultVerb
 from attncli.errors import UsageError
 from attncli.verbs import VERBS
-
-#: The value of --reference that means no reference sample.
-_NO_REFERENCE = "none"
 
 
 class SentenceOptions(NamedTuple):
@@ -178,7 +175,6 @@ def _read_lines(names: tuple[str, ...], environment: Environment) -> Iterator[st
         yield from lines(read_blocks(name, environment))
 
 
-def _read_reference(name: str | None, environment: Environment) -> Iterator[str] | tuple[()] | None:
-    if name is None or name == _NO_REFERENCE:
-        return None if name is None else ()
-    return _read_lines((name,), environment)
+def _read_reference(name: str | None, environment: Environment) -> Iterable[str] | None:
+    """None: the default sample."""
+    return None if name is None else () if name == "none" else _read_lines((name,), environment)

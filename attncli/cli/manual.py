@@ -42,11 +42,13 @@ class Page(NamedTuple):
 def pages() -> Iterator[Page]:
     """The page of `attn`, and one for each verb."""
     top = click.Context(attn, info_name="attn")
+    codes = tuple((str(int(code)), code.meaning) for code in ExitCode)
     formats = tuple((f"{form.name} ({form.file_ending})", form.about) for form in FORMATS.values())
-    common = (("Environment", tuple(VARIABLES.items())), ("Exit codes", _exit_code_entries()), ("Formats", formats))
+    common = (("Environment", tuple(VARIABLES.items())), ("Exit codes", codes), ("Formats", formats))
+    options = tuple(record for option in attn.params if (record := option.get_help_record(top)))
     verbs = (
         ("Verbs", tuple((verb.name, verb.summary) for verb in VERBS.values())),
-        ("Options", tuple(_option_entries(attn, top))),
+        ("Options", options),
     )
     names = tuple(f"attn {verb}" for verb in VERBS)
     summary = "Look inside any transformer from a terminal."
@@ -65,14 +67,6 @@ def pages() -> Iterator[Page]:
 
 def _help_text(command: click.Command) -> str:
     return " ".join((command.help or "").split())
-
-
-def _exit_code_entries() -> tuple[Entry, ...]:
-    return tuple((str(int(code)), code.meaning) for code in ExitCode)
-
-
-def _option_entries(command: click.Command, context: click.Context) -> Iterator[Entry]:
-    return (record for option in command.params if (record := option.get_help_record(context)))
 
 
 def manual_page(page: Page) -> str:
@@ -112,12 +106,9 @@ def reference(manual: tuple[Page, ...]) -> str:
             lines += ["```bash", *page.examples, "```", ""]
         for name, entries in page.sections if page.name == "attn" else page.sections[:-2]:
             lines += [f"### {name}", "", "| | |", "| --- | --- |"]
-            lines += [f"| `{term}` | {_table_cell(explanation)} |" for term, explanation in entries] + [""]
+            cells = ((term, explanation.replace("|", r"\|").replace("<", r"\<")) for term, explanation in entries)
+            lines += [f"| `{term}` | {explanation} |" for term, explanation in cells] + [""]
     return "\n".join(lines)
-
-
-def _table_cell(text: str) -> str:
-    return text.replace("|", r"\|").replace("<", r"\<")
 
 
 def write_pages(folder: Path) -> list[Path]:

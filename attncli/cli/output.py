@@ -153,7 +153,11 @@ def check_target(name: str) -> Path:
         target = Path(name).resolve()
         folder = target.parent
         if not folder.is_dir():
-            raise FailedError(f"{name} can't be written: there is no folder {folder}", hint=_mkdir_command(folder))
+            from shlex import quote  # only a failure needs it
+
+            # On Windows mkdir creates the parents, too.
+            command = f'mkdir "{folder}"' if os.name == "nt" else f"mkdir -p {quote(str(folder))}"
+            raise FailedError(f"{name} can't be written: there is no folder {folder}", hint=command)
         if target.exists() and not target.is_file():
             kind = "a folder" if target.is_dir() else "no ordinary file"
             raise FailedError(f"{name} can't be written: it is {kind}", hint="-o takes the name of a file")
@@ -162,15 +166,6 @@ def check_target(name: str) -> Path:
         if not os.access(folder, os.W_OK | os.X_OK):
             raise FailedError(f"{name} can't be written: {folder} is write-protected", hint="choose another folder")
         return target
-
-
-def _mkdir_command(folder: Path) -> str:
-    """The command that creates a folder and its parents. On Windows mkdir does that without `-p`."""
-    if os.name == "nt":
-        return f'mkdir "{folder}"'
-    from shlex import quote  # only a failure needs it
-
-    return f"mkdir -p {quote(str(folder))}"
 
 
 @contextmanager

@@ -5,7 +5,7 @@ Texts are tokenized and written one after another, so that any number of them ne
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 import click
@@ -262,24 +262,19 @@ def _write_texts(
 
     plain: whether the inputs are the texts of the stream alone (no conversations or pairs).
     """
-    part_writers = [write for writer in writers if (write := _id_part_writer(writer.form)) is not None]
-    if plain and stream.ids is None and not tokenizing.request.needs_tokens and len(part_writers) == len(writers):
+    from attncli.render.tokenize.forms import PartsForm
+
+    part_forms = [writer.form for writer in writers if isinstance(writer.form, PartsForm) and writer.form.bare]
+    if plain and stream.ids is None and not tokenizing.request.needs_tokens and len(part_forms) == len(writers):
         for part in _id_parts(tokenizing, stream):
-            for writer, write_part in zip(writers, part_writers, strict=True):
-                writer.write(write_part(part))
+            for writer, form in zip(writers, part_forms, strict=True):
+                writer.write(form.part(part))
     elif all(writer.form.summary for writer in writers) and not tokenizing.request.check:
         tokenizing.count(inputs)
     else:
         for record in tokenizing.records(inputs):
             for writer in writers:
                 writer.write(writer.form.record(record))
-
-
-def _id_part_writer(form: Form) -> Callable[[IdsPart], str] | None:
-    """The method of a form that writes ids alone; None where it needs whole texts."""
-    from attncli.render.tokenize.forms import PartsForm
-
-    return form.part if isinstance(form, PartsForm) and form.bare else None
 
 
 def _id_parts(tokenizing: TextTokenizer, stream: TextStream) -> Iterator[IdsPart]:

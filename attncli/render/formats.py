@@ -75,13 +75,13 @@ FORMATS = {
             Format(
                 name,
                 "figure",
-                f"A figure, {kind}, drawn by matplotlib.",
+                "A figure, drawn by matplotlib.",
                 on_stdout=False,
                 package="matplotlib",
                 extra="figures",
                 all_patterns=True,
             )
-            for name, kind in (("svg", "as vectors"), ("pdf", "as vectors"), ("png", "as pixels"))
+            for name in ("svg", "pdf", "png")
         ),
     )
 }
