@@ -97,13 +97,9 @@ def read_sentences(given: Iterable[str | tuple[str, str | None]]) -> Iterator[Se
 
 def _text_and_label(given: str | tuple[str, str | None], number: int) -> tuple[str, str | None]:
     if not isinstance(given, str):
-        if (
-            isinstance(given, Sequence)
-            and len(given) == 2
-            and isinstance(given[0], str)
-            and isinstance(given[1], str | None)
-        ):
-            return given[0], given[1]
+        match given:
+            case [str() as text, (str() | None) as label]:
+                return text, label
         raise UsageError(f"sentence {number} is no text", hint="give strings, or pairs of a string and a label")
     text, *labels = given.split("\t")
     if len(labels) > 1:

@@ -22,7 +22,6 @@ from attncli.quantities import Size, Total, check_number, count_of, size_of, tot
 from attncli.results.params import ListedPreset, ModelParameters, ParamsResult
 
 if TYPE_CHECKING:
-    from attncli.parameters.classify import LocatedShare
     from attncli.parameters.costs import CostsRequest
     from attncli.parameters.count import Grouping
     from attncli.parameters.lora import LoraRequest
@@ -187,7 +186,7 @@ def _count_model(
     shapes: ModelShapes, by: Grouping, depth: int | None, costs_request: CostsRequest, *, untie: bool
 ) -> ModelParameters:
     from attncli.parameters.costs import estimate_costs
-    from attncli.parameters.count import InventoryShares, count_parameters
+    from attncli.parameters.count import InventoryShares, count_parameters, module_tree
     from attncli.parameters.published import published_format
     from attncli.results.costs import UNPACKED_DTYPES, USUAL_CACHE_DTYPE
 
@@ -206,6 +205,10 @@ def _count_model(
         cache_dtype=shapes.dtype if shapes.dtype in UNPACKED_DTYPES else USUAL_CACHE_DTYPE,
         published=shapes.published or published_format(shares.unique, shapes.quantization, shapes.dtype),
     )
+    tree: tuple[Node, ...] = ()
+    if by in _TREE_LISTINGS:
+        listed = [entry.share for entry in (shares.untied if untie else shares.unique)]
+        tree = module_tree(listed, depth=depth or (_DEFAULT_DEPTH if by == "module" else None), tensors=by == "tensor")
     untied = ["tied tensors are counted once for each of their names"] if untie and shapes.inventory.tied else []
     return ModelParameters(
         counted,
@@ -216,7 +219,7 @@ def _count_model(
         notes=(*shapes.notes, *_packing_notes(shapes), *untied),
         reconciliation=shapes.reconciliation,
         unknown_packing=shapes.unknown_packing,
-        tree=_tree(shares.untied if untie else shares.unique, by, depth),
+        tree=tree,
     )
 
 
@@ -247,16 +250,6 @@ def _check_lora(all_shapes: Sequence[ModelShapes], lora_request: LoraRequest, *,
         raise unknown_name_error(unknown, names, everything)
     if not adapts:
         raise no_matrix_error(names, everything, lora_request)
-
-
-def _tree(placed: Sequence[LocatedShare], by: Grouping, depth: int | None) -> tuple[Node, ...]:
-    if by not in _TREE_LISTINGS:
-        return ()
-
-    wanted = depth or (_DEFAULT_DEPTH if by == "module" else None)
-    from attncli.parameters.count import module_tree
-
-    return module_tree([entry.share for entry in placed], depth=wanted, tensors=by == "tensor")
 
 
 def _packing_notes(shapes: ModelShapes) -> Iterator[str]:

@@ -165,7 +165,13 @@ class TextTokenizer:
             for loaded, ids in zip(self._tokenizers, encoded, strict=True):
                 self._compare_with_file(loaded, text)
                 self._look_for_losses(loaded, text, len(ids))
-                yield IdsPart(record, loaded.model, self._truncate(text, ids, loaded, record))
+                tokenizer, found = require_tokenizer(loaded), ids
+                limit = tokenizer.max_length
+                cut = self.request.encoding.truncate and limit is not None and len(ids) > limit
+                if cut:
+                    found = tokenizer.encode(text, special=special, truncate=True).ids
+                self._lengths.add(record, loaded.model, len(found), limit, cut=cut)
+                yield IdsPart(record, loaded.model, found)
 
     def stream_ids(self, record: int, blocks: Iterable[str]) -> Iterator[IdsPart]:
         """Only the ids of one text of any size with the one tokenizer, part by part."""
@@ -287,16 +293,6 @@ class TextTokenizer:
             encoding = require_tokenizer(loaded).encode(text, special=False)
             self._losses.add(loaded, text, encoding.spans)
 
-    def _truncate(self, text: str, ids: Sequence[int], loaded: LoadedTokenizer, record: int) -> Sequence[int]:
-        """The ids of a text, truncated to what the model takes if the settings say so."""
-        tokenizer = require_tokenizer(loaded)
-        limit = tokenizer.max_length
-        cut = self.request.encoding.truncate and limit is not None and len(ids) > limit
-        if cut:
-            ids = tokenizer.encode(text, special=self.request.special, truncate=True).ids
-        self._lengths.add(record, loaded.model, len(ids), limit, cut=cut)
-        return ids
-
 
 def _tokenize_text(
     given: TextInput, loaded: LoadedTokenizer, record: int, request: TokenizeRequest
@@ -371,7 +367,11 @@ class LengthWarnings:
 
     def warnings(self) -> Iterator[str]:
         for (model, cut), (count, record, tokens, limit) in self._found.items():
-            which = self._which(count, record)
+            which = "the text"
+            if count == 1 and self._texts > 1:
+                which = f"text {record + 1} of {self._texts:,}"
+            elif self._texts > 1:
+                which = f"{count:,} of {self._texts:,} texts (text {record + 1} first)"
             if cut:
                 verb = "were" if count > 1 else "was"
                 yield f"{which} {verb} cut to the {limit:,} tokens that {model} takes"
@@ -379,13 +379,6 @@ class LengthWarnings:
                 yield f"{which} has {tokens:,} tokens and {model} takes {limit:,} (--truncate cuts it)"
             else:
                 yield f"{which} have more tokens than the {limit:,} that {model} takes (--truncate cuts them)"
-
-    def _which(self, count: int, record: int) -> str:
-        if self._texts == 1:
-            return "the text"
-        if count == 1:
-            return f"text {record + 1} of {self._texts:,}"
-        return f"{count:,} of {self._texts:,} texts (text {record + 1} first)"
 
 
 class LossWarnings:
