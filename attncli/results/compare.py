@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
 from math import isfinite
 from typing import Annotated, Any, Literal, NamedTuple
@@ -10,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from attncli.results.base import MadeBy, show_result, struct
-from attncli.results.marks import Key
+from attncli.results.marks import FLAT, Key
 from attncli.results.struct import Struct
 
 SCHEMA: Literal["attncli.compare/1"] = "attncli.compare/1"
@@ -165,6 +166,14 @@ class Reference(Struct):
     components: Vectors | None = None
 
 
+class NearestNeighbour(NamedTuple):
+    """The nearest neighbour of an occurrence at one state: its index and similarity; None where not computed."""
+
+    state: int
+    nearest: int | None
+    nearest_similarity: float | None
+
+
 class Adjustment(Struct):
     """What vectors were adjusted with: see `Reference`."""
 
@@ -268,6 +277,12 @@ class State(
                 changes["reference"] = replace(self.reference, mean=None, deviation=None, components=None)
         return replace(self, **changes)
 
+    def neighbour(self, index: int) -> NearestNeighbour:
+        """The nearest neighbour of one occurrence."""
+        if self.nearest is None or self.nearest_similarity is None or self.nearest[index] < 0:
+            return NearestNeighbour(self.state, None, None)
+        return NearestNeighbour(self.state, int(self.nearest[index]), float(self.nearest_similarity[index]))
+
 
 @struct(short=False)
 class SampleInfo(NamedTuple):
@@ -277,6 +292,14 @@ class SampleInfo(NamedTuple):
     sentences: int
     words: int
     pairs: int
+
+
+class OccurrenceLine(NamedTuple):
+    """One occurrence as a line of JSON Lines. occurrence: its index.  states: the chosen ones."""
+
+    occurrence: int
+    content: Annotated[Occurrence, FLAT]
+    states: tuple[NearestNeighbour, ...]
 
 
 @show_result
@@ -334,3 +357,8 @@ class CompareResult(
         # Only these adjusted values can't be computed from the raw ones and the baseline.
         vectors = small and self.adjust in ("standardize", "abtt")
         return tuple(state.written(matrices=small, vectors=vectors) for state in self.states)
+
+    def lines(self) -> Iterator[OccurrenceLine]:
+        """The occurrences, as JSON Lines has them."""
+        for index, each in enumerate(self.occurrences):
+            yield OccurrenceLine(index, each, tuple(state.neighbour(index) for state in self.chosen))

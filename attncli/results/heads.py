@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Annotated, Any, Literal, NamedTuple
 
 from attncli.choices import METRICS
 from attncli.results.base import MadeBy, from_dict, show_result, struct
-from attncli.results.marks import FLAT, OPTIONAL, ByKey, Key
+from attncli.results.marks import FLAT, OPTIONAL, Beside, ByKey, Key
 from attncli.results.patterns import (
     TOKENS,
     Bins,
+    HeadWeight,
     Medium,
     Pattern,
     Picture,
@@ -301,6 +302,23 @@ class HeadsDifference(Struct, json="kind model ranked_by stacks"):
         return {"metric": metric, "by_total_variation": known}
 
 
+class HeadLine(Struct):
+    """One head as a line of JSON Lines: its metrics, and its pattern if the result has it.
+
+    baseline: the metrics of uniform attention in its layer.
+    """
+
+    model: str
+    stack: str
+    head: Annotated[HeadMetrics, FLAT]
+    baseline: Mapping[str, float | None]
+    ranking: Annotated[HeadWeight | None, OPTIONAL] = None
+    difference: Annotated[HeadChange | None, OPTIONAL] = None
+    steps: Annotated[Steps | None, OPTIONAL] = None
+    weights: Annotated[Weights | None, OPTIONAL] = None
+    bins: Annotated[Bins | None, Beside("weights")] = None
+
+
 @show_result
 class HeadsResult(
     Struct,
@@ -359,3 +377,24 @@ class HeadsResult(
         # Means over texts have no tokens.
         one = data["texts"] == 1 and any(stack["queries"] for stack in data["stacks"])
         return {"texts": None if one else int(data["texts"])}
+
+    def lines(self) -> Iterator[HeadLine]:
+        """The heads of all stacks, as JSON Lines has them."""
+        changed = self.difference.stacks if self.difference is not None else ()
+        changes = {head.name: head for stack in changed for head in stack.heads}
+        steps = {each.name: each for each in reversed(self.steps or ())}
+        for stack in self.stacks:
+            patterns = {(pattern.layer, pattern.head): pattern for pattern in reversed(stack.patterns)}
+            ranked = {} if stack.ranking is None else {one.name: one for one in stack.ranking.heads}
+            for head in stack.metrics:
+                name, pattern = head.name, patterns.get((head.layer, head.head))
+                yield HeadLine(
+                    self.model,
+                    stack.stack,
+                    head,
+                    stack.baselines.get(head.layer, {}),
+                    ranked.get(name),
+                    changes.get(name),
+                    steps.get(name),
+                    *((None, None) if pattern is None else (pattern.weights, pattern.bins)),
+                )

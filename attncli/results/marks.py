@@ -14,57 +14,58 @@ Annotated[Pixels, PACKED]                                bytes, compressed and i
 
 from __future__ import annotations
 
-from enum import Enum
-from typing import Any, NamedTuple
+from typing import Any
 
 
-class Mark(Enum):
-    """A way to write a field."""
-
-    OPTIONAL = "optional"
-    FLAT = "flat"
-    INFINITE = "infinite"
-    PACKED = "packed"
+class Mark:
+    """A way to write a field. Plain classes, as the first JSON of a process waits for their definition."""
 
 
-OPTIONAL, FLAT, INFINITE, PACKED = Mark
+#: A field that is left out where it is as by default, whose keys stand beside those of the others, whose nulls are −∞,
+#: and whose bytes are compressed.
+OPTIONAL, FLAT, INFINITE, PACKED = Mark(), Mark(), Mark(), Mark()
 
 
-class Key(NamedTuple):
+class Key(Mark):
     """The key of a field, with those of the objects around it before dots."""
 
-    name: str
+    def __init__(self, name: str) -> None:
+        self.name = name
 
 
-class Named(NamedTuple):
+class Named(Mark):
     """The keys of the members of a tuple, which is then written as an object; null where it is empty."""
 
-    keys: tuple[str, ...]
+    def __init__(self, keys: tuple[str, ...]) -> None:
+        self.keys = keys
 
 
-class Beside(NamedTuple):
+class Beside(Mark):
     """The field that a field is left out with."""
 
-    name: str
+    def __init__(self, name: str) -> None:
+        self.name = name
 
 
-class Only(NamedTuple):
+class Only(Mark):
     """The keys of an object that are written."""
 
-    keys: tuple[str, ...]
+    def __init__(self, keys: tuple[str, ...]) -> None:
+        self.keys = keys
 
     def select(self, found: dict[str, Any]) -> dict[str, Any]:
+        """The object with these keys alone."""
         return {key: found[key] for key in self.keys}
 
 
-class ByKey(NamedTuple):
+class ByKey(Mark):
     """The key of a mapping's keys in a list of objects.
 
     value: that of its values; None where these are objects themselves, whose keys stand beside `key`.
     """
 
-    key: str
-    value: str | None = None
+    def __init__(self, key: str, value: str | None = None) -> None:
+        self.key, self.value = key, value
 
     def join(self, key: object, content: Any) -> dict[str, Any]:
         """The object of one entry."""

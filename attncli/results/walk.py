@@ -161,7 +161,8 @@ def _encoder(kind: Any, found: tuple[object, ...]) -> Change:
         if isinstance(mark, Only):
             return lambda value: mark.select(to_dict(value))
     if is_struct(kind):
-        return to_dict
+        # A text may have millions of tokens.
+        return kind._asdict if _is_plain(kind) else to_dict
     if origin in (tuple, list, Sequence):
         return _for_each(encoder(arguments[0]), list)
     if origin in (dict, Mapping):
@@ -209,13 +210,6 @@ def to_dict(value: Any) -> dict[str, Any]:
 @cache
 def _object_encoder(cls: Any) -> Callable[[Any], dict[str, Any]]:
     fields = [(field, encoder(field.kind)) for field in written_fields(cls)]
-    # A text may have millions of tokens.
-    if (
-        hasattr(cls, "_asdict")
-        and not hasattr(cls, "_json")
-        and all(_is_simple(field, change) for field, change in fields)
-    ):
-        return cls._asdict  # type: ignore[no-any-return]
 
     def encode(value: Any) -> dict[str, Any]:
         found: dict[str, Any] = {}
@@ -239,8 +233,11 @@ def _object_encoder(cls: Any) -> Callable[[Any], dict[str, Any]]:
     return encode
 
 
-def _is_simple(field: Field, change: Change) -> bool:
-    return change is None and field.path == (field.name,) and not field.flat and not field.optional
+def _is_plain(cls: Any) -> bool:
+    """Whether a named tuple is written just as it is."""
+    if hasattr(cls, "_json") or not hasattr(cls, "_asdict"):
+        return False
+    return all(_PLAIN.keys() >= {*alternatives(kind)[0]} for kind in _hints(cls, cls.__module__).values())
 
 
 def _flat(field: Field, content: dict[str, Any] | None) -> dict[str, Any]:
@@ -282,7 +279,7 @@ def _decoder(kind: Any, found: tuple[object, ...]) -> Change:
         return _checked((str,), str)
     for mark in found:
         if mark is PACKED:
-            return lambda data: _unpack(data, _dtype(kind))
+            return lambda data: _unpack(data, array_dtype(kind))
         if isinstance(mark, Named):
             return _values_decoder(decoder(kind))
         if isinstance(mark, ByKey):
@@ -305,7 +302,7 @@ def _decoder(kind: Any, found: tuple[object, ...]) -> Change:
         inner = decoder(arguments[1])
         return lambda data: {key: each if inner is None else inner(each) for key, each in _require(dict, data).items()}
     infinite = -math.inf if INFINITE in found else math.nan
-    return lambda data: _list_to_array(data, _dtype(kind), infinite)
+    return lambda data: _list_to_array(data, array_dtype(kind), infinite)
 
 
 def _values_decoder(inner: Change) -> Change:
@@ -330,7 +327,7 @@ def _require(kind: type, data: Any) -> Any:
     return data
 
 
-def _dtype(kind: Any) -> Any:
+def array_dtype(kind: Any) -> Any:
     """The number format of an array by its type, `ndarray[shape, dtype[float32]]`."""
     return get_args(get_args(kind)[1])[0]
 

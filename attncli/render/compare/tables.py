@@ -82,11 +82,4 @@ def _matrix_value(matrix: Matrix | None, a: int, b: int) -> float | None:
 
 def compare_records(result: CompareResult) -> Iterator[dict[str, object]]:
     """Every occurrence with its nearest neighbour at each chosen state (an index from 0, or null)."""
-    for index, each in enumerate(result.occurrences):
-        states = []
-        for state in result.chosen:
-            known = state.nearest is not None and state.nearest_similarity is not None and state.nearest[index] >= 0
-            nearest = int(state.nearest[index]) if known and state.nearest is not None else None
-            value = float(state.nearest_similarity[index]) if known and state.nearest_similarity is not None else None
-            states.append({"state": state.state, "nearest": nearest, "nearest_similarity": value})
-        yield {"occurrence": index, **to_dict(each), "states": states}
+    return map(to_dict, result.lines())

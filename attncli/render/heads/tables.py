@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import zip_longest
 
 import numpy as np
@@ -30,8 +30,7 @@ def heads_records(result: HeadsResult) -> Iterator[dict[str, object]]:
 
     Where heads were ranked by one weight or compared, the head's entry is `ranking` or `difference`.
     """
-    changes = _changes_by_head(result)
-    return (_head_record(result, stack, head, changes) for stack in result.stacks for head in stack.metrics)
+    return map(to_dict, result.lines())
 
 
 def _changes_by_head(result: HeadsResult) -> dict[str, HeadChange]:
@@ -39,25 +38,6 @@ def _changes_by_head(result: HeadsResult) -> dict[str, HeadChange]:
     if result.difference is None:
         return {}
     return {head.name: head for stack in result.difference.stacks for head in stack.heads}
-
-
-def _head_record(
-    result: HeadsResult, stack: Stack, head: HeadMetrics, changes: Mapping[str, HeadChange]
-) -> dict[str, object]:
-    start: dict[str, object] = {"model": result.model, "stack": stack.stack, **head.to_dict()}
-    start["baseline"] = dict(stack.baselines.get(head.layer, {}))
-    if stack.ranking is not None:
-        start["ranking"] = next(to_dict(one) for one in stack.ranking.heads if one.name == head.name)
-    if head.name in changes:
-        start["difference"] = to_dict(changes[head.name])
-    walks = [steps for steps in result.steps or () if steps.name == head.name]
-    if walks:
-        start["steps"] = walks[0].to_dict()
-    for pattern in stack.patterns:
-        if (pattern.layer, pattern.head) == (head.layer, head.head):
-            content = pattern.to_dict()
-            return {**start, "weights": content["weights"], "bins": content["bins"]}
-    return start
 
 
 def heads_table(result: HeadsResult, *, cells: bool = False) -> Table:
