@@ -29,7 +29,7 @@ from attncli.choices import ADJUSTMENTS, POOLS
 from attncli.embeddings.reference_sample import MIN_WORDS, sample_spans, shipped_sentences
 from attncli.embeddings.state_selection import StateSelection, StateSpec, parse_states, text_stack
 from attncli.errors import UsageError
-from attncli.models.loading.surroundings import plain_torch
+from attncli.models.loading.plain_torch import plain_torch
 from attncli.progress import Progress, silent
 from attncli.quantities import check_number
 from attncli.results.compare import CompareResult, SampleInfo, State

@@ -25,6 +25,7 @@ VARIABLES = {
     "HF_HOME, HF_HUB_CACHE": "Where models of the hub are cached.",
     "HF_HUB_OFFLINE": "1: ask no hub, use what is cached.",
     "HF_ENDPOINT, HF_TOKEN": "Another hub; a token for models behind a gate.",
+    "ATTN_KEEP_WARM": "A time (10m): keep a process ready for so long, from the first command that needs torch.",
     "NO_COLOR, FORCE_COLOR": "Never colour the text; colour it in pipes too.",
     "COLUMNS": "Width of the text where --width says none.",
 }
@@ -205,6 +206,13 @@ class VerbGroup(click.Group):
             formatter.write_dl([(str(int(code)), code.meaning) for code in ExitCode])
 
 
+def _keep_warm(ctx: click.Context, param: click.Parameter, given: str | None) -> None:
+    if given is not None:
+        from attncli.cli.warm.control import keep_warm
+
+        keep_warm(ctx, param, given)
+
+
 def _show_help_without_verb(**_: Any) -> None:
     ctx = click.get_current_context()
     if ctx.invoked_subcommand is None:
@@ -222,5 +230,14 @@ attn = VerbGroup(
     params=[
         help_option(),
         eager_option(["-V", "--version"], "Show the version and exit.", lambda _: f"attncli {__version__}"),
+        Option(
+            ["--keep-warm"],
+            metavar="TIME",
+            is_eager=True,
+            expose_value=False,
+            callback=_keep_warm,
+            group="Help",
+            help="Keep a process ready for so long after its last use, with torch imported: 10m. off, status.",
+        ),
     ],
 )

@@ -284,15 +284,6 @@ def test_a_missing_package_is_named(tmp_path: Path) -> None:
     assert caught.value.hint == "pip install 'attncli[slow-tokenizers]'"
 
 
-@pytest.mark.skipif(find_spec("gguf") is not None, reason="the package is here")
-def test_the_package_that_a_gguf_file_needs_is_named(tmp_path: Path) -> None:
-    path = tmp_path / "x.gguf"
-    path.write_bytes(b"GGUF")
-    with pytest.raises(ModelError, match="needs what is not installed: gguf") as caught:
-        load_tokenizer(FolderFiles(ModelRef("x.gguf", Kind.FILE, str(path)), tmp_path))
-    assert caught.value.hint == "pip install 'attncli[gguf]'"
-
-
 def _sentencepiece(path: Path, **options: object) -> None:
     """Train a SentencePiece model on a few sentences."""
     sentencepiece = pytest.importorskip("sentencepiece")
