@@ -103,10 +103,10 @@ def test_a_signal_leaves_no_progress_on_the_terminal(number: signal.Signals, cod
         while b"50%" not in written:
             written += os.read(end, 4096)
         process.send_signal(number)
-        assert process.wait(timeout=20) == code
         with suppress(OSError):  # Linux: the other end is closed
             while more := os.read(end, 4096):
                 written += more
+        assert process.wait(timeout=20) == code
     finally:
         process.kill()
         os.close(end)
