@@ -40,13 +40,14 @@ MAY_IMPORT = {
     "metrics": set(),
     "progress": set(),
     "quantities": {"errors"},
-    "results": {"choices", "errors", "metrics"},
+    "verbs": set(),
+    "results": {"choices", "errors", "metrics", "verbs"},
     "models": {"_version", "choices", "errors", "limits", "progress", "quantities"},
     "tokens": {"errors", "models", "results"},
     "attention": {"errors", "metrics", "models", "results"},
     "embeddings": {"errors", "models", "results"},
     "parameters": {"choices", "errors", "limits", "results"},
-    "render": {"choices", "errors", "metrics", "progress", "results"},
+    "render": {"choices", "errors", "metrics", "progress", "results", "verbs"},
     "api": {
         "_version",
         "attention",
@@ -62,8 +63,8 @@ MAY_IMPORT = {
         "tokens",
     },
     # The one place where results and renderers meet: `attncli` hands results what shows them.
-    "attncli": {"_version", "api", "errors", "render", "results"},
-    "cli": {"_version", "api", "choices", "errors", "metrics", "models", "progress", "render", "results"},
+    "attncli": {"_version", "api", "errors", "render", "results", "verbs"},
+    "cli": {"_version", "api", "choices", "errors", "metrics", "models", "progress", "render", "results", "verbs"},
     "__main__": {"cli"},
 }
 
@@ -90,7 +91,7 @@ RENDER_EXCEPTIONS = {
 #: Packages of others, and the parts that may import them.
 MAY_BE_IMPORTED_BY = {
     "click": {"cli"},
-    "rich": {"render"},
+    "rich": {"cli", "render"},
     "numpy": {"results", "render", "models", "attention", "parameters", "embeddings"},
     "torch": {"models", "attention", "parameters", "embeddings"},
     "transformers": {"models"},
@@ -103,7 +104,7 @@ MAY_BE_IMPORTED_BY = {
 }
 
 #: What the start of `attn tokenize`, and `attn params` from its cache, pass through, by public names: no numpy there.
-WITHOUT_NUMPY = ("Token", "TokenizeResult", "MadeBy", "json_text", "heads_csv", "table_lines", "bytes_text")
+WITHOUT_NUMPY = ("Token", "TokenizeResult", "MadeBy", "json_text", "open_form", "table_lines", "bytes_text")
 
 #: What belongs to the command line alone.
 OUTSIDE = {"sys.stdin", "sys.stdout", "sys.stderr", "sys.argv", "sys.exit", "os.environ", "os.getenv", "os.putenv"}
@@ -256,6 +257,8 @@ def test_the_command_line_imports_the_rest_when_it_is_called() -> None:
         "attncli.errors",
         "attncli.metrics",
         "attncli.progress",
+        "attncli.verbs",
+        defining("Format").full_name,
         defining("Terminal").full_name,
         defining("LoadingRequest").full_name,
     }
@@ -303,7 +306,7 @@ def test_the_command_line_touches_the_process_in_few_places() -> None:
     # Everything else gets an Environment, so that a test can swap it.
     touching = {module.name for module in modules() if module.part == "cli" and list(_outside(module))}
     # The process's streams, its start, libraries' output, and two programs of their own: completion scripts, manual.
-    owners = ("Environment", "prepare_torch", "suppress_output", "Fish", "manual_page")
+    owners = ("Environment", "prepare_torch", "suppress_output", "Bash", "manual_page")
     assert touching <= {defining(name).name for name in owners}
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from attncli.choices import STDIN
 from attncli.cli.command import Text, WholeNumber
 from attncli.cli.environment import Environment
-from attncli.cli.options import TextOptions, bundle, flag, option
+from attncli.cli.options import TextOptions, bundle, option
 from attncli.errors import UsageError
 
 if TYPE_CHECKING:
@@ -35,31 +35,25 @@ class HeadsInputOptions(NamedTuple):
         return bool(self.image) or self.audio is not None
 
 
-_INPUT = "Input"
 heads_input_options = bundle(
     "inputs",
     HeadsInputOptions,
+    "Input",
     option(
-        "--image",
-        group=_INPUT,
+        "--image FILE",
+        "A picture, for models of pictures; TEXT is its caption, or what is asked about it.",
         multiple=True,
-        metavar="FILE",
-        help="A picture, for models of pictures; TEXT is its caption, or what is asked about it.",
     ),
-    option("--audio", group=_INPUT, metavar="FILE", help="A sound, for models of sounds; TEXT is its transcript."),
-    flag("--lines", group=_INPUT, help="Each line is a text of its own; the metrics of all are averaged."),
-    flag("--probe", group=_INPUT, help="Random tokens that are repeated instead of a text: what finds earlier copies?"),
+    option("--audio FILE", "A sound, for models of sounds; TEXT is its transcript."),
+    option("--lines", "Each line is a text of its own; the metrics of all are averaged."),
+    option("--probe", "Random tokens that are repeated instead of a text: what finds earlier copies?"),
+    option("--seed", "Chooses the random tokens of --probe. [default: 0]", type=WholeNumber(least=0)),
+    option("--target TEXT", "What an encoder-decoder's decoder is given.", type=Text()),
+    option("--target-ids IDS", "The same as ids, from its start token on."),
     option(
-        "--seed", group=_INPUT, type=WholeNumber(least=0), help="Chooses the random tokens of --probe. [default: 0]"
-    ),
-    option("--target", group=_INPUT, type=Text(), metavar="TEXT", help="What an encoder-decoder's decoder is given."),
-    option("--target-ids", group=_INPUT, metavar="IDS", help="The same as ids, from its start token on."),
-    option(
-        "--generate",
-        group=_INPUT,
+        "--generate N",
+        "Let the model write N tokens at most (greedily), and look at those too.",
         type=WholeNumber(),
-        metavar="N",
-        help="Let the model write N tokens at most (greedily), and look at those too.",
     ),
 )
 
@@ -92,7 +86,7 @@ def _main_input(
 ) -> tuple[HeadsInput, tuple[str, ...]]:
     """All but the input of a decoder."""
     from attncli.api.heads_single import HeadsInput
-    from attncli.cli.texts import open_texts, read_input, require_one_text
+    from attncli.cli.texts import open_texts, read_one_text
 
     has_text = source.text or source.file or source.input_ids is not None
     several = inputs.lines or len(source.file) > 1
@@ -113,8 +107,8 @@ def _main_input(
     if several:
         stream = open_texts(source, environment, lines=inputs.lines)
         return HeadsInput(_batch_items(stream)), stream.notes
-    given = require_one_text(read_input(source, environment))
-    return HeadsInput(given.texts[0] if given.texts else None, given.ids, image=image, audio=inputs.audio), given.notes
+    text, ids, notes = read_one_text(source, environment)
+    return HeadsInput(text, ids, image=image, audio=inputs.audio), notes
 
 
 def _batch_items(stream: TextStream) -> Iterator[LocatedText]:

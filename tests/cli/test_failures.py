@@ -30,11 +30,7 @@ from tests.cli.conftest import Recorder, attn
             "attn heads has no option --foo",
             "attn heads --help lists the options",
         ),
-        (
-            ("tokenize", "--zzz"),
-            "attn tokenize has no option --zzz",
-            "attn tokenize --help lists the options",
-        ),
+        (("tokenize", "--zzz"), "attn tokenize has no option --zzz", "attn tokenize --help lists the options"),
         (
             ("tokenize", "-5 degrees"),
             "attn tokenize has no option -5",
