@@ -9,7 +9,6 @@ import json
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
 
@@ -168,27 +167,6 @@ def test_what_belongs_to_one_text_is_refused(tmp_path: Path, gpt2: str, argument
         assert outcome.code == 2 and outcome.error[0] == message
 
 
-def test_an_npz_holds_the_means(tmp_path: Path, gpt2: str) -> None:
-    file = tmp_path / "x.npz"
-    found = result(attn("heads", "-f", write_lines(tmp_path, *LINES), "--lines", "-m", gpt2, "--json", "-o", str(file)))
-    with np.load(file) as arrays:
-        held = {name: arrays[name] for name in arrays.files}
-    (stack,) = found["stacks"]
-    assert held["decoder.metrics.entropy"].shape == (3, 4)
-    for head in stack["metrics"]:
-        place = head["layer"], head["head"]
-        assert held["decoder.metrics.entropy"][place] == head["entropy"]
-        assert [held[f"decoder.{end}.entropy"][place] for end in ("low", "high")] == head["intervals"]["entropy"]
-        assert held["decoder.texts.induction"][place] == head["counts"]["induction"]
-    assert held["decoder.baselines.first"].tolist() == [layer["first"] for layer in stack["baselines"]]
-    assert np.isnan(held["decoder.metrics.next"]).all() and held["decoder.texts.next"].tolist() == [[0] * 4] * 3
-    assert "decoder.0" not in held
-    attn("heads", "--probe", "-m", gpt2, "-H", "1.2", "-o", str(file))
-    with np.load(file) as arrays:
-        known = ~np.isnan(arrays["decoder.metrics.induction"])
-        assert known.nonzero()[0].tolist() == [1] and known.nonzero()[1].tolist() == [2]
-
-
 def test_one_of_several_files_that_isnt_there(tmp_path: Path, gpt2: str) -> None:
     outcome = attn("heads", "-f", write_lines(tmp_path, *LINES), "-f", str(tmp_path / "other"), "-m", gpt2)
     assert outcome.code == 1 and outcome.error[0] == f"there is no file {tmp_path / 'other'}"
@@ -223,11 +201,6 @@ def test_the_probe_finds_the_heads_that_were_trained() -> None:
         low, high = head["intervals"]["induction"]
         assert 0.9 < low < head["induction"] < high
         assert head["induction"] > 0.95
-
-
-def test_the_seed_of_the_probe(gpt2: str) -> None:
-    first, again, other = (values(attncli.heads(model=gpt2, probe=True, seed=seed).to_dict()) for seed in (0, 0, 1))
-    assert first == again != other
 
 
 def test_the_probe_stays_within_the_positions(gpt2: str) -> None:

@@ -43,10 +43,6 @@ def test_architectures_go_first() -> None:
     assert named("Bert", architectures=["NoSuchClass", "BertForMaskedLM"]) == "BertForMaskedLM"
 
 
-def test_a_class_of_another_family_is_not_taken() -> None:
-    assert named("Bert", architectures=["GPT2LMHeadModel"]) == "BertModel"
-
-
 def test_a_class_that_takes_a_part_of_the_configuration() -> None:
     text = {"hidden_size": 32, "num_attention_heads": 4, "num_key_value_heads": 2, "intermediate_size": 48,
             "num_hidden_layers": 2, "cross_attention_layers": [1], "vocab_size": 99, "pad_token_id": 0}  # fmt: skip
@@ -76,12 +72,6 @@ def test_a_class_that_is_not_honoured_is_named() -> None:
 
 def test_an_encoder_that_says_it_decodes_is_a_decoder() -> None:
     assert named("Bert", is_decoder=True) == "BertLMHeadModel"
-
-
-def test_the_module_holds_no_memory() -> None:
-    config = transformers.LlamaConfig(hidden_size=8192, num_hidden_layers=80, num_attention_heads=64)
-    module = empty_module(whole_class(config), config)
-    assert {parameter.device for parameter in module.parameters()} == {torch.device("meta")}
 
 
 def test_what_a_configuration_leaves_open_follows_by_convention() -> None:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -26,12 +24,6 @@ def test_a_folder(model_folder: Path) -> None:
     assert files.find("tokenizer.json") is None
     assert (files.revision, files.adapter) == (None, None)
     assert files.weights() == WeightFiles("safetensors", (model_folder / "model.safetensors",))
-
-
-def test_config_json_means_its_folder(model_folder: Path) -> None:
-    files = opened(model_folder / "config.json")
-    assert files.find("config.json") == model_folder / "config.json"
-    assert files.weights().paths == (model_folder / "model.safetensors",)
 
 
 def test_a_weight_file_is_the_weights_and_its_folder_the_rest(model_folder: Path) -> None:
@@ -196,18 +188,3 @@ def test_builtin_models_are_listed(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert weights_refusal("builtin:x").hint == "built-in models: builtin:induction, builtin:other"
     for name in ("..", "__pycache__", "induction/", "induction/../other"):
         assert weights_refusal(f"builtin:{name}").message == f"there is no built-in model {name}"
-
-
-# Start-up
-
-
-def test_local_files_and_the_package_need_no_library(model_folder: Path) -> None:
-    code = f"""
-import sys
-from attncli.models.files.model_files import open_files
-from attncli.models.files.reference import DEFAULT_MODEL, parse_reference
-open_files(parse_reference({str(model_folder)!r})).weights()
-print(sorted({{"huggingface_hub", "torch", "transformers", "numpy", "rich", "importlib.metadata"}} & set(sys.modules)))
-"""
-    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert (ran.stdout, ran.stderr) == ("[]\n", "")

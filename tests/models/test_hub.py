@@ -11,8 +11,6 @@ import pytest
 
 from attncli.errors import ModelError
 from attncli.models.files.hub_cache import hub_settings
-from attncli.models.files.model_files import open_files
-from attncli.models.files.reference import parse_reference
 from tests.hub_server import HubModel, HubServer
 from tests.opening import FILES, WEIGHTS, fetch_all, opened, refusal
 from tests.weight_files import index_bytes, safetensors_bytes
@@ -94,15 +92,6 @@ def test_another_program_finds_what_was_fetched(hub: HubServer, cached: HubModel
     )
 
 
-def test_a_cache_of_plain_files_as_on_windows(hub: HubServer, cached: HubModel) -> None:
-    path = opened("org/model").require("config.json")
-    content = path.read_bytes()
-    path.unlink()
-    path.write_bytes(content)
-    assert opened("org/model").require("config.json").read_bytes() == content
-    assert hub.requests == []
-
-
 @pytest.mark.parametrize("content", ["", "../../elsewhere", "\xff"])
 def test_a_reference_that_is_no_commit_counts_as_none(hub: HubServer, cached: HubModel, content: str) -> None:
     reference = hub_settings().cache / "models--org--model" / "refs" / "main"
@@ -133,12 +122,6 @@ def test_all_files_come_from_one_commit(hub: HubServer, model: HubModel) -> None
     later = opened("org/model")
     assert later.weights().paths[0].read_bytes() == WEIGHTS
     assert (files.revision, later.revision) == (first, first)
-
-
-def test_progress_is_told_in_bytes(model: HubModel) -> None:
-    told: list[tuple[str, int, int | None]] = []
-    open_files(parse_reference("org/model"), progress=lambda *call: told.append(call)).weights()
-    assert told[-1] == ("downloading model.safetensors", len(WEIGHTS), len(WEIGHTS))
 
 
 def test_nothing_is_printed(
@@ -217,12 +200,6 @@ def test_shards(hub: HubServer) -> None:
     hub.requests.clear()
     assert opened("org/shards").weights() == weights
     assert hub.requests == []
-
-
-def test_a_missing_shard(hub: HubServer) -> None:
-    hub.add("org/shards", {"model.safetensors.index.json": index_bytes({"a": "model-1.safetensors"})})
-    with pytest.raises(ModelError, match=r"1 of org/shards's 1 files of weights are missing: model-1\.safetensors"):
-        opened("org/shards").weights()
 
 
 def test_a_pickle_is_refused_before_it_is_downloaded(hub: HubServer) -> None:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -39,11 +37,6 @@ def folder(tmp_path: Path) -> Path:
 def test_known_ids_of_the_default_model(text: str, ids: list[int]) -> None:
     assert attncli.tokenize(text).texts[0].ids == [101, *ids, 102]
     assert attncli.tokenize(text, no_special=True).texts[0].ids == ids
-
-
-def test_an_unknown_character_is_counted() -> None:
-    stats = attncli.tokenize("a 👍").texts[0].stats
-    assert (stats.tokens, stats.unknown, stats.unknown_share) == (2, 1, 0.5)
 
 
 def test_every_text_under_every_model(folder: Path) -> None:
@@ -103,12 +96,6 @@ def test_ids_are_truncated_where_they_are_too_many(folder: Path) -> None:
 
 
 # Ids
-
-
-def test_ids_are_decoded() -> None:
-    text = attncli.tokenize(input_ids=[101, 7592, 102]).texts[0]
-    assert [token.text for token in text.tokens] == ["[CLS]", "hello", "[SEP]"]
-    assert (text.text, text.stats.tokens, text.stats.special_tokens) == (None, 1, 2)
 
 
 def test_several_lists_of_ids(folder: Path) -> None:
@@ -196,17 +183,6 @@ def test_refused(arguments: dict, message: str) -> None:
     with pytest.raises(UsageError, match=message) as caught:
         attncli.tokenize(**arguments)
     assert caught.value.hint
-
-
-def test_a_text_costs_no_heavy_import() -> None:
-    script = """if True:
-        import sys
-        import attncli
-        attncli.tokenize("Hello world").to_dict()
-        print(*sorted({"torch", "transformers", "numpy", "rich", "huggingface_hub", "asyncio"} & set(sys.modules)))
-    """
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == ""
 
 
 # Special tokens as ordinary text
