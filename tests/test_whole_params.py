@@ -44,13 +44,13 @@ BLOCK = 2 * 32 * 32 + 2 * 32 * 16 + 3 * 32 * 48 + 2 * 32
 TOTAL = 2 * 99 * 32 + 3 * BLOCK + 32
 
 
-def folder(path: Path, fields: Mapping[str, Any] = LLAMA, **changes: Any) -> str:
+def config_folder(path: Path, fields: Mapping[str, Any] = LLAMA, **changes: Any) -> str:
     path.mkdir(exist_ok=True)
     (path / "config.json").write_text(json.dumps({**fields, **changes}))
     return str(path)
 
 
-def saved(path: Path, **changes: Any) -> Path:
+def save_model(path: Path, **changes: Any) -> Path:
     """A model of that configuration with its weights."""
     config = transformers.LlamaConfig(**{**LLAMA, **changes})
     transformers.LlamaForCausalLM(config).save_pretrained(path)
@@ -76,7 +76,7 @@ def single_model(*arguments: str) -> dict[str, Any]:
 
 
 def test_a_configuration(tmp_path: Path) -> None:
-    found = single_model(folder(tmp_path / "llama"))
+    found = single_model(config_folder(tmp_path / "llama"))
     assert (found["total"], found["source"], found["model_class"]) == (TOTAL, "config", "LlamaForCausalLM")
     assert found["reconciliation"] is found["stored_bytes"] is None
     assert single_model(str(tmp_path / "llama" / "config.json"))["total"] == TOTAL
@@ -84,7 +84,7 @@ def test_a_configuration(tmp_path: Path) -> None:
 
 def test_a_configuration_without_a_class_is_told(tmp_path: Path) -> None:
     fields = {name: value for name, value in LLAMA.items() if name != "architectures"}
-    assert single_model(folder(tmp_path / "llama", fields))["notes"] == [
+    assert single_model(config_folder(tmp_path / "llama", fields))["notes"] == [
         "config.json names no architecture: counted as LlamaForCausalLM"
     ]
 
@@ -103,12 +103,12 @@ def test_presets_with_other_numbers() -> None:
 
 
 def test_headers_of_shards(tmp_path: Path) -> None:
-    saved(tmp_path / "whole")
+    save_model(tmp_path / "whole")
     tensors = load_file(tmp_path / "whole" / "model.safetensors")
     names = sorted(tensors)
     place = {name: f"model-0000{1 + index % 2}-of-00002.safetensors" for index, name in enumerate(names)}
     shards = tmp_path / "shards"
-    folder(shards)
+    config_folder(shards)
     for file in set(place.values()):
         save_file({name: tensors[name] for name in names if place[name] == file}, shards / file)
     (shards / "model.safetensors.index.json").write_bytes(index_bytes(place))
@@ -147,7 +147,7 @@ def test_a_function_of_ones_own(tmp_path: Path) -> None:
 
 
 def test_an_adapter_beside_its_base(tmp_path: Path) -> None:
-    base, adapter = saved(tmp_path / "base"), tmp_path / "adapter"
+    base, adapter = save_model(tmp_path / "base"), tmp_path / "adapter"
     adapter.mkdir()
     (adapter / "adapter_config.json").write_text(json.dumps({"base_model_name_or_path": str(base), "r": 4}))
     stem = "base_model.model.model.layers.0.self_attn.q_proj"
@@ -164,7 +164,7 @@ def test_an_adapter_beside_its_base(tmp_path: Path) -> None:
 
 
 def test_a_configuration_that_says_nothing(tmp_path: Path) -> None:
-    model = folder(tmp_path / "empty", {})
+    model = config_folder(tmp_path / "empty", {})
     for typed in ((model,), (f"{model}/config.json",), (model, "--source", "config")):
         outcome = attn("params", *typed)
         assert outcome.code == 3
@@ -183,7 +183,7 @@ def test_a_configuration_that_says_nothing(tmp_path: Path) -> None:
 
 
 def test_a_checkpoint_that_agrees(tmp_path: Path) -> None:
-    found = single_model(str(saved(tmp_path / "llama")))
+    found = single_model(str(save_model(tmp_path / "llama")))
     assert (found["source"], found["stored_bytes"]) == ("config", 4 * TOTAL)
     assert found["reconciliation"] == {
         "module_total": TOTAL,
@@ -205,7 +205,7 @@ def test_what_a_checkpoint_holds_besides(tmp_path: Path) -> None:
         tensors["model.layers.0.self_attn.rotary_emb.inv_freq"] = torch.zeros(4)
         tensors["model.layers.3.eh_proj.weight"] = torch.zeros(32, 64)
 
-    model = rewrite_weights(saved(tmp_path / "llama", tie_word_embeddings=True), add)
+    model = rewrite_weights(save_model(tmp_path / "llama", tie_word_embeddings=True), add)
     found = single_model(model)
     tied = TOTAL - 99 * 32
     assert (found["total"], found["reconciliation"]["matched"]) == (tied, tied)
@@ -237,7 +237,7 @@ def test_weights_of_another_model(tmp_path: Path) -> None:
         del tensors["model.layers.1.mlp.up_proj.weight"]
         tensors["model.norm.weight"] = torch.zeros(16)
 
-    model = rewrite_weights(saved(tmp_path / "llama"), spoil)
+    model = rewrite_weights(save_model(tmp_path / "llama"), spoil)
     outcome = attn("params", model, "--by", "layer")
     assert outcome.code == 0
     assert outcome.err == f"warning: the weights beside the configuration of {model} are not those of its model\n"
@@ -250,7 +250,7 @@ def test_a_check_holds_for_the_weights_too(tmp_path: Path) -> None:
     def spoil(tensors: dict[str, torch.Tensor]) -> None:
         tensors["model.norm.weight"] = torch.zeros(16)
 
-    model = rewrite_weights(saved(tmp_path / "llama"), spoil)
+    model = rewrite_weights(save_model(tmp_path / "llama"), spoil)
     outcome = attn("params", model, "--check", str(TOTAL), "-q")
     assert outcome.code == 4
     warning, failure, *_ = outcome.err.splitlines()
@@ -266,7 +266,7 @@ def test_a_check_holds_where_the_weights_are_more(tmp_path: Path) -> None:
     def add(tensors: dict[str, torch.Tensor]) -> None:
         tensors["score.weight"] = torch.zeros(2, 32)
 
-    model = rewrite_weights(saved(tmp_path / "llama"), add)
+    model = rewrite_weights(save_model(tmp_path / "llama"), add)
     outcome = attn("params", model, "--check", str(TOTAL), "-q")
     assert (outcome.code, outcome.err) == (
         0,
@@ -278,7 +278,7 @@ def test_a_check_holds_where_the_weights_are_more(tmp_path: Path) -> None:
 
 
 def test_a_broken_checkpoint_is_a_note(tmp_path: Path) -> None:
-    model = saved(tmp_path / "llama")
+    model = save_model(tmp_path / "llama")
     path = model / "model.safetensors"
     path.write_bytes(path.read_bytes()[:-8])
     found = single_model(str(model))
@@ -301,7 +301,7 @@ def run_process(*arguments: str) -> tuple[str, set[str]]:
 
 
 def test_the_same_configuration_again_needs_no_torch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    model = str(saved(tmp_path / "llama"))
+    model = str(save_model(tmp_path / "llama"))
     monkeypatch.setenv("ATTN_CACHE", str(tmp_path / "cache"))
     given = (model, "--json", "--by", "tensor", "--fit", "1GiB")
     assert run_process(*given) == (attn("params", *given).text, set())
@@ -312,11 +312,11 @@ def test_the_same_configuration_again_needs_no_torch(tmp_path: Path, monkeypatch
 
 
 def test_another_configuration_is_another_entry(tmp_path: Path) -> None:
-    assert single_model(folder(tmp_path / "m"))["total"] == TOTAL
-    assert single_model(folder(tmp_path / "m", num_hidden_layers=2))["total"] == TOTAL - BLOCK
+    assert single_model(config_folder(tmp_path / "m"))["total"] == TOTAL
+    assert single_model(config_folder(tmp_path / "m", num_hidden_layers=2))["total"] == TOTAL - BLOCK
     assert single_model(str(tmp_path / "m"), "--set", "num_hidden_layers=3")["total"] == TOTAL
     # Names are those of the model that was asked for, not of the one that was kept.
-    assert single_model(folder(tmp_path / "other", num_hidden_layers=2))["model"] == str(tmp_path / "other")
+    assert single_model(config_folder(tmp_path / "other", num_hidden_layers=2))["model"] == str(tmp_path / "other")
 
 
 # Models in several folders
@@ -379,7 +379,7 @@ def test_the_parts_of_a_pipeline(tmp_path: Path) -> None:
 
 
 def test_a_configuration_of_another_library(tmp_path: Path) -> None:
-    model = folder(tmp_path / "timm", {"architecture": "resnet18", "num_classes": 10})
+    model = config_folder(tmp_path / "timm", {"architecture": "resnet18", "num_classes": 10})
     assert attn("params", model).err.startswith(f"error: the config.json of {model} names no model_type\n")
     save_file({"fc.weight": torch.zeros(10, 8), "bn.running_mean": torch.zeros(8)}, tmp_path / "timm/model.safetensors")
     found = single_model(model)
@@ -404,7 +404,7 @@ def test_a_gguf_file_with_its_projector(tmp_path: Path) -> None:
 
 
 def test_several_models_are_measured_at_one_context(tmp_path: Path) -> None:
-    short, long = folder(tmp_path / "short"), folder(tmp_path / "long", max_position_embeddings=4096)
+    short, long = config_folder(tmp_path / "short"), config_folder(tmp_path / "long", max_position_embeddings=4096)
     contexts = [
         model["flops_per_token"]["context"]
         for model in json.loads(attn("params", short, long, "--json").text)["models"]
@@ -419,12 +419,12 @@ def test_several_models_are_measured_at_one_context(tmp_path: Path) -> None:
 
 def test_heads_that_a_class_rounds(tmp_path: Path) -> None:
     fields = {"model_type": "glm4_moe", "architectures": ["Glm4MoeForCausalLM"]}
-    found = single_model(folder(tmp_path / "m", fields))
+    found = single_model(config_folder(tmp_path / "m", fields))
     assert (found["total"], found["per_head"]["shapes"]["query"]) == (103_481_200_640, [4096, 42])
 
 
 def test_total_and_check(tmp_path: Path) -> None:
-    model = folder(tmp_path / "llama")
+    model = config_folder(tmp_path / "llama")
     assert attn("params", model, "--check", f"{TOTAL:,}").code == 0
     outcome = attn("params", model, "--check", "25k")
     assert outcome.code == 4
@@ -444,14 +444,14 @@ def test_a_total_of_another_way_of_counting_is_told() -> None:
 
 
 def test_untying(tmp_path: Path) -> None:
-    tied = folder(tmp_path / "llama", tie_word_embeddings=True)
+    tied = config_folder(tmp_path / "llama", tie_word_embeddings=True)
     assert (single_model(tied)["total"], single_model(tied, "--untie")["total"]) == (TOTAL - 99 * 32, TOTAL)
     assert single_model(tied)["tied"] == [["model.embed_tokens.weight", "lm_head.weight"]]
 
 
 @pytest.mark.parametrize("by", ["component", "layer", "part", "module", "tensor"])
 def test_every_listing_adds_up(tmp_path: Path, by: str) -> None:
-    model = folder(tmp_path / "llama")
+    model = config_folder(tmp_path / "llama")
     outcome = attn("params", model, "--by", by, "--format", "csv")
     rows = list(csv.DictReader(io.StringIO(outcome.text)))
     outside = 2 * 99 * 32 + 32 if by == "layer" else 0
@@ -477,7 +477,7 @@ def test_adapters_where_only_one_model_has_what_they_stand_beside() -> None:
 
 def test_columns_of_models_in_equal_files(tmp_path: Path) -> None:
     for name in ("bert", "roberta"):
-        folder(tmp_path / name)
+        config_folder(tmp_path / name)
     files = [f"{tmp_path}/{name}/config.json" for name in ("bert", "roberta")]
     heading = next(line for line in attn("params", *files).text.splitlines() if line.startswith("component"))
     assert heading.split() == ["component", "bert", "roberta", "difference"]
@@ -494,7 +494,9 @@ def test_a_class_of_another_kind() -> None:
 
 
 def test_what_it_costs(tmp_path: Path) -> None:
-    found = single_model(folder(tmp_path / "llama"), "--context", "1k", "--batch", "2", "--fit", "100KiB", "--training")
+    found = single_model(
+        config_folder(tmp_path / "llama"), "--context", "1k", "--batch", "2", "--fit", "100KiB", "--training"
+    )
     # Keys and values of two heads of eight, three layers.
     assert found["kv_cache_bytes_per_token"]["float32"] == 3 * 2 * 16 * 4
     assert found["kv_cache"]["context"] == 1024

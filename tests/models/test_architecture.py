@@ -12,7 +12,7 @@ from attncli.errors import ModelError
 from attncli.models.loading.meta_model import empty_module, named_class_note, whole_class
 
 
-def named(config: str, **fields: Any) -> str:
+def class_name(config: str, **fields: Any) -> str:
     made = getattr(transformers, f"{config}Config")(**fields)
     return whole_class(made).__name__
 
@@ -35,12 +35,12 @@ def named(config: str, **fields: Any) -> str:
     ],
 )
 def test_without_architectures(config: str, expected: str) -> None:
-    assert named(config) == expected
+    assert class_name(config) == expected
 
 
 def test_architectures_go_first() -> None:
-    assert named("Bert", architectures=["BertForPreTraining"]) == "BertForPreTraining"
-    assert named("Bert", architectures=["NoSuchClass", "BertForMaskedLM"]) == "BertForMaskedLM"
+    assert class_name("Bert", architectures=["BertForPreTraining"]) == "BertForPreTraining"
+    assert class_name("Bert", architectures=["NoSuchClass", "BertForMaskedLM"]) == "BertForMaskedLM"
 
 
 def test_a_class_that_takes_a_part_of_the_configuration() -> None:
@@ -71,7 +71,7 @@ def test_a_class_that_is_not_honoured_is_named() -> None:
 
 
 def test_an_encoder_that_says_it_decodes_is_a_decoder() -> None:
-    assert named("Bert", is_decoder=True) == "BertLMHeadModel"
+    assert class_name("Bert", is_decoder=True) == "BertLMHeadModel"
 
 
 def test_what_a_configuration_leaves_open_follows_by_convention() -> None:

@@ -31,7 +31,7 @@ RANKS = [*BYTES, b"th", b"the", b" m", b" mo", b" mol", b" mole"]
 TEXTS = ("the mole", " the  moles\tdug\n", "naïve café Größe ÉLAN", "👍 日本語 <s>", "")
 
 
-def named(path: Path) -> Tokenizer:
+def load_named(path: Path) -> Tokenizer:
     return load_tokenizer(open_files(parse_reference(str(path))))
 
 
@@ -127,7 +127,7 @@ def test_agrees_with_transformers(case: str, by_name: bool, tmp_path: Path) -> N
         pytest.importorskip("tiktoken", reason="the extra slow-tokenizers isn't installed")
     path = make(tmp_path / name)
     made.save(tmp_path, None, tokenizer_config=config, config={"model_type": model_type})
-    ours = named(path if by_name else tmp_path)
+    ours = load_named(path if by_name else tmp_path)
     theirs = AutoTokenizer.from_pretrained(str(tmp_path), local_files_only=True, mistral_format=False)
     assert ours.slow == (make not in (tiktoken, tekken))
     assert (ours.note is None) == (make is not tiktoken)
@@ -149,7 +149,7 @@ def test_agrees_with_transformers(case: str, by_name: bool, tmp_path: Path) -> N
 @pytest.mark.parametrize("make", [of_bpe, of_unigram])
 def test_sentencepiece_alone_cuts_as_sentencepiece(make: Callable[[Path], Path], name: str, tmp_path: Path) -> None:
     path = make(tmp_path / name)
-    ours = named(path)
+    ours = load_named(path)
     from sentencepiece import SentencePieceProcessor
 
     theirs = SentencePieceProcessor(model_file=str(path))
@@ -162,7 +162,7 @@ def test_sentencepiece_that_keeps_spaces(tmp_path: Path) -> None:
     """What the file says of spaces holds."""
     options = {"remove_extra_whitespaces": False, "add_dummy_prefix": False, "normalization_rule_name": "identity"}
     path = sentencepiece(tmp_path / "x.model", vocab_size=320, model_type="bpe", byte_fallback=True, **options)
-    ours = named(path)
+    ours = load_named(path)
     from sentencepiece import SentencePieceProcessor
 
     theirs = SentencePieceProcessor(model_file=str(path))
@@ -172,14 +172,14 @@ def test_sentencepiece_that_keeps_spaces(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["tokenizer.model", "tiktoken.model", "cl100k_base.tiktoken", "x.model", "ranks"])
 def test_tiktoken_alone(name: str, tmp_path: Path) -> None:
-    tokenizer = named(tiktoken(tmp_path / name))
+    tokenizer = load_named(tiktoken(tmp_path / name))
     assert tokenizer.encode("the mole!").ids == [257, 261, 33]
     assert tokenizer.note is not None and "cl100k_base" in tokenizer.note
 
 
 @pytest.mark.parametrize("name", ["tekken.json", "mistral-tekken.json", "tekken_240911.json", "vocabulary.json"])
 def test_tekken_alone(name: str, tmp_path: Path) -> None:
-    tokenizer = named(tekken(tmp_path / name))
+    tokenizer = load_named(tekken(tmp_path / name))
     encoding = tokenizer.encode("[INST]the mole")
     assert [piece.token for piece in tokenizer.describe(encoding.ids)] == ["[INST]", "the", "Ġmole"]
     # Special tokens come first, and ranks follow them.
@@ -223,7 +223,7 @@ def test_tiktoken_cuts_as_tiktoken(encoding: str, tmp_path: Path) -> None:
             patched.setitem(patterns, name, lambda *args, **options: {})
         pattern = patterns["cl100k_base" if encoding == "other" else encoding]()["pat_str"]
     ranks = trained_ranks()
-    ours = named(write_ranks(tmp_path / f"{encoding}.tiktoken", ranks))
+    ours = load_named(write_ranks(tmp_path / f"{encoding}.tiktoken", ranks))
     theirs = library.Encoding(
         "x", pat_str=pattern, mergeable_ranks={word: rank for rank, word in enumerate(ranks)}, special_tokens={}
     )
@@ -244,7 +244,7 @@ def test_tekken_is_tiktoken_behind_its_special_tokens(tmp_path: Path, text: str)
     ranks = {word: rank for rank, word in enumerate(RANKS)}
     pattern = json.loads(path.read_text())["config"]["pattern"]
     theirs = library.Encoding("x", pat_str=pattern, mergeable_ranks=ranks, special_tokens={})
-    assert list(named(path).encode(text).ids) == [4 + rank for rank in theirs.encode_ordinary(text)]
+    assert list(load_named(path).encode(text).ids) == [4 + rank for rank in theirs.encode_ordinary(text)]
 
 
 def test_an_old_tekken_and_one_with_room(tmp_path: Path) -> None:
@@ -254,7 +254,7 @@ def test_an_old_tekken_and_one_with_room(tmp_path: Path) -> None:
     content["config"] |= {"default_num_special_tokens": 24, "default_vocab_size": 24 + 258}
     del content["special_tokens"]
     path.write_text(json.dumps(content))
-    tokenizer = named(path)
+    tokenizer = load_named(path)
     assert tokenizer.encode("[TOOL_CONTENT]<SPECIAL_23>the").ids == [19, 23, 24 + 257]
     assert tokenizer.vocabulary_size == 24 + 258
 
@@ -263,7 +263,7 @@ def test_a_folder_with_a_dated_tekken(tmp_path: Path) -> None:
     """Mistral's own folders have a params.json, and neither a config.json nor a tokenizer.json."""
     tekken(tmp_path / "tekken_240911.json")
     (tmp_path / "params.json").write_text("{}")
-    assert named(tmp_path).encode("the mole").ids == [4 + 257, 4 + 261]
+    assert load_named(tmp_path).encode("the mole").ids == [4 + 257, 4 + 261]
 
 
 BROKEN_RANKS = {
@@ -282,7 +282,7 @@ def test_broken_ranks(name: str, tmp_path: Path) -> None:
     content, why = BROKEN_RANKS[name]
     (tmp_path / name).write_text(content)
     with pytest.raises(ModelError) as caught:
-        named(tmp_path / name)
+        load_named(tmp_path / name)
     assert why in caught.value.message and str(tmp_path / name) in caught.value.message
     assert (caught.value.exit_code, bool(caught.value.hint)) == (3, True)
 
@@ -295,7 +295,7 @@ def test_broken_ranks(name: str, tmp_path: Path) -> None:
     ],
 )
 def test_word_piece_alone(more: tuple[str, ...], text: str, ids: list[int], said: str, tmp_path: Path) -> None:
-    tokenizer = named(word_piece(tmp_path / "bert-vocab.txt", *more))
+    tokenizer = load_named(word_piece(tmp_path / "bert-vocab.txt", *more))
     assert tokenizer.encode(text).ids == ids
     assert (tokenizer.class_name, tokenizer.slow) == ("BertTokenizer", True)
     assert tokenizer.note is not None and said in tokenizer.note
@@ -304,7 +304,7 @@ def test_word_piece_alone(more: tuple[str, ...], text: str, ids: list[int], said
 @pytest.mark.parametrize("name", ["vocab.json", "merges.txt", "gpt2-vocab.json", "gpt2-merges.txt"])
 def test_byte_level_bpe_alone(name: str, tmp_path: Path) -> None:
     byte_level(tmp_path / name.replace("merges.txt", "vocab.json"))
-    tokenizer = named(tmp_path / name)
+    tokenizer = load_named(tmp_path / name)
     backend = made.byte_bpe()
     assert [list(tokenizer.encode(text).ids) for text in TEXTS[:3]] == [backend.encode(text).ids for text in TEXTS[:3]]
     # No special token of the class joined it.
@@ -317,23 +317,26 @@ def test_half_a_vocabulary(kept: str, lost: str, tmp_path: Path) -> None:
     byte_level(tmp_path / "vocab.json")
     (tmp_path / lost).unlink()
     with pytest.raises(ModelError, match=f"{lost} is not beside it") as caught:
-        named(tmp_path / kept)
+        load_named(tmp_path / kept)
     assert lost in caught.value.hint
 
 
 def test_a_tokenizer_json_by_name(tmp_path: Path) -> None:
     made.save(tmp_path, made.word_piece(), tokenizer_config={"tokenizer_class": "BertTokenizer", "model_max_length": 7})
     path = tmp_path / "tokenizer.json"
-    assert (named(path).max_length, named(path).slow, named(path).note) == (7, False, None)
-    assert named(path).encode("the mole").ids == made.word_piece().encode("the mole").ids
+    assert (load_named(path).max_length, load_named(path).slow, load_named(path).note) == (7, False, None)
+    assert load_named(path).encode("the mole").ids == made.word_piece().encode("the mole").ids
     # What stands beside it is of another file's.
     other = shutil.copy(path, tmp_path / "bert-tokenizer.json")
-    assert (named(other).max_length, named(other).encode("the").ids) == (None, made.word_piece().encode("the").ids)
+    assert (load_named(other).max_length, load_named(other).encode("the").ids) == (
+        None,
+        made.word_piece().encode("the").ids,
+    )
 
 
 def test_a_named_vocabulary_goes_before_a_tokenizer_json(tmp_path: Path) -> None:
     made.save(tmp_path, made.byte_bpe(), config={"model_type": "bert"})
-    assert named(word_piece(tmp_path / "vocab.txt")).encode("the mole").ids == [2, 5, 6, 3]
+    assert load_named(word_piece(tmp_path / "vocab.txt")).encode("the mole").ids == [2, 5, 6, 3]
 
 
 # GGUF
@@ -374,7 +377,7 @@ def gguf_gpt2(path: Path, **more: object) -> Path:
 def test_gguf_agrees_with_transformers(make: Callable[[Path], Path], tmp_path: Path) -> None:
     from transformers import AutoTokenizer
 
-    ours = named(make(tmp_path / "x.gguf"))
+    ours = load_named(make(tmp_path / "x.gguf"))
     theirs = AutoTokenizer.from_pretrained(str(tmp_path), gguf_file="x.gguf")
     for text in TEXTS:
         expected = theirs(text, return_offsets_mapping=True)
@@ -404,7 +407,7 @@ def test_gguf_splits_as_it_says(pre: str, tmp_path: Path) -> None:
     model = json.loads(backend.to_str())["model"]
     tokens = sorted(model["vocab"], key=model["vocab"].get)
     merges = [" ".join(merge) for merge in model["merges"]]
-    ours = named(
+    ours = load_named(
         gguf(tmp_path / "x.gguf", "gpt2", tokens, token_merges=merges, token_types=[1] * len(tokens), tokenizer_pre=pre)
     )
     if pre not in ("smollm", "starcoder", "command-r"):
@@ -436,7 +439,7 @@ DEEPSEEK = {
 
 def test_a_gguf_that_splits_in_an_unknown_way_says_so(tmp_path: Path) -> None:
     path = gguf_gpt2(tmp_path / "x.gguf", tokenizer_pre="mole-bpe")
-    note = named(path).note
+    note = load_named(path).note
     assert note is not None and "(mole-bpe) isn't known here" in note and "ids may be wrong" in note
 
 
@@ -444,10 +447,10 @@ def test_a_tokenizer_json_beside_a_gguf_file(tmp_path: Path) -> None:
     """It is faster to read, and stands in where it holds the same vocabulary."""
     path = gguf_gpt2(tmp_path / "x.gguf")
     made.byte_bpe().save(str(tmp_path / "tokenizer.json"))
-    assert not named(path).slow
+    assert not load_named(path).slow
     made.word_piece().save(str(tmp_path / "tokenizer.json"))
-    assert named(path).slow
-    assert named(path).encode("mole", special=False).ids == made.byte_bpe().encode("mole").ids
+    assert load_named(path).slow
+    assert load_named(path).encode("mole", special=False).ids == made.byte_bpe().encode("mole").ids
 
 
 # What can't be
@@ -488,7 +491,7 @@ def test_a_broken_tokenizer_json(case: str, tmp_path: Path) -> None:
     (tmp_path / "tokenizer.json").write_text(BROKEN[case], encoding="utf-8")
     for path in (tmp_path, tmp_path / "tokenizer.json"):
         with pytest.raises(ModelError) as caught:
-            named(path)
+            load_named(path)
         assert str(tmp_path / "tokenizer.json") in caught.value.message
         assert "\n" not in caught.value.message and not caught.value.message.endswith(".")
         assert (caught.value.exit_code, bool(caught.value.hint)) == (3, True)
@@ -500,7 +503,7 @@ def test_a_broken_vocabulary(name: str, tmp_path: Path) -> None:
     (tmp_path / name).write_bytes(b"\x00\xffnonsense")
     (tmp_path / "merges.txt").write_text("a b", encoding="utf-8")
     with pytest.raises(ModelError) as caught:
-        named(tmp_path / name)
+        load_named(tmp_path / name)
     assert "could not load the tokenizer" in caught.value.message
     # It is read from a folder of its own, which is gone by now and would tell nobody anything.
     assert "/tmp" not in caught.value.message.replace(str(tmp_path), "")
