@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import csv
 import gzip
-import io
 import json
 from pathlib import Path
 from typing import Any
@@ -167,28 +165,12 @@ def test_what_belongs_to_one_text_is_refused(tmp_path: Path, gpt2: str, argument
         assert outcome.code == 2 and outcome.error[0] == message
 
 
-def test_one_of_several_files_that_isnt_there(tmp_path: Path, gpt2: str) -> None:
-    outcome = attn("heads", "-f", write_lines(tmp_path, *LINES), "-f", str(tmp_path / "other"), "-m", gpt2)
-    assert outcome.code == 1 and outcome.error[0] == f"there is no file {tmp_path / 'other'}"
-
-
 def test_a_file_that_ends_in_the_middle_leaves_nothing(tmp_path: Path, gpt2: str) -> None:
     path = tmp_path / "lines.txt"
     path.write_bytes(b"a mole\n" + b"\xff\n")
     outcome = attn("heads", "-f", str(path), "--lines", "-m", gpt2, "-o", str(tmp_path / "x.json"))
     assert outcome.code == 1 and "UTF-8" in outcome.error[0]
     assert not (tmp_path / "x.json").exists()
-
-
-def test_csv_and_jsonl_hold_the_intervals(tmp_path: Path, gpt2: str) -> None:
-    path = write_lines(tmp_path, *LINES)
-    found = result(attn("heads", "-f", path, "--lines", "-m", gpt2, "--json"))
-    head = found["stacks"][0]["metrics"][5]
-    rows = list(csv.DictReader(io.StringIO(attn("heads", "-f", path, "--lines", "-m", gpt2, "--format", "csv").text)))
-    assert [float(rows[5][f"first_{end}"]) for end in ("low", "high")] == head["intervals"]["first"]
-    assert int(rows[5]["induction_texts"]) == head["counts"]["induction"] == 1
-    line = attn("heads", "-f", path, "--lines", "-m", gpt2, "--format", "jsonl").text.splitlines()[5]
-    assert json.loads(line)["intervals"] == head["intervals"]
 
 
 def test_the_probe_finds_the_heads_that_were_trained() -> None:
@@ -235,10 +217,3 @@ def test_copies_are_what_the_probe_repeats() -> None:
         expected = sum(copies / (place + 1) for place, copies in queries) / len(queries)
         assert head.values["duplicate"] == pytest.approx(expected, abs=1e-6)
         assert head.values["induction"] == pytest.approx(expected, abs=1e-6)
-
-
-def test_a_chosen_head_is_told_in_figures(gpt2: str) -> None:
-    text = attn("heads", "--probe", "-m", gpt2, "-H", "1.2").text
-    assert "head 1.2" in text and "uniform   probes" in text
-    layer = attn("heads", "--probe", "-m", gpt2, "-l", "0").text
-    assert "± 95 % interval of the mean over the probes that show it" in layer

@@ -83,13 +83,6 @@ def test_wrong_use_is_said_in_two_lines(tmp_path: Path, arguments: list[str], me
     assert message in error and hint.startswith("hint: ")
 
 
-def test_truncation(tmp_path: Path) -> None:
-    folder = str(tiny.save_with_tokenizer(tmp_path / "gpt2", "gpt2"))
-    for given in (["the " * 80], ["--input-ids", " ".join(["5"] * 65)]):
-        result = json.loads(attn("heads", *given, "--truncate", "-m", folder, "--json").text)
-        assert len(result["stacks"][0]["queries"]) == 64
-
-
 def test_long_texts_are_pooled_unless_told_otherwise(tmp_path: Path) -> None:
     config = tiny.llama()
     tiny.save(tmp_path, config)
@@ -163,23 +156,6 @@ def test_positions_behind_the_padding_are_the_limit(tmp_path: Path) -> None:
     beyond = attn("heads", "--input-ids", " ".join(["5"] * 63), "-m", str(tmp_path))
     assert fits.code == 0
     assert beyond.code == 2 and beyond.error[0] == "the text has 63 tokens and the model takes 62"
-
-
-def test_weights_on_offsets_are_not_taken_for_weights_on_keys(tmp_path: Path) -> None:
-    """LED's encoder hands out windows, as wide as the padded text here; each weight is set at the key it is on."""
-    config = transformers.LEDConfig(
-        d_model=32, encoder_layers=2, decoder_layers=2, encoder_attention_heads=4, decoder_attention_heads=4,
-        encoder_ffn_dim=32, decoder_ffn_dim=32, vocab_size=99, attention_window=4,
-        max_encoder_position_embeddings=64, max_decoder_position_embeddings=64,
-    )  # fmt: skip
-    tiny.save(tmp_path, config)
-    result = heads_of(tmp_path, "--input-ids", "5 6 7 8 9", "--patterns")
-    assert [stack["stack"] for stack in result["stacks"]] == ["encoder", "decoder", "cross"]
-    encoder = np.array([one["weights"] for one in result["stacks"][0]["patterns"]])
-    assert encoder.shape == (8, 5, 5)
-    away = np.abs(np.subtract.outer(np.arange(5), np.arange(5))) > 2
-    assert not encoder[..., away].any() and (encoder[..., ~away] > 0).all()
-    np.testing.assert_allclose(encoder.sum(-1), 1.0, atol=1e-5)
 
 
 def test_a_layer_of_a_hybrid_without_attention(tmp_path: Path) -> None:

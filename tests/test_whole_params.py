@@ -23,7 +23,7 @@ from tests.cli.conftest import attn
 from tests.gguf_files import decoder_tensors, gguf_model
 from tests.hub_server import HubServer
 from tests.models.conftest import empty_cache, hub
-from tests.weight_files import index_bytes, with_header
+from tests.weight_files import with_header
 
 __all__ = ["empty_cache", "hub"]
 
@@ -82,13 +82,6 @@ def test_a_configuration(tmp_path: Path) -> None:
     assert single_model(str(tmp_path / "llama" / "config.json"))["total"] == TOTAL
 
 
-def test_a_configuration_without_a_class_is_told(tmp_path: Path) -> None:
-    fields = {name: value for name, value in LLAMA.items() if name != "architectures"}
-    assert single_model(config_folder(tmp_path / "llama", fields))["notes"] == [
-        "config.json names no architecture: counted as LlamaForCausalLM"
-    ]
-
-
 def test_presets_with_other_numbers() -> None:
     assert single_model("preset:gpt2", "--set", "n_layer=24")["total"] == 124_439_808 + 12 * 7_087_872
     base = single_model("preset:transformer-base", "--set", "vocab_size=1000")
@@ -100,24 +93,6 @@ def test_presets_with_other_numbers() -> None:
         2,
         "error: preset:transformer-base has no field 'n_layer'\nhint: did you mean --set num_layers=…?\n",
     )
-
-
-def test_headers_of_shards(tmp_path: Path) -> None:
-    save_model(tmp_path / "whole")
-    tensors = load_file(tmp_path / "whole" / "model.safetensors")
-    names = sorted(tensors)
-    place = {name: f"model-0000{1 + index % 2}-of-00002.safetensors" for index, name in enumerate(names)}
-    shards = tmp_path / "shards"
-    config_folder(shards)
-    for file in set(place.values()):
-        save_file({name: tensors[name] for name in names if place[name] == file}, shards / file)
-    (shards / "model.safetensors.index.json").write_bytes(index_bytes(place))
-    whole = single_model(str(tmp_path / "whole" / "model.safetensors"))
-    assert (whole["source"], whole["total"], whole["stored_bytes"]) == ("header", TOTAL, 4 * TOTAL)
-    for typed in ((str(shards / "model.safetensors.index.json"),), (str(shards), "--source", "header")):
-        found = single_model(*typed)
-        assert found["components"] == whole["components"]
-        assert found["kv_cache_bytes_per_token"]["bfloat16"] == 3 * 2 * 2 * 8 * 2
 
 
 def test_a_model_of_the_hub_by_ranges(tmp_path: Path, hub: HubServer) -> None:
@@ -134,16 +109,6 @@ def test_a_model_of_the_hub_by_ranges(tmp_path: Path, hub: HubServer) -> None:
     sent = hub.bytes_sent
     assert single_model("org/big")["total"] == TOTAL
     assert hub.bytes_sent == sent
-
-
-def test_a_function_of_ones_own(tmp_path: Path) -> None:
-    (tmp_path / "mine.py").write_text(
-        "from torch import nn\ndef make():\n    return nn.TransformerDecoderLayer(32, 4, 64)\n"
-    )
-    found = single_model(f"{tmp_path / 'mine.py'}:make")
-    assert found["total"] == 2 * 4 * (32 * 32 + 32) + 2 * 32 * 64 + 64 + 32 + 6 * 32
-    assert (found["source"], found["model_class"]) == ("module", "TransformerDecoderLayer")
-    assert {row["component"] for row in found["components"]} >= {"attention.query", "cross_attention.query", "mlp.up"}
 
 
 def test_an_adapter_beside_its_base(tmp_path: Path) -> None:
@@ -443,12 +408,6 @@ def test_a_total_of_another_way_of_counting_is_told() -> None:
     assert "; so many has its reading matrices: " in told
 
 
-def test_untying(tmp_path: Path) -> None:
-    tied = config_folder(tmp_path / "llama", tie_word_embeddings=True)
-    assert (single_model(tied)["total"], single_model(tied, "--untie")["total"]) == (TOTAL - 99 * 32, TOTAL)
-    assert single_model(tied)["tied"] == [["model.embed_tokens.weight", "lm_head.weight"]]
-
-
 @pytest.mark.parametrize("by", ["component", "layer", "part", "module", "tensor"])
 def test_every_listing_adds_up(tmp_path: Path, by: str) -> None:
     model = config_folder(tmp_path / "llama")
@@ -491,21 +450,6 @@ def test_a_class_of_another_kind() -> None:
         "hint: name one that takes it, such as GPT2LMHeadModel\n",
     )
     assert single_model("preset:gpt2", "--set", 'architectures=["GPT2Model"]')["model_class"] == "GPT2Model"
-
-
-def test_what_it_costs(tmp_path: Path) -> None:
-    found = single_model(
-        config_folder(tmp_path / "llama"), "--context", "1k", "--batch", "2", "--fit", "100KiB", "--training"
-    )
-    # Keys and values of two heads of eight, three layers.
-    assert found["kv_cache_bytes_per_token"]["float32"] == 3 * 2 * 16 * 4
-    assert found["kv_cache"]["context"] == 1024
-    linear = 2 * (TOTAL - 99 * 32)
-    assert found["flops_per_token"]["linear"] == linear
-    assert found["flops_per_token"]["attention"] == 3 * 2 * (32 + 32) * 1024
-    (fit,) = (choice for choice in found["fit"]["choices"] if choice["weights"] == "bfloat16")
-    assert fit["context"] == (100 * 1024 - 2 * TOTAL) // (2 * 192)
-    assert found["training"]["float32"]["total"] == 16 * TOTAL
 
 
 def test_a_module_that_was_handed_over() -> None:
