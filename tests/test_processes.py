@@ -7,7 +7,9 @@ import os
 import socket
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -75,7 +77,11 @@ def test_a_failure_of_the_second_is_said_by_the_first(
     first = {**places, "RANK": "0", "LOCAL_RANK": "0"}
     for name, value in first.items():
         monkeypatch.setenv(name, value)
+    at_exit: list[Callable[[], None]] = []
+    monkeypatch.setattr("attncli.cli.environment.atexit", SimpleNamespace(register=at_exit.append))
     failed = attn(*given, variables=first)
+    for leave in at_exit:
+        leave()
     assert (second.communicate(timeout=120), second.returncode) == ((b"", b""), 2)
     message = f"line 33 of {path}: the text has 81 tokens and the model takes 64"
     assert (failed.code, failed.text, failed.error) == (2, "", (message, "--truncate cuts it to fit"))

@@ -22,9 +22,7 @@ from attncli.parameters.lora import (
 )
 from attncli.parameters.published import published_format
 from attncli.results.costs import Costs, Published, by_dtype
-from tests.parameters.counting import counted, inventory_of
-
-LLAMA = {"num_hidden_layers": 2, "hidden_size": 32, "num_attention_heads": 4, "intermediate_size": 48, "vocab_size": 99}
+from tests.parameters.counting import LLAMA, counted, inventory_of
 
 
 def costs_of(name: str, request: CostsRequest = CostsRequest(), *, generates: bool = True, **fields: Any) -> Costs:  # noqa: B008
