@@ -86,12 +86,12 @@ def test_wrong_use_is_said_in_two_lines(tmp_path: Path, arguments: list[str], me
 def test_long_texts_are_pooled_unless_told_otherwise(tmp_path: Path) -> None:
     config = tiny.llama()
     tiny.save(tmp_path, config)
-    given = ["heads", "--input-ids", " ".join(["5", "6", "7"] * 250), "-m", str(tmp_path), "-H", "0.0", "--json"]
+    given = ["heads", "--input-ids", " ".join(["5", "6", "7"] * 350), "-m", str(tmp_path), "-H", "0.0", "--json"]
     (pooled,) = json.loads(attn(*given).text)["stacks"][0]["patterns"]
     assert len(pooled["weights"]) == len(pooled["bins"]["rows"]) == 64
     assert np.sum(pooled["weights"], axis=1) == pytest.approx(np.ones(64), abs=1e-4)
     (exact,) = json.loads(attn(*given, "--bins", "2000").text)["stacks"][0]["patterns"]
-    assert exact["bins"] is None and len(exact["weights"]) == 750
+    assert exact["bins"] is None and len(exact["weights"]) == 1050
 
 
 def test_the_hub_fresh_cached_refreshed_and_offline(
