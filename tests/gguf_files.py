@@ -8,7 +8,7 @@ from math import prod
 from pathlib import Path
 from typing import Any, NamedTuple
 
-U32, F32, BOOL, STRING, ARRAY, U64 = 4, 6, 7, 8, 9, 10
+U8, U32, I32, F32, BOOL, STRING, ARRAY, U64 = 0, 4, 5, 6, 7, 8, 9, 10
 
 
 class Entry(NamedTuple):
@@ -39,6 +39,31 @@ def strings(values: Sequence[str]) -> bytes:
 
 def numbers(values: Sequence[float]) -> bytes:
     return struct.pack(f"<IIQ{len(values)}f", ARRAY, F32, len(values), *values)
+
+
+def gguf_tokenizer(path: Path, model: str, tokens: Sequence[str], *, architecture: str = "llama", **more: Any) -> Path:
+    """A file with a vocabulary alone. more: values of `tokenizer.ggml`, as texts, numbers, and lists of them."""
+    values = {f"tokenizer.ggml.{name}": _tokenizer_value(value) for name, value in more.items()}
+    start = {"general.architecture": text(architecture), "tokenizer.ggml.model": text(model)}
+    path.write_bytes(gguf_bytes({**start, "tokenizer.ggml.tokens": strings(tokens), **values}, (), b""))
+    return path
+
+
+def _tokenizer_value(value: Any) -> bytes:
+    match value:
+        case bool():
+            return struct.pack("<I?", BOOL, value)
+        case int():
+            return u32(value)
+        case str():
+            return text(value)
+        case bytes():
+            return struct.pack("<IIQ", ARRAY, U8, len(value)) + value
+        case [str(), *_]:
+            return strings(value)
+        case [float(), *_]:
+            return numbers(value)
+    return struct.pack(f"<IIQ{len(value)}i", ARRAY, I32, len(value), *value)
 
 
 def gguf_bytes(

@@ -23,6 +23,7 @@ VARIABLES = {
     "HF_HOME, HF_HUB_CACHE": "Where models of the hub are cached.",
     "HF_HUB_OFFLINE": "1: ask no hub, use what is cached.",
     "HF_ENDPOINT, HF_TOKEN": "Another hub; a token for models behind a gate.",
+    "ATTN_KEEP_WARM": "A time (10m): keep a process ready for so long, from the first command that needs torch.",
     "NO_COLOR, FORCE_COLOR": "Never colour the text; colour it in pipes too.",
     "COLUMNS": "Width of the text where --width says none.",
 }
@@ -236,6 +237,13 @@ def _show_version(ctx: click.Context, param: click.Parameter, wanted: bool) -> N
         ctx.exit()
 
 
+def _keep_warm(ctx: click.Context, param: click.Parameter, given: str | None) -> None:
+    if given is not None:
+        from attncli.cli.warm.control import keep_warm
+
+        keep_warm(ctx, param, given)
+
+
 def _show_help_without_verb(**_: Any) -> None:
     ctx = click.get_current_context()
     if ctx.invoked_subcommand is None:
@@ -260,6 +268,15 @@ attn = VerbGroup(
             callback=_show_version,
             group="Help",
             help="Show the version and exit.",
+        ),
+        Option(
+            ["--keep-warm"],
+            metavar="TIME",
+            is_eager=True,
+            expose_value=False,
+            callback=_keep_warm,
+            group="Help",
+            help="Keep a process ready for so long after its last use, with torch imported: 10m. off, status.",
         ),
     ],
 )

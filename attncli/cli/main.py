@@ -15,18 +15,35 @@ from typing import TYPE_CHECKING, NoReturn
 from attncli.choices import COMPLETION
 
 if TYPE_CHECKING:
-    from collections.abc import MutableMapping, Sequence
+    from collections.abc import Callable, MutableMapping, Sequence
 
     from attncli.cli.environment import Environment
     from attncli.cli.signals import Signals
 
 
 def main() -> NoReturn:
-    """Run `attn` with this process's arguments and streams, and exit with its exit code."""
+    """Run `attn` with this process's arguments and streams, and exit with its exit code.
+
+    Where a process is kept warm (`attn --keep-warm`), it runs the command.
+    """
+    from attncli.cli.warm.client import run_warm
+
+    code = run_warm(sys.argv[1:])
+    _exit(run_process(sys.argv[1:], keeps_warm=True) if code is None else code)
+
+
+def run_process(
+    arguments: Sequence[str], *, keeps_warm: bool = False, ready: Callable[[], object] = lambda: None
+) -> int:
+    """Run `attn` with this process's streams; returns the exit code. Signals are ignored from then on.
+
+    keeps_warm: whether to start a process that is kept warm, if the user wants one.  ready: called once signals end the
+    command in order.
+    """
     try:
         from attncli.cli.signals import Signals, Stopped
     except KeyboardInterrupt:
-        sys.exit(130)
+        return 130
     # A run creates hundreds of thousands of objects and few reference cycles: Python's default threshold would spend
     # a tenth of the time on garbage collection.
     gc.set_threshold(100_000)
@@ -34,17 +51,18 @@ def main() -> NoReturn:
     signals = Signals()
     try:
         signals.install()
+        ready()
         from attncli.cli.environment import Environment
         from attncli.cli.messages import suppress_native_output
 
         # Options of Python (-X importtime, -X faulthandler) write to the same stderr.
-        is_diagnosed = "--debug" in sys.argv or bool(sys._xoptions)
+        is_diagnosed = "--debug" in arguments or bool(sys._xoptions)
         with suppress_native_output(Environment.from_process(), unless=is_diagnosed) as environment:
-            code = run(sys.argv[1:], environment, signals)
+            code = run(arguments, environment, signals, keeps_warm=keeps_warm)
     except Stopped as stopped:
         code = stopped.code
     signals.ignore()
-    _exit(signals.stopped.code if signals.stopped else code)
+    return signals.stopped.code if signals.stopped else code
 
 
 def prepare_torch(platform: str, variables: MutableMapping[str, str]) -> None:
@@ -70,7 +88,9 @@ def _exit(code: int) -> NoReturn:
     sys.exit(code)
 
 
-def run(arguments: Sequence[str], environment: Environment, signals: Signals | None = None) -> int:
+def run(
+    arguments: Sequence[str], environment: Environment, signals: Signals | None = None, *, keeps_warm: bool = False
+) -> int:
     """Run one `attn` command line in an environment; returns its exit code. Raises `Stopped` after a signal."""
     from attncli.cli.environment import NoReaderError
     from attncli.cli.messages import suppress_output
@@ -81,7 +101,12 @@ def run(arguments: Sequence[str], environment: Environment, signals: Signals | N
         if instruction := environment.variables.get(COMPLETION):
             return _complete(instruction, environment)
         with suppress_output(unless=debug):
-            return _invoke(list(arguments), environment)
+            code = _invoke(list(arguments), environment)
+            if keeps_warm and environment.variables.get("ATTN_KEEP_WARM"):
+                from attncli.cli.warm.control import start_if_wanted
+
+                start_if_wanted(environment)
+            return code
     except KeyboardInterrupt:
         return ExitCode.INTERRUPTED
     except NoReaderError:

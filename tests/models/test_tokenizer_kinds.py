@@ -12,8 +12,6 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from tokenizers import Regex, pre_tokenizers, trainers
-from tokenizers import Tokenizer as Backend
 
 from attncli.errors import ModelError
 from attncli.models.files.model_files import open_files
@@ -337,120 +335,6 @@ def test_a_tokenizer_json_by_name(tmp_path: Path) -> None:
 def test_a_named_vocabulary_goes_before_a_tokenizer_json(tmp_path: Path) -> None:
     made.save(tmp_path, made.byte_bpe(), config={"model_type": "bert"})
     assert load_named(word_piece(tmp_path / "vocab.txt")).encode("the mole").ids == [2, 5, 6, 3]
-
-
-# GGUF
-
-
-def gguf(path: Path, kind: str, tokens: list[str], **arrays: object) -> Path:
-    module = pytest.importorskip("gguf", reason="the extra gguf isn't installed")
-    writer = module.GGUFWriter(path, "llama" if kind == "llama" else "gpt2")
-    writer.add_block_count(1)
-    writer.add_tokenizer_model(kind)
-    writer.add_token_list(tokens)
-    for name, values in arrays.items():
-        getattr(writer, f"add_{name}")(values)
-    writer.add_bos_token_id(1)
-    writer.add_eos_token_id(2)
-    writer.add_unk_token_id(0)
-    writer.write_header_to_file()
-    writer.write_kv_data_to_file()
-    writer.close()
-    return path
-
-
-def gguf_llama(path: Path) -> Path:
-    model = json.loads(made.byte_fallback().to_str())["model"]
-    tokens = sorted(model["vocab"], key=model["vocab"].get)
-    kinds = [2, 3, 3, *([6] * 256), *([1] * (len(tokens) - 259))]
-    return gguf(path, "llama", tokens, token_scores=[-float(place) for place in range(len(tokens))], token_types=kinds)
-
-
-def gguf_gpt2(path: Path, **more: object) -> Path:
-    model = json.loads(made.byte_bpe().to_str())["model"]
-    tokens = sorted(model["vocab"], key=model["vocab"].get)
-    merges = [" ".join(merge) for merge in model["merges"]]
-    return gguf(path, "gpt2", tokens, token_merges=merges, token_types=[3, 3, 3, *([1] * (len(tokens) - 3))], **more)
-
-
-@pytest.mark.parametrize("make", [gguf_llama, gguf_gpt2])
-def test_gguf_agrees_with_transformers(make: Callable[[Path], Path], tmp_path: Path) -> None:
-    from transformers import AutoTokenizer
-
-    ours = load_named(make(tmp_path / "x.gguf"))
-    theirs = AutoTokenizer.from_pretrained(str(tmp_path), gguf_file="x.gguf")
-    for text in TEXTS:
-        expected = theirs(text, return_offsets_mapping=True)
-        encoding = ours.encode(text)
-        assert list(encoding.ids) == expected["input_ids"]
-        assert [span or (0, 0) for span in encoding.spans] == expected["offset_mapping"]
-    assert ours.slow
-
-
-DIGITS = pre_tokenizers.Sequence([pre_tokenizers.Digits(individual_digits=True), pre_tokenizers.ByteLevel(False)])
-
-
-def trained_digits() -> Backend:
-    """SmolLM's kind: every digit is a pre-token, so that spaces before one stay together."""
-    backend = made.byte_bpe()
-    backend.pre_tokenizer = DIGITS
-    trainer = trainers.BpeTrainer(
-        vocab_size=300, initial_alphabet=pre_tokenizers.ByteLevel.alphabet(), show_progress=False
-    )
-    backend.train_from_iterator(["a  2  3  4 the mole", "x\t\t5\n\n6"] * 9, trainer)
-    return backend
-
-
-@pytest.mark.parametrize("pre", ["smollm", "starcoder", "command-r", "gpt-2", "qwen2", "deepseek-coder", "deepseek-v3"])
-def test_gguf_splits_as_it_says(pre: str, tmp_path: Path) -> None:
-    backend = trained_digits()
-    model = json.loads(backend.to_str())["model"]
-    tokens = sorted(model["vocab"], key=model["vocab"].get)
-    merges = [" ".join(merge) for merge in model["merges"]]
-    ours = load_named(
-        gguf(tmp_path / "x.gguf", "gpt2", tokens, token_merges=merges, token_types=[1] * len(tokens), tokenizer_pre=pre)
-    )
-    if pre not in ("smollm", "starcoder", "command-r"):
-        from transformers import AutoTokenizer
-
-        backend = AutoTokenizer.from_pretrained(str(tmp_path), gguf_file="x.gguf").backend_tokenizer
-    if pre.startswith("deepseek"):
-        backend.pre_tokenizer = DEEPSEEK[pre]
-    for text in ("a  2", "\t\t5\n\n6", "a 123 4\u00bd", "the mole's 77", "\u5199\u5199 x, (y) 1234"):
-        assert list(ours.encode(text, special=False).ids) == backend.encode(text, add_special_tokens=False).ids
-    assert ours.note is None
-
-
-def _split(*patterns: str) -> pre_tokenizers.PreTokenizer:
-    steps = [pre_tokenizers.Split(Regex(pattern), "isolated") for pattern in patterns]
-    return pre_tokenizers.Sequence([*steps, pre_tokenizers.ByteLevel(False, use_regex=False)])
-
-
-#: The pre-tokenizers of their tokenizer.json, for texts of these letters.
-DEEPSEEK = {
-    "deepseek-coder": _split(r"[\r\n]", r"\s?\p{L}+", r"\s?\p{P}+", r"\p{Han}+", r"\p{N}"),
-    "deepseek-v3": _split(
-        r"\p{N}{1,3}",
-        r"\p{Han}+",
-        r"\p{P}[A-Za-z]+|[^\r\n\p{L}\p{P}\p{S}]?\p{L}+| ?[\p{P}\p{S}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+",
-    ),
-}
-
-
-def test_a_gguf_that_splits_in_an_unknown_way_says_so(tmp_path: Path) -> None:
-    path = gguf_gpt2(tmp_path / "x.gguf", tokenizer_pre="mole-bpe")
-    note = load_named(path).note
-    assert note is not None and "(mole-bpe) isn't known here" in note and "ids may be wrong" in note
-
-
-def test_a_tokenizer_json_beside_a_gguf_file(tmp_path: Path) -> None:
-    """It is faster to read, and stands in where it holds the same vocabulary."""
-    path = gguf_gpt2(tmp_path / "x.gguf")
-    made.byte_bpe().save(str(tmp_path / "tokenizer.json"))
-    assert not load_named(path).slow
-    made.word_piece().save(str(tmp_path / "tokenizer.json"))
-    assert load_named(path).slow
-    assert load_named(path).encode("mole", special=False).ids == made.byte_bpe().encode("mole").ids
 
 
 # What can't be

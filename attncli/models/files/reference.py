@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from attncli.errors import ModelError, UsageError
+from attncli.models.files.packages import find_model
 from attncli.models.files.weight_headers import BrokenFileError, check_ordinary, parse_json, read_bytes
 
 # os.path rather than pathlib: it keeps what the user typed (`./x` stays `./x`), and returns False for a text that can't
@@ -23,6 +24,9 @@ from attncli.models.files.weight_headers import BrokenFileError, check_ordinary,
 
 
 DEFAULT_MODEL = "sentence-transformers/all-MiniLM-L6-v2"
+
+#: What stands before the name of an installed Python package with a model in it.
+PACKAGE_PREFIX = "package:"
 
 #: Endings of weight files; longer endings come before those that they end in.
 WEIGHT_ENDINGS = (".safetensors.index.json", ".safetensors", ".gguf", ".bin.index.json", ".bin")
@@ -112,7 +116,7 @@ def parse_reference(text: str, *, revision: str | None = None) -> ModelRef:
     """
     if not text.strip():
         raise ModelError("the model's name is empty", hint="leave out -m for the default model, or name one")
-    local = _parse_prefixed(text) or _parse_function(text) or _parse_existing(text)
+    local = _parse_prefixed(text) or _parse_package(text) or _parse_function(text) or _parse_existing(text)
     if local is not None:
         return _without_revision(local, revision)
     if _looks_like_path(text):
@@ -135,6 +139,14 @@ def _parse_prefixed(text: str) -> ModelRef | None:
                 raise ModelError(f"'{text}' names no model", hint=f"write a name after {prefix}")
             return ModelRef(text, kind, name)
     return None
+
+
+def _parse_package(text: str) -> ModelRef | None:
+    """The file or folder that `package:NAME` stands for."""
+    if not text.startswith(PACKAGE_PREFIX):
+        return None
+    path = find_model(text.removeprefix(PACKAGE_PREFIX))
+    return ModelRef(text, Kind.FOLDER if path.is_dir() else Kind.FILE, str(path))
 
 
 def _parse_function(text: str) -> ModelRef | None:

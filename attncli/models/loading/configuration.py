@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import nullcontext
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,6 +16,7 @@ from transformers.dynamic_module_utils import get_class_from_dynamic_module
 from attncli.errors import ModelError, reason_of
 from attncli.models.files import weight_headers
 from attncli.models.loading.forward import Modality
+from attncli.models.loading.gguf_weights import lean_gguf_loading
 from attncli.models.loading.own_code import fetch_code
 
 if TYPE_CHECKING:
@@ -122,7 +124,8 @@ def _captioning_class(
 
 def _load_config(files: ModelFiles, folder: Path, raw: dict[str, Any] | None, **options: Any) -> PreTrainedConfig:
     try:
-        config: PreTrainedConfig = AutoConfig.from_pretrained(str(folder), local_files_only=True, **options)
+        with lean_gguf_loading() if raw is None else nullcontext():
+            config: PreTrainedConfig = AutoConfig.from_pretrained(str(folder), local_files_only=True, **options)
     except ImportError as error:
         message = f"{files.ref.name} needs a package that isn't installed: {reason_of(error)}"
         raise ModelError(message, hint="install the package that it names") from error

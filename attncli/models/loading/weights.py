@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 import re
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from threading import RLock
 from traceback import clear_frames
@@ -40,6 +40,7 @@ from attncli.models.loading.device import (
     memory_guard,
 )
 from attncli.models.loading.forward import Modality, refuse_without_modality
+from attncli.models.loading.gguf_weights import lean_gguf_loading
 from attncli.models.loading.greedy_decoding import generation_class, generation_config, head_parameter_names
 from attncli.models.loading.loaded_model import LoadedModel
 from attncli.progress import Progress, silent
@@ -188,14 +189,15 @@ def _from_pretrained(
         # Allows other file names than model.safetensors.
         config.transformers_weights = entry.name
     try:
-        return cls.from_pretrained(  # type: ignore[no-any-return]
-            str(entry.parent),
-            config=config,
-            local_files_only=True,
-            output_loading_info=True,
-            **source,
-            **options,
-        )
+        with lean_gguf_loading() if weights.kind == "gguf" else nullcontext():
+            return cls.from_pretrained(  # type: ignore[no-any-return]
+                str(entry.parent),
+                config=config,
+                local_files_only=True,
+                output_loading_info=True,
+                **source,
+                **options,
+            )
     except AttnError:
         raise
     except ImportError as error:

@@ -13,21 +13,20 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from importlib import import_module
 from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, NamedTuple
 
-from tokenizers import Regex, normalizers, pre_tokenizers
+from tokenizers import Regex, normalizers
 
 from attncli.errors import ModelError, is_panic
-from attncli.models.files.gguf_header import read_metadata
 from attncli.models.files.reference import is_tekken_name
 from attncli.models.files.weight_headers import check_file
 from attncli.models.loading.own_code import fetch_code
-from attncli.models.tokenizers.config import SPACE_MARK, TokenizerConfig, TokenizerFiles, finite_length, read_json
+from attncli.models.tokenizers.config import SPACE_MARK, TokenizerConfig, TokenizerFiles, read_json
 from attncli.models.tokenizers.fast import FastTokenizer
 from attncli.models.tokenizers.guard import check_charsmap
 from attncli.models.tokenizers.python import PythonTokenizer, suppress_warnings
@@ -74,46 +73,17 @@ COMPANIONS = (
 #: For each of attncli's extras: the packages that read a kind of file, and the endings of such files.
 _EXTRA_PACKAGES = {
     "slow-tokenizers": (("sentencepiece", "protobuf", "tiktoken"), (".model", ".spm", "tekken.json")),
-    "gguf": (("gguf",), (".gguf",)),
 }
 
-
-#: Values of `tokenizer.ggml.pre` in a GGUF file whose texts are split as GPT-2's are, and those where every digit is
-#: a piece of its own before that.
-_GPT2_KINDS = ("default", "gpt-2", "phi-2", "mpt", "olmo", "jais", "roberta-bpe", "jina-es", "jina-de")
-_DIGITS_KINDS = ("smollm", "starcoder", "refact", "command-r", "codeshell", "exaone", "minerva-7b")
-
-#: The patterns that others split texts at, one after the other, as in the tokenizer.json of these models. They stand
-#: for what transformers 5.24 has no rule for.
-_GGUF_SPLITS: Mapping[str, Sequence[str]] = {
-    **dict.fromkeys(_DIGITS_KINDS, (r"\p{N}",)),
-    "deepseek-coder": (
-        r"[\r\n]",
-        r"\s?\p{L}+",
-        r"\s?\p{P}+",
-        "[\u4e00-\u9fa5\u0800-\u4e00\uac00-\ud7ff]+",
-        r"\p{N}",
-    ),
-    "deepseek-v3": (
-        r"\p{N}{1,3}",
-        "[\u4e00-\u9fa5\u3040-\u309f\u30a0-\u30ff]+",
-        r"[!\"#$%&'()*+,\-./:;<=>?@\[\\\]^_`{|}~][A-Za-z]+|[^\r\n\p{L}\p{P}\p{S}]?[\p{L}\p{M}]+"
-        r"| ?[\p{P}\p{S}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+",
-    ),
-}
 
 _CONFIG_FILE = "tokenizer_config.json"
 
 
 def load_slow_tokenizer(files: TokenizerFiles, config: TokenizerConfig, *, trust_remote_code: bool) -> Tokenizer:
-    """Let transformers load a tokenizer from its files, which are all downloaded first, or from a GGUF file.
+    """Let transformers load a tokenizer from its files, which are all downloaded first.
 
     Raises NoTokenizerError where there is none, and ModelError where it cannot be loaded.
     """
-    if (gguf := _gguf_file(files)) is not None:
-        loaded = load_with_transformers(files.ref.name, [gguf], gguf_file=gguf.name)
-        note = _set_gguf_splits(loaded, read_metadata(gguf, repair_hint=files.source.repair_hint), files.ref.name)
-        return wrap_loaded(loaded, max_length=finite_length(loaded.model_max_length), slow=True, note=note)
     found = _find_files(files, (*COMPANIONS, *VOCABULARIES))
     vocabularies = [path for path in found if path.name in VOCABULARIES]
     ranks = _ranks_file(files, vocabularies)
@@ -168,40 +138,6 @@ def _missing_tokenizer_error(files: TokenizerFiles) -> ModelError:
         message = f"{files.ref.name} is no model: it has neither a config.json nor a tokenizer"
         return ModelError(message, hint="name the folder that holds them, or a model of the hub as org/name")
     return NoTokenizerError(files.ref.name)
-
-
-def _gguf_file(files: TokenizerFiles) -> Path | None:
-    """The GGUF file that the user named, if any: it contains its tokenizer."""
-    name = files.ref.file or files.ref.path.name
-    return files.find(name) if name.endswith(".gguf") else None
-
-
-def _set_gguf_splits(loaded: Any, metadata: Mapping[str, object], name: str) -> str | None:
-    """Split texts as `tokenizer.ggml.pre` says, where transformers splits them as GPT-2 does for want of a rule.
-
-    Returns a note where there is no rule here either.
-    """
-    kind = metadata.get("tokenizer.ggml.pre")
-    if metadata.get("tokenizer.ggml.model") != "gpt2" or not isinstance(kind, str) or kind in _GPT2_KINDS:
-        return None
-    if (patterns := _GGUF_SPLITS.get(kind)) is not None:
-        steps = [pre_tokenizers.Split(Regex(pattern), "isolated") for pattern in patterns]
-        last = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=kind in _DIGITS_KINDS)
-        loaded.backend_tokenizer.pre_tokenizer = pre_tokenizers.Sequence([*steps, last])
-        return None
-    known = _transformers_splits()
-    if known is None or kind in known:
-        return None
-    return f"{name}: how it splits texts ({kind}) isn't known here; they are split as GPT-2 does, so ids may be wrong"
-
-
-def _transformers_splits() -> Collection[str] | None:
-    """The values of `tokenizer.ggml.pre` that transformers has a rule for; None for a version without such a table."""
-    try:
-        module = import_module("transformers.integrations.gguf.gguf_tokenizer_mapping")
-    except ModuleNotFoundError:
-        return None
-    return getattr(module, "GGUF_PRE_TOKENIZER_SPLITS", None)
 
 
 def load_with_transformers(name: str, found: Sequence[Path], *, trust_remote_code: bool = False, **options: str) -> Any:

@@ -32,12 +32,15 @@ def load_tokenizer(files: TokenizerFiles, *, trust_remote_code: bool = False) ->
         return _load_named_file(files, file)
     path = files.find(TOKENIZER_FILE)
     config = read_config(files)
+    gguf = _gguf_file(files)
+    if path is None and gguf is not None:
+        return _load_gguf(files, gguf)
     if path is None or (config.code is not None and trust_remote_code):
         return _load_slow(files, config, trust_remote_code)
     from attncli.models.tokenizers.fast import read_fast_tokenizer
 
     tokenizer = read_fast_tokenizer(path, config, repair_hint=files.source.repair_hint, note=_code_note(files, config))
-    return tokenizer if _matches_gguf(tokenizer, files) else _load_slow(files, config, trust_remote_code)
+    return tokenizer if gguf is None or _matches_gguf(tokenizer, files) else _load_gguf(files, gguf)
 
 
 def wrap_tokenizer(tokenizer: Any) -> Tokenizer:
@@ -82,6 +85,18 @@ def _matches_gguf(tokenizer: Tokenizer, files: TokenizerFiles) -> bool:
     # GGUF files are padded to a round number of tokens, with entries that a tokenizer.json does not have.
     pieces = zip(tokens, tokenizer.describe(range(len(tokens))), strict=True)
     return all(piece is None or piece.token == token for token, piece in pieces)
+
+
+def _gguf_file(files: TokenizerFiles) -> Path | None:
+    """The GGUF file that the user named, if any: it contains its tokenizer."""
+    name = files.ref.file or files.ref.path.name
+    return files.find(name) if name.endswith(".gguf") else None
+
+
+def _load_gguf(files: TokenizerFiles, path: Path) -> Tokenizer:
+    from attncli.models.tokenizers.gguf_vocabulary import read_gguf_tokenizer
+
+    return read_gguf_tokenizer(path, name=files.ref.name, repair_hint=files.source.repair_hint)
 
 
 def _load_named_file(files: TokenizerFiles, path: Path) -> Tokenizer:
