@@ -386,6 +386,9 @@ POSIX = {
 GUARDED = {
     "models/chat/program.py": {"resource", "signal.alarm"},
     "cli/signals.py": {"signal.pthread_kill", "signal.SIGHUP"},
+    "cli/warm/client.py": {"os.getuid"},
+    "cli/warm/place.py": {"os.getuid"},
+    "cli/warm/worker.py": {"fcntl", "os.fork", "os.getuid", "signal.SIGHUP"},
 }
 
 
