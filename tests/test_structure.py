@@ -80,8 +80,8 @@ MAY_BE_IMPORTED_BY = {
     "matplotlib": {"render"},
 }
 
-#: What the start of `attn tokenize` passes through, by public names: no numpy there.
-WITHOUT_NUMPY = ("Token", "TokenizeResult", "MadeBy", "json_text", "heads_csv")
+#: What the start of `attn tokenize`, and `attn params` from its cache, pass through, by public names: no numpy there.
+WITHOUT_NUMPY = ("Token", "TokenizeResult", "MadeBy", "json_text", "heads_csv", "table_lines", "bytes_text")
 
 #: What belongs to the command line alone.
 OUTSIDE = {"sys.stdin", "sys.stdout", "sys.stderr", "sys.argv", "sys.exit", "os.environ", "os.getenv", "os.putenv"}

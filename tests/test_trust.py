@@ -15,7 +15,7 @@ import pytest
 
 from attncli import limits
 from attncli.errors import ModelError
-from attncli.models.loading.loaded_model import library_errors
+from attncli.models.loading.library_errors import library_errors
 from attncli.quantities import whole_number
 from tests import fuzz
 from tests.cli.conftest import attn

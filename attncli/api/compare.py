@@ -32,7 +32,7 @@ from attncli.api.reference_states import (
 from attncli.choices import ADJUSTMENTS, POOLS
 from attncli.embeddings.state_selection import StateSelection, StateSpec, parse_states, text_stack
 from attncli.errors import UsageError
-from attncli.models.loading.surroundings import plain_torch
+from attncli.models.loading.plain_torch import plain_torch
 from attncli.progress import Progress, silent
 from attncli.quantities import check_number
 

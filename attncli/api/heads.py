@@ -31,7 +31,7 @@ from attncli.attention.selection import (
 from attncli.choices import UNITS
 from attncli.errors import UsageError
 from attncli.models.loading.distributed import SINGLE_PROCESS, Communicator
-from attncli.models.loading.surroundings import plain_torch
+from attncli.models.loading.plain_torch import plain_torch
 from attncli.progress import Progress, silent
 
 if TYPE_CHECKING:

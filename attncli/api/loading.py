@@ -219,13 +219,15 @@ class ModelLoader(_LoaderFields):
         if files is not None:
             _check_configuration(files)
         self.progress("starting torch", 0, None)  # importing it takes seconds
-        from attncli.models.loading.loaded_model import library_errors, wrap_model
+        from attncli.models.loading.forward import refuse_without_modality
+        from attncli.models.loading.library_errors import library_errors
+        from attncli.models.loading.loaded_model import wrap_model
         from attncli.models.loading.weights import load_model
 
         if files is None:
             loaded = wrap_model(self.model)
             if modality is not None:
-                loaded.require_modality(modality)
+                refuse_without_modality(type(loaded.module), modality, loaded.name)
             depth(loaded.lists)
             return loaded
         with library_errors(f"{files.ref.name} can't be loaded"):

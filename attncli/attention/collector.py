@@ -23,9 +23,8 @@ from attncli.attention.uniform_baseline import UniformBaseline, compute_uniform_
 from attncli.errors import ModelError, UsageError
 
 if TYPE_CHECKING:
-    from attncli.models.capture.attention_types import Attention
+    from attncli.models.capture.attention_types import Attention, RowBlock
     from attncli.models.capture.fused_attention import FusedAttention
-    from attncli.models.capture.query_key_attention import RowBlock
     from attncli.models.capture.structure import Site
     from attncli.models.loading.loaded_model import LoadedModel
 

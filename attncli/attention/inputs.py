@@ -17,6 +17,7 @@ from torch import Tensor
 
 from attncli.attention.metrics import NEITHER_TEXT, QueryKeySides, Side, assign_parts
 from attncli.errors import UsageError
+from attncli.models.loading.forward import accepted_arguments, needs_text
 from attncli.results.heads import Probe
 from attncli.results.tokens import Token
 
@@ -132,7 +133,7 @@ def build_inputs(
     """
     _check_texts(model, texts)
     main = _with_parts(_pad_texts(texts, pad_left), sequences, pad_left)
-    accepted = model.accepted_arguments
+    accepted = accepted_arguments(model.module)
     arguments: dict[str, Tensor | bool] = {"input_ids": main.ids, "attention_mask": main.real.long()}
     # Only if the model has an embedding for segments: GPT-2 would look them up in its token embedding.
     if segments is not None and "token_type_ids" in accepted and model.segments > 1:
@@ -179,7 +180,7 @@ def build_media_inputs(
             tokens = (start, *(token._replace(index=token.index + 1) for token in tokens))
         target = _checked_side(model, tokens, truncate=truncate)
         return ModelInputs({**given, "decoder_input_ids": target.ids}, EMPTY_SIDE, target, media)
-    if not text and not model.needs_text(given):
+    if not text and not needs_text(model.module, given):
         return ModelInputs(given, EMPTY_SIDE, None, media)
     if "input_ids" not in accepted:
         raise UsageError(f"{model.name} reads no text", hint="leave the text out, or name a model that reads both (-m)")

@@ -25,8 +25,8 @@ from attncli.results.steps import HeadOutput, Origin, Projection, Steps, Unliste
 from attncli.results.tokens import Token
 
 if TYPE_CHECKING:
+    from attncli.models.capture.attention_types import QueryKeyAttention, SingleQuery
     from attncli.models.capture.qkv_inputs import HeadProjection
-    from attncli.models.capture.query_key_attention import QueryKeyAttention, SingleQuery
     from attncli.models.capture.residual_trace import AttentionTrace, ResidualWrite
 
 #: Up to so many keys are all listed; of more keys, the so many with the largest weights.

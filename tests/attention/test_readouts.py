@@ -25,8 +25,8 @@ from attncli.attention.uniform_baseline import compute_uniform_baseline
 from attncli.choices import METRICS
 from attncli.models.capture import fused_attention
 from attncli.models.capture import lazy_mask as masks
+from attncli.models.capture.attention_types import QueryKeyAttention
 from attncli.models.capture.lazy_mask import lazy_mask
-from attncli.models.capture.query_key_attention import QueryKeyAttention
 from tests import tiny
 from tests.attention.test_agreement import IDS, inputs_for
 

@@ -6,9 +6,8 @@ import pytest
 import torch
 from transformers import masking_utils
 
-from attncli.models.capture.attention_types import WeightsAttention
+from attncli.models.capture.attention_types import QueryKeyAttention, WeightsAttention
 from attncli.models.capture.lazy_mask import LazyMaskTensor, lazy_mask, restrict_to_selected
-from attncli.models.capture.query_key_attention import QueryKeyAttention
 
 PADDING = torch.tensor([[True] * 7, [False, False, True, True, True, True, True]])
 RULES = {

@@ -2,13 +2,30 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from rich.style import Style as RichStyle
+from rich.text import Text
 
 from attncli.render.common.cells import cell_width, clusters, crop, pad, shorten
+from attncli.render.common.console import render_blocks, rgb_style, text
 from attncli.render.common.document import lines_to_text
-from attncli.render.common.lines import Line, Style, StyledSpan, flow, joined, padded, separate_blocks, side_by_side
+from attncli.render.common.escape import name_text
+from attncli.render.common.lines import (
+    BOLD,
+    PLAIN,
+    Line,
+    Style,
+    StyledSpan,
+    flow,
+    joined,
+    padded,
+    separate_blocks,
+    side_by_side,
+)
 from attncli.render.common.terminal import ColorDepth, Terminal
 
 RED = Style(fg=(255, 0, 0))
@@ -74,39 +91,76 @@ def test_a_line_is_cropped_with_an_ellipsis() -> None:
     assert line.cropped(6, "…") == Line((StyledSpan("one "), StyledSpan("t", RED), StyledSpan("…")))
 
 
-def test_without_colours_only_the_characters_are_left() -> None:
-    lines = [Line.of("a", StyledSpan("b", RED), "  "), Line(), Line.of("猫猫猫")]
-    assert lines_to_text(lines, Terminal(5)) == "ab\n\n猫猫…\n"
-    assert lines_to_text(lines, Terminal(5, unicode=False)).splitlines()[2] == "猫猫~"
+Span = tuple[str, Style]
+Writer = Callable[[Sequence[Sequence[Span]], Terminal], str]
 
 
+def own_writer(rows: Sequence[Sequence[Span]], terminal: Terminal) -> str:
+    return lines_to_text([Line(tuple(StyledSpan(*span) for span in row)) for row in rows], terminal)
+
+
+def rich_writer(rows: Sequence[Sequence[Span]], terminal: Terminal) -> str:
+    return render_blocks([[Text.assemble(*(text(*as_rich(span)) for span in row)) for row in rows]], terminal)
+
+
+def as_rich(span: Span) -> tuple[str, RichStyle]:
+    style = span[1]
+    attributes = RichStyle(bold=style.bold or None, dim=style.dim or None, underline=style.underline or None)
+    return span[0], rgb_style(style.fg, style.bg) + attributes
+
+
+#: What writes the lines of styled text: our own writer and rich's values give the same bytes.
+writers = pytest.mark.parametrize("write", [own_writer, rich_writer])
+
+
+@writers
+def test_without_colours_only_the_characters_are_left(write: Writer) -> None:
+    rows = [[("a", PLAIN), ("b", RED), ("  ", PLAIN)], [], [("猫猫猫", PLAIN)]]
+    assert write(rows, Terminal(5)) == "ab\n\n猫猫…\n"
+    assert write(rows, Terminal(5, unicode=False)).splitlines()[2] == "猫猫~"
+
+
+@writers
 @pytest.mark.parametrize(
     ("depth", "code"), [(ColorDepth.TRUE, "38;2;255;0;0"), (ColorDepth.EIGHT_BIT, "38;5;196"), (ColorDepth.ANSI, "31")]
 )
-def test_colours_are_brought_down_to_what_the_terminal_has(depth: ColorDepth, code: str) -> None:
+def test_colours_are_brought_down_to_what_the_terminal_has(write: Writer, depth: ColorDepth, code: str) -> None:
     """Each in the same process as the others, since rich's styles remember the first codes that they were asked for."""
-    assert lines_to_text([Line.of("a", StyledSpan("b", RED))], Terminal(80, depth)) == f"a\x1b[{code}mb\x1b[0m\n"
+    assert write([[("a", PLAIN), ("b", RED)]], Terminal(80, depth)) == f"a\x1b[{code}mb\x1b[0m\n"
 
 
-def test_attributes_are_written() -> None:
+@writers
+def test_attributes_are_written(write: Writer) -> None:
     style = Style(bold=True, dim=True, underline=True, bg=(0, 0, 0))
-    assert (
-        lines_to_text([Line.of(StyledSpan("x", style))], Terminal(80, ColorDepth.EIGHT_BIT))
-        == "\x1b[1;2;4;48;5;16mx\x1b[0m\n"
-    )
+    assert write([[("x", style)]], Terminal(80, ColorDepth.EIGHT_BIT)) == "\x1b[1;2;4;48;5;16mx\x1b[0m\n"
 
 
-def test_neighbours_of_one_style_are_written_together() -> None:
-    lines = [Line.of(StyledSpan("a", RED), StyledSpan("b", RED), "c", "d")]
-    assert lines_to_text(lines, Terminal(80, ColorDepth.ANSI)) == "\x1b[31mab\x1b[0mcd\n"
+@writers
+def test_neighbours_of_one_style_are_written_together(write: Writer) -> None:
+    rows = [[("a", RED), ("b", RED), ("c", PLAIN), ("d", PLAIN)]]
+    assert write(rows, Terminal(80, ColorDepth.ANSI)) == "\x1b[31mab\x1b[0mcd\n"
 
 
-def test_spaces_at_the_end_are_written_only_where_they_are_seen() -> None:
-    shaded = StyledSpan("  ", Style(bg=(0, 0, 255)))
-    lines = [Line.of("a", StyledSpan("b  ", RED), " "), Line.of("a", shaded), Line.of("a", shaded, "  ")]
-    plain, *seen = lines_to_text(lines, Terminal(80, ColorDepth.TRUE)).splitlines()
+@writers
+def test_spaces_at_the_end_are_written_only_where_they_are_seen(write: Writer) -> None:
+    a, shaded = ("a", PLAIN), ("  ", Style(bg=(0, 0, 255)))
+    rows = [[a, ("b  ", RED), (" ", PLAIN)], [a, shaded], [a, shaded, ("  ", PLAIN)]]
+    plain, *seen = write(rows, Terminal(80, ColorDepth.TRUE)).splitlines()
     assert plain == "a\x1b[38;2;255;0;0mb\x1b[0m"
     assert seen == ["a\x1b[48;2;0;0;255m  \x1b[0m"] * 2
+
+
+SPANS = st.tuples(TEXTS.map(str.strip).filter(bool), st.sampled_from([PLAIN, RED, BOLD, Style(bg=(0, 0, 255))]))
+
+
+@given(
+    st.lists(st.lists(SPANS, max_size=4), max_size=4),
+    st.builds(Terminal, st.integers(1, 20), st.sampled_from(ColorDepth), st.booleans()),
+)
+@settings(derandomize=True, deadline=None, max_examples=200)
+def test_both_writers_write_the_same(rows: list[list[Span]], terminal: Terminal) -> None:
+    shown = [[(name_text(content, terminal), style) for content, style in row] for row in rows]
+    assert own_writer(shown, terminal) == rich_writer(shown, terminal)
 
 
 def test_parts_flow_over_lines() -> None:

@@ -11,12 +11,12 @@ from hypothesis import strategies as st
 from attncli.choices import COMPONENTS
 from attncli.render.common.cells import cell_width
 from attncli.render.common.terminal import ColorDepth, Terminal
-from attncli.render.params.cost_lines import short_names
 from attncli.render.params.text import params_text
+from attncli.render.views.params import short_names
 from attncli.results.costs import Cache, CachedLayer
 from attncli.results.params import Component, Layer, Node, ParameterCount, ParamsResult
 from tests.render.heads_samples import SGR
-from tests.render.params_samples import compared, model, result
+from tests.render.params_samples import COUNTED, compared, model, result
 
 BESIDE = """\
 org/small · SmallLMHeadModel · from config · bfloat16
@@ -75,21 +75,32 @@ outside of layers  78,990,336
     )
 
 
-def test_costs_of_several_texts_and_lengths_without_a_limit() -> None:
-    told = params_text(result(), WIDE)
-    assert "\n            54.6 MiB for 8,192 tokens of each of 2 texts\n" in told
-    assert "\n            int8 (cache bfloat16) any length\n" in told
+def costing(**costs: object) -> ParamsResult:
+    return result(model(costs=model().costs._replace(**costs)))  # type: ignore[arg-type]
 
 
-def test_what_is_set_otherwise_stands_in_the_head() -> None:
-    changed = model(changes=("n_layer=48", "n_head=6"))
-    assert params_text(result(changed), WIDE).startswith("org/small with n_layer=48, n_head=6 · SmallLMHeadModel")
-    beside = compared()._replace(models=(changed, model()))
-    assert "org/small with n_layer=48" in params_text(beside, WIDE)
+CHANGED = model(changes=("n_layer=48", "n_head=6"))
+ENCODER = Cache(448, 1, (CachedLayer("decoder", 0, per_token=64, cross=64, cross_positions=1500),))
+NOTED = compared().models[1]._replace(costs=compared().models[1].costs._replace(notes=("it has nothing to adapt",)))
+UNBIASED = tuple(component._replace(biases=0) for component in COUNTED.components)
 
 
-def test_what_was_asked_for_stands_under_every_listing() -> None:
-    assert "\nLoRA        rank 16 adds 7,168" in params_text(result(by="layer"), WIDE)
+@pytest.mark.parametrize(
+    ("shown", "told"),
+    [
+        (result(), "\n            54.6 MiB for 8,192 tokens of each of 2 texts\n"),
+        (result(), "\n            int8 (cache bfloat16) any length\n"),
+        (result(CHANGED), "org/small with n_layer=48, n_head=6 · SmallLMHeadModel"),
+        (compared()._replace(models=(CHANGED, model())), "org/small with n_layer=48"),
+        (result(by="layer"), "\nLoRA        rank 16 adds 7,168"),
+        (compared()._replace(models=(model(), NOTED)), "\n\nnote        tiny: it has nothing to adapt\n"),
+        (costing(cache=ENCODER),
+         "128 bytes for each of the encoder's 1,500 positions\n            249,344 bytes for 448 tokens\n"),
+        (result(model(counted=COUNTED._replace(components=UNBIASED))), "\ncomponent     parameters  share\n"),
+    ],
+)  # fmt: skip
+def test_what_is_told(shown: ParamsResult, told: str) -> None:
+    assert told in params_text(shown, WIDE)
 
 
 def test_two_models_side_by_side() -> None:
@@ -100,13 +111,6 @@ def test_lengths_that_differ_are_said_in_every_table() -> None:
     lines = params_text(compared(4), Terminal(70)).splitlines()
     # The models of the second table are all reckoned for the same length, but not for that of the first.
     assert [line.split()[2:] for line in lines if line.startswith("  at tokens")] == [["8,192", "16", "16"], ["16"]]
-
-
-def test_notes_on_costs_stand_under_the_tables_with_their_model() -> None:
-    whole = compared()
-    costs = whole.models[1].costs._replace(notes=("it has nothing to adapt",))
-    shown = whole._replace(models=(whole.models[0], whole.models[1]._replace(costs=costs)))
-    assert params_text(shown, WIDE).endswith("\n\nnote        tiny: it has nothing to adapt\n")
 
 
 @pytest.mark.parametrize(
@@ -139,15 +143,9 @@ def test_why_a_layers_heads_are_not_as_many_times_one(groups: int, layer: int, t
 def test_memory_as_it_was_asked_for(written: str | None, told: str) -> None:
     fits = model().costs.fits
     assert fits is not None
-    shown = result(model(costs=model().costs._replace(fits=fits._replace(written=written))))
+    shown = costing(fits=fits._replace(written=written))
     assert f"\nfit         {told}" in params_text(shown, WIDE)
     assert params_text(shown, Terminal(80, unicode=False)).isascii()
-
-
-def test_an_encoder_of_so_many_positions() -> None:
-    layers = (CachedLayer("decoder", 0, per_token=64, cross=64, cross_positions=1500),)
-    text = params_text(result(model(costs=model().costs._replace(cache=Cache(448, 1, layers)))), WIDE)
-    assert "128 bytes for each of the encoder's 1,500 positions\n            249,344 bytes for 448 tokens\n" in text
 
 
 @pytest.mark.parametrize(
@@ -168,21 +166,13 @@ def test_an_encoder_of_so_many_positions() -> None:
     ],
 )
 def test_names_above_columns_tell_apart(names: list[str], shown: list[str]) -> None:
-    assert short_names(names, 16, WIDE) == shown
+    assert short_names(names) == shown
 
 
 def test_more_models_than_fit_go_on_beneath() -> None:
     lines = params_text(compared(4), Terminal(70)).splitlines()
     headings = [line.split() for line in lines if line.startswith("component ")]
     assert headings == [["component", "small", "tiny", "(2)", "tiny", "(3)"], ["component", "tiny", "(4)"]]
-
-
-def test_no_biases_need_no_column() -> None:
-    counted = model().counted
-    components = tuple(component._replace(biases=0) for component in counted.components)
-    text = params_text(result(model(counted=counted._replace(components=components))), WIDE)
-    assert "biases" not in text
-    assert "weights  " not in text
 
 
 def test_the_characters_are_the_same_with_colour() -> None:

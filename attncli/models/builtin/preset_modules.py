@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Mapping
 
 import torch
 from torch import nn
 from transformers import CONFIG_MAPPING, PreTrainedConfig
 
-from attncli.errors import UsageError, reason_of
+from attncli.errors import UsageError
 from attncli.models.builtin.presets import Preset
+from attncli.models.loading.configuration import CONFIGURATION_ERRORS
+from attncli.models.loading.library_errors import library_errors
 from attncli.models.loading.meta_model import empty_module, whole_class
 
 
@@ -31,14 +32,12 @@ def preset_module(preset: Preset) -> nn.Module:
     config = preset_config(preset)
     if config is not None:
         return empty_module(whole_class(config), config)
-    try:
-        with torch.device("meta"):
-            return MODULES[str(preset.module)](preset.fields)
-    except (ValueError, TypeError, RuntimeError, AssertionError, ArithmeticError) as error:
-        raise UsageError(
-            f"{preset.title} can't be built with these numbers: {reason_of(error)}",
-            hint="set d_model to a multiple of num_heads",
-        ) from error
+    what = f"{preset.title} can't be built with these numbers"
+    errors = library_errors(
+        what, "set d_model to a multiple of num_heads", raised=UsageError, catch=CONFIGURATION_ERRORS
+    )
+    with errors, torch.device("meta"):
+        return MODULES[str(preset.module)](**preset.fields)
 
 
 class Transformer(nn.Module):
@@ -56,6 +55,4 @@ class Transformer(nn.Module):
         self.lm_head.weight = self.shared.weight
 
 
-MODULES: Mapping[str, Callable[[Mapping[str, Any]], nn.Module]] = {
-    "transformer": lambda fields: Transformer(**fields),
-}
+MODULES: Mapping[str, type[nn.Module]] = {"transformer": Transformer}

@@ -54,20 +54,16 @@ def read_preset(name: str) -> Preset:
 def preset_for_model(name: str) -> str | None:
     """The name of the preset for a hub model, by name or alias; None if there is none.
 
-    >>> preset_called("meta-llama/Llama-3.1-8B")
+    >>> preset_for_model("meta-llama/Llama-3.1-8B")
     'llama3.1-8b'
     """
-    wanted = _normalize_name(name.rpartition("/")[2])
-    names = (
-        preset.name
-        for preset in _read_presets().values()
-        if wanted in map(_normalize_name, (preset.name, *preset.aliases))
-    )
-    return next(names, None)
 
+    def plain(name: str) -> str:
+        return re.sub("[-_ ]", "", name).lower()
 
-def _normalize_name(name: str) -> str:
-    return re.sub("[-_ ]", "", name).lower()
+    wanted = plain(name.rpartition("/")[2])
+    presets = _read_presets().values()
+    return next((each.name for each in presets if wanted in map(plain, (each.name, *each.aliases))), None)
 
 
 def override_preset(preset: Preset, changes: Sequence[str]) -> Preset:

@@ -12,7 +12,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, ExitStack, nullcontext
+from contextlib import ExitStack, contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -23,18 +23,18 @@ from torch import Tensor, nn
 from transformers import AttentionInterface, AttentionMaskInterface, PreTrainedModel
 
 from attncli.errors import ModelError
-from attncli.models.capture.attention_types import Attention
+from attncli.models.capture.attention_types import Attention, AttentionSlice, QueryKeyAttention, batch_size
+from attncli.models.capture.hooks import hooked
 from attncli.models.capture.lazy_mask import lazy_mask, restrict_to_selected
-from attncli.models.capture.local_attention import AttentionSlice, ShiftedWindows, patch_attention
-from attncli.models.capture.mixing_watch import MixingWatch, ShapeRecorder, Steps, is_own_code
-from attncli.models.capture.query_key_attention import QueryKeyAttention
+from attncli.models.capture.local_attention import ShiftedWindows, patch_attention
+from attncli.models.capture.mixing_watch import MixingWatch, ShapeRecorder, is_own_code
+from attncli.models.capture.sequence_parts import TowerCalls
 from attncli.models.capture.softmax_capture import SoftmaxCapture
 from attncli.models.capture.sparse_blocks import SparseBlockCapture
-from attncli.models.capture.structure import block_lists, is_attention, mixer_names
-from attncli.models.capture.tower_attention import FirstOfBatch, TowerCalls, batch_of, is_tower
+from attncli.models.capture.structure import block_lists, is_attention, is_tower, mixer_names
 from attncli.models.loading.adapters import Adapter
 from attncli.models.loading.borrowing import model_configs
-from attncli.models.loading.forward import MODALITIES, accepted_arguments, forward_method, report_run_errors
+from attncli.models.loading.forward import MEDIA_ARGUMENTS, accepted_arguments, forward_method, report_run_errors
 
 #: The name under which `capture_attention` and `lazy_mask` are registered with transformers.
 IMPLEMENTATION = "attncli_probe"
@@ -46,112 +46,121 @@ Observer = Callable[[str, Attention], None]
 _BIAS_NAMES = ("position_bias", "attention_bias")
 _SINK_NAMES = ("s_aux", "sinks")
 
-#: Names for the keys that an indexer selects for each query (DeepSeek's sparse attention): (batch, queries, selected).
-_SELECTED_NAMES = ("indices",)
-
 #: Tensor arguments for other kernels, whose information is in the mask or the states already.
-_IGNORED_TENSORS = frozenset(
-    {
-        "position_ids",
-        "cache_position",
-        "cu_seq_lens_q",
-        "cu_seq_lens_k",
-        "cu_seqlens",
-        "input_ids",
-        "encoder_hidden_states",
-        "encoder_attention_mask",
-        "position_embeddings",
-    }
-)
-
-#: Arguments that hold a picture or a sound.
-_MEDIA_ARGUMENTS = frozenset(name for names in MODALITIES.values() for name in names)
+_IGNORED_TENSORS = frozenset({
+    "position_ids", "cache_position", "cu_seq_lens_q", "cu_seq_lens_k", "cu_seqlens", "input_ids",
+    "encoder_hidden_states", "encoder_attention_mask", "position_embeddings",
+})  # fmt: skip
 
 #: What the graph of a scripted module has, if it attends.
 _SCRIPTED_ATTENTION = re.compile(r"aten::(_?softmax|scaled_dot_product|_native_multi_head)")
-
-#: Fields of a configuration for the number of learned positions before every text.
-_PROMPT_LENGTH_FIELDS = ("prompt_length",)
 
 
 @dataclass
 class _CaptureSession:
     """One captured forward pass of a batch.
 
-    observer: None in a pass that isn't observed.
-    paths: of the modules, by their ids.  lengths: of the text and, in an encoder–decoder, of the decoder's input.
-    prompt: the learned positions before each text, which are left out.  virtual: an adapter's, which are not.
-    has_media: whether a picture or a sound goes with the text.
-    captured: how many attention computations were passed to the observer.  batch: of texts.
-    crops: of the picture, as a model takes several.  unread: modules that ran and whose attention can't be read.
+    observer: None in a pass that isn't observed.  watch: of the pass.
+    lengths: of the text and, in an encoder–decoder, of the decoder's input.
+    batch: of texts.  prompt: the learned positions before each text, which are left out.
+    virtual: an adapter's, which are not.  has_media: whether a picture or a sound goes with the text.
+    crops: of the picture, as a model takes several.
+    captured: how many attention computations were passed to the observer.
+    unread: modules that ran and whose attention can't be read.
     """
 
+    model: PreTrainedModel
     observer: Observer | None
-    paths: dict[int, str]
+    watch: MixingWatch
     lengths: tuple[int, ...]
-    prompt: int = 0
-    has_media: bool = False
-    virtual: int = 0
-    watch: MixingWatch | None = None
-    windows: ShiftedWindows | None = None
-    towers: TowerCalls | None = None
+    batch: int
+    prompt: int
+    virtual: int
+    has_media: bool
+    crops: int
     captured: int = 0
-    batch: int = 1
-    crops: int = 1
     unread: list[nn.Module] = field(default_factory=list)
     #: Query and key of the last call, as weak references: they would take memory during the layer's feed-forward.
     last: tuple[ReferenceType[Tensor], ...] = ()
+
+    @classmethod
+    def of_run(
+        cls, model: PreTrainedModel, arguments: Mapping[str, Any], observer: Observer, adapter: Adapter | None
+    ) -> _CaptureSession:
+        lengths = [arguments[name].shape[1] for name in ("input_ids", "decoder_input_ids") if name in arguments] or [0]
+        virtual = 0 if adapter is None else adapter.virtual_tokens
+        if adapter is not None and adapter.has_virtual_queries:
+            lengths[0] += virtual
+        pixels = arguments.get("pixel_values")
+        return cls(
+            model,
+            observer,
+            MixingWatch(model),
+            tuple(lengths),
+            batch=len(next(value for value in arguments.values() if isinstance(value, Tensor))),
+            prompt=getattr(model.config, "prompt_length", 0),
+            virtual=virtual,
+            # A vision or audio tower alone has no text.
+            has_media="input_ids" in arguments and len(arguments.keys() & MEDIA_ARGUMENTS) > 0,
+            crops=math.prod(pixels.shape[:-3]) if isinstance(pixels, Tensor) else 1,
+        )
+
+    def __post_init__(self) -> None:
+        self.paths = {id(module): name for name, module in self.model.named_modules()}
+        self.windows = ShiftedWindows(self.model)
+        self.towers = TowerCalls(self.model, self.emit)
+
+    @contextmanager
+    def active(self) -> Iterator[None]:
+        """The body with the attention that comes through transformers' interface passed to this session."""
+        token = _current_session.set(self)
+        try:
+            yield
+        finally:
+            _current_session.reset(token)
 
     def emit(self, module: nn.Module, attention: Attention) -> None:
         """Pass an attention computation to the observer."""
         if self.observer is None:
             return
         path = self.paths[id(module)]
-        if self.has_media and is_tower(path) and (sequences := batch_of(attention)) > self.batch:
+        if self.has_media and is_tower(path) and (sequences := batch_size(attention)) > self.batch:
             if sequences != self.crops:
                 # Windows of unknown order, each as a sequence of its own.
                 self.unread.append(module)
                 return
-            attention = FirstOfBatch(attention)
+            attention = AttentionSlice(attention, first_only=True)
         for suffix, part in self._split(path, attention):
             self.captured += 1
             self.observer(path + suffix, part)
 
     def emit_from_interface(self, module: nn.Module, attention: QueryKeyAttention) -> None:
         """Pass on an attention computation that came through transformers' interface."""
-        if self.watch is not None:
-            self.watch.mark_captured()
+        self.watch.mark_captured()
         states = (attention.query, attention.key)
         if self.last and all(last() is now for last, now in zip(self.last, states, strict=True)):
             return  # the same attention to other values (DiffLlama)
         self.last = tuple(ref(state) for state in states)
-        patches = self.windows.window_patches(module) if self.windows is not None else None
+        patches = self.windows.window_patches(module)
         inside = None if patches is None else patch_attention(attention, patches)
-        if self.towers is None or not self.towers.take(module, inside or attention):
+        if not self.towers.take(module, inside or attention):
             self.emit(module, inside or attention)
-
-    def own_computation(self) -> AbstractContextManager[None]:
-        """What is computed in the body is no part of the model."""
-        return nullcontext() if self.watch is None else self.watch.paused()
 
     def _split(self, path: str, attention: Attention) -> list[tuple[str, Attention]]:
         """The attention between tokens of the given sequences, in one part or two, with a suffix for each path."""
         size, text, target = (attention.queries, attention.keys), self.lengths[0], self.lengths[-1]
         if self.prompt and size == (self.prompt + text, self.prompt + text):
-            return [("", AttentionSlice(attention, self.prompt, self.prompt, text, text))]
+            of_text = (self.prompt, self.prompt + text)
+            return [("", AttentionSlice(attention, of_text, of_text))]
         media = attention.queries - text
         if self.has_media and not is_tower(path) and media > 0 and _is_media_prefix(attention, media):
-            between, to_media = (
-                AttentionSlice(attention, media, media, text, text),
-                AttentionSlice(attention, media, 0, text, media),
-            )
+            of_text = (media, attention.queries)
+            between, to_media = (AttentionSlice(attention, of_text, columns) for columns in (of_text, (0, media)))
             return [("", between), (".cross_attention", to_media)]
         if len(self.lengths) == 2 and size == (target, target + text) and not self.virtual:
             # The decoder's tokens and the encoder's states side by side (T5Gemma 2).
-            between, to_encoder = (
-                AttentionSlice(attention, 0, 0, target, target),
-                AttentionSlice(attention, 0, target, target, text),
-            )
+            spans = ((0, target), (target, target + text))
+            between, to_encoder = (AttentionSlice(attention, columns=columns) for columns in spans)
             return [("", between), (".cross_attention", to_encoder)]
         return [("", attention)]
 
@@ -185,8 +194,14 @@ def capture_attention(
     """
     session = _current_session.get()
     bias, sinks = _pop_first(extra, _BIAS_NAMES), _pop_first(extra, _SINK_NAMES)
-    selected = _pop_first(extra, _SELECTED_NAMES)
-    _check_extra_tensors(module, extra)
+    # The keys that an indexer selects for each query (DeepSeek's sparse attention): (batch, queries, selected).
+    selected = extra.pop("indices", None)
+    unknown = [name for name, value in extra.items() if isinstance(value, Tensor) and name not in _IGNORED_TENSORS]
+    if unknown:
+        raise ModelError(
+            f"{type(module).__name__} passes {unknown[0]!r} to its attention, and its meaning isn't known here",
+            hint="the pattern could be wrong without it; name another model (-m), or report this architecture",
+        )
     if selected is not None:
         attention_mask = restrict_to_selected(attention_mask, selected, keys=key.shape[2])
     # The call's own flag overrides the module's, as in transformers' own functions.
@@ -202,7 +217,7 @@ def capture_attention(
         softcap=softcap,
         sinks=sinks,
     )
-    with session.own_computation():
+    with session.watch.paused():
         session.emit_from_interface(module, attention)
         return attention.output(), None
 
@@ -224,32 +239,21 @@ def run_captured(
     what is no attention before they reach the values, and where the model can't run on a text alone.
     """
     _refuse_scripts(model)
-    paths = {id(module): name for name, module in model.named_modules()}
-    given = [arguments[name] for name in ("input_ids", "decoder_input_ids") if name in arguments]
-    prompt = next((getattr(model.config, name) for name in _PROMPT_LENGTH_FIELDS if hasattr(model.config, name)), 0)
-    # A vision or audio tower alone has no text.
-    has_media = "input_ids" in arguments and len(arguments.keys() & _MEDIA_ARGUMENTS) > 0
-    lengths = [ids.shape[1] for ids in given] or [0]
-    virtual = 0 if adapter is None else adapter.virtual_tokens
-    if adapter is not None and adapter.has_virtual_queries:
-        lengths[0] += virtual
-    batch = len(next(value for value in arguments.values() if isinstance(value, Tensor)))
-    session = _CaptureSession(observe, paths, tuple(lengths), prompt, has_media, virtual, batch=batch)
-    pixels = arguments.get("pixel_values")
-    session.crops = math.prod(pixels.shape[:-3]) if isinstance(pixels, Tensor) else 1
-    token = _current_session.set(session)
-    try:
-        _route_attention(model)
-        _run_forward(model, arguments, session, adapter, batch=batch)
-        if not session.captured and _may_return_weights(model):
-            # A model's own code may hide its softmax, but return the weights.
-            _set_implementation(model, "eager")
-            _run_forward(model, {**arguments, "output_attentions": True}, session, adapter, batch=batch)
-    finally:
-        _current_session.reset(token)
+    session = _CaptureSession.of_run(model, arguments, observe, adapter)
+    # The configurations are set one by one: several families copy them for their stacks, and transformers' own setter
+    # doesn't reach every copy.
+    for part in model.modules():
+        if isinstance(part, PreTrainedModel):
+            _set_implementation(part, IMPLEMENTATION if part._can_set_attn_implementation() else "eager")
+    _run_forward(model, arguments, session, adapter)
+    takes_flag = bool(accepted_arguments(model) & {"output_attentions", "kwargs"})
+    if not session.captured and takes_flag and any(is_attention(module) for module in model.modules()):
+        # A model's own code may hide its softmax, but return the weights.
+        _set_implementation(model, "eager")
+        _run_forward(model, {**arguments, "output_attentions": True}, session, adapter)
     if not session.captured:
         raise _no_attention_error(model)
-    return tuple(paths[id(module)] for module in session.unread)
+    return tuple(session.paths[id(module)] for module in session.unread)
 
 
 def _refuse_scripts(model: PreTrainedModel) -> None:
@@ -262,74 +266,31 @@ def _refuse_scripts(model: PreTrainedModel) -> None:
             )
 
 
-def _may_return_weights(model: PreTrainedModel) -> bool:
-    """Whether the model may return weights with `output_attentions`."""
-    takes_flag = bool(accepted_arguments(model) & {"output_attentions", "kwargs"})
-    return takes_flag and any(is_attention(module) for module in model.modules())
-
-
-def _route_attention(model: PreTrainedModel) -> None:
-    """Set every part of the model that uses the interface to `capture_attention`, and the others to eager.
-
-    The configurations are set one by one: several families copy them for their stacks, and transformers'
-    own setter doesn't reach every copy.
-    """
-    for part in _submodels(model):
-        _set_implementation(part, IMPLEMENTATION if part._can_set_attn_implementation() else "eager")
-
-
 def _run_forward(
-    model: PreTrainedModel,
-    arguments: Mapping[str, Any],
-    session: _CaptureSession,
-    adapter: Adapter | None,
-    *,
-    batch: int,
+    model: PreTrainedModel, arguments: Mapping[str, Any], session: _CaptureSession, adapter: Adapter | None
 ) -> None:
-    """One forward pass with both ways of capturing active."""
+    """One forward pass with all ways of capturing active."""
     method = forward_method(model, arguments)
     run: Callable[..., Any] = adapter if adapter is not None and method is model else method
-    session.windows = ShiftedWindows(model)
-    session.towers = TowerCalls(model, session.emit)
     with report_run_errors(model, arguments), ExitStack() as stack:
-        second = _run_second(model, arguments, session, run, batch=batch) if _has_own_code(model, arguments) else None
-        watch = SoftmaxCapture(model, batch, session.lengths, session.emit, session.windows, second)
+        second = None
+        reads_text = "input_ids" in arguments and not arguments.keys() & MEDIA_ARGUMENTS
+        if reads_text and any(is_own_code(module) for module in model.modules()):
+            # Over a text of another length, of which nothing is observed but shapes.
+            recorder = ShapeRecorder(model, session.batch)
+            with replace(session, observer=None, watch=recorder).active():
+                second = recorder.run(run, arguments)
+        watch = SoftmaxCapture(model, session.batch, session.lengths, session.emit, session.windows, second)
         blocks = SparseBlockCapture(model, session.lengths[0], watch.mark_captured, session.emit)
         session.watch = watch
-        # The blocks' hooks come last, after those of the softmaxes.
-        for capture in (session.windows, session.towers, watch, blocks):
-            stack.enter_context(capture)
+        stack.enter_context(session.active())
+        for hooks in (session.windows.hooks(), session.towers.hooks()):
+            stack.enter_context(hooked(hooks))
+        stack.enter_context(watch.watching())
+        # After those of the softmaxes.
+        stack.enter_context(hooked(blocks.hooks()))
         run(**arguments)
     session.unread += [*watch.unreadable, *blocks.unreadable]
-
-
-def _run_second(
-    model: PreTrainedModel,
-    arguments: Mapping[str, Any],
-    session: _CaptureSession,
-    run: Callable[..., Any],
-    *,
-    batch: int,
-) -> Steps:
-    """A pass over a text of another length, of which nothing is observed but shapes."""
-    recorder = ShapeRecorder(model, batch)
-    token = _current_session.set(replace(session, observer=None, watch=recorder))
-    try:
-        return recorder.run(run, arguments)
-    finally:
-        _current_session.reset(token)
-
-
-def _has_own_code(model: PreTrainedModel, arguments: Mapping[str, Any]) -> bool:
-    """Whether modules of no known library may attend, and to a text, whose length can change."""
-    if "input_ids" not in arguments or arguments.keys() & _MEDIA_ARGUMENTS:
-        return False
-    return any(is_own_code(module) for module in model.modules())
-
-
-def _submodels(model: PreTrainedModel) -> Iterator[PreTrainedModel]:
-    """The model and the models inside it, the outer ones first."""
-    return (module for module in model.modules() if isinstance(module, PreTrainedModel))
 
 
 def _set_implementation(model: PreTrainedModel, implementation: str) -> None:
@@ -340,15 +301,6 @@ def _set_implementation(model: PreTrainedModel, implementation: str) -> None:
 def _pop_first(arguments: dict[str, Any], names: tuple[str, ...]) -> Tensor | None:
     values = [arguments.pop(name, None) for name in names]
     return next((value for value in values if value is not None), None)
-
-
-def _check_extra_tensors(module: nn.Module, extra: dict[str, Any]) -> None:
-    unknown = [name for name, value in extra.items() if isinstance(value, Tensor) and name not in _IGNORED_TENSORS]
-    if unknown:
-        raise ModelError(
-            f"{type(module).__name__} passes {unknown[0]!r} to its attention, and its meaning isn't known here",
-            hint="the pattern could be wrong without it; name another model (-m), or report this architecture",
-        )
 
 
 def _no_attention_error(model: PreTrainedModel) -> ModelError:

@@ -8,15 +8,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Protocol
 
 import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
-from attncli.models.capture.lazy_mask import Visibility
+from attncli.models.capture.lazy_mask import Visibility, additive_mask
 
 #: The kernels for CUDA read rows that begin at multiples of this many elements.
 _ALIGNMENT = 16
@@ -46,42 +45,24 @@ def attention_with_lse(
     not together with `causal`.
     Returns (batch, heads, queries, w) and (batch, heads, queries). The output of a row that sees nothing is 0.
     """
-    width, value_width = max(query.shape[-1], value.shape[-1]), value.shape[-1]
+    width, value_width, rows = max(query.shape[-1], value.shape[-1]), value.shape[-1], query.shape[2]
     if query.device.type == "cuda":
         width = -(-width // _ALIGNMENT) * _ALIGNMENT
     # The kernels want one width for all: zeros add nothing to a product, and their columns of the output are cut off.
-    query, key, value = (_pad_width(states, width) for states in (query, key, value))
-    kernel = _cuda_kernel if query.device.type == "cuda" else _cpu_kernel
-    output, lse = kernel(query, key, value, scale, causal, mask)
-    return output[..., :value_width], lse
-
-
-def _pad_width(states: Tensor, width: int) -> Tensor:
     # `pad` would copy also where there is nothing to add.
-    return states if states.shape[-1] == width else pad(states, (0, width - states.shape[-1]))
-
-
-def _cpu_kernel(
-    query: Tensor, key: Tensor, value: Tensor, scale: float, causal: bool, mask: Tensor | None
-) -> tuple[Tensor, Tensor]:
-    kernel = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu
-    output, lse = kernel(query, key, value, 0.0, causal, attn_mask=mask, scale=scale)
-    return output, lse
-
-
-def _cuda_kernel(
-    query: Tensor, key: Tensor, value: Tensor, scale: float, causal: bool, mask: Tensor | None
-) -> tuple[Tensor, Tensor]:
-    kernel = torch.ops.aten._scaled_dot_product_efficient_attention
-    bias = None if mask is None else _align_mask(mask, (*query.shape[:3], key.shape[2]))
-    output, lse, *_ = kernel(query, key, value, bias, True, 0.0, causal, scale=scale)
-    return output, lse[..., : query.shape[2]]
-
-
-def _align_mask(mask: Tensor, shape: tuple[int, int, int, int]) -> Tensor:
-    """The mask expanded to `shape`, with rows that begin at multiples of `_ALIGNMENT`."""
-    keys = shape[-1]
-    return pad(mask, (0, -keys % _ALIGNMENT)).contiguous()[..., :keys].expand(shape)
+    query, key, value = (
+        each if each.shape[-1] == width else pad(each, (0, width - each.shape[-1])) for each in (query, key, value)
+    )
+    if query.device.type == "cuda":
+        kernel = torch.ops.aten._scaled_dot_product_efficient_attention
+        if mask is not None:
+            aligned = pad(mask, (0, -mask.shape[-1] % _ALIGNMENT)).contiguous()[..., : mask.shape[-1]]
+            mask = aligned.expand(*query.shape[:3], key.shape[2])
+        output, lse, *_ = kernel(query, key, value, mask, True, 0.0, causal, scale=scale)
+    else:
+        kernel = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu
+        output, lse = kernel(query, key, value, 0.0, causal, attn_mask=mask, scale=scale)
+    return output[..., :value_width], lse[..., :rows]
 
 
 @dataclass(frozen=True)
@@ -114,34 +95,50 @@ class ScoreTile:
     scores: Tensor
 
 
-class QueryKeyStates(Protocol):
-    """The part of `QueryKeyAttention` that `FusedAttention` uses; a protocol, as that module imports this one."""
+@dataclass(frozen=True)
+class QueryKeyStates:
+    """Queries, keys and values after position encoding, and what else decides on the weights:
+
+    A = softmax(softcap(scaling · Q Kᵀ) + bias + mask), with the sinks as one more column that is dropped afterwards.
+
+    query: (batch, heads, queries, d).  key, value: (batch, key heads, keys, d), shared by groups of query heads.
+    mask: None, a `LazyMaskTensor`, or a tensor (bool: True is visible; else added).
+    bias: added to the scores, or None.
+    sinks: one logit a head, (heads,), or one a head and query, (batch, heads, queries, 1); or None.
+    softcap: c of c·tanh(score/c), or None.
+    """
+
+    query: Tensor
+    key: Tensor
+    value: Tensor
+    mask: Tensor | None
+    is_causal: bool
+    scaling: float
+    bias: Tensor | None = None
+    softcap: float | None = None
+    sinks: Tensor | None = None
+    #: The output, (batch, heads, queries, d), once it was computed along with something else; the first is used.
+    outputs: list[Tensor] = field(default_factory=list, repr=False, compare=False)
 
     @property
-    def query(self) -> Tensor: ...
+    def heads(self) -> int:
+        return self.query.shape[1]
+
     @property
-    def key(self) -> Tensor: ...
+    def queries(self) -> int:
+        return self.query.shape[2]
+
     @property
-    def value(self) -> Tensor: ...
+    def keys(self) -> int:
+        return self.key.shape[2]
+
     @property
-    def scaling(self) -> float: ...
+    def device(self) -> torch.device:
+        return self.query.device
+
     @property
-    def mask(self) -> Tensor | None: ...
-    @property
-    def is_causal(self) -> bool: ...
-    @property
-    def has_sink(self) -> bool: ...
-    @property
-    def sinks(self) -> Tensor | None: ...
-    @property
-    def heads(self) -> int: ...
-    @property
-    def queries(self) -> int: ...
-    @property
-    def keys(self) -> int: ...
-    @property
-    def device(self) -> torch.device: ...
-    def keep_output(self, output: Tensor) -> None: ...
+    def has_sink(self) -> bool:
+        return self.sinks is not None
 
 
 @dataclass(frozen=True)
@@ -159,7 +156,7 @@ class FusedAttention:
 
         values: float32 (batch or 1, keys, w), the same for every head.  scores: also compute the mean score of each
         row, which is linear as well: Σ_j A_ij (scaling · q_i·k_j) = scaling · q_i·(A K)_i.
-        The same pass computes the model's own output and stores it (`keep_output`).
+        The same pass computes the model's own output and stores it in `outputs` of the attention.
         """
         attention, parts = self.attention, [] if values is None else [values.to(self.attention.device)]
         value_width = attention.value.shape[-1]
@@ -171,7 +168,12 @@ class FusedAttention:
             mean_key = key.mean(dim=2, keepdim=True)
             columns = self._value_columns(key_heads, parts, key - mean_key if scores else None)
             sums, lse = self._run_kernel(query, key, columns, causal=causal, mask=mask)
-            sums, lse, share = self._include_sinks(sums, lse, heads)
+            share = None
+            if attention.sinks is not None:
+                # The sink takes a part of each row; the keys are left with the rest.
+                whole = torch.logaddexp(lse, attention.sinks[heads].float().reshape(1, -1, 1))
+                share, lse = (lse - whole).exp(), whole
+                sums = sums * share[..., None]
             output[:, heads, start:stop] = sums[..., :value_width].to(output.dtype)
             score = self._mean_score(sums[..., width:], query, mean_key, share) if scores else None
             rows = FusedRows(heads, start, stop, sums[..., value_width:width], lse, score, share)
@@ -179,19 +181,11 @@ class FusedAttention:
             del columns, sums, query, key
             yield rows
             del rows
-        attention.keep_output(output)
-
-    def _include_sinks(self, sums: Tensor, lse: Tensor, heads: slice) -> tuple[Tensor, Tensor, Tensor | None]:
-        """The sums and lse with the sink's part of each row, and the share of the row that keys are left with."""
-        if self.attention.sinks is None:
-            return sums, lse, None
-        whole = torch.logaddexp(lse, self.attention.sinks[heads].float().reshape(1, -1, 1))
-        share = (lse - whole).exp()
-        return sums * share[..., None], whole, share
+        attention.outputs.append(output)
 
     def _mean_score(self, key_sums: Tensor, query: Tensor, mean_key: Tensor, share: Tensor | None) -> Tensor:
         """Σ_j A_ij score_ij, from the weighted sums of keys relative to their mean."""
-        offset = (query @ self._repeat_for_heads(mean_key, query.shape[1]).transpose(2, 3)).squeeze(-1)
+        offset = (query @ _repeat_for_heads(mean_key, query.shape[1]).transpose(2, 3)).squeeze(-1)
         return self.attention.scaling * (_row_dots(key_sums, query) + (offset if share is None else offset * share))
 
     def earlier_weighted_sums(self, values: Tensor) -> Iterator[FusedRows]:
@@ -200,12 +194,10 @@ class FusedAttention:
         values: float32 (batch or 1, keys, w). `lse` covers those keys only, without a sink. Queries and keys have to
         be the same tokens.
         """
-        visibility = self.visibility
-        whole = visibility.shape != "other" and visibility.padded_at_end
-        for heads, key_heads, start, stop, mask in self._earlier_kernel_calls(whole):
+        for heads, key_heads, start, stop, causal, mask in self._kernel_calls(earlier=True):
             query, key = self.attention.query[:, heads, start:stop].float(), self.attention.key[:, key_heads].float()
             columns = values.to(self.attention.query.device)[:, None].expand(key.shape[0], key.shape[1], -1, -1)
-            sums, lse = self._run_kernel(query, key, columns, causal=mask is None, mask=mask)
+            sums, lse = self._run_kernel(query, key, columns, causal=causal, mask=mask)
             yield FusedRows(heads, start, stop, sums, lse, None, None)
 
     def column_sums(self, lse: Tensor, queries: Tensor) -> Tensor:
@@ -230,7 +222,7 @@ class FusedAttention:
         """
         causal = self.visibility.triangular
         query = torch.cat([self.attention.query[:, heads].float() * self.attention.scaling, offset[..., None]], dim=-1)
-        key = self._repeat_for_heads(self.attention.key[:, key_heads].float(), query.shape[1])
+        key = _repeat_for_heads(self.attention.key[:, key_heads].float(), query.shape[1])
         key = torch.cat([key, torch.ones_like(key[..., :1])], dim=-1)
         if causal:
             query, key = query.flip(2), key.flip(2)
@@ -261,7 +253,9 @@ class FusedAttention:
         keys = self.attention.key.float().transpose(2, 3)
         for start in range(0, self.attention.queries, rows):
             stop = min(start + rows, self.attention.queries)
-            query = self._group_by_key_head(self.attention.query[:, :, start:stop].float() * self.attention.scaling)
+            query = self.attention.query[:, :, start:stop].float() * self.attention.scaling
+            # The queries that share a key head, stacked: (batch, key heads, group · rows, d).
+            query = query.reshape(batch, keys.shape[1], -1, stop - start, query.shape[-1]).flatten(2, 3)
             hidden = _hidden_keys(visibility, start, stop)
             for first in range(0, stop if visibility.triangular else self.attention.keys, columns):
                 last = min(first + columns, self.attention.keys)
@@ -304,43 +298,24 @@ class FusedAttention:
         spread = [each[:, None].expand(value.shape[0], value.shape[1], -1, -1) for each in shared]
         return torch.cat([value, *spread, *([] if keys is None else [keys])], dim=-1)
 
-    def _kernel_calls(self) -> Iterator[tuple[slice, slice, int, int, bool, Tensor | None]]:
+    def _kernel_calls(self, *, earlier: bool = False) -> Iterator[tuple[slice, slice, int, int, bool, Tensor | None]]:
         """The calls of the kernel that cover all heads and rows: query heads, key heads, start, stop, causal, mask.
 
         A few key heads at a time where one call takes all rows, so that little is copied; all heads at once where the
-        mask has to be evaluated block by block.
+        mask has to be evaluated block by block.  earlier: hide the keys after each query.
         """
         visibility = self.visibility
-        if visibility.triangular or visibility.shape == "full":
-            mask = None if visibility.triangular else visibility.key_mask
+        causal = visibility.triangular or (earlier and visibility.shape == "full" and visibility.padded_at_end)
+        if causal or (visibility.shape == "full" and not earlier):
+            mask = None if causal else visibility.key_mask
             for heads, key_heads in self._head_groups():
-                yield heads, key_heads, 0, self.attention.queries, visibility.triangular, mask
+                yield heads, key_heads, 0, self.attention.queries, causal, mask
             return
+        all_heads = slice(0, self.attention.heads), slice(0, self.attention.key.shape[1])
         for start, stop, visible in visibility.blocks(self.attention.query.shape[0]):
-            yield (
-                slice(0, self.attention.heads),
-                slice(0, self.attention.key.shape[1]),
-                start,
-                stop,
-                False,
-                _additive_mask(visible),
-            )
-
-    def _earlier_kernel_calls(self, whole: bool) -> Iterator[tuple[slice, slice, int, int, Tensor | None]]:
-        visibility = self.visibility
-        if whole:
-            for heads, key_heads in self._head_groups():
-                yield heads, key_heads, 0, self.attention.queries, None
-            return
-        for start, stop, visible in visibility.blocks(self.attention.query.shape[0]):
-            visible = visible.expand(-1, -1, stop - start, -1).tril(start)
-            yield (
-                slice(0, self.attention.heads),
-                slice(0, self.attention.key.shape[1]),
-                start,
-                stop,
-                _additive_mask(visible),
-            )
+            if earlier:
+                visible = visible.expand(-1, -1, stop - start, -1).tril(start)
+            yield *all_heads, start, stop, False, additive_mask(visible)
 
     def _head_groups(self) -> Iterator[tuple[slice, slice]]:
         """Query heads and their key heads, a few at a time.
@@ -355,40 +330,27 @@ class FusedAttention:
             stop = min(start + step, key_heads)
             yield slice(start * groups, stop * groups), slice(start, stop)
 
-    def _repeat_for_heads(self, states: Tensor, heads: int) -> Tensor:
-        """States of each key head, repeated for every query head that shares it."""
-        return states.repeat_interleave(heads // states.shape[1], dim=1)
 
-    def _group_by_key_head(self, query: Tensor) -> Tensor:
-        """The queries that share a key head, stacked: (batch, key heads, group · rows, d)."""
-        batch, _, rows, width = query.shape
-        return query.reshape(batch, self.attention.key.shape[1], -1, rows, width).flatten(2, 3)
-
-
-def _additive_mask(visible: Tensor) -> Tensor:
-    """The mask as kernels add it to the scores: 0 or −∞, float32."""
-    return torch.zeros(visible.shape, dtype=torch.float32, device=visible.device).masked_fill_(~visible, -torch.inf)
+def _repeat_for_heads(states: Tensor, heads: int) -> Tensor:
+    """States of each key head, repeated for every query head that shares it."""
+    return states.repeat_interleave(heads // states.shape[1], dim=1)
 
 
 def _hidden_keys(visibility: Visibility, start: int, stop: int) -> Callable[[int, int], Tensor | None]:
     """A function of (first, last): which of these keys the rows start…stop don't see; None where they see all."""
     if visibility.shape == "full" and visibility.key_mask is None:
         return lambda _first, _last: None
-    if visibility.triangular:
-        return lambda first, last: _above_diagonal(start, stop, first, last, visibility.device)
-    hidden = ~visibility.evaluate(start, stop)
+    hidden = None if visibility.triangular else ~visibility.evaluate(start, stop)
+    rows = torch.arange(start, stop, device=visibility.device)[:, None]
 
     def tile(first: int, last: int) -> Tensor | None:
+        if hidden is None:
+            # Above the diagonal.
+            return torch.arange(first, last, device=rows.device)[None, :] > rows if last > start + 1 else None
         part = hidden[..., first:last]
         return part if bool(part.any()) else None
 
     return tile
-
-
-def _above_diagonal(start: int, stop: int, first: int, last: int, device: torch.device) -> Tensor | None:
-    if last <= start + 1:
-        return None
-    return torch.arange(first, last, device=device)[None, :] > torch.arange(start, stop, device=device)[:, None]
 
 
 def _row_dots(left: Tensor, right: Tensor) -> Tensor:

@@ -23,8 +23,22 @@ from transformers.masking_utils import eager_mask, prepare_padding_mask, sdpa_ma
 #: Padding is not part of it.
 MaskShape = Literal["causal", "full", "other"]
 
+#: Scores that are held at once, over all heads: 64 MiB of float32.
+_BLOCK_ELEMENTS = 1 << 24
+
 #: Entries of a mask that are held at once where it has to be evaluated: 16 MiB of float32.
 _MASK_ELEMENTS = 1 << 22
+
+
+def row_spans(rows: int, elements_a_row: int, at_once: int = _BLOCK_ELEMENTS) -> Iterator[tuple[int, int]]:
+    """Cut `rows` into spans (start, stop) of at most `at_once` elements, and of at least one row."""
+    step = max(1, at_once // max(1, elements_a_row))
+    return ((start, min(start + step, rows)) for start in range(0, rows, step))
+
+
+def additive_mask(visible: Tensor) -> Tensor:
+    """A mask as kernels add it to the scores: 0 or −∞, float32."""
+    return torch.zeros(visible.shape, dtype=torch.float32, device=visible.device).masked_fill_(~visible, -torch.inf)
 
 
 @dataclass(frozen=True)
@@ -56,17 +70,11 @@ class Visibility:
     @cached_property
     def key_mask(self) -> Tensor | None:
         """The padding as kernels add it to the scores: 0 or −∞, float32 (batch, 1, 1, keys); None without padding."""
-        if self.padding is None:
-            return None
-        return torch.zeros(self.padding.shape, dtype=torch.float32, device=self.device).masked_fill(
-            ~self.padding, -torch.inf
-        )[:, None, None]
+        return None if self.padding is None else additive_mask(self.padding)[:, None, None]
 
     def blocks(self, batch: int = 1) -> Iterator[tuple[int, int, Tensor]]:
         """All rows in order, as (start, stop, visible), as many at a time as fit into a bounded memory."""
-        step = max(1, _MASK_ELEMENTS // max(1, batch * self.keys))
-        for start in range(0, self.queries, step):
-            stop = min(start + step, self.queries)
+        for start, stop in row_spans(self.queries, batch * self.keys, _MASK_ELEMENTS):
             yield start, stop, self.evaluate(start, stop)
 
 

@@ -3,24 +3,29 @@
 `MixingWatch` sees softmaxes, products of tensors, and torch's own attention (`scaled_dot_product_attention`,
 `multi_head_attention_forward`, `flex_attention`). Fast paths that skip them and compiled code are off meanwhile.
 
-Which axes count tokens is told by a second run on a text of another length: `ShapeRecorder` keeps the shapes of its
-steps, and `Steps.growth` compares them with the shapes of the run that is watched.
+Products of two tensors get a letter for every axis, as in an einsum. One mixes values if one operand, the weights, has
+an axis of queries and one of keys, and the other, the values, has the axis of keys and none of queries; the keys are
+summed (`Product.find_weights`). Which axes count tokens is told by a second run on a text of another length:
+`ShapeRecorder` keeps the shapes of its steps, and `Steps.growth` compares them with those of the run that is watched.
 """
 
 from __future__ import annotations
 
 import inspect
+import string
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
-from types import TracebackType
-from typing import Any, NamedTuple, Self
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
-from torch.overrides import TorchFunctionMode
+from torch.utils.hooks import RemovableHandle
 
-from attncli.models.capture.tensor_products import Growth, Product, find_product
+from attncli.models.capture.hooks import TorchCalls, hooked
+
+#: For each axis of a tensor, whether its size depends on the length of the text.
+Growth = tuple[bool, ...]
 
 _SOFTMAXES = frozenset({torch.softmax, nn.functional.softmax, Tensor.softmax, torch.special.softmax})
 _DROPOUTS = frozenset({torch.dropout, nn.functional.dropout, torch.feature_dropout, nn.functional.dropout2d})
@@ -33,7 +38,6 @@ _MAX_SECOND_LENGTH = 64
 
 #: The arguments whose second axis counts tokens have a length of these.
 _ID_ARGUMENTS = ("input_ids", "decoder_input_ids")
-
 
 #: Libraries whose attention modules are known to take a softmax for attention alone.
 _LIBRARIES = frozenset({"torch", "transformers", "peft"})
@@ -61,6 +65,13 @@ class BatchAxis(NamedTuple):
     axis: int
     outer: bool
 
+    def split(self, tensor: Tensor, batch: int) -> Tensor:
+        """The tensor with the texts as its first axis."""
+        folded = tensor.shape[self.axis] // batch
+        sizes = (batch, folded) if self.outer else (folded, batch)
+        whole = tensor.reshape(*tensor.shape[: self.axis], *sizes, *tensor.shape[self.axis + 1 :])
+        return whole.movedim(self.axis + (not self.outer), 0)
+
 
 class Step(NamedTuple):
     """A step of a module: the function's name, the shapes of its tensors, and where the texts of each are."""
@@ -80,7 +91,7 @@ class ModuleCall:
 
 
 class MixingWatch:
-    """While active, calls the methods `on_…` for what happens in the modules of a model; those here do nothing."""
+    """Calls the methods `on_…` for what happens in a model while it is `watching`; those here do nothing."""
 
     def __init__(self, model: nn.Module) -> None:
         self._model = model
@@ -88,26 +99,24 @@ class MixingWatch:
         self.calls: list[Any] = []
         self._numbers: dict[int, int] = {}
         self._paused = False
-        self._stack = ExitStack()
 
-    def __enter__(self) -> Self:
+    @contextmanager
+    def watching(self) -> Iterator[None]:
+        """The body with hooks on all modules, without fast paths and compiled code, which hide what they compute."""
+        mha = torch.backends.mha
         with ExitStack() as stack:
-            for module in self._model.modules():
-                if isinstance(module, torch.jit.ScriptModule):
-                    continue  # takes no hooks
-                stack.callback(module.register_forward_pre_hook(self._before_module, with_kwargs=True).remove)
-                stack.callback(module.register_forward_hook(self._after_module, prepend=True).remove)
-            stack.enter_context(_no_fast_path())
-            # Compiled code hides what it computes.
+            stack.enter_context(hooked(self._hooks()))
+            stack.callback(mha.set_fastpath_enabled, mha.get_fastpath_enabled())
+            mha.set_fastpath_enabled(False)
             stack.enter_context(torch.compiler.set_stance("force_eager"))
-            stack.enter_context(_TorchCalls(self._call))
-            self._stack = stack.pop_all()
-        return self
+            stack.enter_context(TorchCalls(self._call))
+            yield
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._stack.close()
+    def _hooks(self) -> Iterator[RemovableHandle]:
+        for module in self._model.modules():
+            if not isinstance(module, torch.jit.ScriptModule):  # takes no hooks
+                yield module.register_forward_pre_hook(self._before_module, with_kwargs=True)
+                yield module.register_forward_hook(self._after_module, prepend=True)
 
     @contextmanager
     def paused(self) -> Iterator[None]:
@@ -243,43 +252,19 @@ def _hidden_rows(given: Mapping[str, Any], weights: Tensor) -> Tensor:
     return hidden.all(-1, keepdim=True)
 
 
-class _TorchCalls(TorchFunctionMode):
-    """While active, passes every call of torch to `run`."""
-
-    def __init__(self, run: Callable[[Callable[..., Any], Sequence[Any], Mapping[str, Any]], Any]) -> None:
-        super().__init__()
-        self._run = run
-
-    def __torch_function__(
-        self, func: Callable[..., Any], types: Any, args: Sequence[Any] = (), kwargs: dict[str, Any] | None = None
-    ) -> Any:
-        return self._run(func, args, kwargs or {})
-
-
-@contextmanager
-def _no_fast_path() -> Iterator[None]:
-    """`nn.MultiheadAttention` and `nn.TransformerEncoder` compute their attention step by step in the body."""
-    before = torch.backends.mha.get_fastpath_enabled()
-    torch.backends.mha.set_fastpath_enabled(False)
-    try:
-        yield
-    finally:
-        torch.backends.mha.set_fastpath_enabled(before)
-
-
 # --- Weights that a module hands out
 
 
 def weights_index(output: object, batch: int) -> int | None:
     """The index of the weights in a module's output: (batch, heads, queries, keys), no less than 0, rows sum to 1."""
+
+    def are_weights(part: object) -> bool:
+        if not isinstance(part, Tensor) or part.ndim != 4 or not part.is_floating_point() or not part.numel():
+            return False
+        return part.shape[0] == batch and not bool((part < 0).any()) and rows_sum_to_one(part)
+
     parts = list(enumerate(output))[1:] if isinstance(output, tuple | list) else []
-    return next((index for index, part in parts if _are_weights(part, batch)), None)
-
-
-def _are_weights(part: object, batch: int) -> bool:
-    if not isinstance(part, Tensor) or part.ndim != 4 or not part.is_floating_point() or not part.numel():
-        return False
-    return part.shape[0] == batch and not bool((part < 0).any()) and rows_sum_to_one(part)
+    return next((index for index, part in parts if are_weights(part)), None)
 
 
 def rows_sum_to_one(weights: Tensor) -> bool:
@@ -289,6 +274,108 @@ def rows_sum_to_one(weights: Tensor) -> bool:
     """
     sums = weights.float().sum(-1)
     return not bool((((sums - 1).abs() >= 0.01) & (sums != 0)).any()) and bool((sums != 0).any())
+
+
+# --- Products
+
+#: Which of their tensors functions multiply, by place; the first argument of the last ones is added to the product.
+_FACTORS: Mapping[Callable[..., Any], tuple[int, int]] = {
+    **dict.fromkeys(
+        (torch.matmul, Tensor.matmul, Tensor.__matmul__, torch.bmm, Tensor.bmm, torch.linalg.matmul), (0, 1)
+    ),
+    Tensor.__rmatmul__: (1, 0),
+    **dict.fromkeys((torch.baddbmm, Tensor.baddbmm, torch.addmm, Tensor.addmm), (1, 2)),
+}
+
+
+class Product(NamedTuple):
+    """A product of two tensors. axes: a letter for each axis of both.  result: the letters that are not summed."""
+
+    operands: tuple[Tensor, Tensor]
+    axes: tuple[str, str]
+    result: str
+
+    def find_weights(self, side: int, growth: tuple[Growth, Growth] | None) -> tuple[int, int] | None:
+        """The axes of queries and keys, if operand `side` may hold weights that mix the other operand's values.
+
+        growth: of both operands; where it is unknown, the layout of the product alone counts.
+        """
+        weights, values = self.axes[side], self.axes[1 - side]
+        summed = [letter for letter in weights if letter in values and letter not in self.result]
+        if len(summed) != 1:
+            return None
+        key, own = weights.index(summed[0]), [axis for axis, letter in enumerate(weights) if letter not in values]
+        if growth is None:
+            return (own[-1], key) if own else None
+        grows = growth[side]
+        queries = [axis for axis in own if grows[axis]]
+        only_keys_grow = growth[1 - side][values.index(summed[0])] and sum(growth[1 - side]) == 1
+        # An axis of both that counts tokens is that of windows, or of what each token chooses from.
+        if len(queries) != 1 or sum(grows) != 2 or not grows[key] or not only_keys_grow:
+            return None
+        return queries[0], key
+
+
+def find_product(func: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any]) -> Product | None:
+    """The product that a call of torch computes; None for other functions, and for more operands than two."""
+    if func is torch.einsum:
+        return _einsum(args)
+    if func not in _FACTORS and func is not nn.functional.linear:
+        return None
+    tensors = [each for each in (*args, *kwargs.values()) if isinstance(each, Tensor)]
+    if func in _FACTORS:
+        left, right = _FACTORS[func]
+        return _matmul(tensors[left], tensors[right]) if len(tensors) > max(left, right) else None
+    if len(tensors) < 2 or tensors[1].ndim != 2:
+        return None
+    lead = string.ascii_lowercase[: tensors[0].ndim - 1]
+    return Product((tensors[0], tensors[1]), (lead + "Z", "YZ"), lead + "Y")
+
+
+def _matmul(left: Tensor, right: Tensor) -> Product | None:
+    """(…, m, k) times (…, k, n)."""
+    if left.ndim < 2 or right.ndim < 2:
+        return None
+    batch = _batch_letters(left, right), _batch_letters(right, left)
+    return Product((left, right), (batch[0] + "YZ", batch[1] + "ZX"), "".join(batch) + "YX")
+
+
+def _batch_letters(operand: Tensor, other: Tensor) -> str:
+    """Letters from the right; an axis of size 1 that is repeated for the other operand is no shared axis."""
+    letters = []
+    for axis in range(-operand.ndim, -2):
+        letter = string.ascii_lowercase[-axis - 3]
+        is_repeated = -axis <= other.ndim and operand.shape[axis] == 1 != other.shape[axis]
+        letters.append(letter.upper() if is_repeated else letter)
+    return "".join(letters)
+
+
+def _einsum(args: Sequence[Any]) -> Product | None:
+    equation, operands = args[0], args[1:]
+    if len(operands) == 1 and isinstance(operands[0], tuple | list):
+        operands = tuple(operands[0])
+    if not isinstance(equation, str) or len(operands) != 2:
+        return None
+    inputs, arrow, result = equation.replace(" ", "").partition("->")
+    left, right = (_expand(part, operand.ndim) for part, operand in zip(inputs.split(","), operands, strict=True))
+    if not arrow:
+        # As in numpy: letters that stand once, in order.
+        result = "".join(sorted(letter for letter in left + right if (left + right).count(letter) == 1))
+        result = "".join(letter for letter in left if letter.isdigit()) + result.strip(string.digits)
+    else:
+        result = _expand(result, None, left + right)
+    repeated = any(len(set(part)) != len(part) for part in (left, right))
+    return None if repeated else Product((operands[0], operands[1]), (left, right), result)
+
+
+def _expand(part: str, ndim: int | None, others: str = "") -> str:
+    """The letters of an operand with digits in place of an ellipsis, counted from its end."""
+    before, dots, after = part.partition("...")
+    if not dots:
+        return part
+    if ndim is None:
+        return before + "".join(sorted({each for each in others if each.isdigit()}, reverse=True)) + after
+    return before + "".join(str(place) for place in reversed(range(ndim - len(before) - len(after)))) + after
 
 
 # --- The second run
@@ -344,7 +431,7 @@ class ShapeRecorder(MixingWatch):
         other, lengths = _second_arguments(arguments, self._batch)
         device = next((each.device for each in arguments.values() if isinstance(each, Tensor)), torch.device("cpu"))
         # Some models draw numbers; the first run has to draw the same as without this one.
-        with torch.random.fork_rng([device] if device.type == "cuda" else []), self:
+        with torch.random.fork_rng([device] if device.type == "cuda" else []), self.watching():
             forward(**other)
         return Steps(self._steps, lengths)
 
@@ -361,20 +448,27 @@ class ShapeRecorder(MixingWatch):
 
 def _second_arguments(arguments: Mapping[str, Any], batch: int) -> tuple[dict[str, Any], tuple[int, ...]]:
     """Arguments for texts that are all the same and of another length: about half, or two tokens more."""
-    lengths = {
-        arguments[name].shape[1]: _second_length(arguments[name].shape[1])
-        for name in _ID_ARGUMENTS
-        if name in arguments
-    }
+    given = [arguments[name].shape[1] for name in _ID_ARGUMENTS if name in arguments]
+    lengths = {length: _second_length(length) for length in given}
     mask = arguments.get("attention_mask")
-    # The text with the most tokens, from its first on: the others may be padding.
-    row = int(mask.sum(1).argmax()) if isinstance(mask, Tensor) and mask.ndim == 2 else 0
-    start = int(mask[row].argmax()) if isinstance(mask, Tensor) and mask.ndim == 2 else 0
+    row = start = 0
+    if isinstance(mask, Tensor) and mask.ndim == 2:
+        # The text with the most tokens, from its first on: the others may be padding.
+        row = int(mask.sum(1).argmax())
+        start = int(mask[row].argmax())
+
+    def resize(value: Tensor) -> Tensor:
+        same = value[row : row + 1].expand_as(value).clone()
+        if value.ndim < 2 or value.shape[1] not in lengths:
+            return same
+        places = torch.arange(lengths[value.shape[1]], device=value.device) + start
+        return same.index_select(1, places % value.shape[1])
+
     resized = {
-        name: _resize(value, row, start, lengths) if isinstance(value, Tensor) and len(value) == batch else value
+        name: resize(value) if isinstance(value, Tensor) and len(value) == batch else value
         for name, value in arguments.items()
     }
-    return resized, tuple(lengths[arguments[name].shape[1]] for name in _ID_ARGUMENTS if name in arguments)
+    return resized, tuple(lengths[length] for length in given)
 
 
 def _second_length(length: int) -> int:
@@ -383,25 +477,13 @@ def _second_length(length: int) -> int:
     return next((n for n in range(at_most, 1, -1) if all(n % other for other in range(2, n))), at_most)
 
 
-def _resize(value: Tensor, row: int, start: int, lengths: Mapping[int, int]) -> Tensor:
-    same = value[row : row + 1].expand_as(value).clone()
-    if value.ndim < 2 or value.shape[1] not in lengths:
-        return same
-    length = lengths[value.shape[1]]
-    places = (torch.arange(length, device=value.device) + start) % value.shape[1]
-    return same.index_select(1, places)
-
-
 def _batch_axis(tensor: Tensor, batch: int) -> BatchAxis | None:
     """Where the texts of a batch are, if they are all the same; None where nothing repeats itself."""
     for axis, size in enumerate(tensor.shape):
         for outer in (True, False) if size > batch else (True,):
-            if size % batch == 0 and _repeats(tensor, axis, batch, outer=outer):
-                return BatchAxis(axis, outer)
+            found = BatchAxis(axis, outer)
+            if size % batch == 0:
+                first, *others = found.split(tensor, batch)
+                if all(torch.allclose(first, other, atol=1e-5, equal_nan=True) for other in others):
+                    return found
     return None
-
-
-def _repeats(tensor: Tensor, axis: int, batch: int, *, outer: bool) -> bool:
-    sizes = (batch, tensor.shape[axis] // batch) if outer else (tensor.shape[axis] // batch, batch)
-    texts = tensor.reshape(*tensor.shape[:axis], *sizes, *tensor.shape[axis + 1 :]).movedim(axis + (not outer), 0)
-    return all(torch.allclose(texts[0], other, atol=1e-5, equal_nan=True) for other in texts[1:])

@@ -23,10 +23,9 @@ from torch import Tensor, nn
 from torch.nn.modules.module import register_module_forward_pre_hook
 from transformers.pytorch_utils import Conv1D
 
-from attncli.models.capture.query_key_attention import to_float64
-from attncli.models.loading.borrowing import only_in_this_thread
-from attncli.models.loading.device import materialized_weights
-from attncli.models.loading.forward import MODALITIES
+from attncli.models.capture.attention_types import to_float64
+from attncli.models.capture.hooks import hooked, only_in_this_thread
+from attncli.models.loading.forward import MEDIA_ARGUMENTS
 
 if TYPE_CHECKING:
     from attncli.models.capture.attention_types import Attention
@@ -114,7 +113,13 @@ class QKVInputsRecorder:
             return
         if "norm" in type(module).__name__.lower():
             self._norm_output = output
-        elif is_linear(module) and inputs and self._is_input(inputs[0]):
+        elif is_linear(module) and inputs and isinstance(states := inputs[0], Tensor):
+            # The attention module's own input, maybe in another shape.
+            if not any(
+                each is states or (each.numel() == states.numel() and each.data_ptr() == states.data_ptr())
+                for each in self._inputs
+            ):
+                return
             bias = getattr(module, "bias", None) is not None
             self._calls.append(_LinearCall(self.paths.get(id(module), ""), bias, output.reshape(-1, output.shape[-1])))
 
@@ -129,13 +134,6 @@ class QKVInputsRecorder:
         self._inputs, self._norm_output = (), None
         self._calls.clear()
         return recorded
-
-    def _is_input(self, states: Any) -> bool:
-        """Whether these are the attention module's own input, maybe in another shape."""
-        return isinstance(states, Tensor) and any(
-            each is states or (each.numel() == states.numel() and each.data_ptr() == states.data_ptr())
-            for each in self._inputs
-        )
 
 
 def _match_projection(call: _LinearCall, vectors: Tensor, position: int) -> HeadProjection | None:
@@ -172,47 +170,34 @@ def output_projections(model: LoadedModel, arguments: Mapping[str, Tensor | bool
     a text beside one, as its tokens may stand for it.
     Modules whose heads give no values, or whose output goes through no plain matrix, are left out.
     """
-    has_media = any(name in arguments for names in MODALITIES.values() for name in names)
-    short = arguments if has_media else {name: _first_tokens(value) for name, value in arguments.items()}
-    finder = _OutputProjectionFinder(model.adapter is not None and model.adapter.acts_by_position)
-    handle = register_module_forward_pre_hook(only_in_this_thread(finder.before_module))
-    try:
-        model.run_attention(short, finder.expect_output)
-    finally:
-        handle.remove()
-    return finder.found
+    has_media = bool(arguments.keys() & MEDIA_ARGUMENTS)
+    short = {
+        name: value[:, :2] if isinstance(value, Tensor) and not has_media else value
+        for name, value in arguments.items()
+    }
+    # The modules of such an adapter compute something else at each position, and so have no matrix.
+    by_position = model.adapter is not None and model.adapter.acts_by_position
+    found: dict[str, Tensor] = {}
+    #: The path of the last attention module and the width of its heads' output, until the module that receives it runs.
+    expected: tuple[str, int] | None = None
 
-
-def _first_tokens(value: Tensor | bool) -> Tensor | bool:
-    return value[:, :2] if isinstance(value, Tensor) else value
-
-
-@dataclass
-class _OutputProjectionFinder:
-    """Finds, after each attention, the module that receives its output.
-
-    by_position: an adapted module computes something else at each position, and so has no matrix.
-    found: output matrices by the path of the attention module.
-    """
-
-    by_position: bool
-    found: dict[str, Tensor] = field(default_factory=dict)
-    #: The path of the attention module and the width of its heads' output.
-    _expected: tuple[str, int] | None = None
-
-    def expect_output(self, path: str, attention: Attention) -> None:
+    def expect_output(path: str, attention: Attention) -> None:
+        nonlocal expected
         states = attention.with_values
-        self._expected = None if states is None else (path, attention.heads * states.value.shape[-1])
+        expected = None if states is None else (path, attention.heads * states.value.shape[-1])
 
-    def before_module(self, module: nn.Module, inputs: tuple[Any, ...]) -> None:
-        if self._expected is None or not inputs or not isinstance(inputs[0], Tensor):
+    def before_module(module: nn.Module, inputs: tuple[Any, ...]) -> None:
+        nonlocal expected
+        if expected is None or not receives(module, inputs, expected[1]):
             return
-        path, width = self._expected
-        if inputs[0].shape[-1] == width == input_width(module):
-            self._expected = None
-            found = None if self.by_position and is_adapted(module) else linear_map(module)
-            if found is not None:
-                self.found[path] = found.matrix
+        (path, _), expected = expected, None
+        matrix = None if by_position and is_adapted(module) else linear_map(module)
+        if matrix is not None:
+            found[path] = matrix.matrix
+
+    with hooked(iter([register_module_forward_pre_hook(only_in_this_thread(before_module))])):
+        model.run_attention(short, expect_output)
+    return found
 
 
 class LinearMap(NamedTuple):
@@ -238,9 +223,15 @@ def adapted_parts(modules: Iterable[nn.Module]) -> frozenset[int]:
     return frozenset(id(part) for module in adapted for part in module.modules() if part is not module)
 
 
-def input_width(module: nn.Module) -> int | None:
-    """How many numbers a linear module takes; None for other modules, and for packed weights."""
+def receives(module: nn.Module, inputs: tuple[Any, ...], width: int) -> bool:
+    """Whether a module is linear, with or without an adapter, and is given states of its width, which is this one."""
+    states = inputs[0] if inputs else None
     plain: Any = module.base_layer if is_adapted(module) else module
+    return isinstance(states, Tensor) and states.shape[-1] == width == _input_width(plain)
+
+
+def _input_width(plain: nn.Module) -> int | None:
+    """How many numbers a plain linear module takes; None for other modules, and for packed weights."""
     if not isinstance(plain, nn.Linear | Conv1D) or not plain.weight.is_floating_point():
         return None
     return int(plain.weight.shape[0 if isinstance(plain, Conv1D) else 1])
@@ -250,16 +241,26 @@ def linear_map(module: nn.Module) -> LinearMap | None:
     """What a linear module computes; None for other modules, and for an adapter whose part is not linear."""
     if is_adapted(module):
         return _adapted_map(module)
-    matrix, bias = plain_matrix(module), getattr(module, "bias", None)
-    return None if matrix is None else LinearMap(matrix, None if bias is None else bias.detach())
+    if not isinstance(module, nn.Linear | Conv1D) or not module.weight.is_floating_point():
+        return None
+    # The weights of a model that is spread over several devices are loaded for each module's forward pass only.
+    if module.weight.is_meta:
+        from accelerate.utils import align_module_device
+
+        with align_module_device(module):
+            weight, bias = module.weight.detach().clone(), None if module.bias is None else module.bias.detach().clone()
+    else:
+        weight, bias = module.weight.detach(), None if module.bias is None else module.bias.detach()
+    return LinearMap(weight if isinstance(module, Conv1D) else weight.T, bias)
 
 
 def _adapted_map(module: nn.Module) -> LinearMap | None:
     """The map of a module with an adapter, of whatever kind: its output for 0 and for each unit vector."""
-    width, weight = input_width(module), module.base_layer.weight  # type: ignore[union-attr]
-    if width is None or weight.is_meta:
+    base: Any = module.base_layer
+    width = _input_width(base)
+    if width is None or base.weight.is_meta:
         return None
-    place: dict[str, Any] = {"device": weight.device, "dtype": weight.dtype}
+    place: dict[str, Any] = {"device": base.weight.device, "dtype": base.weight.dtype}
     probe = torch.linspace(-1, 1, width, **place)
     with torch.no_grad():
         bias = module(torch.zeros(1, 1, width, **place))[0, 0]
@@ -274,16 +275,3 @@ def are_close(one: Tensor, other: Tensor, dtype: torch.dtype) -> bool:
     """Whether two outputs of a linear module differ by no more than rounding in its precision explains."""
     tolerance = 10 * _TOLERANCE.get(dtype, _HALF_TOLERANCE)
     return bool((one - other).norm() <= tolerance * other.norm())
-
-
-def plain_matrix(module: nn.Module) -> Tensor | None:
-    """The matrix that a plain linear module multiplies its input with from the right, (in, out); None for others."""
-    if not isinstance(module, nn.Linear | Conv1D) or not module.weight.is_floating_point():
-        return None
-    if module.weight.is_meta:
-        # The weights of a model that is spread over several devices are loaded for each module's forward pass only.
-        with materialized_weights(module):
-            matrix = module.weight.detach().clone()
-    else:
-        matrix = module.weight.detach()
-    return matrix if isinstance(module, Conv1D) else matrix.T

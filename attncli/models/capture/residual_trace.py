@@ -8,26 +8,24 @@ the output of a parallel branch, to which those states are added in turn.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from torch import Tensor, nn
 from torch.nn.modules.module import register_module_forward_hook
-from torch.overrides import TorchFunctionMode
+from torch.utils.hooks import RemovableHandle
 
+from attncli.models.capture.attention_types import to_float64
+from attncli.models.capture.hooks import TorchCalls, hooked, only_in_this_thread
 from attncli.models.capture.qkv_inputs import (
-    LinearMap,
     QKVInputs,
     QKVInputsRecorder,
     adapted_parts,
     are_close,
-    input_width,
     is_adapted,
     linear_map,
+    receives,
 )
-from attncli.models.capture.query_key_attention import to_float64
-from attncli.models.loading.borrowing import only_in_this_thread
 
 if TYPE_CHECKING:
     from attncli.models.capture.attention_types import Attention
@@ -87,7 +85,7 @@ def trace_attention(
     paths = {id(module): name for name, module in modules.items()}
     recorder = QKVInputsRecorder(paths, query, adapted_parts(modules.values()))
     tracer = _AttentionTracer(path, call, query, model.site_of(path).cross, modules, recorder)
-    with model.borrowed(), tracer.attached():
+    with model.borrowed(), hooked(tracer.hooks()), TorchCalls(tracer.call_torch):
         model.run_attention(arguments, tracer.observe)
     write = tracer.residual_write()
     return AttentionTrace(tracer.attention, write, tracer.rotated, tracer.inputs, tracer.residual(write))
@@ -130,12 +128,16 @@ class _AttentionTracer:
             return None
         heads_output, module, output = self._projected
         found, residual = linear_map(module), self._flow.residual
-        if found is None or (is_adapted(module) and not _gives(found, heads_output, output)):
+        if found is None:
+            return None
+        matrix, bias = to_float64(found.matrix), None if found.bias is None else to_float64(found.bias)
+        # The map of an adapter may depend on the position.
+        expected = heads_output @ matrix + (0 if bias is None else bias)
+        if is_adapted(module) and not are_close(expected, output, found.matrix.dtype):
             return None
         if self._flow.scale is None and self._block_input is not None and not self.cross:
             residual = self._block_input_row()
-        bias = None if found.bias is None else to_float64(found.bias)
-        return ResidualWrite(heads_output, to_float64(found.matrix), bias, output, residual, self._flow.scale)
+        return ResidualWrite(heads_output, matrix, bias, output, residual, self._flow.scale)
 
     def residual(self, write: ResidualWrite | None) -> Tensor | None:
         """The residual stream before the module. For a cross-attention only the addition shows which states it is."""
@@ -145,25 +147,15 @@ class _AttentionTracer:
     def _block_input_row(self) -> Tensor | None:
         return None if self._block_input is None else _position_row(self._block_input, self.query)
 
-    @contextmanager
-    def attached(self) -> Iterator[None]:
-        """With the hooks in place."""
-        with ExitStack() as stack:
-            module, block = self.modules[self.path], self._block()
-            hooks = [module.register_forward_pre_hook(self._before_attention, with_kwargs=True)]
-            if block is not None:
-                hooks.append(block.register_forward_pre_hook(self._before_block, with_kwargs=True))
-            hooks.append(register_module_forward_hook(only_in_this_thread(self._after_module)))
-            for hook in hooks:
-                stack.callback(hook.remove)
-            stack.enter_context(_TorchCalls(self._before_function))
-            yield
-
-    def _block(self) -> nn.Module | None:
-        """The element of a list that holds the module: its block."""
+    def hooks(self) -> Iterator[RemovableHandle]:
+        yield self.modules[self.path].register_forward_pre_hook(self._before_attention, with_kwargs=True)
+        # The block is the element of a list that holds the module.
         parents = self.path.split(".")
         places = [index for index, part in enumerate(parents) if part.isdigit()]
-        return self.modules[".".join(parents[: places[0] + 1])] if places else None
+        if places:
+            block = self.modules[".".join(parents[: places[0] + 1])]
+            yield block.register_forward_pre_hook(self._before_block, with_kwargs=True)
+        yield register_module_forward_hook(only_in_this_thread(self._after_module))
 
     def _before_block(self, _: nn.Module, inputs: tuple[Any, ...], keywords: dict[str, Any]) -> None:
         if self._calls <= self.call and self._projected is None:
@@ -179,20 +171,23 @@ class _AttentionTracer:
     def _after_module(self, module: nn.Module, inputs: tuple[Any, ...], output: Any) -> None:
         if self.attention is None:
             self.recorder.record_module(module, inputs, output)
-        if self._output_width is None or not inputs or id(module) in self.recorder.skipped:
+        if self._output_width is None or not isinstance(output, Tensor) or id(module) in self.recorder.skipped:
             return
-        if not isinstance(inputs[0], Tensor) or not isinstance(output, Tensor):
-            return
-        if inputs[0].shape[-1] == self._output_width == input_width(module):
+        if receives(module, inputs, self._output_width):
             self._output_width = None
             self._projected = _position_row(inputs[0], self.query), module, _position_row(output, self.query)
             self._flow = _OutputFlow(output, self._block_input, self.query)
 
-    def _before_function(self, name: str, operands: Sequence[Any]) -> Callable[[Tensor], None] | None:
-        """Called before a function of torch; returns a callback for its result, if the result matters."""
-        if self._positions and any(each is one for each in operands for one in self._positions):
+    def call_torch(self, func: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
+        """Call a function of torch, and follow what goes through it."""
+        if self._positions and any(each is one for each in args for one in self._positions):
             self._uses_positions = True
-        return None if self._flow is None else self._flow.before_function(name, operands)
+        # Before the call, as some functions change their operand in place.
+        goes_on = self._flow is not None and self._flow.goes_through(getattr(func, "__name__", ""), args)
+        result = func(*args, **kwargs)
+        if goes_on and self._flow is not None and self._flow.current is not None and isinstance(result, Tensor):
+            self._flow.current = result
+        return result
 
 
 @dataclass
@@ -209,23 +204,25 @@ class _OutputFlow:
     scale: float | None = None
     _factor: float = 1.0
 
-    def before_function(self, name: str, operands: Sequence[Any]) -> Callable[[Tensor], None] | None:
+    def goes_through(self, name: str, operands: Sequence[Any]) -> bool:
+        """Whether the result of a function holds the output, if the tensor is one of its operands."""
         if self.current is None or not any(each is self.current for each in operands[:2]):
-            return None
+            return False
         if name in _PASS_THROUGH:
             # As another operand it only lends its type (type_as).
-            return self._continue_with if operands[0] is self.current else None
+            return operands[0] is self.current
         other = next((each for each in operands[:2] if each is not self.current), self.current)
-        if name in _PRODUCTS and isinstance(other, int | float) and self.scale is None:
-            self._factor *= other
-            return self._continue_with
-        if name in _QUOTIENTS and isinstance(other, int | float) and operands[0] is self.current and self.scale is None:
-            self._factor /= other
-            return self._continue_with
+        if isinstance(other, int | float) and self.scale is None:
+            if name in _PRODUCTS:
+                self._factor *= other
+                return True
+            if name in _QUOTIENTS and operands[0] is self.current:
+                self._factor /= other
+                return True
         if name in _SUMS and isinstance(other, Tensor) and other.shape == self.current.shape:
             self._record_addition(other)
-            return self._continue_with
-        return None
+            return True
+        return False
 
     def _record_addition(self, other: Tensor) -> None:
         """The first tensor that it is added to is the residual stream, unless the block's input follows later."""
@@ -235,28 +232,6 @@ class _OutputFlow:
         if is_block_input:
             self.current = None
 
-    def _continue_with(self, result: Tensor) -> None:
-        if self.current is not None:
-            self.current = result
-
-
-class _TorchCalls(TorchFunctionMode):
-    """While active, calls `before_function` with the name and arguments of every function of torch that is called."""
-
-    def __init__(self, before_function: Callable[[str, Sequence[Any]], Callable[[Tensor], None] | None]) -> None:
-        super().__init__()
-        self._before_function = before_function
-
-    def __torch_function__(
-        self, func: Callable[..., Any], types: Any, args: Sequence[Any] = (), kwargs: dict[str, Any] | None = None
-    ) -> Any:
-        # Before the call, as some functions change their operand in place.
-        take_result = self._before_function(getattr(func, "__name__", ""), args)
-        result = func(*args, **(kwargs or {}))
-        if take_result is not None and isinstance(result, Tensor):
-            take_result(result)
-        return result
-
 
 def _position_embeddings(inputs: tuple[Any, ...], keywords: dict[str, Any]) -> Iterator[Tensor]:
     """The cosines and sines among an attention module's arguments, whether it uses them or not."""
@@ -264,12 +239,6 @@ def _position_embeddings(inputs: tuple[Any, ...], keywords: dict[str, Any]) -> I
     pairs = [given] if given is not None else [each for each in inputs if isinstance(each, tuple) and len(each) == 2]
     for pair in pairs:
         yield from (each for each in (pair if isinstance(pair, tuple) else (pair,)) if isinstance(each, Tensor))
-
-
-def _gives(found: LinearMap, states: Tensor, output: Tensor) -> bool:
-    """Whether a map gives this output; that of an adapter may depend on the position."""
-    expected = states @ to_float64(found.matrix) + (0 if found.bias is None else to_float64(found.bias))
-    return are_close(expected, output, found.matrix.dtype)
 
 
 def _position_row(states: Tensor, query: int) -> Tensor:

@@ -1,7 +1,9 @@
-"""Modules that are called for one part of a sequence after another: their parts are put together to one attention.
+"""Attention to one part of a sequence after another: the parts are put together to one attention.
 
 Own code may cut a sequence into chunks and hand each to the same module (CANINE's local attention, Clark et al. 2021).
-Slices of states are followed, so that for each call it is known which positions its states are.
+Slices of states are followed, so that for each call it is known which positions its states are (`SequenceParts`).
+Towers of pictures hand the chunks of a sequence (the windows of Qwen2.5-VL) to the attention one after another within
+one call of its module (`TowerCalls`).
 """
 
 from __future__ import annotations
@@ -12,11 +14,18 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
+from torch.utils.hooks import RemovableHandle
 from torch.utils.weak import WeakTensorKeyDictionary
 
 from attncli.errors import ModelError
-from attncli.models.capture.attention_types import Attention
-from attncli.models.capture.local_attention import LocalAttention
+from attncli.models.capture.attention_types import (
+    Attention,
+    ChunkedAttention,
+    LocalAttention,
+    all_weights,
+    batch_size,
+)
+from attncli.models.capture.structure import is_attention, is_tower
 
 _CUTS = frozenset({"__getitem__", "narrow", "split", "chunk", "tensor_split"})
 _JOINS = frozenset({"cat", "concat", "concatenate"})
@@ -48,6 +57,10 @@ class PartPlaces(NamedTuple):
     queries: _Places
     keys: _Places
 
+    def add(self, module: nn.Module, attention: Attention) -> None:
+        """Keep the attention of a module within this part, until the whole sequence is read."""
+        self.queries.sequence.parts.append((module, self, attention))
+
     def fits(self, attention: Attention) -> bool:
         return (self.queries.length, self.keys.length) == (attention.queries, attention.keys)
 
@@ -69,8 +82,14 @@ class SequenceParts:
             self._follow_cut(call, first, lambda places: func(places, *args[1:], **kwargs), result)
         elif name in _JOINS and self._places and isinstance(first, tuple | list):
             self._follow_join(first, result)
-        elif self._places and _is_states(first) and first in self._places and _is_states(result):
-            self._follow_same(first, result)
+        elif (
+            self._places
+            and _is_states(first)
+            and _is_states(result)
+            and first in self._places
+            and result.shape[:2] == first.shape[:2]
+        ):
+            self._places[result] = self._places[first]
 
     def of_inputs(self, inputs: Sequence[Any]) -> PartPlaces | None:
         """What part of a sequence a module is given: queries come first, then keys, if they are others."""
@@ -82,9 +101,6 @@ class SequenceParts:
         keys = next((self._places[each] for each in others), queries)
         is_whole = all(each.length == each.sequence.length for each in (queries, keys))
         return None if is_whole else PartPlaces(queries, keys)
-
-    def add(self, module: nn.Module, places: PartPlaces, attention: Attention) -> None:
-        places.queries.sequence.parts.append((module, places, attention))
 
     def finished(self, call: object) -> Iterator[tuple[nn.Module, Attention]]:
         """After a module: the attention of what was cut in it, in one where the parts are a whole sequence.
@@ -110,10 +126,6 @@ class SequenceParts:
         parts = cut(places[None, :, None].expand(states.shape))
         for each, part in zip(results, parts if isinstance(parts, tuple | list) else [parts], strict=True):
             self._places[each] = _Places(sequence, part[0, :, 0])
-
-    def _follow_same(self, states: Tensor, result: Tensor) -> None:
-        if result.shape[:2] == states.shape[:2]:
-            self._places[result] = self._places[states]
 
     def _follow_join(self, parts: Sequence[Any], result: Any) -> None:
         if not parts or not all(_is_states(each) and each in self._places for each in parts):
@@ -159,11 +171,46 @@ def _put_together(parts: Sequence[_Part], length: int, module: nn.Module) -> Att
         )
     slots = max(attention.keys for _, attention in parts)
     first = parts[0][1]
-    batch = next(iter(first.blocks(rows=(0, 1)))).weights.shape[0]
-    weights = torch.zeros(batch, first.heads, length, slots, device=first.device)
+    weights = torch.zeros(batch_size(first), first.heads, length, slots, device=first.device)
     columns = torch.full((length, slots), -1, device=first.device)
     for places, attention in parts:
         rows, keys = places.queries.places, places.keys.places
-        weights[:, :, rows, : len(keys)] = torch.cat([block.weights for block in attention.blocks()], dim=2)
+        weights[:, :, rows, : len(keys)] = all_weights(attention)
         columns[rows, : len(keys)] = keys
-    return LocalAttention(weights, columns, keys=parts[0][0].keys.sequence.length)
+    return LocalAttention(weights, columns, parts[0][0].keys.sequence.length)
+
+
+# --- Towers
+
+
+class TowerCalls:
+    """Gathers the attention of each call of a tower's attention module, while its hooks are on.
+
+    emit: called with the module and its attention, that of all chunks together.
+    """
+
+    def __init__(self, model: nn.Module, emit: Callable[[nn.Module, Attention], None]) -> None:
+        self._modules = [part for path, part in model.named_modules() if is_attention(part) and is_tower(path)]
+        self._emit = emit
+        #: The attention of the chunks so far, by the id of each module that is being called.
+        self._chunks: dict[int, list[Attention]] = {}
+
+    def hooks(self) -> Iterator[RemovableHandle]:
+        for module in self._modules:
+            yield module.register_forward_pre_hook(self._begin)
+            yield module.register_forward_hook(self._end)
+
+    def take(self, module: nn.Module, attention: Attention) -> bool:
+        """Keep an attention until its module's call ends. Returns whether the module is one of a tower."""
+        if id(module) not in self._chunks:
+            return False
+        self._chunks[id(module)].append(attention)
+        return True
+
+    def _begin(self, module: nn.Module, _: Any) -> None:
+        self._chunks[id(module)] = []
+
+    def _end(self, module: nn.Module, _: Any, __: Any) -> None:
+        chunks = self._chunks.pop(id(module))
+        if chunks:
+            self._emit(module, chunks[0] if len(chunks) == 1 else ChunkedAttention(tuple(chunks)))

@@ -20,29 +20,22 @@ from torch.utils.weak import WeakTensorKeyDictionary
 from transformers import PreTrainedModel
 
 from attncli.errors import ModelError
-from attncli.models.capture.attention_types import Attention, WeightsAttention
-from attncli.models.capture.local_attention import (
-    AttentionSlice,
-    LocalAttention,
-    ShiftedWindows,
-    neighbour_columns,
-    patch_attention,
-    window_columns,
-)
+from attncli.models.capture.attention_types import Attention, AttentionSlice, QueryKeyAttention, WeightsAttention
+from attncli.models.capture.local_attention import ShiftedWindows, block_attention, patch_attention, window_attention
 from attncli.models.capture.mixing_watch import (
     BatchAxis,
     FusedCall,
+    Growth,
     MixingWatch,
     ModuleCall,
+    Product,
     Steps,
     is_own_code,
     rows_sum_to_one,
     weights_index,
 )
-from attncli.models.capture.query_key_attention import QueryKeyAttention
 from attncli.models.capture.sequence_parts import PartPlaces, SequenceParts
 from attncli.models.capture.structure import block_lists, is_attention
-from attncli.models.capture.tensor_products import Growth, Product
 
 #: The attribute of modules that attend within windows: the keys on one side of a query (Longformer, LED).
 _WINDOW_ATTRIBUTE = "one_sided_attn_window_size"
@@ -77,19 +70,14 @@ class _OwnCall(ModuleCall):
     operands: list[Tensor] = field(default_factory=list)
 
 
-@dataclass(frozen=True)
-class _Weights:
-    """The result of a softmax. hidden_rows: of its queries that see nothing, or None; the shape of the softmax."""
-
-    hidden_rows: Tensor | None
-
-
 class SoftmaxCapture(MixingWatch):
-    """While active, passes the attention of each module that wasn't captured otherwise to `emit`.
+    """While it is `watching`, passes the attention of each module that wasn't captured otherwise to `emit`.
 
     batch: the number of texts.  lengths: of the text and, in an encoder–decoder, of the decoder's input; some modules
     pad their windows to more.  windows: of pictures.  second: the steps on a text of another length, if it was run.
     """
+
+    calls: list[_OwnCall]
 
     def __init__(
         self,
@@ -110,6 +98,7 @@ class SoftmaxCapture(MixingWatch):
             if isinstance(part, PreTrainedModel)
             or any(f"{each}.".startswith(f"{path}." if path else "") for each in lists)
         }
+        #: What came from a softmax: for each tensor the rows of its queries that see nothing, or None.
         self._weights: Any = WeakTensorKeyDictionary()
         self._parts = SequenceParts()
         #: Whether a step of a module is one of attention, by the module's id and the step's place.
@@ -137,17 +126,20 @@ class SoftmaxCapture(MixingWatch):
         # Weights have queries and keys; gates, routers and features have one axis at most that counts tokens.
         counts = self._second is None or (growth is not None and sum(growth[0]) > 1)
         is_local = self._is_local(owner.module, weights, growth)
+        rows = _hidden_rows(weights, scores)
         if is_local or self._second is None:
-            owner.softmaxes.append(_zero_masked_rows(weights, scores))
+            # In rows that see nothing 0 instead of NaN.
+            owner.softmaxes.append(weights if rows is None else weights.masked_fill(rows, 0))
         if not is_local and self._same_in_all_calls(call, counts):
-            self._weights[weights] = _Weights(_hidden_rows(weights, scores))
+            self._weights[weights] = rows
 
     def on_result(
         self, call: _OwnCall, func: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any], result: Any
     ) -> None:
         self._parts.follow(call, func, args, kwargs, result)
-        operand = self._find_weights(args) if self._weights else None
-        if operand is None:
+        flat = (each for arg in args for each in (arg if isinstance(arg, tuple | list) else (arg,)))
+        tensors = (each for each in flat if isinstance(each, Tensor) and each in self._weights)
+        if not self._weights or (operand := next(tensors, None)) is None:
             return
         is_cut = getattr(func, "__name__", "") in _CUTS
         for each in result if isinstance(result, tuple | list) else (result,):
@@ -191,7 +183,7 @@ class SoftmaxCapture(MixingWatch):
             return
         attention: Attention = WeightsAttention(weights())
         if extra_keys:
-            attention = AttentionSlice(attention, 0, 0, attention.queries, attention.keys - extra_keys)
+            attention = AttentionSlice(attention, columns=(0, attention.keys - extra_keys))
         self._take(owner, call, attention)
 
     def on_module(self, call: _OwnCall, output: Any) -> Any:
@@ -204,7 +196,11 @@ class SoftmaxCapture(MixingWatch):
             index = self._pass_on_fallback(call, output)
         for module, attention in self._parts.finished(call):
             self._emit(module, attention)
-        return None if index is None else _drop_weights(output, index)
+        if index is None:
+            return None
+        # An empty four-dimensional tensor in place of the weights, so that they can be freed.
+        parts = [*output[:index], output[index].new_empty(0, 0, 0, 0), *output[index + 1 :]]
+        return parts if isinstance(output, list) else tuple(parts)
 
     # --- Attention that was found
 
@@ -214,12 +210,13 @@ class SoftmaxCapture(MixingWatch):
         known = any(operand is other for other in owner.operands)
         if not self._is_open(owner) or known or not self._is_one_query_each(call, side, query):
             return
-        origin = self._weights[operand]
         rest = [axis for axis in range(operand.ndim) if axis not in (query, key)]
         weights = self._split_batch(operand.permute(*rest, query, key), side, call, rest)
         if weights is None:
             return
-        weights = _fill_hidden_rows(weights, operand, origin)
+        rows = self._weights[operand]
+        if rows is not None and rows.numel() == weights[..., 0].numel():
+            weights = weights.masked_fill(weights.isnan() & rows.reshape(*weights.shape[:-1], 1), 0)
         if self._second is not None:
             _check_weights(weights, owner.module)
         elif not rows_sum_to_one(weights):
@@ -244,10 +241,8 @@ class SoftmaxCapture(MixingWatch):
             call.captured = call.passed_on = True
             self.mark_captured()
         part = self._part(call, attention)
-        if part is None:
-            self._emit(call.module, attention)
-        else:
-            self._parts.add(call.module, part, attention)
+        pass_to = self._emit if part is None else part.add
+        pass_to(call.module, attention)
 
     def _pass_on_fallback(self, call: _OwnCall, output: Any) -> int | None:
         """Attention to a few keys of each query, or what the module hands out. Returns the index in the output of
@@ -273,8 +268,7 @@ class SoftmaxCapture(MixingWatch):
 
     def _owner(self) -> _OwnCall:
         """The attention module that is being called, or one that is given a part of a sequence; else the innermost."""
-        calls: list[_OwnCall] = self.calls
-        return next((call for call in reversed(calls) if call.attends or call.part is not None), calls[-1])
+        return next((call for call in reversed(self.calls) if call.attends or call.part is not None), self.calls[-1])
 
     def _is_open(self, owner: _OwnCall) -> bool:
         """Whether attention of a module counts: not that of one whose attention came another way."""
@@ -287,16 +281,15 @@ class SoftmaxCapture(MixingWatch):
 
     def _part(self, call: _OwnCall, attention: Attention) -> PartPlaces | None:
         """Which part of a sequence is attended to, as the innermost module that was given it says."""
-        calls: list[_OwnCall] = [*self.calls, call]
-        return next((each.part for each in reversed(calls) if each.part and each.part.fits(attention)), None)
+        calls = reversed([*self.calls, call])
+        return next((each.part for each in calls if each.part and each.part.fits(attention)), None)
 
     def _growth(self, call: _OwnCall) -> tuple[Growth, ...] | None:
         """Which axes of the last step's tensors count tokens; None where unknown."""
         if self._second is None:
             return None
         growth = self._second.growth(call)
-        calls: list[_OwnCall] = self.calls
-        part = next((each.part for each in reversed(calls) if each.part is not None), None)
+        part = next((each.part for each in reversed(self.calls) if each.part is not None), None)
         if growth is None or part is None:
             return growth
         step = self._second.same_step(call)
@@ -349,14 +342,12 @@ class SoftmaxCapture(MixingWatch):
             return None
         if self._batch == 1:
             return tensor.reshape(1, -1, *tensor.shape[-2:])
-        found = self._batch_axis(side, call, lead)
-        if found is None:
-            return None
-        axis, outer = found
-        folded = tensor.shape[axis] // self._batch
-        sizes = (self._batch, folded) if outer else (folded, self._batch)
-        whole = tensor.reshape(*tensor.shape[:axis], *sizes, *tensor.shape[axis + 1 :])
-        return whole.movedim(axis + (not outer), 0).flatten(1, -3)
+        found: BatchAxis | None = BatchAxis(0, True)
+        if self._second is not None:
+            step = self._second.same_step(call)
+            found = None if step is None else step.batch_axes[side]
+            found = found._replace(axis=lead.index(found.axis)) if found is not None and found.axis in lead else None
+        return None if found is None else found.split(tensor, self._batch).flatten(1, -3)
 
     def _are_batch_and_heads(self, lead: Sequence[int]) -> bool:
         """Whether leading axes are of a batch and heads, and not of windows, as far as their sizes tell."""
@@ -367,13 +358,6 @@ class SoftmaxCapture(MixingWatch):
         module = self._owner().module
         heads = next((getattr(module, name) for name in _HEAD_COUNT_ATTRIBUTES if hasattr(module, name)), None)
         return heads is not None and lead[0] == self._batch * heads
-
-    def _batch_axis(self, side: int, call: _OwnCall, lead: Sequence[int]) -> BatchAxis | None:
-        if self._second is not None:
-            step = self._second.same_step(call)
-            found = step.batch_axes[side] if step is not None else None
-            return found._replace(axis=lead.index(found.axis)) if found is not None and found.axis in lead else None
-        return BatchAxis(0, True)
 
     def _fused_mask(self, call: _OwnCall, fused: FusedCall) -> Tensor | None:
         """The mask, four-dimensional. The corner of a causal one is at the first key, whatever the lengths."""
@@ -389,11 +373,6 @@ class SoftmaxCapture(MixingWatch):
             return mask if mask is None else mask[None, None]
         whole = mask.expand(*fused.query.shape[:-2], queries, keys)
         return self._split_batch(whole, 0, call)
-
-    def _find_weights(self, args: Sequence[Any]) -> Tensor | None:
-        """The first argument that came from a softmax."""
-        flat = (each for arg in args for each in (arg if isinstance(arg, tuple | list) else (arg,)))
-        return next((each for each in flat if isinstance(each, Tensor) and each in self._weights), None)
 
     # --- Attention to a few keys of each query
 
@@ -411,34 +390,9 @@ class SoftmaxCapture(MixingWatch):
         if len(weights) != 1:
             return None
         if weights[0].ndim == 5:
-            return self._block_attention(weights[0])
+            return block_attention(weights[0], self._length)
         width = getattr(call.module, _WINDOW_ATTRIBUTE, None)
-        return None if width is None else self._window_attention(weights[0], 2 * width + 1)
-
-    def _window_attention(self, weights: Tensor, width: int) -> Attention | None:
-        """Windows around each query: (batch, queries, heads, width)."""
-        if weights.shape[3] != width:
-            # Before the windows come columns for tokens that every query sees, and which those are is unknown here.
-            return None
-        local = weights.transpose(1, 2)[:, :, : self._length]
-        return LocalAttention(
-            local, window_columns(self._length, width, self._length, weights.device), keys=self._length
-        )
-
-    def _block_attention(self, weights: Tensor) -> Attention | None:
-        """Blocks that see their neighbours: (batch, blocks, heads, block, 3 · block or more)."""
-        block, slots = weights.shape[3:]
-        if slots < 3 * block:
-            return None
-        local = weights.transpose(1, 2).flatten(2, 3)[:, :, : self._length]
-        columns = neighbour_columns(self._length, block, slots, self._length, weights.device)
-        return LocalAttention(local, columns, keys=self._length)
-
-
-def _zero_masked_rows(weights: Tensor, scores: object) -> Tensor:
-    """The weights with 0 instead of NaN in rows whose scores are all −∞, which see nothing (padding)."""
-    rows = _hidden_rows(weights, scores)
-    return weights if rows is None else weights.masked_fill(rows, 0)
+        return None if width is None else window_attention(weights[0], 2 * width + 1, self._length)
 
 
 def _is_softmax_output(weights: Tensor, batch: int) -> bool:
@@ -448,25 +402,11 @@ def _is_softmax_output(weights: Tensor, batch: int) -> bool:
     return rows_sum_to_one(weights)
 
 
-def _drop_weights(output: Any, index: int) -> Any:
-    """The output with an empty four-dimensional tensor in place of the weights, so that they can be freed."""
-    parts = [*output[:index], output[index].new_empty(0, 0, 0, 0), *output[index + 1 :]]
-    return parts if isinstance(output, list) else tuple(parts)
-
-
 def _hidden_rows(weights: Tensor, scores: object) -> Tensor | None:
     """The rows whose scores are all −∞, which see nothing (padding), where that made NaN of them: (…, 1)."""
     if not isinstance(scores, Tensor) or scores.shape != weights.shape or not bool(weights.isnan().any()):
         return None
     return (scores == -torch.inf).all(-1, keepdim=True)
-
-
-def _fill_hidden_rows(weights: Tensor, operand: Tensor, origin: _Weights) -> Tensor:
-    """The weights, (batch, heads, queries, keys), with 0 instead of NaN in rows that see nothing."""
-    rows = origin.hidden_rows
-    if rows is None or rows.numel() != weights[..., 0].numel():
-        return weights
-    return weights.masked_fill(weights.isnan() & rows.reshape(*weights.shape[:-1], 1), 0)
 
 
 def _check_weights(weights: Tensor, module: nn.Module) -> None:

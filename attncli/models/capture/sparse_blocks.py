@@ -8,15 +8,15 @@ module's output is linear in its values, z = A V, so its weights are what it mak
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from contextlib import ExitStack
-from types import TracebackType
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.utils.hooks import RemovableHandle
 
 from attncli.models.capture.attention_types import Attention, WeightsAttention
+from attncli.models.capture.hooks import hooked
 
 #: The attributes of modules that attend to blocks, some of them random.
 _BLOCK_ATTRIBUTES = ("block_size", "num_random_blocks", "num_attention_heads", "value")
@@ -27,7 +27,7 @@ _ROUNDING_OF_HALVES = 2e-2
 
 
 class SparseBlockCapture:
-    """While active, passes the attention of each such module to `emit`.
+    """Passes the attention of each such module to `emit`, while its hooks are on.
 
     length: of the text, which the model pads to whole blocks.  mark: called when such a module begins, so that nothing
     inside it is captured another way.
@@ -38,20 +38,13 @@ class SparseBlockCapture:
     ) -> None:
         self._modules = [part for part in model.modules() if all(hasattr(part, name) for name in _BLOCK_ATTRIBUTES)]
         self._length, self._mark, self._emit = length, mark, emit
-        self._hooks = ExitStack()
         #: The modules that ran and whose attention can't be read.
         self.unreadable: list[nn.Module] = []
 
-    def __enter__(self) -> SparseBlockCapture:
+    def hooks(self) -> Iterator[RemovableHandle]:
         for module in self._modules:
-            self._hooks.callback(module.register_forward_pre_hook(lambda *_: self._mark()).remove)
-            self._hooks.callback(module.register_forward_hook(self._end, with_kwargs=True).remove)
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._hooks.close()
+            yield module.register_forward_pre_hook(lambda *_: self._mark())
+            yield module.register_forward_hook(self._end, with_kwargs=True)
 
     def _end(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> None:
         # Without the modes and hooks that watch the model: these runs are not the model's own.
@@ -78,7 +71,9 @@ def read_weights(module: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> 
         one_hot = states.new_zeros(batch, keys, heads, width)
         places = torch.arange(count, device=states.device)
         one_hot[:, start + places, :, places] = 1
-        output = _run_on_values(module, one_hot.flatten(2), args, kwargs).view(batch, keys, heads, width)
+        values = one_hot.flatten(2)
+        with hooked(iter([module.value.register_forward_hook(lambda *_, values=values: values)])):
+            output = module.forward(*args, **kwargs)[0].view(batch, keys, heads, width)
         weights[..., start : start + count] = output.transpose(1, 2)[..., :count]
     return weights
 
@@ -86,16 +81,6 @@ def read_weights(module: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> 
 def _states(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Tensor:
     states: Tensor = args[0] if args else kwargs["hidden_states"]
     return states
-
-
-def _run_on_values(module: Any, values: Tensor, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Tensor:
-    """The module's output for given values, (batch, keys, heads · d)."""
-    handle = module.value.register_forward_hook(lambda *_: values)
-    try:
-        output: Tensor = module.forward(*args, **kwargs)[0]
-        return output
-    finally:
-        handle.remove()
 
 
 def _gives_output(module: Any, weights: Tensor, args: tuple[Any, ...], kwargs: dict[str, Any], output: Tensor) -> bool:

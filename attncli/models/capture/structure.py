@@ -10,16 +10,17 @@ has passed the final norm. States are taken by hooks on the blocks, so that no m
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import takewhile
-from typing import Any
+from typing import Any, TypeGuard
 
 import torch
 from torch import Tensor, nn
+from torch.utils.hooks import RemovableHandle
 
 from attncli.errors import ModelError
+from attncli.models.capture.hooks import hooked
 
 #: Names of classes of attention modules; MLA is multi-head latent attention.
 _ATTENTION_NAMES = re.compile(r"attention|attn|(?-i:MLA$)", re.IGNORECASE)
@@ -72,7 +73,11 @@ class BlockList:
 
     def describe_layers(self) -> tuple[Block, ...]:
         """What mixes the tokens in each layer. Call it before blocks are removed from the list."""
-        return tuple(Block(_attends(layer), _mixer(layer)) for block in self.blocks for layer in _layers_of(block))
+        # The layers of a block that is a list of them; otherwise the block itself, once for each of its layers.
+        layers = (
+            block if isinstance(block, nn.ModuleList) else [block] * _count_layers(block) for block in self.blocks
+        )
+        return tuple(Block(_attends(layer), _mixer(layer)) for block in layers for layer in block)
 
     def first_blocks(self, layers: int) -> nn.ModuleList:
         """The blocks that hold the first `layers` layers."""
@@ -117,7 +122,7 @@ def block_lists(model: nn.Module) -> list[BlockList]:
     found: dict[str, nn.ModuleList] = {}
     for path, module in model.named_modules():
         inside = any(path.startswith(f"{outer}.") for outer in found)
-        if isinstance(module, nn.ModuleList) and not inside and _holds_blocks(module):
+        if not inside and _holds_blocks(module):
             found[path] = module
     decodes = bool(getattr(getattr(model, "config", None), "is_encoder_decoder", False))
     lists = [BlockList(path, blocks, stack_word(path, decodes=decodes)) for path, blocks in found.items()]
@@ -126,19 +131,14 @@ def block_lists(model: nn.Module) -> list[BlockList]:
 
 def _stages(block_list: BlockList) -> list[BlockList]:
     """The stages of a tower, if every element of its list holds a list of blocks with attention; otherwise none."""
-    inner = [_stage_blocks(stage) for stage in block_list.blocks]
-    return [
-        BlockList(f"{block_list.path}.{place}.{name}", blocks, block_list.word, place + 1)
-        for place, (name, blocks) in enumerate(each for each in inner if each is not None)
-        if None not in inner
-    ]
-
-
-def _stage_blocks(stage: nn.Module) -> tuple[str, nn.ModuleList] | None:
-    for name, child in stage.named_children():
-        if isinstance(child, nn.ModuleList) and _holds_blocks(child):
-            return (name, child) if all(_attends(part) and not is_attention(part) for part in child) else None
-    return None
+    stages = []
+    for place, element in enumerate(block_list.blocks):
+        inner = [(name, child) for name, child in element.named_children() if _holds_blocks(child)]
+        if not inner or not all(_attends(part) and not is_attention(part) for part in inner[0][1]):
+            return []
+        name, blocks = inner[0]
+        stages.append(BlockList(f"{block_list.path}.{place}.{name}", blocks, block_list.word, place + 1))
+    return stages
 
 
 def stack_word(path: str, *, decodes: bool = False) -> str | None:
@@ -152,18 +152,19 @@ def stack_word(path: str, *, decodes: bool = False) -> str | None:
     return next(iter(found), None)
 
 
-def _holds_blocks(modules: nn.ModuleList) -> bool:
-    """Whether every element has several parts, as a block has; a plain layer has one."""
-    return len(modules) > 0 and all(_count_leaves(module) > 1 for module in modules)
+def is_tower(path: str) -> bool:
+    """Whether a module is part of a tower of pictures or sounds, by its path."""
+    return stack_word(path) in ("vision", "audio")
 
 
-def _count_leaves(module: nn.Module) -> int:
-    return sum(1 for part in module.modules() if not any(True for _ in part.children()))
+def _holds_blocks(modules: nn.Module) -> TypeGuard[nn.ModuleList]:
+    """Whether a module is a list whose elements all have several parts, as a block has; a plain layer has one."""
 
+    def leaves(module: nn.Module) -> int:
+        return sum(1 for part in module.modules() if not any(True for _ in part.children()))
 
-def _layers_of(block: nn.Module) -> Iterable[nn.Module]:
-    """The layers in a block that is a list of layers; otherwise the block itself, once for each of its layers."""
-    return block if isinstance(block, nn.ModuleList) else [block] * _count_layers(block)
+    is_list = isinstance(modules, nn.ModuleList) and len(modules) > 0
+    return is_list and all(leaves(module) > 1 for module in modules.children())
 
 
 def _count_layers(block: nn.Module) -> int:
@@ -184,17 +185,15 @@ def _attends(block: nn.Module) -> bool:
 
 def _mixer(block: nn.Module) -> str | None:
     """A block's first child that isn't a norm, an MLP or the like; the block itself where it has no such child."""
-    children = [type(child).__name__ for child in block.children()]
-    return next(
-        (name for name in children if not _NOT_MIXERS.search(_strip_family_name(name, type(block).__name__))), None
-    )
-
-
-def _strip_family_name(name: str, block: str) -> str:
-    """A class's name without its family's, so that no word of the family's name counts (as Moe in GraniteMoeHybrid)."""
-    shared = sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(name, block, strict=False)))
-    family = re.match(r".*(?=[A-Z])", name[: shared + 1])
-    return name[len(family[0]) :] if family else name
+    family = type(block).__name__
+    for child in block.children():
+        name = type(child).__name__
+        # Without its family's name, so that no word of that counts (as Moe in GraniteMoeHybrid).
+        shared = sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(name, family, strict=False)))
+        prefix = re.match(r".*(?=[A-Z])", name[: shared + 1])
+        if not _NOT_MIXERS.search(name[prefix.end() :] if prefix else name):
+            return name
+    return None
 
 
 def mixer_names(lists: Sequence[BlockList]) -> list[str]:
@@ -212,15 +211,11 @@ def site_of(path: str, lists: Sequence[BlockList]) -> Site:
     for block_list in lists:
         if path.startswith(f"{block_list.path}."):
             path_in_list = path[len(block_list.path) + 1 :]
-            cross = _is_cross(_path_in_block(block_list, path_in_list)) or _reads_memory(block_list, path_in_list)
+            # The path within the block; the name of the list where the block is the attention module itself.
+            path_in_block = path_in_list.partition(".")[2] or block_list.path.rpartition(".")[2]
+            cross = _is_cross(path_in_block) or _reads_memory(block_list, path_in_list)
             return Site(block_list, block_list.layer_at(path_in_list), cross)
     return Site(None, 0, _is_cross(path))
-
-
-def _path_in_block(block_list: BlockList, path_in_list: str) -> str:
-    """The path of a module within its block; the name of the list where the block is the attention module itself."""
-    _, _, path = path_in_list.partition(".")
-    return path or block_list.path.rpartition(".")[2]
 
 
 def _is_cross(path: str) -> bool:
@@ -241,57 +236,47 @@ def _reads_memory(block_list: BlockList, path_in_list: str) -> bool:
 StateObserver = Callable[[int, Tensor], None]
 
 
-@dataclass(frozen=True)
-class StackPass:
-    """A pass that runs a stack.
+def run_with_states(
+    run: Callable[..., Any],
+    arguments: Mapping[str, Any],
+    observe: StateObserver,
+    *,
+    returns: nn.Module,
+    blocks: nn.ModuleList,
+    tokens: int,
+    virtual: int = 0,
+    whole: bool = True,
+) -> int:
+    """Run a stack once and pass the states between its blocks to `observe`. Returns how many there were.
 
     run: called with the arguments of the forward pass.  returns: the module whose first output is the last state, after
     its final norm; `run` itself, or a part of it.
     tokens: how many tokens of each text the stack sees.  virtual: how many learned positions come before them.
     whole: all blocks are there, so that the last state is what `returns` returns. Otherwise it is the output of the
     last block, which is the same state as in the whole model.
-    """
-
-    run: Callable[..., Any]
-    returns: nn.Module
-    blocks: nn.ModuleList
-    tokens: int
-    virtual: int = 0
-    whole: bool = True
-
-
-def run_with_states(passed: StackPass, arguments: Mapping[str, Any], observe: StateObserver) -> int:
-    """Run a stack once and pass the states between its blocks to `observe`. Returns how many there were.
-
-    arguments: keyword arguments of the forward pass.
     Raises ModelError where there isn't one state for each token.
     """
-    recorder = _StateRecorder(observe, len(arguments["input_ids"]), passed.tokens, passed.virtual)
-    with torch.no_grad(), _hooked_blocks(passed.blocks, recorder):
-        handle = passed.returns.register_forward_hook(recorder.after_stack)
-        try:
-            passed.run(**arguments)
-        finally:
-            handle.remove()
-    recorder.finish(replaced=passed.whole)
-    return recorder.count
+    recorder = _StateRecorder(observe, len(arguments["input_ids"]), tokens, virtual)
 
-
-@contextmanager
-def _hooked_blocks(blocks: nn.ModuleList, recorder: _StateRecorder) -> Iterator[None]:
-    """Hooks on every block of a stack while a pass runs."""
-    with ExitStack() as hooks:
+    def hooks() -> Iterator[RemovableHandle]:
         for block in blocks:
-            hooks.callback(block.register_forward_pre_hook(recorder.before_block, with_kwargs=True).remove)
-            hooks.callback(block.register_forward_hook(recorder.after_block).remove)
-        yield
+            yield block.register_forward_pre_hook(recorder.before_block, with_kwargs=True)
+            yield block.register_forward_hook(recorder.after_block)
+        yield returns.register_forward_hook(recorder.after_stack)
+
+    with torch.no_grad(), hooked(hooks()):
+        run(**arguments)
+    if whole and recorder.newest is not None and recorder.returned is not None:
+        recorder.newest = recorder.of_text(recorder.returned)
+    recorder.release()
+    return recorder.count
 
 
 @dataclass
 class _StateRecorder:
     """Passes on the states as the blocks run.
 
-    newest: is held back, as the last state of the pass may have to be replaced (`finish`) by `returned`.
+    newest: is held back, as the last state of the pass may have to be replaced by that which the stack `returned`.
     """
 
     observe: StateObserver
@@ -308,25 +293,19 @@ class _StateRecorder:
             self.newest = self._checked(module, next(v for v in (*args, *kwargs.values()) if isinstance(v, Tensor)))
 
     def after_block(self, module: nn.Module, _: Any, output: Any) -> None:
-        self._release()
+        self.release()
         self.newest = self._checked(module, output if isinstance(output, Tensor) else output[0])
 
     def after_stack(self, _: nn.Module, __: Any, output: Any) -> None:
         self.returned = output[0]
 
-    def finish(self, *, replaced: bool) -> None:
-        """Pass on the last state.  replaced: by the output of the whole stack, after its final norm."""
-        if replaced and self.newest is not None and self.returned is not None:
-            self.newest = self._of_text(self.returned)
-        self._release()
-
-    def _release(self) -> None:
+    def release(self) -> None:
         if self.newest is not None:
             self.observe(self.count, self.newest)
             self.count += 1
             self.newest = None
 
-    def _of_text(self, state: Tensor) -> Tensor:
+    def of_text(self, state: Tensor) -> Tensor:
         """The states of the tokens, without those of virtual tokens before them, and without the padding at the end
         that some families add to fill their windows."""
         return state[:, self.virtual : self.virtual + self.tokens]
@@ -338,4 +317,4 @@ class _StateRecorder:
                 f"and {' × '.join(map(str, state.shape))} numbers came out",
                 hint="name another model (-m)",
             )
-        return self._of_text(state)
+        return self.of_text(state)

@@ -8,23 +8,22 @@ looks for its invocation tokens there, and prompt learning adds its virtual toke
 
 from __future__ import annotations
 
-import os
 import warnings
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import transformers
 from torch import Tensor, nn
 from transformers import PreTrainedConfig, PreTrainedModel
-from transformers.dynamic_module_utils import get_class_from_dynamic_module
 
-from attncli.errors import AttnError, ModelError, reason_of
+from attncli.errors import ModelError
+from attncli.models.capture.hooks import hooked
 from attncli.models.files.sources import ADAPTER_CONFIG
 from attncli.models.files.weight_headers import read_json
-from attncli.models.loading.device import is_out_of_memory
+from attncli.models.loading.configuration import custom_class, first_model_class
+from attncli.models.loading.library_errors import library_errors
 from attncli.models.loading.meta_model import empty_module
 
 if TYPE_CHECKING:
@@ -113,18 +112,9 @@ class Adapter:
 
     @contextmanager
     def _reported_errors(self) -> Iterator[None]:
-        try:
-            with _quiet():
-                yield
-        except AttnError:
-            raise
-        except _PEFT_ERRORS as error:
-            if is_out_of_memory(error) or _raised_here(error):
-                raise
-            raise ModelError(
-                f"the adapter {self.name} ({self.kind}) can't be run on a text: {reason_of(error)}",
-                hint=_OTHER_ADAPTER_HINT,
-            ) from error
+        what = f"the adapter {self.name} ({self.kind}) can't be run on a text"
+        with library_errors(what, _OTHER_ADAPTER_HINT), warnings.catch_warnings(action="ignore"):
+            yield
 
 
 #: What peft raises for adapters that it can't build, load or run.
@@ -141,23 +131,6 @@ _PEFT_ERRORS = (
 )
 
 
-def _raised_here(error: BaseException) -> bool:
-    """Whether an error arose in this package, in code that peft and transformers call back."""
-    frame = error.__traceback__
-    while frame is not None and frame.tb_next is not None:
-        frame = frame.tb_next
-    root = str(Path(__file__).parents[2]) + os.sep
-    return frame is not None and frame.tb_frame.f_code.co_filename.startswith(root)
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Without peft's warnings about settings of training."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        yield
-
-
 @contextmanager
 def _last_logits_only(module: PreTrainedModel) -> Iterator[None]:
     """Compute the logits of the last position alone: those of a long text would take more memory than its attention."""
@@ -170,11 +143,8 @@ def _last_logits_only(module: PreTrainedModel) -> Iterator[None]:
         states = inputs[0] if inputs else None
         return (states[:, -1:], *inputs[1:]) if isinstance(states, Tensor) and states.ndim == 3 else inputs
 
-    handle = head.register_forward_pre_hook(keep_last)
-    try:
+    with hooked(iter([head.register_forward_pre_hook(keep_last)])):
         yield
-    finally:
-        handle.remove()
 
 
 # --- The class that an adapter was trained on
@@ -189,30 +159,20 @@ def trained_class(
     auto = _TASK_CLASSES.get(str(fields.get("task_type")))
     own = (getattr(config, "auto_map", None) or {}).get(auto)
     if own and trust_remote_code:
-        folder = str(files.require("config.json").parent)
-        return get_class_from_dynamic_module(own, folder, local_files_only=True)  # type: ignore[no-any-return]
+        return custom_class(files, own)
     mapping = fields.get("auto_mapping")
     named = [mapping.get("base_model_class")] if isinstance(mapping, dict) else []
-    found = (_model_class(name) for name in (*named, *(config.architectures or ())))
-    return _task_class(auto, config) or next((cls for cls in found if cls is not None), None)
+    found = None if auto is None else getattr(transformers, auto)._model_mapping.get(type(config), None)
+    cls: type[PreTrainedModel] | None = found[0] if isinstance(found, tuple | list) else found
+    # The entry of a model with several parts may be the class of its text part.
+    if cls is not None and cls.config_class is type(config):
+        return cls
+    return first_model_class((*named, *(config.architectures or ())))
 
 
 def _adapter_fields(files: ModelFiles) -> dict[str, Any]:
     assert files.adapter is not None
     return read_json(files.adapter / ADAPTER_CONFIG, repair_hint=files.source.repair_hint)
-
-
-def _task_class(auto: str | None, config: PreTrainedConfig) -> type[PreTrainedModel] | None:
-    found = None if auto is None else getattr(transformers, auto)._model_mapping.get(type(config), None)
-    cls: type[PreTrainedModel] | None = found[0] if isinstance(found, tuple | list) else found
-    # The entry of a model with several parts may be the class of its text part.
-    return None if cls is None or cls.config_class is not type(config) else cls
-
-
-def _model_class(name: object) -> type[PreTrainedModel] | None:
-    """A class of transformers by its name. Not imported from where the adapter says, as it is untrusted."""
-    found = getattr(transformers, name, None) if isinstance(name, str) else None
-    return found if isinstance(found, type) and issubclass(found, PreTrainedModel) else None
 
 
 # --- Applying an adapter
@@ -222,27 +182,25 @@ def check_applicable(files: ModelFiles) -> None:
     """Raise ModelError for an adapter whose loading would fetch other models, or run code that its files name."""
     fields = _adapter_fields(files)
     if fields.get("peft_type") == "XLORA":
-        raise _refusal(files, "peft loads an X-LoRA only if each of the adapters that it mixes is handed over as well")
-    if fields.get("peft_type") == "SHADOW" and fields.get("shadow_model", "mirror") != "mirror":
-        raise _refusal(files, f"its shadow is another model, {str(fields['shadow_model'])!r}")
-    if fields.get("megatron_config"):
-        raise _refusal(files, "its configuration names a module to import (megatron_core)")
-
-
-def _refusal(files: ModelFiles, reason: str) -> ModelError:
-    kind = _adapter_fields(files).get("peft_type")
-    return ModelError(f"the adapter {files.ref.name} ({kind}) can't be applied: {reason}", hint=_OTHER_ADAPTER_HINT)
+        reason = "peft loads an X-LoRA only if each of the adapters that it mixes is handed over as well"
+    elif fields.get("peft_type") == "SHADOW" and fields.get("shadow_model", "mirror") != "mirror":
+        reason = f"its shadow is another model, {str(fields['shadow_model'])!r}"
+    elif fields.get("megatron_config"):
+        reason = "its configuration names a module to import (megatron_core)"
+    else:
+        return
+    raise ModelError(
+        f"the adapter {files.ref.name} ({fields.get('peft_type')}) can't be applied: {reason}", hint=_OTHER_ADAPTER_HINT
+    )
 
 
 def read_weights(files: ModelFiles) -> dict[str, Tensor]:
     """The tensors of an adapter by the names in its file. Raises ModelError for a file that can't be read."""
     from peft import load_peft_weights
 
-    try:
+    what = f"the weights of the adapter {files.ref.name} can't be read"
+    with library_errors(what, files.source.repair_hint, catch=_PEFT_ERRORS):
         return load_peft_weights(str(files.adapter), device="cpu")  # type: ignore[no-any-return]
-    except _PEFT_ERRORS as error:
-        message = f"the weights of the adapter {files.ref.name} can't be read: {reason_of(error)}"
-        raise ModelError(message, hint=files.source.repair_hint) from error
 
 
 def set_label_count(config: PreTrainedConfig, cls: type[PreTrainedModel], saved: Mapping[str, Tensor]) -> None:
@@ -275,37 +233,32 @@ def apply_adapter(base: PreTrainedModel, files: ModelFiles, saved: Mapping[str, 
 
     Raises ModelError where peft can't build or load it, and where the names or shapes of its weights don't fit.
     """
-    from peft import PeftModel, set_peft_model_state_dict
-
-    try:
-        with _quiet():
-            model = PeftModel.from_pretrained(base, str(files.adapter), torch_device="cpu").eval()
-            # peft only warns of what is missing, and ignores what it has no place for.
-            loaded = set_peft_model_state_dict(model, dict(saved))
-    except _PEFT_ERRORS as error:
-        if is_out_of_memory(error):
-            raise
-        raise _loading_error(files, base, error) from error
-    adapter = Adapter(model, files.ref.name)
-    missing, unexpected = _missing_names(adapter, loaded.missing_keys), _unexpected_names(adapter, loaded)
-    if missing or unexpected:
-        what = f"{missing[0]} isn't in its weights" if missing else f"{type(base).__name__} has no {unexpected[0]}"
-        raise ModelError(f"the adapter {files.ref.name} doesn't fit its base model: {what}", hint=_BASE_HINT)
-    _complete_padding(base)
-    return adapter
-
-
-def _loading_error(files: ModelFiles, base: PreTrainedModel, error: Exception) -> ModelError:
     import peft
 
     kind = str(_adapter_fields(files).get("peft_type"))
     if kind not in peft.PEFT_TYPE_TO_CONFIG_MAPPING:
-        return ModelError(
+        raise ModelError(
             f"peft {peft.__version__} doesn't know the kind of the adapter {files.ref.name}: {kind!r}",
             hint="pip install -U peft, or name its base model instead (-m)",
         )
-    message = f"the adapter {files.ref.name} ({kind}) can't be applied to {type(base).__name__}: {reason_of(error)}"
-    return ModelError(message, hint=_BASE_HINT)
+    what = f"the adapter {files.ref.name} ({kind}) can't be applied to {type(base).__name__}"
+    # It warns about settings of training.
+    with library_errors(what, _BASE_HINT, catch=_PEFT_ERRORS), warnings.catch_warnings(action="ignore"):
+        model = peft.PeftModel.from_pretrained(base, str(files.adapter), torch_device="cpu").eval()
+        # peft only warns of what is missing, and ignores what it has no place for.
+        loaded = peft.set_peft_model_state_dict(model, dict(saved))
+    adapter = Adapter(model, files.ref.name)
+    missing = _missing_names(adapter, loaded.missing_keys)
+    # Tensors of a prompt encoder are loaded apart from the model, and are no parameters of a module.
+    unexpected = sorted(name for name in loaded.unexpected_keys if "." in name or not adapter.virtual_tokens)
+    if missing or unexpected:
+        what = f"{missing[0]} isn't in its weights" if missing else f"{type(base).__name__} has no {unexpected[0]}"
+        raise ModelError(f"the adapter {files.ref.name} doesn't fit its base model: {what}", hint=_BASE_HINT)
+    for config in (base.config, base.config.get_text_config()):
+        # A classifier looks for the last token of each text before the padding.
+        if base.get_output_embeddings() is None and config.pad_token_id is None:
+            config.pad_token_id = 0
+    return adapter
 
 
 def _missing_names(adapter: Adapter, missing: Collection[str]) -> list[str]:
@@ -317,16 +270,3 @@ def _missing_names(adapter: Adapter, missing: Collection[str]) -> list[str]:
     prefix = PEFT_TYPE_TO_PREFIX_MAPPING.get(adapter.kind) or ""
     own = (name for name in missing if prefix and prefix in name)
     return sorted(name for name in own if name in state and state[name].data_ptr() not in loaded)
-
-
-def _unexpected_names(adapter: Adapter, loaded: Any) -> list[str]:
-    """Tensors of the file that have no place in the model. Those of a prompt encoder are loaded apart from the model,
-    and are no parameters of a module."""
-    return sorted(name for name in loaded.unexpected_keys if "." in name or not adapter.virtual_tokens)
-
-
-def _complete_padding(base: PreTrainedModel) -> None:
-    """Name a padding token where a classifier has none: it looks for the last token of each text before the padding."""
-    for config in (base.config, base.config.get_text_config()):
-        if base.get_output_embeddings() is None and config.pad_token_id is None:
-            config.pad_token_id = 0

@@ -7,10 +7,10 @@ every way out. `unwrap` takes a model out of the wrappers for training and compi
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from operator import is_
-from threading import RLock, get_ident
+from threading import RLock
 from typing import Any
 from weakref import WeakValueDictionary
 
@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedConfig, PreTrainedModel
 
 from attncli.errors import ModelError
-from attncli.models.loading.surroundings import plain_torch
+from attncli.models.loading.plain_torch import plain_torch
 
 
 @contextmanager
@@ -31,7 +31,11 @@ def borrow(module: nn.Module) -> Iterator[None]:
     """
     with ExitStack() as stack:
         parts, configs = list(module.modules()), model_configs(module)
-        for lock in _locks([*parts, *configs]):
+        with _REGISTRY:
+            # In an order that is the same for all threads, so that none waits for another in turn.
+            numbers = sorted({id(part) for part in (*parts, *configs)})
+            locks = [_LOCKS.setdefault(number, RLock()) for number in numbers]
+        for lock in locks:
             stack.enter_context(lock)
         stack.enter_context(_restored([*parts, *configs]))
         stack.enter_context(plain_torch())
@@ -52,17 +56,6 @@ def model_configs(model: nn.Module) -> list[PreTrainedConfig]:
     return list(configs.values())
 
 
-def only_in_this_thread(hook: Callable[..., None]) -> Callable[..., None]:
-    """A hook for every module of the process that ignores the modules that other threads run."""
-    owner = get_ident()
-
-    def guarded(*args: Any) -> None:
-        if get_ident() == owner:
-            hook(*args)
-
-    return guarded
-
-
 # --- Wrappers around a model
 
 
@@ -75,19 +68,11 @@ def unwrap(module: nn.Module) -> nn.Module:
     if not is_wrapper:
         return module
     _refuse_acting_wrapper(module)
-    inner: nn.Module | None = next((inner for inner in _inner_models(module) if inner is not None), None)
+    parallel = isinstance(module, nn.DataParallel | nn.parallel.DistributedDataParallel)
+    # torch.compile keeps the model in `_orig_mod`.
+    inner: nn.Module | None = module.module if parallel else getattr(module, "_orig_mod", None)  # type: ignore[assignment]
     return module if inner is None else unwrap(inner)
 
-
-def _inner_models(wrapper: Any) -> Iterator[Any]:
-    """What a wrapper holds, by the attribute under which each library keeps it."""
-    # torch.compile
-    yield getattr(wrapper, "_orig_mod", None)
-    # DataParallel, DistributedDataParallel
-    yield wrapper.module if isinstance(wrapper, _PARALLEL_WRAPPERS) else None
-
-
-_PARALLEL_WRAPPERS: tuple[type[nn.Module], ...] = (nn.DataParallel, nn.parallel.DistributedDataParallel)
 
 #: peft's types of adapters that choose among several for each input, before the model runs.
 _CHOOSING_ADAPTERS = frozenset({"XLORA", "POLY"})
@@ -133,12 +118,6 @@ _LOCKS: WeakValueDictionary[int, Any] = WeakValueDictionary()
 _REGISTRY = RLock()
 
 
-def _locks(parts: Iterable[object]) -> list[Any]:
-    """A lock for each object, in an order that is the same for all threads, so that none waits for another in turn."""
-    with _REGISTRY:
-        return [_LOCKS.setdefault(number, RLock()) for number in sorted({id(part) for part in parts})]
-
-
 # --- Restoring
 
 #: Parameters belong to whoever keeps the weights elsewhere between runs (accelerate, FSDP): attn never changes them.
@@ -150,7 +129,12 @@ def _restored(parts: Iterable[object]) -> Iterator[None]:
     """Restore the attributes of modules and configurations afterwards, and what is in the dictionaries among them:
     hooks, submodules, buffers."""
     before = [(vars(part), vars(part).copy()) for part in parts]
-    inner = [each for _, attributes in before for each in _dictionaries(attributes)]
+    inner = [
+        value
+        for _, attributes in before
+        for name, value in attributes.items()
+        if isinstance(value, dict) and name != _PARAMETERS
+    ]
     # Nearly all are empty: no copies are made of these, as this goes through thousands at every run.
     contents, empty = [(each, dict(each)) for each in inner if each], [each for each in inner if not each]
     try:
@@ -165,10 +149,6 @@ def _restored(parts: Iterable[object]) -> Iterator[None]:
                 now.update(saved)
         for each in empty:
             each.clear()
-
-
-def _dictionaries(attributes: dict[str, Any]) -> Iterator[dict[Any, Any]]:
-    return (value for name, value in attributes.items() if isinstance(value, dict) and name != _PARAMETERS)
 
 
 def _is_same(now: dict[Any, Any], saved: dict[Any, Any]) -> bool:

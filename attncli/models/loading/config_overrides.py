@@ -7,11 +7,12 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from copy import deepcopy
 from typing import Any
 
-from huggingface_hub.errors import StrictDataclassError
 from transformers import PreTrainedConfig
 
-from attncli.errors import UsageError, reason_of
+from attncli.errors import UsageError
 from attncli.models.files.reference import closest
+from attncli.models.loading.configuration import CONFIGURATION_ERRORS
+from attncli.models.loading.library_errors import library_errors
 from attncli.quantities import whole_number
 
 _LAYER_COUNT = "num_hidden_layers"
@@ -39,14 +40,10 @@ def override_fields(config: PreTrainedConfig, fields: Mapping[str, Any], changes
 
 def rebuild_config(config: PreTrainedConfig, fields: Mapping[str, Any]) -> PreTrainedConfig:
     """A configuration of the same class with other fields. Raises UsageError if the class rejects them."""
-    try:
-        found: PreTrainedConfig = type(config).from_dict(deepcopy(dict(fields)))
-    except (ValueError, TypeError, LookupError, AttributeError, ArithmeticError, StrictDataclassError) as error:
-        raise UsageError(
-            f"{type(config).__name__} can't be as --set makes it: {reason_of(error)}",
-            hint="set the fields that it names together, or choose another value",
-        ) from error
-    return found
+    what = f"{type(config).__name__} can't be as --set makes it"
+    hint = "set the fields that it names together, or choose another value"
+    with library_errors(what, hint, raised=UsageError, catch=CONFIGURATION_ERRORS):
+        return type(config).from_dict(deepcopy(dict(fields)))
 
 
 def _apply_change(config: PreTrainedConfig, raw: dict[str, Any], key: str, value: str) -> None:
@@ -63,18 +60,19 @@ def _apply_change(config: PreTrainedConfig, raw: dict[str, Any], key: str, value
     if name not in known:
         raise _unknown_field_error(config, key)
     if name == _MODEL_TYPE and value != known[name]:
-        raise _other_model_type_error(key, str(known[name]), value)
+        raise UsageError(
+            f"--set {key} can't make {value} of a configuration of {known[name]}: its other fields are those of "
+            f"{known[name]}",
+            hint="name a configuration or a preset of that kind; attn params --list-presets lists them",
+        )
     new = _parse_value(key, value, known[name])
     if name == owner.attribute_map.get(_LAYER_COUNT, _LAYER_COUNT):
         fields.update(_resize_layer_lists(fields, known[name], new))
-    for other in _field_aliases(owner, name):
-        fields.pop(other, None)
+    # The other names that it may have in a file.
+    for alias, target in (*owner.attribute_map.items(), *_RENAMED_FIELDS.items()):
+        if target == name:
+            fields.pop(alias, None)
     fields[name] = new
-
-
-def _field_aliases(owner: PreTrainedConfig, name: str) -> list[str]:
-    """The other names that a field may have in a file."""
-    return [alias for alias, target in (*owner.attribute_map.items(), *_RENAMED_FIELDS.items()) if target == name]
 
 
 def _parse_value(key: str, value: str, old: object) -> Any:
@@ -92,7 +90,12 @@ def _parse_value(key: str, value: str, old: object) -> Any:
         return value
     else:
         whole = whole_number(value)
-        return whole if whole is not None else _json_or_text(value)
+        if whole is not None:
+            return whole
+        try:
+            return json.loads(value)
+        except ValueError:
+            return value
     if found is None:
         raise UsageError(f"--set {key} can't be {value!r}: it is {kind}", hint=f"it is {json.dumps(old)[:60]} now")
     return found
@@ -106,35 +109,15 @@ def _parse_json(value: str, kinds: type | tuple[type, ...]) -> Any:
     return found if isinstance(found, kinds) and not isinstance(found, bool) else None
 
 
-def _json_or_text(value: str) -> Any:
-    try:
-        return json.loads(value)
-    except ValueError:
-        return value
-
-
 def _resize_layer_lists(fields: Mapping[str, Any], old: object, new: int) -> Iterator[tuple[str, Any]]:
     """The lists with one entry per layer, resized to another number of layers."""
     for name, value in fields.items():
         if isinstance(value, list) and value and len(value) == old and 0 <= new <= 10**5:
-            period = _period(value)
+            # The smallest number of entries after which the list repeats; at most its length.
+            period = next(
+                n for n in range(1, len(value) + 1) if all(each == value[i % n] for i, each in enumerate(value))
+            )
             yield name, [value[index % period] if index >= len(value) else value[index] for index in range(new)]
-
-
-def _period(entries: Sequence[Any]) -> int:
-    """The period of a list: the smallest number of entries after which it repeats; at most its length."""
-    return next(
-        length
-        for length in range(1, len(entries) + 1)
-        if all(entry == entries[index % length] for index, entry in enumerate(entries))
-    )
-
-
-def _other_model_type_error(key: str, old: str, new: str) -> UsageError:
-    return UsageError(
-        f"--set {key} can't make {new} of a configuration of {old}: its other fields are those of {old}",
-        hint="name a configuration or a preset of that kind; attn params --list-presets lists them",
-    )
 
 
 def _unknown_field_error(config: PreTrainedConfig, key: str) -> UsageError:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 from contextlib import nullcontext
 from importlib.util import find_spec
 from pathlib import Path
@@ -17,6 +17,7 @@ from attncli.errors import ModelError, reason_of
 from attncli.models.files import weight_headers
 from attncli.models.loading.forward import Modality
 from attncli.models.loading.gguf_weights import lean_gguf_loading
+from attncli.models.loading.library_errors import library_errors
 from attncli.models.loading.own_code import fetch_code
 
 if TYPE_CHECKING:
@@ -46,7 +47,10 @@ def read_config(files: ModelFiles, *, trust_remote_code: bool = False) -> PreTra
     path = files.require("config.json")
     raw = weight_headers.read_model_config(path, repair_hint=files.repair_hint)
     if "auto_map" in raw and trust_remote_code:
-        fetch_code(files, _auto_map_classes(raw))
+        # The classes as `module.Class`, one or several for each auto class.
+        auto_map: Any = raw["auto_map"]
+        listed = (value if isinstance(value, list) else [value] for value in auto_map.values())
+        fetch_code(files, [name for names in listed for name in names if name])
     elif "auto_map" in raw and raw.get("model_type") not in transformers.CONFIG_MAPPING:
         raise ModelError(
             f"{files.ref.name} runs code of its own",
@@ -82,19 +86,16 @@ def model_class(
     """
     own = getattr(config, "auto_map", None) or {}
     if trust_remote_code and own:
-        reference = own.get("AutoModel") or own.get("AutoModelForCausalLM") or next(iter(own.values()))
-        folder = str(files.require("config.json").parent)
-        return get_class_from_dynamic_module(reference, folder, local_files_only=True)  # type: ignore[no-any-return]
+        return custom_class(files, own.get("AutoModel") or own.get("AutoModelForCausalLM") or next(iter(own.values())))
     known = AutoModel._model_mapping.get(type(config), None)
     candidates = known if isinstance(known, (list, tuple)) else [known] if known else []
     declared = [getattr(transformers, name, None) for name in config.architectures or []]
     # If several classes share a configuration, `architectures` says which of them the checkpoint is.
     chosen = next((cls for cls in candidates if cls in declared), None) or next(iter(candidates), None)
-    found = (
-        _captioning_class(config, declared, modality)
-        or chosen
-        or next((cls for cls in declared if cls is not None), None)
-    )
+    found = chosen or next((cls for cls in declared if cls is not None), None)
+    captioning = AutoModelForImageTextToText._model_mapping.get(type(config), None) if modality == "image" else None
+    if captioning is not None and (not declared or captioning in declared):
+        found = captioning
     if found is None:
         raise ModelError(
             f"transformers {transformers.__version__} has no model for {config.model_type!r}",
@@ -104,31 +105,34 @@ def model_class(
     return cls
 
 
+def custom_class(files: ModelFiles, reference: str) -> type[PreTrainedModel]:
+    """A class (`module.Class`) in a model's custom code, which the user has allowed to run."""
+    folder = str(files.require("config.json").parent)
+    return get_class_from_dynamic_module(reference, folder, local_files_only=True)  # type: ignore[no-any-return]
+
+
 def declared_class(config: PreTrainedConfig) -> type[PreTrainedModel] | None:
     """The class of transformers that `architectures` names. A part of a model may be saved under its own class
     (BartForCausalLM, T5EncoderModel), and the base model of its configuration is then more than the weights hold."""
-    found = (getattr(transformers, name, None) for name in config.architectures or ())
+    return first_model_class(config.architectures or ())
+
+
+def first_model_class(names: Iterable[object]) -> type[PreTrainedModel] | None:
+    """The first class of transformers that has one of these names; others are not imported, as files are untrusted."""
+    found = (getattr(transformers, name, None) for name in names if isinstance(name, str))
     return next((cls for cls in found if isinstance(cls, type) and issubclass(cls, PreTrainedModel)), None)
 
 
-def _captioning_class(
-    config: PreTrainedConfig, declared: Sequence[type[PreTrainedModel] | None], modality: Modality | None
-) -> type[PreTrainedModel] | None:
-    """The captioning class, if `architectures` names it or nothing."""
-    if modality != "image":
-        return None
-    table = AutoModelForImageTextToText._model_mapping
-    captioning: type[PreTrainedModel] | None = table.get(type(config), None)
-    return captioning if not declared or captioning in declared else None
+def is_encoder(config: PreTrainedConfig) -> bool:
+    """Whether it is of a masked language model. Encoders have a causal class too (BERT as a decoder)."""
+    return type(config) in transformers.MODEL_FOR_MASKED_LM_MAPPING and not getattr(config, "is_decoder", False)
 
 
 def _load_config(files: ModelFiles, folder: Path, raw: dict[str, Any] | None, **options: Any) -> PreTrainedConfig:
     try:
-        with lean_gguf_loading() if raw is None else nullcontext():
+        reading = lean_gguf_loading() if raw is None else nullcontext()
+        with library_errors(files.ref.name, catch=(), user=files.ref.name), reading:
             config: PreTrainedConfig = AutoConfig.from_pretrained(str(folder), local_files_only=True, **options)
-    except ImportError as error:
-        message = f"{files.ref.name} needs a package that isn't installed: {reason_of(error)}"
-        raise ModelError(message, hint="install the package that it names") from error
     except (*CONFIGURATION_ERRORS, OSError) as error:
         raise _bad_config_error(files, raw, error) from error
     return config
@@ -149,10 +153,3 @@ def _bad_config_error(files: ModelFiles, raw: dict[str, Any] | None, error: Exce
         )
     message = f"the configuration of {files.ref.name} is not valid: {reason_of(error)}"
     return ModelError(message, hint=files.repair_hint)
-
-
-def _auto_map_classes(raw: dict[str, Any]) -> list[str]:
-    """The custom classes that a configuration names in `auto_map`, as `module.Class`."""
-    values = raw["auto_map"].values()
-    listed = (value if isinstance(value, list) else [value] for value in values)
-    return [name for names in listed for name in names if name]

@@ -7,7 +7,7 @@ is spread over all devices by accelerate (`device_map_options`).
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager
 from importlib.util import find_spec
 from typing import Any
 
@@ -18,6 +18,7 @@ from transformers import PreTrainedConfig, PreTrainedModel
 from attncli.choices import DTYPES
 from attncli.errors import AttnError, FailedError, UsageError
 from attncli.models.capture.structure import block_lists
+from attncli.models.loading.library_errors import is_out_of_memory
 
 _DTYPE_BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
 
@@ -93,36 +94,22 @@ def free_memory(device: torch.device) -> int | None:
     return torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else None
 
 
-def is_out_of_memory(error: BaseException) -> bool:
-    """Whether an error of torch or the system means that memory ran out, on any device."""
-    if isinstance(error, torch.OutOfMemoryError | MemoryError):
-        return True
-    words = ("out of memory", "can't allocate memory", "cannot allocate memory", "not enough memory")
-    return isinstance(error, RuntimeError | OSError) and any(word in str(error).lower() for word in words)
-
-
 def out_of_memory_error(device: torch.device, dtype: torch.dtype | None, parameters: int, blocks: int) -> FailedError:
     """The error for a model that doesn't fit. parameters: their number.  blocks: the number of layers.
 
     The hint names a smaller number format if the weights fit in it, or else the number of layers that fit; and the CPU.
     """
     used = dtype_name(dtype) if dtype is not None else "float32"
-    need = parameters * _DTYPE_BYTES.get(used, 4)
-    free = free_memory(device)
-    room = "" if free is None else f", and {gib(free)} are free"
-    message = f"out of memory on {device}: the weights take {gib(need)} in {used}{room}"
-    other = "" if device.type == "cpu" else ", and --device cpu has other memory"
-    return FailedError(message, hint=f"{_fitting_hint(used, parameters, blocks, free)}{other}")
-
-
-def _fitting_hint(used: str, parameters: int, blocks: int, free: int | None) -> str:
-    """What would fit: half-precision weights, or the first layers of them."""
-    halved = parameters * 2
+    need, halved, free = parameters * _DTYPE_BYTES.get(used, 4), parameters * 2, free_memory(device)
     if used == "float32" and (free is None or halved < _WEIGHTS_SHARE * free):
-        return f"--dtype bfloat16 takes {gib(halved)}"
-    fits = blocks // 2 if free is None else int(blocks * _WEIGHTS_SHARE * free / max(1, halved))
-    last = min(fits, blocks) - 1
-    return f"-l 0-{last} reads fewer layers" if last > 0 else "-l 0 reads one layer alone"
+        hint = f"--dtype bfloat16 takes {gib(halved)}"
+    else:
+        fits = blocks // 2 if free is None else int(blocks * _WEIGHTS_SHARE * free / max(1, halved))
+        last = min(fits, blocks) - 1
+        hint = f"-l 0-{last} reads fewer layers" if last > 0 else "-l 0 reads one layer alone"
+    room = "" if free is None else f", and {gib(free)} are free"
+    other = "" if device.type == "cpu" else ", and --device cpu has other memory"
+    return FailedError(f"out of memory on {device}: the weights take {gib(need)} in {used}{room}", hint=hint + other)
 
 
 def gib(count: int) -> str:
@@ -146,7 +133,10 @@ def device_map_options(
     free = free_memory(target)
     if free is None:
         return {}
-    need = _weight_bytes(cls, config, dtype)
+    with torch.device("meta"):
+        module = cls(config)
+    loaded: torch.dtype = dtype if isinstance(dtype, torch.dtype) else config.dtype or torch.get_default_dtype()
+    need = int(sum(tensor.numel() for tensor in module.parameters())) * loaded.itemsize
     if need <= _WEIGHTS_SHARE * free:
         return {}
     if find_spec("accelerate") is None:
@@ -157,18 +147,6 @@ def device_map_options(
     return {"device_map": "auto"}
 
 
-def _weight_bytes(cls: type[PreTrainedModel], config: PreTrainedConfig, dtype: torch.dtype | str) -> int:
-    with torch.device("meta"):
-        module = cls(config)
-    loaded: torch.dtype = dtype if isinstance(dtype, torch.dtype) else config.dtype or torch.get_default_dtype()
-    return int(sum(tensor.numel() for tensor in module.parameters())) * loaded.itemsize
-
-
-def is_spread(module: nn.Module) -> bool:
-    """Whether accelerate has spread a model over devices; it must not be moved then."""
-    return getattr(module, "hf_device_map", None) is not None
-
-
 def input_device(module: nn.Module) -> torch.device:
     """The device for a model's inputs: that of its first weights, or the one that accelerate moves them to."""
     first: torch.device = next(module.parameters()).device
@@ -176,10 +154,3 @@ def input_device(module: nn.Module) -> torch.device:
         return first
     hook = getattr(module, "_hf_hook", None)
     return torch.device(getattr(hook, "execution_device", None) or "cpu")
-
-
-def materialized_weights(module: nn.Module) -> AbstractContextManager[None]:
-    """A context in which a module's weights are loaded, wherever accelerate keeps them."""
-    from accelerate.utils import align_module_device
-
-    return align_module_device(module)  # type: ignore[no-any-return]

@@ -11,53 +11,38 @@ import json
 from collections.abc import Callable
 from contextlib import suppress
 from time import monotonic, sleep
-from typing import Any, Protocol, TypeVar
+from typing import Any, TypeVar
 
 from attncli.errors import AttnError, ExitCode, FailedError, reason_of
 
 Part = TypeVar("Part")
 
 
-class Communicator(Protocol):
-    """This process's view of the processes that work together. rank: its number.  world: the number of processes."""
+class Communicator:
+    """This process's view of the processes that work together; here it is the only one.
 
-    @property
-    def rank(self) -> int: ...
-    @property
-    def world(self) -> int: ...
-
-    def pick_device(self, requested: str) -> str:
-        """The device of this process for the user's `--device`."""
-        ...
-
-    def check(self) -> None:
-        """Raise the error with which another process failed, if one did."""
-        ...
-
-    def gather(self, part: Part) -> list[Part]:
-        """The parts of all processes by rank, once all are done. Raises as `check`."""
-        ...
-
-
-class SingleProcess:
-    """The communicator of a command that runs in one process."""
+    rank: its number.  world: the number of processes.
+    """
 
     rank, world = 0, 1
 
     def pick_device(self, requested: str) -> str:
+        """The device of this process for the user's `--device`."""
         return requested
 
     def check(self) -> None:
-        """There is no other process."""
+        """Raise the error with which another process failed, if one did."""
 
     def gather(self, part: Part) -> list[Part]:
+        """The parts of all processes by rank, once all are done. Raises as `check`."""
         return [part]
 
     def __repr__(self) -> str:
-        return "SINGLE_PROCESS"
+        return "SINGLE_PROCESS" if self.world == 1 else f"{type(self).__name__}({self.rank}, {self.world})"
 
 
-SINGLE_PROCESS = SingleProcess()
+#: The communicator of a command that runs in one process.
+SINGLE_PROCESS = Communicator()
 
 
 #: Seconds between two checks for failures while waiting.
@@ -70,7 +55,7 @@ _FIRST_WAIT_SECONDS, _WAIT_SECONDS = 10.0, 600.0
 _FAILURE_KEY = "failure"
 
 
-class TorchrunProcesses:
+class TorchrunProcesses(Communicator):
     """The communicator of processes that torchrun started.
 
     local_rank: the number of this process on its machine, which is also that of its GPU.
@@ -107,14 +92,26 @@ class TorchrunProcesses:
     def check(self) -> None:
         """Raise the error with which another process failed, if one did."""
         if self._try(lambda: self._store.check([_FAILURE_KEY])):
-            raise _parse_failure(self._try(lambda: self._store.get(_FAILURE_KEY)))
+            message, hint, code = json.loads(self._try(lambda: self._store.get(_FAILURE_KEY)))
+            failure = AttnError(message, hint=hint)
+            failure.exit_code = ExitCode(code)
+            raise failure
 
     def gather(self, part: Part) -> list[Part]:
         """The parts of all processes by rank. Raises as `check`, or FailedError if the connection is lost."""
+        import torch.distributed as dist
+
         self._gathered += 1
         devices = self._exchange(f"done/{self._gathered}", self._device)
+        backend = "nccl" if set(devices) == {"cuda"} else "gloo"
         parts: list[Any] = [None] * self.world
-        self._try(lambda: self._all_gather(parts, part, "nccl" if set(devices) == {"cuda"} else "gloo"))
+
+        def gather_all() -> None:
+            if not dist.is_initialized():
+                dist.init_process_group(backend, store=self._store, rank=self.rank, world_size=self.world)
+            dist.all_gather_object(parts, part)
+
+        self._try(gather_all)
         return parts
 
     def wait_for_all(self) -> None:
@@ -124,7 +121,8 @@ class TorchrunProcesses:
     def report_failure(self, failure: AttnError) -> None:
         """Report an error to the other processes. Only the first counts, as it causes the others."""
         with suppress(RuntimeError):
-            self._store.compare_set(_FAILURE_KEY, "", _serialize_failure(failure))
+            content = json.dumps([failure.message, failure.hint, int(failure.exit_code)])
+            self._store.compare_set(_FAILURE_KEY, "", content)
 
     def close(self) -> None:
         """Wait for the other processes before ending: when one ends early, torchrun kills the others before they can
@@ -153,13 +151,6 @@ class TorchrunProcesses:
         values: list[bytes] = self._try(lambda: [self._store.get(each) for each in keys])
         return [each.decode() for each in values]
 
-    def _all_gather(self, parts: list[Any], part: object, backend: str) -> None:
-        import torch.distributed as dist
-
-        if not dist.is_initialized():
-            dist.init_process_group(backend, store=self._store, rank=self.rank, world_size=self.world)
-        dist.all_gather_object(parts, part)
-
     def _try(self, call: Callable[[], Any]) -> Any:
         try:
             return call()
@@ -172,14 +163,3 @@ def _connection_lost_error(error: BaseException) -> FailedError:
         f"the processes that share the texts lost one another: {reason_of(error)}",
         hint="one of them may have run out of memory; torchrun says which ended first",
     )
-
-
-def _serialize_failure(failure: AttnError) -> str:
-    return json.dumps([failure.message, failure.hint, int(failure.exit_code)])
-
-
-def _parse_failure(content: bytes) -> AttnError:
-    message, hint, code = json.loads(content)
-    failure = AttnError(message, hint=hint)
-    failure.exit_code = ExitCode(code)
-    return failure

@@ -11,7 +11,7 @@ from typing import Any, Literal
 from transformers import PreTrainedModel
 
 from attncli.errors import ModelError, UsageError, reason_of
-from attncli.models.loading.device import is_out_of_memory
+from attncli.models.loading.library_errors import is_out_of_memory
 
 #: The inputs that a model may take besides text, or instead of it.
 Modality = Literal["image", "audio"]
@@ -21,6 +21,9 @@ MODALITIES: Mapping[Modality, tuple[str, ...]] = {
     "image": ("pixel_values", "flattened_patches"),
     "audio": ("input_features", "input_values"),
 }
+
+#: Arguments that hold a picture or a sound.
+MEDIA_ARGUMENTS = frozenset(name for names in MODALITIES.values() for name in names)
 
 _MODALITY_WORDS: Mapping[Modality, str] = {"image": "a picture", "audio": "a sound"}
 
@@ -93,7 +96,11 @@ def report_run_errors(model: PreTrainedModel, arguments: Collection[str]) -> Ite
     except (TypeError, ValueError, AttributeError, LookupError, RuntimeError) as error:
         given = [modality for modality, names in MODALITIES.items() if any(name in arguments for name in names)]
         if given and not is_out_of_memory(error):
-            raise _modality_error(model, given[0], error) from error
+            what = _MODALITY_WORDS[given[0]].split()[1]
+            raise ModelError(
+                f"{type(model).__name__} can't be run on this {what}: {reason_of(error)}",
+                hint=f"its way to take a {what} isn't known here: name another model (-m)",
+            ) from error
         if isinstance(error, LookupError | RuntimeError) or not others or any(name in arguments for name in others):
             raise
         missing = next(
@@ -104,11 +111,3 @@ def report_run_errors(model: PreTrainedModel, arguments: Collection[str]) -> Ite
             f"{type(model).__name__} can't run on a text alone: it takes {' or '.join(others)} as well",
             hint=f"{flag}name a model of texts (-m)",
         ) from error
-
-
-def _modality_error(model: PreTrainedModel, modality: Modality, error: Exception) -> ModelError:
-    what = _MODALITY_WORDS[modality].split()[1]
-    return ModelError(
-        f"{type(model).__name__} can't be run on this {what}: {reason_of(error)}",
-        hint=f"its way to take a {what} isn't known here: name another model (-m)",
-    )

@@ -11,21 +11,19 @@ from torch import Tensor
 from transformers import GenerationConfig, PreTrainedConfig, PreTrainedModel
 from transformers.utils import ModelOutput
 
-from attncli.errors import AttnError, ModelError, UsageError, reason_of
-from attncli.models.loading.device import is_out_of_memory, memory_guard
+from attncli.errors import UsageError
+from attncli.models.loading.configuration import is_encoder
+from attncli.models.loading.device import memory_guard
+from attncli.models.loading.library_errors import library_errors
 
 if TYPE_CHECKING:
     from attncli.models.files.model_files import ModelFiles
     from attncli.models.loading.loaded_model import LoadedModel
 
 
-_GENERATION_CONFIG = "generation_config.json"
-
-
 def generation_class(config: PreTrainedConfig) -> type[PreTrainedModel] | None:
     """The class with a language-model head that generates text; None if transformers has none for this architecture."""
-    is_encoder = type(config) in transformers.MODEL_FOR_MASKED_LM_MAPPING and not getattr(config, "is_decoder", False)
-    if is_encoder and not config.is_encoder_decoder:
+    if is_encoder(config) and not config.is_encoder_decoder:
         return None
     mappings = [
         transformers.MODEL_FOR_SEQ_TO_SEQ_CAUSAL_LM_MAPPING
@@ -42,15 +40,13 @@ def generation_class(config: PreTrainedConfig) -> type[PreTrainedModel] | None:
 
 def generation_config(files: ModelFiles, config: PreTrainedConfig) -> GenerationConfig:
     """The content of generation_config.json, or else the generation settings in the model's configuration."""
-    path = files.find(_GENERATION_CONFIG)
-    try:
+    path = files.find("generation_config.json")
+    name = "config.json" if path is None else path.name
+    # Settings of wrong types raise almost anything.
+    with library_errors(f"{name} of {files.ref.name} is not valid", files.repair_hint):
         if path is None:
             return GenerationConfig.from_model_config(config)
         return GenerationConfig.from_pretrained(str(path.parent), path.name, local_files_only=True)
-    except Exception as error:  # settings of wrong types raise almost anything
-        name = "config.json" if path is None else path.name
-        message = f"{name} of {files.ref.name} is not valid: {reason_of(error)}"
-        raise ModelError(message, hint=files.repair_hint) from error
 
 
 def greedy_decode(model: LoadedModel, arguments: Mapping[str, Tensor | bool], count: int) -> list[int]:
@@ -70,19 +66,12 @@ def greedy_decode(model: LoadedModel, arguments: Mapping[str, Tensor | bool], co
     given = {name: value.to(model.device) for name, value in arguments.items() if isinstance(value, Tensor)}
     given.pop("decoder_input_ids", None)
     generate = module.generate if model.adapter is None else model.adapter.generate
-    try:
-        with memory_guard(model.device, lambda: module), model.borrowed():
-            if model.virtual_tokens:
-                return _decode_by_passes(model, given, count)
-            ids: Tensor = generate(**given, do_sample=False, num_beams=1, max_new_tokens=count)
-    except AttnError:
-        raise
-    except Exception as error:  # settings of wrong types raise almost anything
-        if is_out_of_memory(error):
-            raise
-        raise ModelError(
-            f"{model.class_name} can't write by itself: {reason_of(error)}", hint="give the text with --target"
-        ) from error
+    # Settings of wrong types raise almost anything.
+    errors = library_errors(f"{model.class_name} can't write by itself", "give the text with --target")
+    with errors, memory_guard(model.device, lambda: module), model.borrowed():
+        if model.virtual_tokens:
+            return _decode_by_passes(model, given, count)
+        ids: Tensor = generate(**given, do_sample=False, num_beams=1, max_new_tokens=count)
     row: list[int] = ids[0].tolist()
     return row
 
@@ -116,15 +105,13 @@ def extended_arguments(
     Token types and masks are continued by the model's own rule: PaliGemma's written tokens see earlier ones alone.
     """
     module: Any = model.module
-    kept = {name: value for name, value in arguments.items() if not isinstance(value, Tensor)}
-    extended: dict[str, Any] = {
-        name: value for name, value in arguments.items() if isinstance(value, Tensor) and name != "input_ids"
-    }
+    tensors = {name: value for name, value in arguments.items() if isinstance(value, Tensor)}
+    text = tensors.pop("input_ids")
+    extended: dict[str, Any] = tensors
     for _ in ids:
         extended = module._update_model_kwargs_for_generation(ModelOutput(), extended, is_encoder_decoder=False)
-    text = arguments["input_ids"]
-    assert isinstance(text, Tensor)
-    return {"input_ids": torch.cat([text, text.new_tensor([ids])], dim=1), **extended, **kept}
+    others = {name: value for name, value in arguments.items() if not isinstance(value, Tensor)}
+    return {"input_ids": torch.cat([text, text.new_tensor([ids])], dim=1), **extended, **others}
 
 
 def head_parameter_names(module: PreTrainedModel) -> set[str]:

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, replace
-from traceback import walk_tb
 from typing import Any
 
 import torch
@@ -13,14 +12,13 @@ import transformers
 from torch import Tensor, nn
 from transformers import GenerationConfig, PreTrainedConfig, PreTrainedModel
 
-from attncli.errors import AttnError, ModelError, reason_of
+from attncli.errors import ModelError
 from attncli.limits import MAX_SIZE
 from attncli.models.capture.attention_capture import Observer, run_captured
 from attncli.models.capture.structure import (
     Block,
     BlockList,
     Site,
-    StackPass,
     StateObserver,
     block_lists,
     run_with_states,
@@ -28,14 +26,10 @@ from attncli.models.capture.structure import (
 )
 from attncli.models.loading.adapters import Adapter
 from attncli.models.loading.borrowing import borrow, is_peft_model, refuse_without_numbers, unwrap
-from attncli.models.loading.device import dtype_name, input_device, is_out_of_memory, memory_guard
-from attncli.models.loading.forward import (
-    Modality,
-    accepted_arguments,
-    all_arguments,
-    needs_text,
-    refuse_without_modality,
-)
+from attncli.models.loading.configuration import is_encoder
+from attncli.models.loading.device import dtype_name, input_device, memory_guard
+from attncli.models.loading.forward import all_arguments
+from attncli.models.loading.library_errors import library_errors
 
 #: Configuration fields with the maximum number of positions.
 _POSITION_FIELDS = ("max_position_embeddings", "n_positions", "max_sequence_length", "seq_length")
@@ -88,20 +82,20 @@ class LoadedModel:
         text = self.config.get_text_config()
         limits = (getattr(text, name, None) for name in _POSITION_FIELDS)
         limit = next((limit for limit in limits if isinstance(limit, int) and limit > 0), None)
-        return None if limit is None else limit - self._unused_position_rows(limit) - self.virtual_tokens
+        if limit is None:
+            return None
+        # Rows of the position table that no token uses: RoBERTa starts after the padding's row.
+        tables = (part for path, part in self.module.named_modules() if "position" in path)
+        padded = (
+            part.padding_idx for part in tables if isinstance(part, nn.Embedding) and part.num_embeddings == limit
+        )
+        unused = max((index + 1 for index in padded if index is not None), default=0)
+        return limit - unused - self.virtual_tokens
 
     @property
     def virtual_tokens(self) -> int:
         """How many learned positions an adapter puts before every text."""
         return 0 if self.adapter is None else self.adapter.virtual_tokens
-
-    def _unused_position_rows(self, limit: int) -> int:
-        """Rows of the position table that no token uses: RoBERTa starts after the padding's row."""
-        tables = (part for path, part in self.module.named_modules() if "position" in path)
-        padded = (
-            part.padding_idx for part in tables if isinstance(part, nn.Embedding) and part.num_embeddings == limit
-        )
-        return max((index + 1 for index in padded if index is not None), default=0)
 
     @property
     def segments(self) -> int:
@@ -110,22 +104,9 @@ class LoadedModel:
         return count if isinstance(count, int) else 0
 
     @property
-    def accepted_arguments(self) -> frozenset[str]:
-        """The names of the arguments that it takes together with text."""
-        return accepted_arguments(self.module)
-
-    @property
     def all_arguments(self) -> frozenset[str]:
         """The names of all arguments of its forward pass."""
         return all_arguments(self.module)
-
-    def require_modality(self, modality: Modality) -> None:
-        """Raise UsageError if it takes no input of this modality."""
-        refuse_without_modality(type(self.module), modality, self.name)
-
-    def needs_text(self, arguments: Mapping[str, object]) -> bool:
-        """Whether it needs text in addition to these arguments."""
-        return needs_text(self.module, arguments)
 
     @property
     def vocabulary_size(self) -> int | None:
@@ -148,8 +129,24 @@ class LoadedModel:
 
     @property
     def decoder_prefix(self) -> tuple[int, ...]:
-        """The ids that an encoder–decoder's decoder starts with: see the function `decoder_prefix`."""
-        return decoder_prefix(self.generation, self.config)
+        """The first ids of an encoder–decoder's decoder: its start token, and the forced first token, if there is one
+        (BART's, or the target language of a translation model). Raises ModelError for ids that no vocabulary has."""
+        fields = (
+            (self.generation, "decoder_start_token_id"),
+            (self.config, "decoder_start_token_id"),
+            (self.generation, "bos_token_id"),
+            (self.config, "bos_token_id"),
+            (self.config, "pad_token_id"),
+        )
+        start = next((value for holder, name in fields if isinstance(value := getattr(holder, name, None), int)), 0)
+        forced = getattr(self.generation, "forced_bos_token_id", None)
+        prefix = (start, forced) if isinstance(forced, int) else (start,)
+        if not all(0 <= identifier <= MAX_SIZE for identifier in prefix):
+            raise ModelError(
+                f"the decoder can't begin with the ids {', '.join(map(str, prefix))[:80]}",
+                hint="correct decoder_start_token_id or forced_bos_token_id in generation_config.json",
+            )
+        return prefix
 
     @property
     def decoder_start(self) -> int:
@@ -177,8 +174,7 @@ class LoadedModel:
         causal = kind in transformers.MODEL_FOR_CAUSAL_LM_MAPPING or (
             chats and kind in transformers.MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING
         )
-        is_encoder = kind in transformers.MODEL_FOR_MASKED_LM_MAPPING and not getattr(self.config, "is_decoder", False)
-        return causal and not is_encoder
+        return causal and not is_encoder(self.config)
 
     def layer_count(self, path: str) -> int:
         """Layers of the stack at a path: its blocks, or the configured depth if blocks are used repeatedly (ALBERT)."""
@@ -197,8 +193,7 @@ class LoadedModel:
 
         Raises ModelError if no attention was captured, FailedError if memory runs out.
         """
-        moved = self._to_device(arguments)
-        with memory_guard(self.device, lambda: self.module), self._run_errors(), self.borrowed():
+        with self._running(arguments) as moved:
             return run_captured(self.module, moved, observe, self.adapter)
 
     def borrowed(self) -> AbstractContextManager[None]:
@@ -206,29 +201,28 @@ class LoadedModel:
         sets hooks around a run does it too."""
         return borrow(self.module if self.adapter is None else self.adapter.model)
 
-    def is_whole(self, stack: BlockList) -> bool:
-        """Whether all blocks of a stack were loaded."""
-        return stack.length == len(self.blocks[stack.path])
-
     def run_states(self, stack: BlockList, arguments: Mapping[str, Tensor | bool], observe: StateObserver) -> int:
         """Run the model once on `arguments` and call `observe` with the hidden states of one stack (`run_with_states`).
 
         The encoder of an encoder–decoder runs alone, unless the arguments include decoder ids.
         """
-        moved = self._to_device(arguments)
         # Some adapters act in their own forward pass, which runs the whole model.
-        alone = self.is_encoder_decoder and stack.word == "encoder" and "decoder_input_ids" not in moved
-        ids = moved.get("decoder_input_ids" if stack.word == "decoder" else "input_ids", moved["input_ids"])
-        if self.adapter is None:
-            module: nn.Module = self.module.get_encoder() if alone else self.module
-            passed = StackPass(module, module if alone else self._without_head(stack), stack.blocks, ids.shape[1])
-        else:
-            virtual = self.adapter.virtual_states(stack.word)
-            passed = StackPass(self.adapter, self._without_head(stack), stack.blocks, ids.shape[1], virtual)
-            if alone:
-                moved["decoder_input_ids"] = ids.new_full((len(ids), 1), self.decoder_start)
-        with memory_guard(self.device, lambda: self.module), self._run_errors(), self.borrowed():
-            return run_with_states(replace(passed, whole=self.is_whole(stack)), moved, observe)
+        alone = self.is_encoder_decoder and stack.word == "encoder" and "decoder_input_ids" not in arguments
+        whole = stack.length == len(self.blocks[stack.path])
+        with self._running(arguments) as moved:
+            ids = moved.get("decoder_input_ids" if stack.word == "decoder" else "input_ids", moved["input_ids"])
+            returns, virtual = self._without_head(stack), 0
+            run: Callable[..., Any] = self.module if self.adapter is None else self.adapter
+            if self.adapter is not None:
+                virtual = self.adapter.virtual_states(stack.word)
+                if alone:
+                    moved["decoder_input_ids"] = ids.new_full((len(ids), 1), self.decoder_start)
+            elif alone:
+                run = returns = self.module.get_encoder()
+            tokens = ids.shape[1]
+            return run_with_states(
+                run, moved, observe, returns=returns, blocks=stack.blocks, tokens=tokens, virtual=virtual, whole=whole
+            )
 
     def _without_head(self, stack: BlockList) -> nn.Module:
         """The module that returns the last states of a stack: an encoder, a decoder, or the model without its head,
@@ -238,36 +232,14 @@ class LoadedModel:
             return module.get_encoder() if stack.word == "encoder" else module.get_decoder()  # type: ignore[no-any-return]
         return module.base_model  # type: ignore[no-any-return]
 
-    def _run_errors(self) -> AbstractContextManager[None]:
-        return library_errors(f"{type(self.module).__name__} can't be run")
-
-    def _to_device(self, arguments: Mapping[str, Tensor | bool]) -> dict[str, Any]:
-        return {
-            name: value.to(self.device) if isinstance(value, Tensor) else value for name, value in arguments.items()
-        }
-
-
-@contextmanager
-def library_errors(what: str) -> Iterator[None]:
-    """Turn what a library or a model's code raises into a ModelError: its files ask for what that code can't do.
-
-    What our own code raises stays as it is, and so do errors of memory.
-    what: `Model can't be run`.
-    """
-    try:
-        yield
-    except (AttnError, MemoryError):
-        raise
-    except Exception as error:  # such code may raise anything
-        # Calls of torch pass through our modes on their way, and fail beyond them.
-        frames = (frame for frame, _ in walk_tb(error.__traceback__) if frame.f_code.co_name != "__torch_function__")
-        *_, innermost = (frame.f_globals.get("__name__", "") for frame in frames)
-        if is_out_of_memory(error) or innermost.startswith("attncli."):
-            raise
-        raise ModelError(
-            f"{what}: {reason_of(error)}",
-            hint="correct the field of its configuration that this is about, or name another model (-m)",
-        ) from error
+    @contextmanager
+    def _running(self, arguments: Mapping[str, Tensor | bool]) -> Iterator[dict[str, Any]]:
+        """The module borrowed for a run, with the arguments moved to its device, and errors of the run reported."""
+        errors = library_errors(f"{self.class_name} can't be run")
+        with memory_guard(self.device, lambda: self.module), errors, self.borrowed():
+            yield {
+                name: value.to(self.device) if isinstance(value, Tensor) else value for name, value in arguments.items()
+            }
 
 
 def wrap_model(module: nn.Module, name: str | None = None) -> LoadedModel:
@@ -301,24 +273,3 @@ def wrap_peft_model(model: nn.Module, name: str | None = None) -> LoadedModel:
     wrapped = wrap_model(model.get_base_model(), name)  # type: ignore[operator]
     adapter = Adapter(model, wrapped.name)
     return replace(wrapped, adapter=adapter, warnings=adapter.warnings)
-
-
-def decoder_prefix(generation: GenerationConfig | None, config: PreTrainedConfig) -> tuple[int, ...]:
-    """The first ids of an encoder–decoder's decoder: its start token, and the forced first token, if there is one
-    (BART's, or the target language of a translation model). Raises ModelError for ids that no vocabulary has."""
-    fields = (
-        (generation, "decoder_start_token_id"),
-        (config, "decoder_start_token_id"),
-        (generation, "bos_token_id"),
-        (config, "bos_token_id"),
-        (config, "pad_token_id"),
-    )
-    start = next((value for holder, name in fields if isinstance(value := getattr(holder, name, None), int)), 0)
-    forced = getattr(generation, "forced_bos_token_id", None)
-    prefix = (start, forced) if isinstance(forced, int) else (start,)
-    if not all(0 <= identifier <= MAX_SIZE for identifier in prefix):
-        raise ModelError(
-            f"the decoder can't begin with the ids {', '.join(map(str, prefix))[:80]}",
-            hint="correct decoder_start_token_id or forced_bos_token_id in generation_config.json",
-        )
-    return prefix

@@ -8,29 +8,30 @@ from __future__ import annotations
 
 import inspect
 import sys
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from copy import deepcopy
 from importlib import import_module
+from itertools import product
 from math import prod
 from typing import TYPE_CHECKING, Any, TypeGuard
 
 import torch
 import transformers
 from torch import nn
-from torch.overrides import TorchFunctionMode
 from transformers import PreTrainedConfig, PreTrainedModel
 from transformers.conversion_mapping import get_model_conversion_mapping
 from transformers.core_model_loading import WeightConverter, rename_source_key
-from transformers.dynamic_module_utils import get_class_from_dynamic_module
 from transformers.models.auto.modeling_auto import (
     MODEL_FOR_CAUSAL_LM_MAPPING_NAMES,
     MODEL_FOR_MASKED_LM_MAPPING_NAMES,
     MODEL_FOR_SEQ_TO_SEQ_CAUSAL_LM_MAPPING_NAMES,
 )
 
-from attncli.errors import ModelError, reason_of
+from attncli.errors import ModelError
 from attncli.limits import MAX_BUILT_TENSORS
-from attncli.models.loading.configuration import CONFIGURATION_ERRORS
+from attncli.models.capture.hooks import TorchCalls
+from attncli.models.loading.configuration import CONFIGURATION_ERRORS, custom_class, is_encoder
+from attncli.models.loading.library_errors import library_errors
 
 if TYPE_CHECKING:
     from attncli.models.files.model_files import ModelFiles
@@ -38,7 +39,6 @@ if TYPE_CHECKING:
 
 #: transformers' tables of classes by configuration, in the order in which they are searched.
 _SEQ2SEQ_TABLES = ("AutoModelForSeq2SeqLM", "AutoModelForSpeechSeq2Seq")
-_DECODER_TABLES = ("AutoModelForCausalLM",)
 # Searched last, for models without a base class (depth estimators, pairs of towers).
 _TASK_TABLES = (
     "AutoModelForMultimodalLM",
@@ -76,8 +76,10 @@ def whole_class(
     sequence-to-sequence model for an encoder–decoder, and the base model for anything else.
     Raises ModelError if transformers has no such class.
     """
-    if trust_remote_code and files is not None and (own := _remote_class(config, files)) is not None:
-        return own
+    own = getattr(config, "auto_map", None) or {}
+    names = [name for name in ("AutoModelForCausalLM", "AutoModelForSeq2SeqLM", "AutoModel") if name in own]
+    if trust_remote_code and files is not None and names:
+        return custom_class(files, own[names[0]])
     found = next(_candidate_classes(config), None)
     if found is None:
         raise ModelError(
@@ -92,7 +94,9 @@ def empty_module(cls: type[nn.Module], config: PreTrainedConfig) -> nn.Module:
 
     Raises ModelError if the class rejects the configuration, or needs a package that isn't installed.
     """
-    config = _config_for_class(cls, config)
+    if _is_model_class(cls) and not _accepts_config(cls, config):
+        # The part of it that the class is made of: the text of Mllama for MllamaForCausalLM.
+        config = _part_for_class(cls, config) or config
     completed = _fill_by_convention(config)
     try:
         return _build(cls, config)
@@ -115,13 +119,6 @@ def named_class_note(cls: type[nn.Module], config: PreTrainedConfig) -> str | No
     return f"config.json names {named[0]}, which {why}: counted as {cls.__name__}"
 
 
-def _config_for_class(cls: type[nn.Module], config: PreTrainedConfig) -> PreTrainedConfig:
-    """The configuration, or the part of it that the class is made of: the text of Mllama for MllamaForCausalLM."""
-    if not _is_model_class(cls) or _accepts_config(cls, config):
-        return config
-    return _part_for_class(cls, config) or config
-
-
 def _is_model_class(cls: Any) -> TypeGuard[type[PreTrainedModel]]:
     # What stands for a class whose packages aren't installed is none, and has no attributes either.
     return inspect.isclass(cls) and issubclass(cls, PreTrainedModel)
@@ -138,82 +135,48 @@ def _fill_by_convention(config: PreTrainedConfig) -> PreTrainedConfig | None:
     """A copy in which fields that are None are computed from others; None if there are none of them."""
     copied = deepcopy(config)
     parts = [copied, *(part for part in vars(copied).values() if isinstance(part, PreTrainedConfig))]
-    filled = [_fill_field(part, field, source) for part in parts for field, source in _CONVENTIONS]
-    return copied if any(filled) else None
-
-
-def _fill_field(config: PreTrainedConfig, field: str, sources: tuple[str, ...]) -> bool:
-    # Not getattr: configurations with different layers raise for fields without a common value.
-    known = vars(config)
-    numbers = [known[source] for source in sources if type(known.get(source)) is int and known[source] > 0]
-    if known.get(field, 0) is not None or len(numbers) < len(sources):
-        return False
-    first, *divisors = numbers
-    setattr(config, field, first // prod(divisors))
-    return True
+    filled = False
+    for part, (field, sources) in product(parts, _CONVENTIONS):
+        # Not getattr: configurations with different layers raise for fields without a common value.
+        known = vars(part)
+        numbers = [known[source] for source in sources if type(known.get(source)) is int and known[source] > 0]
+        if known.get(field, 0) is None and len(numbers) == len(sources):
+            setattr(part, field, numbers[0] // prod(numbers[1:]))
+            filled = True
+    return copied if filled else None
 
 
 def _build(cls: type[nn.Module], config: PreTrainedConfig) -> nn.Module:
-    try:
-        with torch.device("meta"), _CountedTensors():
-            return cls(config)
-    except ImportError as error:
-        raise ModelError(
-            f"{cls.__name__} needs a package that isn't installed: {reason_of(error)}",
-            hint="install the package that it names",
-        ) from error
-    except CONFIGURATION_ERRORS as error:
-        raise ModelError(
-            f"{cls.__name__} can't be built from its configuration: {reason_of(error)}",
-            hint="correct the field that it names in config.json, or name another model",
-        ) from error
+    count = 0
 
-
-class _CountedTensors(TorchFunctionMode):
-    """Counts the tensors that this thread makes, and raises RuntimeError for more than any model has: a number in a
-    configuration can ask for modules without end."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self._count = 0
-
-    def __torch_function__(
-        self, function: Any, types: Any, arguments: tuple[Any, ...] = (), options: dict[str, Any] | None = None
-    ) -> Any:
-        self._count += function is torch.empty
-        if self._count > MAX_BUILT_TENSORS:
+    def call(func: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
+        nonlocal count
+        count += func is torch.empty
+        if count > MAX_BUILT_TENSORS:
+            # A number in a configuration can ask for modules without end: no model has so many tensors.
             raise RuntimeError(f"it asks for more than {MAX_BUILT_TENSORS:,} tensors")
-        return function(*arguments, **(options or {}))
+        return func(*args, **kwargs)
 
-
-def _remote_class(config: PreTrainedConfig, files: ModelFiles) -> type[nn.Module] | None:
-    """The class in a model's custom code, which the user has allowed to run."""
-    own = getattr(config, "auto_map", None) or {}
-    names = [name for name in ("AutoModelForCausalLM", "AutoModelForSeq2SeqLM", "AutoModel") if name in own]
-    if not names:
-        return None
-    folder = str(files.require("config.json").parent)
-    return get_class_from_dynamic_module(own[names[0]], folder, local_files_only=True)  # type: ignore[no-any-return]
+    what = f"{cls.__name__} can't be built from its configuration"
+    hint = "correct the field that it names in config.json, or name another model"
+    errors = library_errors(what, hint, catch=CONFIGURATION_ERRORS, user=cls.__name__)
+    with errors, torch.device("meta"), TorchCalls(call):
+        return cls(config)
 
 
 def _candidate_classes(config: PreTrainedConfig) -> Iterator[type[nn.Module]]:
     """Classes that take this configuration, the most likely first."""
     declared: list[Any] = [getattr(transformers, str(name), None) for name in config.architectures or ()]
-    yield from (cls for cls in declared if _accepts_config(cls, config) or _accepts_part(cls, config))
-    tables = (*_language_model_tables(config), "AutoModel", *_TASK_TABLES)
+    accepted = (cls for cls in declared if _is_model_class(cls))
+    yield from (cls for cls in accepted if _accepts_config(cls, config) or _part_for_class(cls, config) is not None)
+    decoders = () if is_encoder(config) else ("AutoModelForCausalLM",)
+    language_models = _SEQ2SEQ_TABLES if getattr(config, "is_encoder_decoder", False) else decoders
+    tables = (*language_models, "AutoModel", *_TASK_TABLES)
     listed = [cls for table in tables for cls in _mapped_classes(table, config) if cls is not None]
     yield from (cls for cls in listed if _accepts_config(cls, config))
     yield from _sibling_classes(config)
     # A model type may use a class whose configuration class is another one.
     yield from listed
-
-
-def _language_model_tables(config: PreTrainedConfig) -> tuple[str, ...]:
-    if getattr(config, "is_encoder_decoder", False):
-        return _SEQ2SEQ_TABLES
-    # Encoders have a causal class too (BERT as a decoder); they are recognized by their masked one.
-    masked = _mapped_classes("AutoModelForMaskedLM", config)
-    return () if masked and not getattr(config, "is_decoder", False) else _DECODER_TABLES
 
 
 def _mapped_classes(table: str, config: PreTrainedConfig) -> tuple[Any, ...]:
@@ -233,11 +196,6 @@ def _accepts_config(cls: Any, config: PreTrainedConfig) -> TypeGuard[type[PreTra
         return False
     accepted = getattr(cls, "config_class", None)
     return accepted is None or isinstance(config, accepted)
-
-
-def _accepts_part(cls: Any, config: PreTrainedConfig) -> bool:
-    """Whether a class takes a part of this configuration, as `from_pretrained` gives it to the class."""
-    return _is_model_class(cls) and _part_for_class(cls, config) is not None
 
 
 def _sibling_classes(config: PreTrainedConfig) -> list[type[nn.Module]]:

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
-from types import ModuleType
 from typing import Protocol
 
 import torch
@@ -26,25 +26,6 @@ def call_module_function(ref: ModelRef) -> nn.Module:
 
     Raises ModelError if the file or the function fails, if there is no such function, or if it returns no module.
     """
-    file = _import_file(ref)
-    function = getattr(file, str(ref.file), None)
-    if not callable(function):
-        known = sorted(name for name, value in vars(file).items() if callable(value) and not name.startswith("_"))
-        listed = f"it has {', '.join(known[:8])}" if known else "define one that returns a torch.nn.Module"
-        raise ModelError(f"{ref.path} has no function {ref.file}", hint=listed)
-    try:
-        with torch.device("meta"):
-            module = function()
-    except Exception as error:  # the user's code may fail in any way
-        raise _function_error(ref, error) from error
-    if not isinstance(module, nn.Module):
-        raise ModelError(
-            f"{ref.name} returned a {type(module).__name__}, which is no module", hint="return a torch.nn.Module"
-        )
-    return module
-
-
-def _import_file(ref: ModelRef) -> ModuleType:
     path = ref.path.resolve()
     spec = spec_from_file_location(path.stem, path)
     if spec is None or spec.loader is None:
@@ -53,18 +34,32 @@ def _import_file(ref: ModelRef) -> ModuleType:
     # The file may import modules of its folder, and its classes may look up their module (dataclasses do).
     sys.path.insert(0, str(path.parent))
     sys.modules.setdefault(path.stem, file)
+    with _reported_failure(ref):
+        try:
+            spec.loader.exec_module(file)
+        finally:
+            sys.path.remove(str(path.parent))
+    function = getattr(file, str(ref.file), None)
+    if not callable(function):
+        known = sorted(name for name, value in vars(file).items() if callable(value) and not name.startswith("_"))
+        listed = f"it has {', '.join(known[:8])}" if known else "define one that returns a torch.nn.Module"
+        raise ModelError(f"{ref.path} has no function {ref.file}", hint=listed)
+    with _reported_failure(ref), torch.device("meta"):
+        module = function()
+    if not isinstance(module, nn.Module):
+        raise ModelError(
+            f"{ref.name} returned a {type(module).__name__}, which is no module", hint="return a torch.nn.Module"
+        )
+    return module
+
+
+@contextmanager
+def _reported_failure(ref: ModelRef) -> Iterator[None]:
     try:
-        spec.loader.exec_module(file)
-    except Exception as error:
-        raise _function_error(ref, error) from error
-    finally:
-        sys.path.remove(str(path.parent))
-    return file
-
-
-def _function_error(ref: ModelRef, error: Exception) -> ModelError:
-    message = f"{ref.name} failed with {type(error).__name__}: {reason_of(error)}"
-    return ModelError(message, hint="mend the function; --debug shows where it failed")
+        yield
+    except Exception as error:  # the user's code may fail in any way
+        message = f"{ref.name} failed with {type(error).__name__}: {reason_of(error)}"
+        raise ModelError(message, hint="mend the function; --debug shows where it failed") from error
 
 
 # --- Code that comes with a model

@@ -9,18 +9,19 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from threading import RLock
 from traceback import clear_frames
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
+import torch
 import transformers
 from torch import Tensor, nn
 from transformers import PreTrainedConfig, PreTrainedModel
 
-from attncli.errors import AttnError, ModelError, UsageError, reason_of
+from attncli.errors import AttnError, ModelError, UsageError
 from attncli.models.capture.structure import Block, BlockList, block_lists
 from attncli.models.loading.adapters import (
     apply_adapter,
@@ -35,13 +36,12 @@ from attncli.models.loading.device import (
     choose_device,
     choose_dtype,
     device_map_options,
-    is_out_of_memory,
-    is_spread,
     memory_guard,
 )
 from attncli.models.loading.forward import Modality, refuse_without_modality
 from attncli.models.loading.gguf_weights import lean_gguf_loading
 from attncli.models.loading.greedy_decoding import generation_class, generation_config, head_parameter_names
+from attncli.models.loading.library_errors import library_errors
 from attncli.models.loading.loaded_model import LoadedModel
 from attncli.progress import Progress, silent
 
@@ -83,54 +83,89 @@ def load_model(
     FailedError if memory runs out.
     """
     target = choose_device(device)
-    config = read_config(files, trust_remote_code=trust_remote_code)
-    cls = model_class(config, files, trust_remote_code=trust_remote_code, modality=modality)
-    weights = files.weights(allow_pickle=allow_pickle)
-    saved: Mapping[str, Tensor] = {}
-    if files.adapter is not None:
-        # An adapter decides on the class, and may count the layers: it is applied before any are cut off.
-        cls, saved = _adapted_class(cls, config, files, trust_remote_code=trust_remote_code)
-    elif with_head:
-        cls = generation_class(config) or cls
-    if modality is not None:
-        refuse_without_modality(cls, modality, files.ref.name)
-    classes = [cls, None if files.adapter is not None else declared_class(config)]
-    needed = depth if files.adapter is None else full_depth
-    attempts = [TruncatedClass(each, needed) for each in dict.fromkeys(classes) if each is not None]
+    number = choose_dtype(dtype, target)
+    plan = _plan_loading(
+        files,
+        depth,
+        with_head=with_head,
+        allow_pickle=allow_pickle,
+        trust_remote_code=trust_remote_code,
+        modality=modality,
+    )
 
     def load(cut: TruncatedClass) -> tuple[TruncatedClass, PreTrainedModel, dict[str, Any]]:
-        cls, number = cut.build(), choose_dtype(dtype, target)
-        options = device_map_options(cls, config, number, target, files.ref.name)
-        if eager:
-            options["attn_implementation"] = "eager"
-        if saved:
-            options["ignore_mismatched_sizes"] = True
-        module, info = _from_pretrained(cls, files, weights, config, dtype=number, **options)
-        info = _without_names(info, saved_parameters(saved))
+        module, info = _from_pretrained(cut.build(), files, plan, number, target, eager=eager)
         _refuse_incomplete(module, info, files)
         return cut, module, info
 
-    with loading_progress(progress), memory_guard(target, lambda: _last_built(attempts)):
-        cut, module, info = _first_fitting(load, attempts)
+    def last_built() -> PreTrainedModel | None:
+        return next((cut.built for cut in reversed(plan.attempts) if cut.built is not None), None)
+
+    with loading_progress(progress), memory_guard(target, last_built):
+        cut, module, info = _first_fitting(load, plan.attempts)
         if with_head:
             _refuse_headless(module, info, files)
-        adapter = None if files.adapter is None else apply_adapter(module, files, saved)
+        adapter = None if files.adapter is None else apply_adapter(module, files, plan.saved)
         blocks = cut.blocks if adapter is None else truncate_stacks(module, depth)
         runs: nn.Module = module if adapter is None else adapter.model
         runs.eval()
-        if not is_spread(module):
+        # accelerate may have spread it over devices; it must not be moved then.
+        if getattr(module, "hf_device_map", None) is None:
             runs.to(target)
-    missing = _missing_tensors(module, info) - (set() if adapter is None else head_parameter_names(module))
+    missing = sorted(_missing_tensors(module, info) - (set() if adapter is None else head_parameter_names(module)))
+    warnings = () if adapter is None else adapter.warnings
+    if missing:
+        what = f"{len(missing)} tensors outside the blocks aren't in the weights and were set at random"
+        warnings = (f"{what}, {missing[0]} first", *warnings)
     return LoadedModel(
         name=files.ref.name,
         module=module,
         lists=tuple(block_lists(module)),
         blocks=blocks,
         revision=files.revision,
-        warnings=(*_missing_warning(missing), *(() if adapter is None else adapter.warnings)),
-        generation=generation_config(files, config) if module.config.is_encoder_decoder else None,
+        warnings=warnings,
+        generation=generation_config(files, plan.config) if module.config.is_encoder_decoder else None,
         adapter=adapter,
     )
+
+
+class _Plan(NamedTuple):
+    """What is loaded. attempts: the classes to try, one after another.  saved: the tensors of an adapter."""
+
+    config: PreTrainedConfig
+    weights: WeightFiles
+    attempts: list[TruncatedClass]
+    saved: Mapping[str, Tensor]
+
+
+def _plan_loading(
+    files: ModelFiles,
+    depth: Depth,
+    *,
+    with_head: bool,
+    allow_pickle: bool,
+    trust_remote_code: bool,
+    modality: Modality | None,
+) -> _Plan:
+    config = read_config(files, trust_remote_code=trust_remote_code)
+    cls = model_class(config, files, trust_remote_code=trust_remote_code, modality=modality)
+    weights = files.weights(allow_pickle=allow_pickle)
+    classes, saved = [cls], dict[str, Tensor]()
+    if files.adapter is not None:
+        # An adapter decides on the class and the number of labels, and may count the layers: it is applied before any
+        # are cut off.
+        check_applicable(files)
+        classes = [trained_class(config, files, trust_remote_code=trust_remote_code) or cls]
+        saved = read_weights(files)
+        set_label_count(config, classes[0], saved)
+        depth = full_depth
+    else:
+        classes = [(generation_class(config) if with_head else None) or cls]
+        if (declared := declared_class(config)) is not None and declared not in classes:
+            classes.append(declared)
+    if modality is not None:
+        refuse_without_modality(classes[0], modality, files.ref.name)
+    return _Plan(config, weights, [TruncatedClass(each, depth) for each in classes], saved)
 
 
 def _first_fitting(load: Callable[[TruncatedClass], _Loaded], attempts: Sequence[TruncatedClass]) -> _Loaded:
@@ -150,69 +185,54 @@ def _first_fitting(load: Callable[[TruncatedClass], _Loaded], attempts: Sequence
     raise errors[0]
 
 
-def _last_built(attempts: Sequence[TruncatedClass]) -> PreTrainedModel | None:
-    return next((cut.built for cut in reversed(attempts) if cut.built is not None), None)
-
-
-def _adapted_class(
-    cls: type[PreTrainedModel], config: PreTrainedConfig, files: ModelFiles, *, trust_remote_code: bool
-) -> tuple[type[PreTrainedModel], dict[str, Tensor]]:
-    """The class that the adapter was trained on, `cls` where it names none, and the adapter's tensors.
-
-    Gives the configuration as many labels as the adapter has.
-    """
-    check_applicable(files)
-    trained, saved = trained_class(config, files, trust_remote_code=trust_remote_code) or cls, read_weights(files)
-    set_label_count(config, trained, saved)
-    return trained, saved
-
-
-def _without_names(info: Mapping[str, Any], names: Collection[str]) -> dict[str, Any]:
-    """What loading reports, without the tensors that an adapter brings."""
-    mismatched = [key for key in info["mismatched_keys"] if (key[0] if isinstance(key, tuple) else key) not in names]
-    return {**info, "missing_keys": set(info["missing_keys"]) - set(names), "mismatched_keys": mismatched}
-
-
 def _from_pretrained(
     cls: type[PreTrainedModel],
     files: ModelFiles,
-    weights: WeightFiles,
-    config: PreTrainedConfig,
-    **options: Any,
+    plan: _Plan,
+    dtype: torch.dtype | str,
+    target: torch.device,
+    *,
+    eager: bool,
 ) -> tuple[PreTrainedModel, dict[str, Any]]:
-    """Call `from_pretrained` with local files only: it makes no request."""
+    """Call `from_pretrained` with local files only: it makes no request. Returns what it reports, too, without the
+    tensors that an adapter brings."""
+    weights, name = plan.weights, files.ref.name
     entry = weights.index or weights.paths[0]
-    source: dict[str, Any] = {"use_safetensors": weights.kind == "safetensors"}
+    options = device_map_options(cls, plan.config, dtype, target, name)
     if weights.kind == "gguf":
-        source = {"gguf_file": entry.name}
-    elif weights.kind == "safetensors":
+        options["gguf_file"] = entry.name
+    else:
+        options["use_safetensors"] = weights.kind == "safetensors"
+    if weights.kind == "safetensors":
         # Allows other file names than model.safetensors.
-        config.transformers_weights = entry.name
-    try:
-        with lean_gguf_loading() if weights.kind == "gguf" else nullcontext():
-            return cls.from_pretrained(  # type: ignore[no-any-return]
+        plan.config.transformers_weights = entry.name
+    if eager:
+        options["attn_implementation"] = "eager"
+    if plan.saved:
+        options["ignore_mismatched_sizes"] = True
+    what, hint = f"{name} can't be loaded", f"the weights don't fit the configuration beside them: {files.repair_hint}"
+    # A configuration or a file of weights that is wrong may raise almost anything.
+    reading = lean_gguf_loading() if weights.kind == "gguf" else nullcontext()
+    with library_errors(what, hint, catch=(Exception,), user=name), reading:
+        try:
+            module, info = cls.from_pretrained(
                 str(entry.parent),
-                config=config,
+                config=plan.config,
+                dtype=dtype,
                 local_files_only=True,
                 output_loading_info=True,
-                **source,
                 **options,
             )
-    except AttnError:
-        raise
-    except ImportError as error:
-        message = f"{files.ref.name} needs a package that isn't installed: {reason_of(error)}"
-        raise ModelError(message, hint="install the package that it names") from error
-    # A configuration or a file of weights that is wrong may raise almost anything.
-    except Exception as error:
-        if is_out_of_memory(error):
-            raise
-        # The message of transformers refers to a report that it has logged, which is suppressed.
-        reason = "tensors of other shapes than its configuration says" if "mismatch" in str(error) else reason_of(error)
-        raise ModelError(
-            f"{files.ref.name} can't be loaded: {reason}",
-            hint=f"the weights don't fit the configuration beside them: {files.repair_hint}",
-        ) from error
+        except Exception as error:
+            if isinstance(error, AttnError) or "mismatch" not in str(error):
+                raise
+            # The message of transformers refers to a report that it has logged, which is suppressed.
+            raise ValueError("tensors of other shapes than its configuration says") from error
+    names = saved_parameters(plan.saved)
+    mismatched = [key[0] if isinstance(key, tuple) else key for key in info["mismatched_keys"]]
+    info["missing_keys"] = set(info["missing_keys"]) - set(names)
+    info["mismatched_keys"] = [key for key in mismatched if key not in names]
+    return module, info
 
 
 def _refuse_incomplete(module: PreTrainedModel, info: Mapping[str, Any], files: ModelFiles) -> None:
@@ -223,7 +243,7 @@ def _refuse_incomplete(module: PreTrainedModel, info: Mapping[str, Any], files: 
     blocks = [f"{block_list.path}." for block_list in block_lists(module)]
     tables = [f"{path}." for path, part in module.named_modules() if isinstance(part, nn.Embedding)]
     missing = sorted(name for name in _missing_tensors(module, info) if name.startswith((*blocks, *tables)))
-    mismatched = sorted(str(key[0]) if isinstance(key, tuple) else str(key) for key in info["mismatched_keys"])
+    mismatched = sorted(map(str, info["mismatched_keys"]))
     if missing or mismatched:
         absent = [*missing, *mismatched]
         hint = f"the weights belong to another configuration: {files.repair_hint}"
@@ -255,15 +275,6 @@ def _refuse_headless(module: PreTrainedModel, info: Mapping[str, Any], files: Mo
         )
 
 
-def _missing_warning(names: set[str]) -> tuple[str, ...]:
-    missing = sorted(names)
-    if not missing:
-        return ()
-    return (
-        f"{len(missing)} tensors outside the blocks aren't in the weights and were set at random, {missing[0]} first",
-    )
-
-
 # --- Loading only the first layers
 
 
@@ -285,14 +296,10 @@ class TruncatedClass:
 
         def init(model: PreTrainedModel, *args: Any, **kwargs: Any) -> None:
             self.original.__init__(model, *args, **kwargs)
-            self._truncate(model)
+            self.built, self.blocks = model, truncate_stacks(model, self.depth)
 
         names = {"__init__": init, "__module__": self.original.__module__, "__qualname__": self.original.__qualname__}
         return type(self.original.__name__, (self.original,), names)
-
-    def _truncate(self, model: PreTrainedModel) -> None:
-        self.built = model
-        self.blocks = truncate_stacks(model, self.depth)
 
 
 def truncate_stacks(model: PreTrainedModel, depth: Depth) -> dict[str, tuple[Block, ...]]:
@@ -323,22 +330,19 @@ def loading_progress(progress: Progress) -> Iterator[None]:
 
     Other threads that load a model wait.
     """
+
+    def bar(_: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> _ProgressBar:
+        return _ProgressBar(args[0] if args else kwargs.get("iterable"), kwargs.get("total"), progress)
+
     logger = logging.getLogger("transformers")
     with _LOADING:
-        level, previous = logger.level, transformers.utils.logging.set_tqdm_hook(_tqdm_hook(progress))
+        level, previous = logger.level, transformers.utils.logging.set_tqdm_hook(bar)
         logger.setLevel(logging.ERROR)
         try:
             yield
         finally:
             transformers.utils.logging.set_tqdm_hook(previous)
             logger.setLevel(level)
-
-
-def _tqdm_hook(progress: Progress) -> Callable[..., Any]:
-    def hook(_: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> _ProgressBar:
-        return _ProgressBar(args[0] if args else kwargs.get("iterable"), kwargs.get("total"), progress)
-
-    return hook
 
 
 class _ProgressBar:
@@ -360,14 +364,9 @@ class _ProgressBar:
     def __enter__(self) -> _ProgressBar:
         return self
 
-    def __exit__(self, *_: object) -> None:
-        self.close()
+    def __exit__(self, *_: object) -> None: ...
 
-    def close(self) -> None:
+    def ignore(self, *_: Any, **__: Any) -> None:
         """Does nothing."""
 
-    def set_postfix(self, *_: Any, **__: Any) -> None:
-        """Ignored."""
-
-    def set_description(self, *_: Any, **__: Any) -> None:
-        """Ignored."""
+    close = set_postfix = set_description = ignore

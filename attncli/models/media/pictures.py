@@ -19,12 +19,26 @@ import numpy.typing as npt
 from attncli.errors import FailedError, ModelError, UsageError, reason_of
 from attncli.models.files.model_files import PREPROCESSOR_FILE, processor_settings
 from attncli.models.files.weight_headers import read_model_config
+from attncli.models.loading.library_errors import library_errors
 
 if TYPE_CHECKING:
     from torch import nn
 
     from attncli.models.files.model_files import ModelFiles
 
+
+#: Exceptions of processors that get settings or inputs that they can't use.
+PROCESSOR_ERRORS = (
+    TypeError,
+    ValueError,
+    ArithmeticError,
+    RuntimeError,
+    LookupError,
+    AttributeError,
+    ImportError,
+    OSError,
+    MemoryError,
+)
 
 #: The maximum number of pixels, checked before decoding: a file of some kilobytes may decode to gigabytes.
 MAX_PIXELS = 89_000_000
@@ -59,7 +73,7 @@ def read_photo(path: str | Path) -> Photo:
     """
     if find_spec("PIL") is None:
         raise FailedError("reading pictures needs the package Pillow", hint="pip install 'attncli[images]'")
-    from PIL import Image
+    from PIL import Image, ImageOps
 
     name = str(path)
     with warnings.catch_warnings():
@@ -67,8 +81,13 @@ def read_photo(path: str | Path) -> Photo:
         warnings.simplefilter("ignore", Image.DecompressionBombWarning)
         try:
             with Image.open(path) as image:
-                _check_size(name, *image.size)
-                return _first_frame(name, image)
+                width, height = image.size
+                if width * height > MAX_PIXELS:
+                    raise _too_large_error(name, f", {width:,} × {height:,}")
+                frames = getattr(image, "n_frames", 1)
+                notes = (f"{name} holds {frames:,} pictures, and the first was taken",) if frames > 1 else ()
+                image.load()
+                return Photo(name, _to_rgb(ImageOps.exif_transpose(image)), notes)
         except Image.DecompressionBombError as error:
             raise _too_large_error(name) from error
         except Image.UnidentifiedImageError as error:
@@ -77,12 +96,11 @@ def read_photo(path: str | Path) -> Photo:
             ) from error
         # Decoders of broken files may raise any of these.
         except (OSError, SyntaxError, ValueError, ArithmeticError, LookupError, EOFError, MemoryError) as error:
-            raise _unreadable_error(name, error) from error
-
-
-def _check_size(name: str, width: int, height: int) -> None:
-    if width * height > MAX_PIXELS:
-        raise _too_large_error(name, f", {width:,} × {height:,}")
+            if isinstance(error, OSError) and error.errno is not None:
+                message = f"{name} can't be read: {(error.strerror or reason_of(error)).lower()}"
+                raise FailedError(message, hint="name the file of a picture with --image") from error
+            message = f"{name} is broken: {reason_of(error)}"
+            raise FailedError(message, hint="it may have been cut short: copy or fetch the file again") from error
 
 
 def _too_large_error(name: str, size: str = "") -> FailedError:
@@ -90,24 +108,6 @@ def _too_large_error(name: str, size: str = "") -> FailedError:
         f"{name} has too many pixels{size}: more than {MAX_PIXELS // 1_000_000} million",
         hint="make it smaller; models see some hundred pixels a side",
     )
-
-
-def _unreadable_error(name: str, error: Exception) -> FailedError:
-    if isinstance(error, OSError) and error.errno is not None:
-        hint = "name the file of a picture with --image"
-        return FailedError(f"{name} can't be read: {(error.strerror or reason_of(error)).lower()}", hint=hint)
-    message = f"{name} is broken: {reason_of(error)}"
-    return FailedError(message, hint="it may have been cut short: copy or fetch the file again")
-
-
-def _first_frame(name: str, image: Any) -> Photo:
-    from PIL import ImageOps
-
-    frames = getattr(image, "n_frames", 1)
-    notes = (f"{name} holds {frames:,} pictures, and the first was taken",) if frames > 1 else ()
-    image.load()
-    upright = ImageOps.exif_transpose(image)
-    return Photo(name, _to_rgb(upright), notes)
 
 
 def _to_rgb(image: Any) -> Pixels:
@@ -132,12 +132,10 @@ def image_processor(files: ModelFiles) -> Any:
     """
     settings = processor_settings(files, "image_processor")
     cls = _processor_class(settings, files)
-    try:
+    what = f"the image processor of {files.ref.name} can't be built"
+    with library_errors(what, files.repair_hint, catch=(TypeError, ValueError, KeyError, AttributeError)):
         processor = cls.from_dict(settings)
         _check_wanted_sizes(processor, files)
-    except (TypeError, ValueError, KeyError, AttributeError) as error:
-        message = f"the image processor of {files.ref.name} can't be built: {reason_of(error)}"
-        raise ModelError(message, hint=files.repair_hint) from error
     return processor
 
 
@@ -156,8 +154,14 @@ def _check_wanted_sizes(processor: Any, files: ModelFiles) -> None:
 
 def _processor_class(settings: dict[str, Any], files: ModelFiles) -> Any:
     import transformers
+    from transformers.models.auto.image_processing_auto import IMAGE_PROCESSOR_MAPPING_NAMES
 
-    names = [*_processor_names(settings), *_default_processor_names(files)]
+    # Under its current or former key, without the suffix of a backend; else what transformers lists for the model type.
+    values = (settings.get("image_processor_type"), settings.get("feature_extractor_type"))
+    names = [name.replace("FeatureExtractor", "ImageProcessor") for name in values if isinstance(name, str)]
+    config = read_model_config(files.require("config.json"), repair_hint=files.repair_hint)
+    names += IMAGE_PROCESSOR_MAPPING_NAMES.get(str(config.get("model_type")), {}).values()
+    names = [name.removesuffix("Fast").removesuffix("Pil") for name in names if name]
     if not names:
         raise ModelError(
             f"{PREPROCESSOR_FILE} of {files.ref.name} names no image processor",
@@ -174,34 +178,15 @@ def _processor_class(settings: dict[str, Any], files: ModelFiles) -> Any:
     )
 
 
-def _processor_names(settings: dict[str, Any]) -> list[str]:
-    """The class name in the settings, under its current or former key, without the suffix of a backend."""
-    values = (settings.get("image_processor_type"), settings.get("feature_extractor_type"))
-    names = [name.replace("FeatureExtractor", "ImageProcessor") for name in values if isinstance(name, str)]
-    return [name.removesuffix("Fast").removesuffix("Pil") for name in names]
-
-
-def _default_processor_names(files: ModelFiles) -> list[str]:
-    """The class names that transformers lists for the model type."""
-    from transformers.models.auto.image_processing_auto import IMAGE_PROCESSOR_MAPPING_NAMES
-
-    config = read_model_config(files.require("config.json"), repair_hint=files.repair_hint)
-    known = IMAGE_PROCESSOR_MAPPING_NAMES.get(str(config.get("model_type")), {})
-    return [name.removesuffix("Pil") for name in known.values() if name]
-
-
 def prepare_picture(photo: Photo, processor: Any) -> PreparedPicture:
     """Run the image processor on a picture. processor: from `image_processor`, or one that the user has loaded.
 
     Raises UsageError if the processor fails or doesn't return one picture.
     """
     processor = getattr(processor, "image_processor", processor)
-    try:
+    what = f"{photo.name} can't be made ready for the model"
+    with library_errors(what, "try another picture", raised=UsageError, catch=PROCESSOR_ERRORS):
         inputs = processor(images=photo.pixels, input_data_format="channels_last", return_tensors="pt")
-    except (TypeError, ValueError, ArithmeticError, RuntimeError, LookupError, AttributeError, MemoryError) as error:
-        raise UsageError(
-            f"{photo.name} can't be made ready for the model: {reason_of(error)}", hint="try another picture"
-        ) from error
     name = next((name for name in ("pixel_values", "flattened_patches") if name in inputs), None)
     values = inputs.get(name)
     if name is None or getattr(values, "ndim", 0) not in (3, 4) or len(values) != 1:
@@ -249,21 +234,23 @@ class PatchLayout(NamedTuple):
 
 def patch_layout(module: nn.Module, height: int, width: int) -> PatchLayout | None:
     """The patches of a picture of this size in pixels; None if the model has no patch convolution."""
+    from torch import nn
+
     from attncli.models.capture.local_attention import window_side  # imports torch
 
-    found = next(_patch_convolutions(module), None)
-    if found is None:
-        return None
-    path, conv = found
-    rows, columns = (
-        (pixels + 2 * padding - kernel) // stride + 1
-        for pixels, padding, kernel, stride in zip(
-            (height, width), _pair(conv.padding), conv.kernel_size, conv.stride, strict=True
-        )
-    )
-    return PatchLayout(
-        rows, columns, tuple(_prefix_tokens(module, path)), (conv.stride[0], conv.stride[1]), window_side(module)
-    )
+    for path, conv in module.named_modules():
+        # With up to 4 input channels; the first in the module tree is the patch embedding.
+        if isinstance(conv, nn.Conv2d) and conv.in_channels <= 4 and conv.groups == 1:
+            padding = (0, 0) if isinstance(conv.padding, str) else (conv.padding[0], conv.padding[-1])
+            rows, columns = (
+                (pixels + 2 * around - kernel) // stride + 1
+                for pixels, around, kernel, stride in zip(
+                    (height, width), padding, conv.kernel_size, conv.stride, strict=True
+                )
+            )
+            size = (conv.stride[0], conv.stride[1])
+            return PatchLayout(rows, columns, tuple(_prefix_tokens(module, path)), size, window_side(module))
+    return None
 
 
 def count_crops(values: Any) -> int:
@@ -282,9 +269,7 @@ def layout_in_text(module: nn.Module, arguments: Mapping[str, Any], processor: A
         frames, rows, columns = grid[0].tolist()
         side = getattr(getattr(processor, "image_processor", None), "patch_size", 0)
         return PatchLayout(rows, columns, (), (side, side), None) if frames == 1 else None
-    if values is None or values.ndim < 4:
-        return None
-    return patch_layout(module, values.shape[-2], values.shape[-1])
+    return None if values is None or values.ndim < 4 else patch_layout(module, *values.shape[-2:])
 
 
 def merged_grid(module: nn.Module, layout: PatchLayout, tokens: int) -> tuple[int, int] | None:
@@ -295,33 +280,15 @@ def merged_grid(module: nn.Module, layout: PatchLayout, tokens: int) -> tuple[in
     from attncli.models.capture.structure import is_attention, stack_word  # imports torch
 
     paths = [path for path, part in module.named_modules() if is_attention(part)]
-    towers = {_part_with_word(path, "vision") for path in paths if stack_word(path) == "vision"}
+    # The paths up to the part whose name says that it is a tower.
+    names = [path.split(".") for path in paths if stack_word(path) == "vision"]
+    parts = ((".".join(each[:end]) for end in range(1, len(each) + 1)) for each in names)
+    towers = {next(part for part in each if stack_word(part) == "vision") for each in parts}
     if len(towers) > 1 or any(stack_word(path) not in ("vision", "audio", "text") for path in paths):
         return None
     sides = (side for side in range(1, layout.rows + 1) if layout.rows % side == layout.columns % side == 0)
     grids = ((layout.rows // side, layout.columns // side) for side in sides)
     return next((grid for grid in grids if grid[0] * grid[1] == tokens), None)
-
-
-def _part_with_word(path: str, word: str) -> str:
-    """The path up to the part whose name says which stack it is in."""
-    from attncli.models.capture.structure import stack_word
-
-    names = path.split(".")
-    return next(part for end in range(1, len(names) + 1) if stack_word(part := ".".join(names[:end])) == word)
-
-
-def _patch_convolutions(module: nn.Module) -> Iterator[tuple[str, nn.Conv2d]]:
-    """The convolutions with up to 4 input channels; the first in the module tree is the patch embedding."""
-    from torch import nn
-
-    for path, part in module.named_modules():
-        if isinstance(part, nn.Conv2d) and part.in_channels <= 4 and part.groups == 1:
-            yield path, part
-
-
-def _pair(padding: str | tuple[int, ...]) -> tuple[int, int]:
-    return (0, 0) if isinstance(padding, str) else (padding[0], padding[-1])
 
 
 def _prefix_tokens(module: nn.Module, convolution: str) -> Iterator[str]:

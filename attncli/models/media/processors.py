@@ -7,33 +7,22 @@ transformers' own `from_pretrained` asks for torchvision; here a processor is bu
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from copy import copy
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from attncli.errors import AttnError, ModelError, UsageError, reason_of
+from attncli.errors import ModelError, UsageError
 from attncli.models.chat.sandbox import Call, Sandbox, StoppedError
 from attncli.models.chat.template import DEFAULT, loaded_format, read_format
 from attncli.models.files.model_files import PREPROCESSOR_FILE, PROCESSOR_FILE
 from attncli.models.files.weight_headers import read_json
-from attncli.models.media.pictures import Photo, image_processor
+from attncli.models.loading.library_errors import library_errors
+from attncli.models.media.pictures import PROCESSOR_ERRORS, Photo, image_processor
 from attncli.models.media.sounds import feature_extractor
 from attncli.models.tokenizers.python import suppress_warnings
 
 if TYPE_CHECKING:
     from attncli.models.files.model_files import ModelFiles
-
-#: Exceptions of processors that get settings or inputs that they can't use.
-PROCESSOR_ERRORS = (
-    TypeError,
-    ValueError,
-    ArithmeticError,
-    RuntimeError,
-    LookupError,
-    AttributeError,
-    ImportError,
-    OSError,
-    MemoryError,
-)
 
 _TOKENIZER_CONFIG = "tokenizer_config.json"
 
@@ -67,18 +56,11 @@ def load_processor(files: ModelFiles) -> Any:
     """
     cls = _processor_class(files)
     settings = _read_settings(files, PROCESSOR_FILE)
-    try:
-        with suppress_warnings():
-            parts = [_load_part(files, name, settings) for name in cls.get_attributes()]
-            processor = _without_videos(cls).from_args_and_dict(parts, settings)
-    except AttnError:
-        raise
-    except ImportError as error:
-        message = f"the processor of {files.ref.name} needs a package that isn't installed: {reason_of(error)}"
-        raise ModelError(message, hint="install the package that it names") from error
-    except PROCESSOR_ERRORS as error:
-        message = f"the processor of {files.ref.name} can't be built: {reason_of(error)}"
-        raise ModelError(message, hint=files.repair_hint) from error
+    whose = f"the processor of {files.ref.name}"
+    errors = library_errors(f"{whose} can't be built", files.repair_hint, catch=PROCESSOR_ERRORS, user=whose)
+    with errors, suppress_warnings():
+        parts = [_load_part(files, name) for name in cls.get_attributes()]
+        processor = _without_videos(cls).from_args_and_dict(parts, settings)
     templates = read_format(files).templates
     if DEFAULT in templates:
         processor.chat_template = templates[DEFAULT].source
@@ -113,16 +95,13 @@ def _read_settings(files: ModelFiles, name: str) -> dict[str, Any]:
     return {} if path is None else read_json(path, repair_hint=files.repair_hint)
 
 
-def _load_part(files: ModelFiles, name: str, settings: dict[str, Any]) -> Any:
+def _load_part(files: ModelFiles, name: str) -> Any:
     """A part of a processor by the name of its attribute."""
-    if name == "tokenizer":
-        return _load_tokenizer(files)
-    if name == "image_processor":
-        return image_processor(files)
-    if name == "feature_extractor":
-        return feature_extractor(files)
     if name == "video_processor":
         return None
+    loaders = {"tokenizer": _load_tokenizer, "image_processor": image_processor, "feature_extractor": feature_extractor}
+    if name in loaders:
+        return loaders[name](files)
     raise ModelError(
         f"the processor of {files.ref.name} has a part that isn't known here: {name}",
         hint="load it with transformers.AutoProcessor, and pass it as processor= beside model= in Python",
@@ -170,18 +149,21 @@ def prepare_prompt(
             f"a {type(processor).__name__} doesn't put pictures into texts, as this model needs it",
             hint="pass processor= the whole processor of the model, such as transformers.AutoProcessor's",
         )
+    what = f"{photo.name} can't be made ready for the model"
+    errors = library_errors(what, "try another picture", raised=UsageError, catch=PROCESSOR_ERRORS)
     if not isinstance(text, str):
-        return _prepare_ids(photo, processor, picture_id, text)
+        with errors:
+            return _prepare_ids(photo, processor, picture_id, text)
     _check_marks(text, processor)
     if str(mark) not in text:
-        by_itself = _try_without_mark(photo, processor, text, special=special)
-        if by_itself is not None and picture_id in by_itself.ids:
-            return by_itself
+        # Most processors refuse a text without a place for the picture; the others put it there themselves.
+        with suppress(*PROCESSOR_ERRORS):
+            by_itself = PicturePrompt(_run(photo, processor, text, special=special), text)
+            if picture_id in by_itself.ids:
+                return by_itself
         text = _written_picture(processor, str(mark)) + text
-    try:
+    with errors:
         return PicturePrompt(_run(photo, processor, text, special=special), text)
-    except PROCESSOR_ERRORS as error:
-        raise _unusable_error(photo, error) from error
 
 
 def _check_marks(text: str, processor: Any) -> None:
@@ -198,31 +180,18 @@ def _check_marks(text: str, processor: Any) -> None:
         )
 
 
-def _try_without_mark(photo: Photo, processor: Any, text: str, *, special: bool) -> PicturePrompt | None:
-    """The prompt of a processor that puts the picture into a text by itself; None if it doesn't."""
-    try:
-        return PicturePrompt(_run(photo, processor, text, special=special), text)
-    except PROCESSOR_ERRORS:
-        # Most processors refuse a text without a place for the picture.
-        return None
-
-
 def _prepare_ids(photo: Photo, processor: Any, picture_id: int, ids: Sequence[int]) -> PicturePrompt:
     mark = str(processor.image_token)
     # A copy, as the processor may be the user's.
     given = copy(processor)
     given.tokenizer = _GivenIds(processor.tokenizer, ids)
-    try:
-        expected = PicturePrompt(_run(photo, processor, mark)).ids.count(picture_id)
-        count = ids.count(picture_id)
-        if count != expected:
-            raise UsageError(
-                f"the ids hold {count} tokens of a picture ({picture_id}), and this one takes {expected}",
-                hint="give the text instead of its ids, or the ids that the model's processor makes of both",
-            )
-        prompt = PicturePrompt(_run(photo, given, mark))
-    except PROCESSOR_ERRORS as error:
-        raise _unusable_error(photo, error) from error
+    expected, count = PicturePrompt(_run(photo, processor, mark)).ids.count(picture_id), ids.count(picture_id)
+    if count != expected:
+        raise UsageError(
+            f"the ids hold {count} tokens of a picture ({picture_id}), and this one takes {expected}",
+            hint="give the text instead of its ids, or the ids that the model's processor makes of both",
+        )
+    prompt = PicturePrompt(_run(photo, given, mark))
     if prompt.ids != list(ids):
         raise UsageError(
             f"a {type(processor).__name__} changes the ids that it is given", hint="give the text instead of its ids"
@@ -238,10 +207,6 @@ def _run(photo: Photo, processor: Any, text: str, *, special: bool = True) -> di
     with suppress_warnings():
         found = processor(images=Image.fromarray(photo.pixels), text=text, return_tensors="pt", **options)
     return {"input_ids": found["input_ids"], **found}
-
-
-def _unusable_error(photo: Photo, error: BaseException) -> UsageError:
-    return UsageError(f"{photo.name} can't be made ready for the model: {reason_of(error)}", hint="try another picture")
 
 
 class _GivenIds:

@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from attncli.errors import FailedError, ModelError, UsageError, reason_of
 from attncli.models.files.model_files import PREPROCESSOR_FILE, processor_settings
+from attncli.models.loading.library_errors import library_errors
 
 if TYPE_CHECKING:
     from attncli.models.files.model_files import ModelFiles
@@ -99,11 +100,9 @@ def feature_extractor(files: ModelFiles) -> Any:
             f"{files.ref.name} doesn't say which feature extractor of transformers makes sounds ready for it",
             hint=f"add a feature_extractor_type, such as WhisperFeatureExtractor, to its {PREPROCESSOR_FILE}",
         )
-    try:
+    what, invalid = f"the feature extractor of {files.ref.name} can't be built", (TypeError, ValueError, KeyError)
+    with library_errors(what, files.repair_hint, catch=(*invalid, AttributeError, ImportError)):
         return cls.from_dict(settings)
-    except (TypeError, ValueError, KeyError, AttributeError, ImportError) as error:
-        message = f"the feature extractor of {files.ref.name} can't be built: {reason_of(error)}"
-        raise ModelError(message, hint=files.repair_hint) from error
 
 
 def prepare_sound(recording: Recording, extractor: Any, *, truncate: bool) -> PreparedSound:
@@ -113,33 +112,25 @@ def prepare_sound(recording: Recording, extractor: Any, *, truncate: bool) -> Pr
     """
     extractor = getattr(extractor, "feature_extractor", extractor)
     rate = int(extractor.sampling_rate)
-    samples, notes = _resample(recording, rate)
+    samples, notes = recording.samples, list[str]()
+    if recording.channels > 1:
+        notes.append(f"the {recording.channels} channels of {recording.name} were mixed to one")
+    if recording.rate != rate:
+        import soxr
+
+        notes.append(f"{recording.name} was resampled from {recording.rate:,} to {rate:,} samples a second")
+        samples = soxr.resample(samples, recording.rate, rate).astype(np.float32)
     # Whisper's name for the length of its window; other models take any length.
     window = getattr(extractor, "n_samples", None)
     if window is not None:
         notes.append(_window_note(recording, window / rate, truncate=truncate))
         samples = samples[:window]
-    try:
+    what = f"{recording.name} can't be made ready for the model"
+    failures = (TypeError, ValueError, ArithmeticError, RuntimeError, LookupError)
+    with library_errors(what, "try a longer sound", raised=UsageError, catch=failures):
         inputs = extractor(samples, sampling_rate=rate, return_tensors="pt")
-    except (TypeError, ValueError, ArithmeticError, RuntimeError, LookupError) as error:
-        raise UsageError(
-            f"{recording.name} can't be made ready for the model: {reason_of(error)}", hint="try a longer sound"
-        ) from error
     seconds = (window if window is not None else len(samples)) / rate
     return PreparedSound(dict(inputs), seconds, tuple(notes))
-
-
-def _resample(recording: Recording, rate: int) -> tuple[Wave, list[str]]:
-    notes = []
-    if recording.channels > 1:
-        notes.append(f"the {recording.channels} channels of {recording.name} were mixed to one")
-    if recording.rate == rate:
-        return recording.samples, notes
-    import soxr
-
-    notes.append(f"{recording.name} was resampled from {recording.rate:,} to {rate:,} samples a second")
-    resampled: Wave = soxr.resample(recording.samples, recording.rate, rate).astype(np.float32)
-    return resampled, notes
 
 
 def _window_note(recording: Recording, window: float, *, truncate: bool) -> str:

@@ -56,7 +56,7 @@ def cell_width(text: str) -> int:
         return len(text)
     from rich.cells import cell_len
 
-    return cell_len(text) + sum(map(_is_spacing_mark, text))
+    return cell_len(text) + sum(map(is_spacing_mark, text))
 
 
 def _is_one_cell(character: str) -> bool:
@@ -64,7 +64,7 @@ def _is_one_cell(character: str) -> bool:
     return character in _DRAWING_CHARACTERS or (character < "\u0300" and character.isprintable())
 
 
-def _is_spacing_mark(character: str) -> bool:
+def is_spacing_mark(character: str) -> bool:
     """Whether it combines with its base but takes a cell beside it."""
     return character > "\u0900" and category(character) == "Mc" and character not in _ZERO_WIDTH_SPACING_MARKS
 
@@ -99,7 +99,7 @@ def clusters(text: str) -> list[str]:
     """`text` split into grapheme clusters: combining and joining characters stay with their base."""
     pieces: list[str] = []
     for character in text:
-        joins = cell_width(character) == 0 or _is_spacing_mark(character)
+        joins = cell_width(character) == 0 or is_spacing_mark(character)
         if pieces and (joins or pieces[-1].endswith(_ZERO_WIDTH_JOINER)):
             pieces[-1] += character
         else:

@@ -30,6 +30,17 @@ _POSITIVE = "1b1b1b28221c36291d45301e54371d633f1c734619824d1593550da35d03b16605c
 _NEGATIVE_256 = "12121200005f005f87005faf0087d75fafff"
 _POSITIVE_256 = "1212125f0000875f00af5f00d78700ffaf5f"
 
+# The colours of labels, by Okabe & Ito (2008): distinguishable by colour-blind readers, without black.
+LABEL_COLORS: tuple[Rgb, ...] = (
+    (230, 159, 0),
+    (86, 180, 233),
+    (0, 158, 115),
+    (240, 228, 66),
+    (0, 114, 178),
+    (213, 94, 0),
+    (204, 121, 167),
+)
+
 
 def _parse_hex(table: str) -> tuple[Rgb, ...]:
     numbers = bytes.fromhex(table)

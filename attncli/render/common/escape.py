@@ -101,6 +101,9 @@ def _escape(character: str) -> str:
     return f"\\u{{{ord(character):x}}}"
 
 
+#: ASCII for the symbols of our own sentences.
+_ASCII_SYMBOLS = str.maketrans({"→": "->", "–": "-", "−": "-", "×": "x", "…": "..."})
+
 _RIGHT_TO_LEFT = frozenset({"R", "AL", "AN"})
 # Terminals that reorder right-to-left text would reorder the numbers and cells after it, too. This mark ends the run.
 _LEFT_TO_RIGHT_MARK = "\u200e"
@@ -133,6 +136,11 @@ def name_text(name: str, terminal: Terminal) -> str:
     """A name from outside, safe for a terminal."""
     text = printable(name)
     return text if terminal.unicode else text.encode("ascii", "backslashreplace").decode("ascii")
+
+
+def ascii_safe(text: str, terminal: Terminal) -> str:
+    """A printable text of a view, its symbols and names in ASCII if the terminal has nothing else."""
+    return text if terminal.unicode else name_text(text.translate(_ASCII_SYMBOLS), terminal)
 
 
 def last_part(name: str) -> str:

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from attncli.render.common.cells import glyphs
 from attncli.render.common.terminal import Terminal
-from attncli.results.heads import Interval
+
+if TYPE_CHECKING:
+    from attncli.results.heads import Interval
 
 #: Digits after the point, by how large the largest number of a column is at least. Columns of smaller numbers use
 #: scientific notation.
@@ -103,3 +107,57 @@ def plus_minus(interval: Interval | None, terminal: Terminal, decimals: int = 2)
     if interval is None:
         return ""
     return f" {glyphs(terminal).plus_minus} {cell_number((interval[1] - interval[0]) / 2, decimals, small=False)}"
+
+
+def percent_text(share: float) -> str:
+    """A share for a sentence, from 99 % on to a tenth; never rounded to 0 or 100 %."""
+    if share >= 0.99:
+        return "100 %" if share == 1 else f"{min(100 * share, 99.9):.1f} %"
+    whole = round(100 * share)
+    return "under 1 %" if whole == 0 and share > 0 else f"{whole} %"
+
+
+def share_text(share: float) -> str:
+    """A share for a column: `33.1%`; small ones above 0 are `<0.1%`."""
+    return "<0.1%" if 0 < share < 0.0005 else f"{share:.1%}"
+
+
+def p_value(value: float) -> str:
+    """`0.53`, `0.067`, `4e-05`: as many digits as a probability needs."""
+    return f"{value:.2f}" if value >= 0.095 else f"{value:.3f}" if value >= 0.001 else f"{value:.1g}"
+
+
+def range_text(first: object, last: object | None) -> str:
+    """`0–79`, or a single number."""
+    return str(first) if last is None or last == first else f"{first}–{last}"
+
+
+def bytes_text(count: int) -> str:
+    """`327,680 bytes`, `15.0 GiB`: exact below 1 MiB, else to three digits."""
+    if count < 1 << 20:
+        return f"{count:,} byte{'' if count == 1 else 's'}"
+    return _scaled(count, 1024, ("bytes", "KiB", "MiB", "GiB", "TiB", "PiB"))
+
+
+def flops_text(count: int) -> str:
+    """`15.0 GFLOPs`."""
+    return f"{_scaled(count, 1000, ('', 'k', 'M', 'G', 'T', 'P', 'E'))}FLOPs"
+
+
+def context_text(context: int) -> str:
+    """`128k`, where k is 1,024 and M its square; other lengths in full."""
+    for size, unit in ((1 << 20, "M"), (1 << 10, "k")):
+        if context >= size and context % size == 0:
+            return f"{context // size}{unit}"
+    return f"{context:,}"
+
+
+def _scaled(count: int, base: int, units: tuple[str, ...]) -> str:
+    value, index = float(count), 0
+    while value >= base and index < len(units) - 1:
+        value, index = value / base, index + 1
+    # 999.95 would round to 1000 of a unit that is too small.
+    if f"{value:.3g}" == f"{base:.3g}" and base == 1000 and index < len(units) - 1:
+        value, index = value / base, index + 1
+    digits = f"{value:,.0f}" if value >= 100 or index == 0 else f"{value:.1f}" if value >= 10 else f"{value:.2f}"
+    return f"{digits} {units[index]}"

@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
+from itertools import product
 from typing import NamedTuple
 
 import numpy as np
+from rich.console import RenderableType
+from rich.style import Style
+from rich.text import Text
 
 from attncli.render.common.cells import cell_width, glyphs, pad
-from attncli.render.common.colormap import has_colormap, text_color_on, weight_color
-from attncli.render.common.lines import DIM, Line, Style, StyledSpan, flow
+from attncli.render.common.colormap import LABEL_COLORS, has_colormap, text_color_on, weight_color
+from attncli.render.common.console import Flow, rgb_style, sentence, text
+from attncli.render.common.escape import ascii_safe
+from attncli.render.common.numbers import percent_text
 from attncli.render.common.terminal import Terminal
-from attncli.render.compare.paths import Tags, ascii_safe, cosine_text, paragraph, percent_text
+from attncli.render.views.compare import CompareView, cosine_text
 from attncli.results.compare import Matrix, State
 
 DENSITY_RAMP = " .:-=+*#%@"
@@ -31,6 +37,16 @@ _MAX_SILENT_SHIFT = 3
 #: From few occurrences in a cell to many.
 _DENSITY = ".:oO@"
 _LETTERS = "abcdefghijklmnopqrstuvwxyz"
+#: What is drawn on the map, by row and column.
+Marks = dict[tuple[int, int], Text]
+
+
+def group_style(view: CompareView, index: int, terminal: Terminal) -> str | Style:
+    """The colour of an occurrence's group; bold without groups or colours."""
+    if not (has_colormap(terminal.color) and view.has_groups):
+        return "bold"
+    color = LABEL_COLORS[view.group(index) % len(LABEL_COLORS)]
+    return rgb_style(text_color_on(color), color)
 
 
 class MatrixScale(NamedTuple):
@@ -40,146 +56,126 @@ class MatrixScale(NamedTuple):
     high: float
     terminal: Terminal
 
-    @classmethod
-    def from_matrix(cls, matrix: Matrix, terminal: Terminal) -> MatrixScale:
-        """From the least to the greatest value off the diagonal."""
-        values = matrix[~np.eye(len(matrix), dtype=bool)]
-        return cls(float(values.min()), float(values.max()), terminal)
-
     def share(self, value: float) -> float:
         return (value - self.low) / (self.high - self.low) if self.high - self.low > 1e-9 else 1.0
 
-    def cell(self, value: float, width: int) -> StyledSpan:
+    def cell(self, value: float, width: int) -> tuple[str, str | Style]:
         """One value in `width` cells."""
-        text = _value_text(value, width, self.terminal)
+        hundredths = str(round(100 * value)) if width >= _HUNDREDTHS_CELLS else ""
+        number = cosine_text(value) if width >= _DECIMAL_CELLS else hundredths
         if has_colormap(self.terminal.color):
             color = weight_color(self.share(value), self.terminal.color)
-            return StyledSpan(text.rjust(width - 1) + " ", Style(fg=text_color_on(color), bg=color))
+            return number.rjust(width - 1) + " ", rgb_style(text_color_on(color), color)
         ink = DENSITY_RAMP[round(min(max(self.share(value), 0.0), 1.0) * (len(DENSITY_RAMP) - 1))]
-        return StyledSpan(text.rjust(width - 1) + ink if text else ink * width)
+        return number.rjust(width - 1) + ink if number else ink * width, ""
 
-    def legend(self) -> Line:
+    def legend(self) -> Text:
         """The scale with its ends: `0.78 <ramp> 0.97`."""
-        low, high = cosine_text(self.low, self.terminal), cosine_text(self.high, self.terminal)
+        low, high = cosine_text(self.low), cosine_text(self.high)
         if not has_colormap(self.terminal.color):
-            return Line.of(f"{low} [{DENSITY_RAMP}] {high}")
+            return Text(f"{low} [{DENSITY_RAMP}] {high}")
         steps = (weight_color(step / (_SCALE_CELLS - 1), self.terminal.color) for step in range(_SCALE_CELLS))
-        return Line.of(f"{low} ", *(StyledSpan(" ", Style(bg=color)) for color in steps), f" {high}")
+        return Text.assemble(f"{low} ", *((" ", rgb_style(bg=color)) for color in steps), f" {high}")
 
 
-def _value_text(value: float, width: int, terminal: Terminal) -> str:
-    if width >= _DECIMAL_CELLS:
-        return cosine_text(value, terminal)
-    return str(round(100 * value)) if width >= _HUNDREDTHS_CELLS else ""
-
-
-def matrix_lines(matrix: Matrix, names: Sequence[str], tags: Tags, terminal: Terminal) -> list[Line]:
-    """The heatmap, ordered by label. No lines if it doesn't fit the terminal."""
-    margin = max(map(len, names)) + 1 + (tags.width + 1 if tags.width else 0)
-    cell = _cell_width(len(names), max(map(len, names)), terminal.width - margin)
+def matrix_rows(matrix: Matrix, view: CompareView, terminal: Terminal) -> list[RenderableType]:
+    """The heatmap, ordered by label. No rows if it doesn't fit the terminal."""
+    names = view.names
+    name_width, tag_width = max(map(len, names)), max(map(cell_width, view.tags))
+    margin = name_width + 1 + (tag_width + 1 if tag_width else 0)
+    room = (terminal.width - margin) // len(names)
+    widths = _DECIMAL_CELLS, _HUNDREDTHS_CELLS, _SHADE_CELLS
+    cell = next((it for it in widths if it <= room and name_width < it + (it == _SHADE_CELLS)), None)
     if cell is None:
         return []
-    order = sorted(range(len(names)), key=lambda index: tags.groups.index(tags.texts[index]))
-    scale = MatrixScale.from_matrix(matrix, terminal)
-    rows = [_matrix_row(index, order, matrix, names, tags, cell, scale) for index in order]
+    order = sorted(range(len(names)), key=view.group)
+    values = matrix[~np.eye(len(matrix), dtype=bool)]
+    scale = MatrixScale(float(values.min()), float(values.max()), terminal)
+    same = (glyphs(terminal).dot.rjust(cell - 1).ljust(cell), "dim")
+    rows: list[RenderableType] = []
+    for index in order:
+        name = text(names[index].rjust(name_width), group_style(view, index, terminal))
+        tag = text(f" {pad(view.tags[index], tag_width)} " if tag_width else " ")
+        cells = (same if other == index else scale.cell(float(matrix[index, other]), cell) for other in order)
+        rows.append(Text.assemble(name, tag, *cells))
     end = 0 if cell == _SHADE_CELLS else 1
     headings = "".join(f"{names[index]:>{cell - end}}{' ' * end}" for index in order)
-    legend = [scale.legend()]
-    if cell == _HUNDREDTHS_CELLS:
-        legend.append(Line.of(StyledSpan("50 means 0.50", DIM)))
-    below = flow(legend, separator="   ", width=terminal.width)
-    return [Line.of(" " * margin, StyledSpan(headings, DIM)), *rows, Line(), *below]
+    note = [Text("50 means 0.50", "dim")] if cell == _HUNDREDTHS_CELLS else []
+    heading = Text.assemble(" " * margin, (headings, "dim"))
+    return [heading, *rows, Text(), Flow([scale.legend(), *note], "   ")]
 
 
-def _matrix_row(
-    index: int, order: Sequence[int], matrix: Matrix, names: Sequence[str], tags: Tags, cell: int, scale: MatrixScale
-) -> Line:
-    name = StyledSpan(names[index].rjust(max(map(len, names))), tags.style(index))
-    tag = StyledSpan(f" {pad(tags.texts[index], tags.width)}" if tags.width else "")
-    same = StyledSpan(glyphs(scale.terminal).dot.rjust(cell - 1).ljust(cell), DIM)
-    cells = [same if other == index else scale.cell(float(matrix[index, other]), cell) for other in order]
-    return Line.of(name, tag, " ", *cells)
-
-
-def _cell_width(count: int, name: int, room: int) -> int | None:
-    for width in (_DECIMAL_CELLS, _HUNDREDTHS_CELLS, _SHADE_CELLS):
-        if count * width <= room and name < width + (width == _SHADE_CELLS):
-            return width
-    return None
-
-
-class _Mark(NamedTuple):
-    text: str
-    style: Style
-    width: int = 1
-
-
-def map_lines(state: State, names: Sequence[str], tags: Tags, terminal: Terminal) -> list[Line]:
+def map_rows(state: State, view: CompareView, terminal: Terminal) -> list[RenderableType]:
     """The map between bars, and the share of the variance that it shows."""
     if state.positions is None or state.explained is None:
         return []
     width = min(terminal.width - 2, _MAX_COLUMNS)
-    rows = _MAP_ROWS if len(names) > 6 else _MAP_ROWS - 4
-    if len(names) <= _MAX_NUMBERS:
-        marks, moved = _number_marks(state.positions, names, tags, width, rows)
+    rows = _MAP_ROWS if len(view.names) > 6 else _MAP_ROWS - 4
+    if len(view.names) <= _MAX_NUMBERS:
+        marks, moved = _number_marks(state.positions, view, width, rows, terminal)
         key = " (some moved to be read)" if moved else ""
     else:
-        marks, key = _group_marks(state.positions, tags, width, rows), _group_key(tags)
+        marks = _group_marks(state.positions, view, width, rows, terminal)
+        letters = (
+            f"{_LETTERS[place % len(_LETTERS)]} {group or 'no label'}" for place, group in enumerate(view.groups)
+        )
+        key = f" ({', '.join(letters)})" if view.has_groups else " (. few, @ many)"
     across, up = (percent_text(share) for share in state.explained)
     title = f"a map in two principal components, {across} and {up} of the variance{key}:"
-    side = StyledSpan("|" if not terminal.unicode else "│", DIM)
-    drawn = [Line.of(side, *_map_row(row, marks, width), side) for row in range(rows)]
-    return [*paragraph(ascii_safe(title, terminal), terminal), *drawn]
+    return [sentence(ascii_safe(title, terminal)), *(_map_row(row, marks, width, terminal) for row in range(rows))]
 
 
 def _number_marks(
-    positions: Matrix, names: Sequence[str], tags: Tags, width: int, rows: int
-) -> tuple[dict[tuple[int, int], _Mark], bool]:
+    positions: Matrix, view: CompareView, width: int, rows: int, terminal: Terminal
+) -> tuple[Marks, bool]:
     """Every number (with its label, if these are few) at its place or the nearest free one; and if any moved far."""
-    both = [f"{name} {tag}".rstrip() for name, tag in zip(names, tags.texts, strict=True)]
-    texts = both if len(names) <= _MAX_LABELS and width >= _MIN_LABEL_WIDTH else names
-    widths = [cell_width(text) for text in texts]
-    marks: dict[tuple[int, int], _Mark] = {}
+    labelled = len(view.names) <= _MAX_LABELS and width >= _MIN_LABEL_WIDTH
+    texts = [
+        text(f"{name} {tag}".rstrip() if labelled else name, group_style(view, index, terminal))
+        for index, (name, tag) in enumerate(zip(view.names, view.tags, strict=True))
+    ]
+    widest = max(mark.cell_len for mark in texts)
+    marks: Marks = {}
     taken: set[tuple[int, int]] = set()
     moved = False
-    for index, (row, column) in enumerate(_map_cells(positions, width - max(widths), rows)):
-        free = (
-            place
-            for place in _places_by_distance(row, column, width, rows)
-            if _is_free(place, widths[index], width, taken)
-        )
-        place = next(free, None)
-        if place is None:
+    for mark, place in zip(texts, _map_cells(positions, width - widest, rows), strict=True):
+        free = _nearest_free(place, mark.cell_len, width, rows, taken)
+        if free is None:
             continue
-        moved = moved or abs(place[0] - row) > 1 or abs(place[1] - column) > _MAX_SILENT_SHIFT
-        marks[place] = _Mark(texts[index], tags.style(index), widths[index])
+        moved = moved or abs(free[0] - place[0]) > 1 or abs(free[1] - place[1]) > _MAX_SILENT_SHIFT
+        marks[free] = mark
         # A free cell on both sides, so that two numbers don't read as one.
-        taken |= {(place[0], cell) for cell in range(place[1] - 1, place[1] + widths[index] + 1)}
+        taken |= {(free[0], cell) for cell in range(free[1] - 1, free[1] + mark.cell_len + 1)}
     return marks, moved
 
 
-def _group_marks(positions: Matrix, tags: Tags, width: int, rows: int) -> dict[tuple[int, int], _Mark]:
+def _nearest_free(
+    place: tuple[int, int], length: int, width: int, rows: int, taken: set[tuple[int, int]]
+) -> tuple[int, int] | None:
+    """The place nearest to the given one where so many cells of a row are free."""
+    free = (
+        (row, column)
+        for row, column in product(range(rows), range(width - length + 1))
+        if not any((row, column + step) in taken for step in range(length))
+    )
+    return min(free, key=lambda it: (4 * (it[0] - place[0]) ** 2 + (it[1] - place[1]) ** 2, it), default=None)
+
+
+def _group_marks(positions: Matrix, view: CompareView, width: int, rows: int, terminal: Terminal) -> Marks:
     """In each cell the most frequent group, or without groups the density."""
     cells: dict[tuple[int, int], Counter[str]] = {}
-    for index, cell in enumerate(_map_cells(positions, width, rows)):
-        cells.setdefault(cell, Counter())[tags.texts[index]] += 1
-    most = max(counted.total() for counted in cells.values())
-    return {cell: _group_mark(counted, most, tags) for cell, counted in cells.items()}
-
-
-def _group_mark(counted: Counter[str], most: int, tags: Tags) -> _Mark:
-    if not tags.has_groups:
-        return _Mark(_DENSITY[min(len(_DENSITY) * (counted.total() - 1) // most, len(_DENSITY) - 1)], Style())
-    group = counted.most_common(1)[0][0]
-    letter = _LETTERS[tags.groups.index(group) % len(_LETTERS)]
-    return _Mark(letter, tags.style(tags.texts.index(group)))
-
-
-def _group_key(tags: Tags) -> str:
-    if not tags.has_groups:
-        return " (. few, @ many)"
-    groups = (f"{_LETTERS[number % len(_LETTERS)]} {group or 'no label'}" for number, group in enumerate(tags.groups))
-    return f" ({', '.join(groups)})"
+    for tag, cell in zip(view.tags, _map_cells(positions, width, rows), strict=True):
+        cells.setdefault(cell, Counter())[tag] += 1
+    if not view.has_groups:
+        most = max(counted.total() for counted in cells.values())
+        steps = {cell: len(_DENSITY) * (counted.total() - 1) // most for cell, counted in cells.items()}
+        return {cell: Text(_DENSITY[min(step, len(_DENSITY) - 1)]) for cell, step in steps.items()}
+    marks = {}
+    for cell, counted in cells.items():
+        group = counted.most_common(1)[0][0]
+        letter = _LETTERS[view.groups.index(group) % len(_LETTERS)]
+        marks[cell] = Text(letter, group_style(view, view.tags.index(group), terminal))
+    return marks
 
 
 def _map_cells(positions: Matrix, width: int, rows: int) -> Iterator[tuple[int, int]]:
@@ -194,20 +190,11 @@ def _map_cells(positions: Matrix, width: int, rows: int) -> Iterator[tuple[int, 
         yield round(min(max(row, 0), rows - 1)), round(min(max(column, 0), width - 1))
 
 
-def _places_by_distance(row: int, column: int, width: int, rows: int) -> Iterator[tuple[int, int]]:
-    """All places, from the nearest to the farthest."""
-    places = ((r, c) for r in range(rows) for c in range(width))
-    yield from sorted(places, key=lambda place: (4 * (place[0] - row) ** 2 + (place[1] - column) ** 2, place))
-
-
-def _is_free(place: tuple[int, int], length: int, width: int, taken: set[tuple[int, int]]) -> bool:
-    row, column = place
-    return column + length <= width and not any((row, column + step) in taken for step in range(length))
-
-
-def _map_row(row: int, marks: dict[tuple[int, int], _Mark], width: int) -> Iterator[StyledSpan]:
+def _map_row(row: int, marks: Marks, width: int, terminal: Terminal) -> Text:
+    side = ("│" if terminal.unicode else "|", "dim")
+    parts: list[Text | str] = []
     column = 0
-    while column < width:
-        mark = marks.get((row, column))
-        yield StyledSpan(mark.text, mark.style) if mark else StyledSpan(" ")
-        column += mark.width if mark else 1
+    for place, mark in sorted((place[1], mark) for place, mark in marks.items() if place[0] == row):
+        parts += [" " * (place - column), mark]
+        column = place + mark.cell_len
+    return Text.assemble(side, *parts, " " * (width - column), side)

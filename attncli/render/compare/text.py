@@ -1,168 +1,104 @@
-"""The view of `attn compare` in a terminal: the sentences, and for each chosen state a matrix, a map and a verdict."""
+"""The view of `attn compare` in a terminal: the sentences, each chosen state's pictures, and the path over states."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
-import numpy as np
+from rich.console import RenderableType
+from rich.table import Table
+from rich.text import Text
 
 from attncli.render.common.cells import cell_width, clusters, crop, glyphs, pad
-from attncli.render.common.document import lines_to_text
-from attncli.render.common.escape import direction_end, name_text, printable
-from attncli.render.common.lines import BOLD, DIM, Line, Style, StyledSpan, flow, joined, separate_blocks
+from attncli.render.common.console import Flow, render_blocks, sentence, text
+from attncli.render.common.escape import ascii_safe, direction_end, printable
 from attncli.render.common.terminal import Terminal
-from attncli.render.compare.matrix import map_lines, matrix_lines
-from attncli.render.compare.paths import (
-    Tags,
-    ascii_safe,
-    label_text,
-    occurrence_names,
-    paragraph,
-    path_lines,
-    state_title,
-)
-from attncli.render.compare.verdict import best_lines, sample_line, verdict_lines
-from attncli.results.compare import CompareResult, Indices, Occurrence, State
+from attncli.render.compare.matrix import group_style, map_rows, matrix_rows
+from attncli.render.views.compare import RANDOM_WORDS, CompareView, Track, cosine_text
+from attncli.results.compare import CompareResult, Occurrence, State
 
 #: Sentences up to which all are shown; of more, the first half of this number.
 MAX_SENTENCES = 40
-#: Pairs that are listed if the matrix doesn't fit.
-_MAX_NAMED_PAIRS = 3
 _MIN_CONTEXT = 16
-_MARK_STYLE = Style(bold=True, underline=True)
+#: Marks of values from low to high, and of values below the scale.
+_SPARK_BLOCKS, _LOWER = "▁▂▃▄▅▆▇█", "↓"
+_SPARK_DIGITS, _LOWER_ASCII = "0123456789", "v"
+Block = Sequence[RenderableType]
 
 
 def compare_text(result: CompareResult, terminal: Terminal) -> str:
     """The result for a terminal of this width, colour depth and character set; no line is wider than the terminal."""
-    tags = Tags.from_result(result, terminal)
-    names = occurrence_names(result)
+    view = CompareView(result, unicode=terminal.unicode)
     blocks = [
-        _header(result, terminal),
-        context_lines(result, tags, terminal),
-        *(block for state in result.chosen for block in _state_blocks(state, result, names, tags, terminal)),
-        path_lines(result, terminal),
-        best_lines(result, terminal),
-        sample_line(result, terminal),
+        _header(view, terminal),
+        context_rows(view, terminal),
+        *(block for state in result.chosen for block in _state_blocks(state, view, terminal)),
+        _path_rows(view, terminal),
+        _sentences([view.best_sentence], terminal),
+        [sentence(ascii_safe(view.sample_sentence, terminal), style="dim")] if view.sample_sentence else [],
     ]
-    return lines_to_text(separate_blocks([block for block in blocks if block]), terminal)
+    return render_blocks(blocks, terminal)
 
 
-def _header(result: CompareResult, terminal: Terminal) -> list[Line]:
+def _header(view: CompareView, terminal: Terminal) -> Block:
     separator = glyphs(terminal).separator
-    model = [
-        Line.of(StyledSpan(name_text(result.model, terminal), BOLD)),
-        Line.of(result.device),
-        Line.of(result.dtype),
-    ]
-    words = " / ".join(label_text(word, terminal) for word in result.words)
-    count = len(result.occurrences)
-    about = [
-        Line.of(StyledSpan(words, BOLD)),
-        Line.of(f"{count:,} occurrence{'s' if count != 1 else ''}"),
-        Line.of(f"{result.stack}, states 0{glyphs(terminal).dash}{result.state_count - 1}"),
-    ]
-    if any(len(each.pieces) > 1 for each in result.occurrences):
-        about.append(Line.of(f"{result.pool} of the pieces" if result.pool == "mean" else f"{result.pool} piece"))
-    return [line for parts in (model, about) for line in flow(parts, separator=separator, width=terminal.width)]
+    parts = (
+        [text(ascii_safe(fact, terminal), "" if place else "bold") for place, fact in enumerate(facts)]
+        for facts in view.facts
+    )
+    return [Flow(each, separator) for each in parts]
 
 
-def _state_blocks(
-    state: State, result: CompareResult, names: tuple[str, ...], tags: Tags, terminal: Terminal
-) -> list[list[Line]]:
-    title = Line.of(StyledSpan(state_title(state.state, result), BOLD))
-    sentences = verdict_lines(state, result, names, terminal)
-    plane = map_lines(state, names, tags, terminal)
-    if state.shown is None or len(names) < 3:
-        return [[title, *_nearest_lines(state, names, terminal), *sentences], plane]
-    matrix = matrix_lines(state.shown, names, tags, terminal) or _extreme_pair_lines(state, names, terminal)
+def _sentences(sentences: Iterable[str], terminal: Terminal) -> Block:
+    return [sentence(ascii_safe(each, terminal), indent=2) for each in sentences if each]
+
+
+def _state_blocks(state: State, view: CompareView, terminal: Terminal) -> list[Block]:
+    title = Text(view.state_title(state.state), "bold")
+    sentences = _sentences(view.state_sentences(state), terminal)
+    plane = map_rows(state, view, terminal)
+    if state.shown is None or len(view.names) < 3:
+        return [[title, *_sentences(view.nearest_sentences(state), terminal), *sentences], plane]
+    matrix = matrix_rows(state.shown, view, terminal) or _sentences(view.extreme_sentences(state), terminal)
     return [[title, *matrix], sentences, plane]
 
 
-def _nearest_lines(state: State, names: tuple[str, ...], terminal: Terminal) -> list[Line]:
-    """Nearest neighbours, in place of a matrix of too many occurrences."""
-    if state.shown is not None or state.nearest is None or state.nearest_similarity is None:
-        return []
-    sampled = np.flatnonzero(state.nearest >= 0)
-    order = sampled[np.argsort(-state.nearest_similarity[sampled], kind="stable")]
-    some = "" if len(sampled) == len(names) else f", of {len(sampled):,} drawn at random"
-    texts = (
-        f"{len(names):,} occurrences are too many for a matrix; -o FILE.npz holds their vectors",
-        f"nearest neighbours{some}: {_neighbour_list(order[:_MAX_NAMED_PAIRS], state, names)}",
-        f"farthest from any: {_neighbour_list(order[::-1][:_MAX_NAMED_PAIRS], state, names)}",
-    )
-    return [line for text in texts for line in paragraph(ascii_safe(text, terminal), terminal, indent=2)]
+# --- The sentences of the occurrences
 
 
-def _neighbour_list(indices: Indices, state: State, names: tuple[str, ...]) -> str:
-    assert state.nearest is not None
-    assert state.nearest_similarity is not None
-    return ", ".join(
-        f"{names[i]}–{names[int(state.nearest[i])]} {state.nearest_similarity[i]:.2f}" for i in indices.tolist()
-    )
-
-
-def _extreme_pair_lines(state: State, names: tuple[str, ...], terminal: Terminal) -> list[Line]:
-    """The most and the least similar pairs, if the matrix doesn't fit."""
-    assert state.shown is not None
-    rows, columns = np.triu_indices(len(names), k=1)
-    values = state.shown[rows, columns]
-    order = np.argsort(-values, kind="stable")
-
-    def pairs_text(indices: Indices) -> str:
-        return ", ".join(f"{names[rows[i]]}–{names[columns[i]]} {values[i]:.2f}" for i in indices.tolist())
-
-    texts = (
-        f"the matrix of {len(names)} has no room here; --json, --format csv and -o FILE.npz hold it",
-        f"most alike: {pairs_text(order[:_MAX_NAMED_PAIRS])}",
-        f"least alike: {pairs_text(order[::-1][:_MAX_NAMED_PAIRS])}",
-    )
-    return [line for text in texts for line in paragraph(ascii_safe(text, terminal), terminal, indent=2)]
-
-
-def context_lines(result: CompareResult, tags: Tags, terminal: Terminal) -> list[Line]:
+def context_rows(view: CompareView, terminal: Terminal) -> Block:
     """`2 animal  A [mole] dug a tunnel`, followed by the tokens if occurrences are not all single, equal tokens."""
-    names = occurrence_names(result)
-    shown = range(len(names) if len(names) <= MAX_SENTENCES else MAX_SENTENCES // 2)
-    name_width = max(len(names[index]) for index in shown)
-    pieces = [_pieces_text(each, terminal) for each in result.occurrences[: len(shown)]]
-    pieces_width = (
-        0 if _are_single_pieces(result.occurrences) else min(max(map(cell_width, pieces)), terminal.width // 4)
-    )
-    rest = terminal.width - name_width - 2 - (tags.width + 2 if tags.width else 0)
-    room = max(rest - (pieces_width + 2 if pieces_width else 0), _MIN_CONTEXT)
-    lines = []
-    for index in shown:
-        name = StyledSpan(names[index].rjust(name_width), tags.style(index))
-        tag = StyledSpan(f"{pad(tags.texts[index], tags.width)}  " if tags.width else "")
-        context = context_line(result.occurrences[index], room, terminal)
-        gap = " " * max(room - context.width, 0)
-        behind = StyledSpan(f"{gap}  {crop(pieces[index], pieces_width)}" if pieces_width else "", DIM)
-        lines.append(Line.of(name, "  ", tag, *context.spans, behind))
-    if len(shown) < len(names):
-        more = f"and {len(names) - len(shown):,} more; --format jsonl lists them all"
-        lines.append(Line.of(StyledSpan(ascii_safe(f"… {more}", terminal), DIM)))
-    return lines
+    count = len(view.names)
+    shown = view.result.occurrences[: count if count <= MAX_SENTENCES else MAX_SENTENCES // 2]
+    pieces = [" + ".join(printable(piece, unicode=terminal.unicode) for piece in each.pieces) for each in shown]
+    tokens = {(each.word, each.pieces) for each in view.result.occurrences}
+    # Whether every word is always the same single token.
+    alike = all(len(each) == 1 for _, each in tokens) and len(tokens) == len({word for word, _ in tokens})
+    pieces_width = 0 if alike else min(max(map(cell_width, pieces)), terminal.width // 4)
+    tag_width = max(map(cell_width, view.tags))
+    widths = [max(map(len, view.names[: len(shown)])), tag_width, pieces_width]
+    room = max(terminal.width - sum(width + 2 for width in widths if width), _MIN_CONTEXT)
+    table = Table.grid(padding=(0, 2, 0, 0))
+    table.add_column(justify="right")
+    for index, each in enumerate(shown):
+        name = text(view.names[index], group_style(view, index, terminal))
+        tag = [text(pad(view.tags[index], tag_width))] if tag_width else []
+        context = context_line(each, room, view)
+        context.pad_right(room - context.cell_len if pieces_width else 0)
+        behind = [text(crop(pieces[index], pieces_width), "dim")] if pieces_width else []
+        table.add_row(name, *tag, context, *behind)
+    if len(shown) == count:
+        return [table]
+    more = f"… and {count - len(shown):,} more; --format jsonl lists them all"
+    return [table, Text(ascii_safe(more, terminal), "dim")]
 
 
-def _are_single_pieces(occurrences: Sequence[Occurrence]) -> bool:
-    """Whether every word is always the same single token."""
-    return all(len(each.pieces) == 1 for each in occurrences) and all(
-        len({each.pieces for each in occurrences if each.word == word}) == 1
-        for word in {each.word for each in occurrences}
-    )
-
-
-def _pieces_text(occurrence: Occurrence, terminal: Terminal) -> str:
-    return " + ".join(printable(piece, unicode=terminal.unicode) for piece in occurrence.pieces)
-
-
-def context_line(occurrence: Occurrence, room: int, terminal: Terminal) -> Line:
+def context_line(occurrence: Occurrence, room: int, view: CompareView) -> Text:
     """The sentence with `[brackets]` around the word, in at most `room` cells; the word is never shortened."""
-    text, start, end = occurrence.text, occurrence.start, occurrence.end
-    before, word, after = (_flat_text(part, terminal) for part in (text[:start], text[start:end], text[end:]))
+    sentence, start, end = occurrence.text, occurrence.start, occurrence.end
+    before, word, after = map(view.flat, (sentence[:start], sentence[start:end], sentence[end:]))
     before, after = before.lstrip(), after.rstrip()
     left = room - cell_width(word) - 2
-    cut = glyphs(terminal).cut
+    cut = "…" if view.unicode else "~"
     if cell_width(before) + cell_width(after) > left:
         # The text before a word matters more; in causal models it is all that the word can see.
         share = max(left - cell_width(after), left * 3 // 5)
@@ -170,13 +106,10 @@ def context_line(occurrence: Occurrence, room: int, terminal: Terminal) -> Line:
             before = cut + _text_end(before, share - 1)
         if cell_width(after) > left - cell_width(before):
             after = crop(after, max(left - cell_width(before) - 1, 0)) + cut
-    parts = [Line.of(before), Line.of("[", StyledSpan(word + direction_end(word), _MARK_STYLE), "]"), Line.of(after)]
-    return joined(parts).cropped(room, cut)
-
-
-def _flat_text(text: str, terminal: Terminal) -> str:
-    shown = "".join(" " if character in "\n\r\t" else character for character in text)
-    return printable(shown, unicode=terminal.unicode)
+    marked = text(word + direction_end(word), "bold underline")
+    line = Text.assemble(text(before), "[", marked, "]", text(after))
+    line.truncate(room, overflow="ellipsis")
+    return line
 
 
 def _text_end(text: str, width: int) -> str:
@@ -188,3 +121,54 @@ def _text_end(text: str, width: int) -> str:
             break
         end.append(piece)
     return "".join(reversed(end))
+
+
+# --- The path over the states
+
+
+def _path_rows(view: CompareView, terminal: Terminal) -> Block:
+    """Sparklines of all pairs together and of single pairs; no rows for a single state."""
+    states, summary = view.result.states, view.summary_tracks
+    # Random words are far below: with them on the scale, the other tracks would look flat.
+    others = [track for track in (*summary, *view.pair_tracks) if track.name != RANDOM_WORDS]
+    known = [value for track in others for value in track.values if value is not None]
+    if len(states) < 2 or not known:
+        return []
+    low, high = min(known), max(known)
+    marks, lower = (_SPARK_BLOCKS, _LOWER) if terminal.unicode else (_SPARK_DIGITS, _LOWER_ASCII)
+    any_lower = any(value is not None and value < low for track in summary for value in track.values)
+    title = (
+        f"from state {states[0].state} to {states[-1].state}, {marks[0]} {cosine_text(low)} to {marks[-1]} "
+        f"{cosine_text(high)}{f', {lower} lower' if any_lower else ''}:"
+    )
+    rows: Block = [sentence(ascii_safe(title, terminal)), *_track_rows(summary, low, high, terminal)]
+    if not view.pair_tracks:
+        return rows
+    cells = _track_rows(view.pair_tracks, low, high, terminal)
+    width = max(cell.cell_len for cell in cells)
+    for cell in cells:
+        cell.pad_right(width - cell.cell_len)
+    gap = "   "
+    height = -(-len(cells) // max((terminal.width + len(gap)) // (width + len(gap)), 1))
+    return [*rows, Text(), *(Text(gap).join(cells[row::height]) for row in range(height))]
+
+
+def _track_rows(tracks: Sequence[Track], low: float, high: float, terminal: Terminal) -> list[Text]:
+    """`all pairs  ▅▇▇▆  0.90 → 0.93`: a track's name, its values, and the ends of these."""
+    names = [ascii_safe(track.name, terminal) for track in tracks]
+    width = max(map(cell_width, names))
+    rows = []
+    for name, (_, values) in zip(names, tracks, strict=True):
+        first, *_, last = [value for value in values * 2 if value is not None]
+        ends = ascii_safe(f"  {cosine_text(first)} → {cosine_text(last)}", terminal)
+        spark = "".join(_spark_mark(value, low, high, terminal) for value in values)
+        rows.append(Text.assemble(text(pad(name, width, right=True), "dim"), "  ", (spark, "bold"), ends))
+    return rows
+
+
+def _spark_mark(value: float | None, low: float, high: float, terminal: Terminal) -> str:
+    marks, lower = (_SPARK_BLOCKS, _LOWER) if terminal.unicode else (_SPARK_DIGITS, _LOWER_ASCII)
+    if value is None or value < low:
+        return " " if value is None else lower
+    share = (value - low) / (high - low) if high - low > 1e-9 else 1.0
+    return marks[min(max(int(share * len(marks)), 0), len(marks) - 1)]

@@ -10,17 +10,8 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from attncli.errors import UsageError
+from attncli.render.common.colormap import LABEL_COLORS
 from attncli.render.common.escape import printable
-from attncli.render.compare.paths import (
-    LABEL_COLORS,
-    RANDOM_WORDS,
-    Tags,
-    Track,
-    occurrence_names,
-    pair_tracks,
-    state_title,
-    summary_tracks,
-)
 from attncli.render.figures.axis_labels import AxisLabels, draw_labels
 from attncli.render.figures.panels import (
     Box,
@@ -32,7 +23,7 @@ from attncli.render.figures.panels import (
     render_figure,
 )
 from attncli.render.figures.text_layout import drawable, room_for, type_size, write_line
-from attncli.render.html.page import PAGE
+from attncli.render.views.compare import RANDOM_WORDS, CompareView, Track
 from attncli.results.compare import CompareResult, Matrix, State
 
 if TYPE_CHECKING:
@@ -73,29 +64,31 @@ def compare_figure(result: CompareResult, form: str, *, title: str | None = None
 
     Raises UsageError for one or two occurrences at one state, which give no figure.
     """
+    view = CompareView(result)
     words = " / ".join(result.words)
     title = drawable(printable(title or f"{words} in context, {result.model}"), form)
-    names = _occurrence_texts(result, form)
+    names = _occurrence_texts(view, form)
     # A single pair has only one value.
-    states = [state for state in result.chosen if len(names.numbers) > 2 and _is_drawn(state)]
+    states = [
+        state for state in result.chosen if len(names.numbers) > 2 and (state.shown is not None or _has_map(state))
+    ]
     if not states and len(result.states) < 2:
         raise UsageError(
             "a figure needs three occurrences, or several states", hint="give more sentences, or --state all"
         )
-    tracks = [track._replace(name=drawable(track.name, form)) for track in summary_tracks(result, PAGE)]
+    tracks = [track._replace(name=drawable(track.name, form)) for track in view.summary_tracks]
     return render_figure(
-        lambda: _compose_figure(result, states, names, tracks, title), form, texts=[title, *names.tagged]
+        lambda: _compose_figure(view, states, names, tracks, title), form, texts=[title, *names.tagged]
     )
 
 
-def _occurrence_texts(result: CompareResult, form: str) -> OccurrenceNames:
-    tags, numbers_ = Tags.from_result(result, PAGE), occurrence_names(result)
-    tagged = [drawable(f"{name} {tag}".strip(), form) for name, tag in zip(numbers_, tags.texts, strict=True)]
-    places = [tags.groups.index(text) % len(LABEL_COLORS) for text in tags.texts]
-    colors = [_label_color(place) if tags.has_groups else _PLAIN_COLOR for place in places]
-    groups = tags.groups if tags.has_groups else ()
-    key = {drawable(text, form) or "no label": _label_color(place) for place, text in enumerate(groups)}
-    return OccurrenceNames(numbers_, tagged, colors, key)
+def _occurrence_texts(view: CompareView, form: str) -> OccurrenceNames:
+    tagged = [drawable(f"{name} {tag}".strip(), form) for name, tag in zip(view.names, view.tags, strict=True)]
+    if not view.has_groups:
+        return OccurrenceNames(view.names, tagged, [_PLAIN_COLOR] * len(tagged), {})
+    colors = [_label_color(view.group(index)) for index in range(len(tagged))]
+    key = {drawable(text, form) or "no label": _label_color(place) for place, text in enumerate(view.groups)}
+    return OccurrenceNames(view.names, tagged, colors, key)
 
 
 def _label_color(place: int) -> Color:
@@ -103,22 +96,18 @@ def _label_color(place: int) -> Color:
     return red / 255, green / 255, blue / 255
 
 
-def _is_drawn(state: State) -> bool:
-    return state.shown is not None or _has_map(state)
-
-
 def _has_map(state: State) -> bool:
     return state.positions is not None and state.explained is not None
 
 
 def _compose_figure(
-    result: CompareResult, states: Sequence[State], names: OccurrenceNames, tracks: Sequence[Track], title: str
+    view: CompareView, states: Sequence[State], names: OccurrenceNames, tracks: Sequence[Track], title: str
 ) -> Figure:
     cell = min(_LARGEST_CELL, _MATRIX_SIDE / len(names.numbers))
     room = room_for(names.tagged, type_size(cell))
     side = cell * len(names.numbers)
     height = room + max(side, _MAP_SIZE[1] if any(map(_has_map, states)) else 0) + _BELOW + 0.35
-    path = _PATH_SIZE[1] + 0.9 if len(result.states) > 1 else 0
+    path = _PATH_SIZE[1] + 0.9 if len(view.result.states) > 1 else 0
     beside = _GAP + _MAP_SIZE[0] + names.key_width if any(map(_has_map, states)) else 0
     width = _EDGE + room + max(side, 2.4) + beside + _EDGE
     scale = _shared_scale(states)
@@ -128,11 +117,11 @@ def _compose_figure(
     write_line(figure, title)
     for place, state in enumerate(states):
         top = _TITLE + place * height
-        write_line(figure, state_title(state.state, result), top=top, size=9.5)
+        write_line(figure, view.state_title(state.state), top=top, size=9.5)
         _draw_matrix(figure, state, names, scale, Box(_EDGE + room, top + 0.3 + room, side, side), cell)
         _draw_map(figure, state, names, Box(_EDGE + room + max(side, 2.4) + _GAP, top + 0.3 + room, *_MAP_SIZE))
     if path:
-        _draw_path(figure, result, tracks, Box(_EDGE + 0.4, _TITLE + len(states) * height + 0.35, *_PATH_SIZE))
+        _draw_path(figure, view, tracks, Box(_EDGE + 0.4, _TITLE + len(states) * height + 0.35, *_PATH_SIZE))
     return figure
 
 
@@ -194,24 +183,18 @@ def _draw_key(axes: Axes, key: Mapping[str, Color], *, most: int) -> None:
         )
 
 
-def _draw_path(figure: Figure, result: CompareResult, tracks: Sequence[Track], box: Box) -> None:
+def _draw_path(figure: Figure, view: CompareView, tracks: Sequence[Track], box: Box) -> None:
     """Single pairs as thin lines, means over pairs and random words as thick ones."""
     axes = axes_at(figure, box)
-    states = [state.state for state in result.states]
-    for track in pair_tracks(result) if len(result.occurrences) > 2 else []:
-        axes.plot(states, _with_nan(track.values), color="0.7", linewidth=0.6, zorder=1)
+    states = [state.state for state in view.result.states]
+    for track in view.pair_tracks:
+        axes.plot(states, np.array(track.values, dtype=float), color="0.7", linewidth=0.6, zorder=1)
     for place, track in enumerate(tracks):
         color, style = _RANDOM_STYLE if track.name == RANDOM_WORDS else _SUMMARY_STYLES[place % len(_SUMMARY_STYLES)]
-        axes.plot(states, _with_nan(track.values), style, color=color, linewidth=1.6, label=track.name, zorder=2)
-    _draw_frame(axes, states)
+        axes.plot(
+            states, np.array(track.values, dtype=float), style, color=color, linewidth=1.6, label=track.name, zorder=2
+        )
     axes.legend(fontsize=7.5, frameon=False, loc="center left", bbox_to_anchor=(1.0, 0.5))
-
-
-def _with_nan(values: Sequence[float | None]) -> list[float]:
-    return [np.nan if value is None else value for value in values]
-
-
-def _draw_frame(axes: Axes, states: Sequence[int]) -> None:
     step = -(-len(states) // 16)
     axes.set_xticks(states[::step], [str(state) for state in states[::step]])
     axes.tick_params(labelsize=7.5, length=2)

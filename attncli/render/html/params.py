@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from itertools import groupby
+from collections.abc import Sequence
 
 from attncli.choices import COMPONENTS
 from attncli.render.common.escape import printable
-from attncli.render.common.lines import Line
-from attncli.render.html.page import PAGE, SEPARATOR, page
-from attncli.render.params.cost_lines import range_text
-from attncli.render.params.grid import LABEL_CELLS
-from attncli.render.params.text import details, header
-from attncli.results.params import ListedPreset, ModelParameters, Node, ParameterCount, ParamsResult
-from attncli.results.summaries import ComponentGroup, component_groups, layer_runs
+from attncli.render.common.numbers import range_text
+from attncli.render.html.page import SEPARATOR, page
+from attncli.render.views.params import components_by_part, header, model_facts, node_name
+from attncli.results.params import ModelParameters, Node, ParameterCount, ParamsResult
+from attncli.results.summaries import ComponentGroup, layer_runs
 
 
 def params_html(result: ParamsResult, *, title: str | None = None) -> str:
@@ -35,7 +32,7 @@ def params_data(result: ParamsResult) -> dict[str, object]:
             for name, model in zip(_model_names(result.models), result.models, strict=True)
         ],
         "differences": [[row.part, row.component, row.parameters] for row in result.differences],
-        "presets": [_preset_row(preset) for preset in result.presets],
+        "presets": [[f"preset:{one.name}", one.title, one.published, one.source] for one in result.presets],
     }
 
 
@@ -48,17 +45,16 @@ def _model_names(models: Sequence[ModelParameters]) -> list[str]:
 def _model_data(model: ModelParameters, by: str) -> dict[str, object]:
     """The data of a model without its name."""
     count = model.counted
-    names, totals = header(model, PAGE)[:2]
+    (_, *details), totals = header(model)
     return {
-        "facts": [names.plain.removeprefix(f"{printable(model.name)}{SEPARATOR}"), totals.plain],
+        "facts": [SEPARATOR.join(details), SEPARATOR.join(totals)],
         "total": count.total,
-        "parts": [
-            _part_data(part, list(members))
-            for part, members in groupby(component_groups(count.components), lambda one: one.part)
-        ],
+        "parts": [_part_data(part, groups) for part, groups in components_by_part(count)],
         "layers": _layer_rows(count) if by == "layer" else [],
         "tree": [_node_data(node) for node in model.tree],
-        "details": _fact_rows([line for block in details(model, "component", PAGE) for line in block]),
+        "details": [
+            [label, SEPARATOR.join(facts)] for block in model_facts(model, "component") for label, facts in block
+        ],
     }
 
 
@@ -75,26 +71,17 @@ def _part_data(name: str, members: Sequence[ComponentGroup]) -> dict[str, object
 def _layer_rows(count: ParameterCount) -> list[list[object]]:
     """Runs of equal layers: stack, range, parameters of each, and of all together."""
     return [
-        [printable(f"{run.part} ({run.stack})"), range_text(run.first, run.last, PAGE), run.each, run.total]
+        [printable(f"{run.part} ({run.stack})"), range_text(run.first, run.last), run.each, run.total]
         for run in layer_runs(count.layers)
     ]
 
 
 def _node_data(node: Node) -> dict[str, object]:
     return {
-        "name": printable(range_text(node.name, node.last, PAGE)),
+        "name": node_name(node),
         "copies": node.copies,
         "parameters": node.parameters,
         "shape": node.shape,
         "component": node.component,
         "children": [_node_data(child) for child in node.children],
     }
-
-
-def _fact_rows(lines: Iterable[Line]) -> list[list[str]]:
-    """Labels and facts from lines for a terminal."""
-    return [[line.plain[:LABEL_CELLS].strip(), line.plain[LABEL_CELLS:].strip()] for line in lines]
-
-
-def _preset_row(preset: ListedPreset) -> list[str]:
-    return [f"preset:{preset.name}", preset.title, preset.published, preset.source]

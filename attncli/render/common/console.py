@@ -1,0 +1,145 @@
+"""Writes rich's values as one string: the text views of verbs that run a model, for which rich's import takes no time.
+
+A view of a terminal is made of blocks, each a list of rows, and `render_blocks` writes them:
+
+- `text(content, style)` is escaped text (see `escape`) as rich's `Text`. `Text.assemble(text(name, "bold"), "  ", …)`
+  is a row of several. A row is never wrapped; if it is wider than the terminal it is cropped with an ellipsis.
+- `Flow(parts, separator)` puts as many parts on a line as fit, and `sentence(content)` wraps between words.
+- `Table.grid(padding=(0, 2, 0, 0))` aligns columns, as wide as their cells; like a row it is cropped and not wrapped.
+  `add_column(justify="right")` or `"left"` fills cells with spaces in the style of the cell's `Text`.
+- rich's `Columns`, `Padding` and `Segment`s (half-blocks) work too. Width and encoding are in `ConsoleOptions`.
+- A style is a word of rich's (`"bold"`, `"dim"`), or `rgb_style(fg, bg)` for colours of `colormap`. Its colours are
+  reduced to those that the terminal has.
+
+Nothing else is interpreted: no markup, emoji codes or highlighting. What a view says, its sentences and numbers, is in
+`render/views`, in Unicode; `ascii_safe` makes ASCII of it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from functools import lru_cache
+from io import StringIO
+from itertools import chain, groupby
+
+from rich.color import Color, ColorSystem
+from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
+from rich.segment import Segment
+from rich.style import Style
+from rich.table import Table
+from rich.text import Text
+
+from attncli.render.common.cells import cell_width, crop, is_spacing_mark
+from attncli.render.common.lines import Rgb
+from attncli.render.common.terminal import ColorDepth, Terminal
+
+_COLOR_SYSTEMS = {
+    ColorDepth.ANSI: ColorSystem.STANDARD,
+    ColorDepth.EIGHT_BIT: ColorSystem.EIGHT_BIT,
+    ColorDepth.TRUE: ColorSystem.TRUECOLOR,
+}
+#: Stands for the cell of a spacing mark (as in का), which rich counts as none. Escaped text has no private characters.
+_SPACING_MARK_CELL = "\ue000"
+#: What is replaced when a line is written. Escaped text has no control characters; this holds for any text.
+_REPLACED = {ord(_SPACING_MARK_CELL): "", **{code: f"\\x{code:02x}" for code in (*range(32), *range(127, 160))}}
+#: In ASCII also the ellipsis of rich.
+_REPLACED_ASCII = {**_REPLACED, ord("…"): "~"}
+#: Wider than any row or table, which rich would crop in its own way.
+_UNLIMITED = 1_000_000
+Run = tuple[str, Style]
+
+
+def text(content: str, style: str | Style = "") -> Text:
+    """Escaped text, with as many cells for rich as it takes in a terminal."""
+    if not content.isascii():
+        content = "".join(c + _SPACING_MARK_CELL if is_spacing_mark(c) else c for c in content)
+    return Text(content, style)
+
+
+def rgb_style(fg: Rgb | None = None, bg: Rgb | None = None) -> Style:
+    """24-bit colours as a style."""
+    return Style(color=fg and Color.from_rgb(*fg), bgcolor=bg and Color.from_rgb(*bg))
+
+
+class Flow:
+    """Parts in lines, a part never split; lines after the first are indented. style: of parts and separators."""
+
+    def __init__(self, parts: Iterable[Text], separator: str, *, indent: int = 0, style: str = "") -> None:
+        self.parts, self.separator, self.indent, self.style = tuple(parts), separator, indent, style
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        line = Text(style=self.style)
+        for index, part in enumerate(self.parts):
+            if index and line.cell_len + len(self.separator) + part.cell_len <= options.max_width:
+                line.append(self.separator)
+            elif index:
+                yield line
+                line = Text(" " * self.indent, self.style)
+            line.append_text(part)
+        if self.parts:
+            yield line
+
+
+def sentence(content: str, *, indent: int = 0, style: str = "") -> Flow:
+    """Escaped text wrapped between words."""
+    return Flow(map(text, content.split()), " ", indent=indent, style=style)
+
+
+def render_blocks(blocks: Iterable[Sequence[RenderableType]], terminal: Terminal) -> str:
+    """Blocks of rows under one another, a blank line between two; empty blocks are left out.
+
+    No line is wider than the terminal or ends in spaces, and each resets its style. The terminal's width and colours
+    alone decide, not the process's variables or streams.
+    """
+    console = Console(
+        width=terminal.width, height=25, file=StringIO(), color_system=None, force_terminal=False, force_jupyter=False,
+        force_interactive=False, legacy_windows=False, markup=False, emoji=False, highlight=False, _environ={},
+    )  # fmt: skip
+    options = console.options.update(no_wrap=True, overflow="ignore")
+    options.encoding = "utf-8" if terminal.unicode else "ascii"
+    wide = options.update(width=_UNLIMITED)
+    filled = [block for block in blocks if block]
+    rows = chain.from_iterable(([Text(), *block] if index else block) for index, block in enumerate(filled))
+    segments = chain.from_iterable(
+        console.render(row, wide if isinstance(row, Table | Text) else options) for row in rows
+    )
+    return "".join(f"{_line_text(line, terminal)}\n" for line in Segment.split_lines(segments))
+
+
+def _line_text(line: Iterable[Segment], terminal: Terminal) -> str:
+    """A line in the terminal's width, with its escape sequences, all reset before it ends."""
+    replaced = _REPLACED if terminal.unicode else _REPLACED_ASCII
+    runs = [(part.text.translate(replaced), part.style or Style.null()) for part in line if not part.control]
+    while runs and (terminal.color is ColorDepth.NONE or not (runs[-1][1].bgcolor or runs[-1][1].underline)):
+        content, style = runs.pop()
+        if content := content.rstrip(" "):
+            runs.append((content, style))
+            break
+    runs = _cropped(runs, terminal)
+    if terminal.color is ColorDepth.NONE:
+        return "".join(content for content, _ in runs)
+    merged = (("".join(content for content, _ in same), style) for style, same in groupby(runs, lambda run: run[1]))
+    system = _COLOR_SYSTEMS[terminal.color]
+    return "".join(_in_colors(style, system).render(content, color_system=system) for content, style in merged)
+
+
+def _cropped(runs: list[Run], terminal: Terminal) -> list[Run]:
+    if cell_width("".join(content for content, _ in runs)) <= terminal.width:
+        return runs
+    return [*_first_cells(runs, terminal.width - 1), ("…" if terminal.unicode else "~", Style.null())]
+
+
+def _first_cells(runs: Iterable[Run], room: int) -> Iterator[Run]:
+    for content, style in runs:
+        short = crop(content, room)
+        yield short, style
+        room -= cell_width(short)
+        if short != content:
+            return
+
+
+@lru_cache(maxsize=8192)
+def _in_colors(style: Style, system: ColorSystem) -> Style:
+    """The style in a system's colours. Without this, a style keeps the codes of the first system it is written in."""
+    color, background = (each and each.downgrade(system) for each in (style.color, style.bgcolor))
+    return style.without_color + Style(color=color, bgcolor=background)

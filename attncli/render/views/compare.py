@@ -1,0 +1,371 @@
+"""What `attn compare` says about a result: names, facts, sentences, and tracks over the states.
+
+The texts are escaped; text, page and figure draw them.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import combinations
+from typing import NamedTuple
+
+import numpy as np
+
+from attncli.render.common.cells import shorten
+from attncli.render.common.escape import direction_end, printable
+from attncli.render.common.numbers import metric_number, p_value, percent_text
+from attncli.render.common.terminal import Terminal
+from attncli.results.compare import (
+    CompareResult,
+    Groups,
+    Indices,
+    Matrix,
+    Neighbours,
+    Reference,
+    Senses,
+    State,
+)
+
+#: The name of the baseline's track.
+RANDOM_WORDS = "random words"
+_MAX_LABEL = 14
+#: Occurrences up to which each pair has a track.
+_MAX_PAIRED = 6
+#: Pairs that are listed in place of a matrix, misses, and names of a group.
+_MAX_NAMED_PAIRS, _MAX_MISSES, _MAX_NAMES = 3, 8, 12
+#: Occurrences from which on groups are reported.
+_MIN_FOR_GROUPS = 4
+_SMALL_P = 0.05
+# A baseline whose interval is wider is shown with it.
+_WIDE_INTERVAL = 0.02
+_MEASURES = {
+    "none": "Cosine",
+    "baseline": "Cosine less the baseline",
+    "standardize": "Cosine, standardised",
+    "abtt": "Cosine, without the top directions",
+}
+_TERMINAL = Terminal()
+
+
+class Track(NamedTuple):
+    """One value at every state."""
+
+    name: str
+    values: tuple[float | None, ...]
+
+
+def cosine_text(value: float | None) -> str:
+    """A cosine to two digits; a dash where there is none."""
+    return metric_number(value, _TERMINAL)
+
+
+@dataclass(frozen=True)
+class CompareView:
+    """What is said about one result.  unicode: False for words and labels in ASCII."""
+
+    result: CompareResult
+    unicode: bool = True
+
+    @cached_property
+    def names(self) -> tuple[str, ...]:
+        """The number of each occurrence's sentence, with a letter if that has several occurrences (`3a`, `3b`)."""
+        counts = Counter(each.sentence for each in self.result.occurrences)
+        seen: Counter[int] = Counter()
+        names = []
+        for each in self.result.occurrences:
+            seen[each.sentence] += 1
+            names.append(f"{each.sentence}{_letters(seen[each.sentence]) if counts[each.sentence] > 1 else ''}")
+        return tuple(names)
+
+    @cached_property
+    def tags(self) -> tuple[str, ...]:
+        """The text beside each occurrence's number: its label, or its word if there are several words.
+
+        Labels are senses of the first word: of several words, only its occurrences show them (`bank: money`).
+        """
+        words = [each.word if len(self.result.words) > 1 else None for each in self.result.occurrences]
+        labels = [each.label if each.word == self.result.word else None for each in self.result.occurrences]
+        return tuple(self.label(": ".join(filter(None, parts))) for parts in zip(words, labels, strict=True))
+
+    @cached_property
+    def groups(self) -> tuple[str, ...]:
+        """The different tags, in the order of the words."""
+        words = [self.result.words.index(each.word) for each in self.result.occurrences]
+        return tuple(dict.fromkeys(self.tags[index] for index in sorted(range(len(words)), key=words.__getitem__)))
+
+    @property
+    def has_groups(self) -> bool:
+        return len(self.groups) > 1
+
+    def group(self, index: int) -> int:
+        """The place of an occurrence's tag among the groups."""
+        return self.groups.index(self.tags[index])
+
+    @property
+    def facts(self) -> tuple[tuple[str, ...], tuple[str, ...]]:
+        """Of the model (its name first) and of the words (these first)."""
+        result, count = self.result, len(self.result.occurrences)
+        about = [
+            " / ".join(map(self.label, result.words)),
+            f"{count:,} occurrence{'s' if count != 1 else ''}",
+            f"{result.stack}, states 0–{result.state_count - 1}",
+        ]
+        if any(len(each.pieces) > 1 for each in result.occurrences):
+            about.append(f"{result.pool} of the pieces" if result.pool == "mean" else f"{result.pool} piece")
+        return (printable(result.model), result.device, result.dtype), tuple(about)
+
+    def label(self, text: str) -> str:
+        """A label or a word, short enough for a column."""
+        short = shorten(printable(text, unicode=self.unicode), _MAX_LABEL, "…" if self.unicode else "~")
+        return short + direction_end(short)
+
+    def flat(self, text: str) -> str:
+        """A part of a sentence on one line."""
+        return printable("".join(" " if c in "\n\r\t" else c for c in text), unicode=self.unicode)
+
+    def with_word(self, sentence: str) -> str:
+        """The sentence, with the first word before it if there are several words: `bank: same label 0.86`."""
+        if len(self.result.words) == 1:
+            return sentence
+        return f"{self.label(self.result.word)}: {sentence[0].lower()}{sentence[1:]}"
+
+    def state_title(self, state: int) -> str:
+        """`state 3, after layer 2`."""
+        where = "before layer 0" if state == 0 else f"after layer {state - 1}"
+        last = " (the last)" if state and state == self.result.state_count - 1 else ""
+        return f"state {state}, {where}{last}"
+
+    def state_sentences(self, state: State) -> list[str]:
+        """Sentences about the pairs, the labels, the groups, the words and the dimensions of a state."""
+        return [
+            *_pair_sentence(state, self),
+            *_label_sentences(state, self),
+            *(_group_sentence(state.groups, self.names) if len(self.names) >= _MIN_FOR_GROUPS else ()),
+            *_spread_sentence(state, self),
+            *_word_sentences(state, self),
+            *_dimension_sentence(state),
+        ]
+
+    def nearest_sentences(self, state: State) -> list[str]:
+        """Nearest neighbours, in place of a matrix of too many occurrences."""
+        if state.shown is not None or state.nearest is None or state.nearest_similarity is None:
+            return []
+        sampled = np.flatnonzero(state.nearest >= 0)
+        order = sampled[np.argsort(-state.nearest_similarity[sampled], kind="stable")]
+        some = "" if len(sampled) == len(self.names) else f", of {len(sampled):,} drawn at random"
+        pairs = np.arange(len(self.names)), state.nearest, state.nearest_similarity
+        return [
+            f"{len(self.names):,} occurrences are too many for a matrix; -o FILE.npz holds their vectors",
+            f"nearest neighbours{some}: {self._pair_list(order, *pairs)}",
+            f"farthest from any: {self._pair_list(order[::-1], *pairs)}",
+        ]
+
+    def extreme_sentences(self, state: State) -> list[str]:
+        """The most and the least similar pairs, if the matrix doesn't fit."""
+        assert state.shown is not None
+        rows, columns = np.triu_indices(len(self.names), k=1)
+        pairs = rows, columns, state.shown[rows, columns]
+        order = np.argsort(-pairs[2], kind="stable")
+        return [
+            f"the matrix of {len(self.names)} has no room here; --json, --format csv and -o FILE.npz hold it",
+            f"most alike: {self._pair_list(order, *pairs)}",
+            f"least alike: {self._pair_list(order[::-1], *pairs)}",
+        ]
+
+    def _pair_list(self, order: Indices, first: Indices, second: Indices, values: Matrix) -> str:
+        listed = order[:_MAX_NAMED_PAIRS].tolist()
+        return ", ".join(f"{self.names[first[i]]}–{self.names[second[i]]} {values[i]:.2f}" for i in listed)
+
+    @property
+    def best_sentence(self) -> str:
+        """The state that separates labels best; empty for a single state."""
+        best = next((state for state in self.result.states if state.state == self.result.best), None)
+        if best is None or len(self.result.states) < 2:
+            return ""
+        return (
+            f"{self.with_word('Labels are farthest')} apart at state {best.state}: {cosine_text(best.within)} and "
+            f"{cosine_text(best.across)} (the largest of {len(self.result.states)}, chosen afterwards)."
+        )
+
+    @property
+    def sample_sentence(self) -> str:
+        """The sample that random pairs are from; empty without one."""
+        sample = self.result.sample
+        if sample is None:
+            return ""
+        return (
+            f"Random pairs: {sample.pairs:,} of {sample.words:,} words in {sample.sentences:,} {sample.source}, no two "
+            "of one sentence."
+        )
+
+    @property
+    def summary_tracks(self) -> list[Track]:
+        """Means over all pairs state by state; with several words, over those of the first."""
+        states, word = self.result.states, self.label(self.result.word)
+        all_pairs, prefix = ("all pairs", "") if len(self.result.words) == 1 else (f"pairs of {word}", f"{word}: ")
+        if self.result.adjust == "none":
+            means = tuple(state.self_similarity for state in states)
+            random = tuple(None if state.reference is None else state.reference.baseline for state in states)
+        else:
+            # Adjusted vectors aren't comparable with raw ones, and random words are about 0.
+            means, random = tuple(state.adjusted_self_similarity for state in states), ()
+        tracks = (
+            Track(all_pairs, means),
+            Track(f"{prefix}same label", tuple(state.within for state in states)),
+            Track(f"{prefix}other label", tuple(state.across for state in states)),
+            Track(RANDOM_WORDS, random),
+        )
+        return [track for track in tracks if any(value is not None for value in track.values)]
+
+    @property
+    def pair_tracks(self) -> list[Track]:
+        """Each pair state by state; no tracks for a single pair, which is all pairs, or for many occurrences."""
+        matrices = [state.shown for state in self.result.states if state.shown is not None]
+        if not 2 < len(self.names) <= _MAX_PAIRED or len(matrices) < len(self.result.states):
+            return []
+        return [
+            Track(f"{self.names[a]}–{self.names[b]}", tuple(float(matrix[a, b]) for matrix in matrices))
+            for a, b in combinations(range(len(self.names)), 2)
+        ]
+
+
+def _letters(number: int) -> str:
+    letters = ""
+    while number:
+        number, rest = divmod(number - 1, 26)
+        letters = chr(ord("a") + rest) + letters
+    return letters
+
+
+# --- Sentences about a state
+
+
+def _pair_sentence(state: State, view: CompareView) -> Iterator[str]:
+    if state.shown is None:
+        return
+    names, measure = view.names, _MEASURES.get(view.result.adjust, "Cosine")
+    rows, columns = np.triu_indices(len(names), k=1)
+    values = state.shown[rows, columns]
+    least, most = int(values.argmin()), int(values.argmax())
+    if len(values) == 1:
+        value = float(values[0])
+        precise = cosine_text(value) if value < 0.995 or value == 1 else f"{value:.4f}"
+        text = f"{measure} of {names[0]} and {names[1]}: {precise}"
+    else:
+        (low, first), (high, last) = (
+            (cosine_text(float(values[i])), f"{names[rows[i]]}–{names[columns[i]]}") for i in (least, most)
+        )
+        text = f"{measure} from {low} ({first}) to {high} ({last})"
+    if state.percentile is not None and state.reference is not None and view.result.sample is not None:
+        share = float(state.percentile[rows[least], columns[least]])
+        pair = "it" if len(rows) == 1 else "even the least"
+        random = f"random words have {_baseline_text(state.reference)}, and " if view.result.adjust == "none" else ""
+        among = "every random pair" if share == 1 else f"{percent_text(share)} of random pairs"
+        text += f"; {random}{pair} is higher than {among}"
+    yield f"{text}."
+
+
+def _baseline_text(reference: Reference) -> str:
+    """The baseline, with its interval where the sample is so small that this is wide."""
+    text, ends = cosine_text(reference.baseline), reference.baseline_interval
+    if ends is None or not ends[1] - ends[0] > _WIDE_INTERVAL:
+        return text
+    return f"{text} (95 % interval {cosine_text(ends[0])} to {cosine_text(ends[1])})"
+
+
+def _label_sentences(state: State, view: CompareView) -> Iterator[str]:
+    senses = state.senses
+    if senses is None:
+        return
+    if senses.within is not None and senses.across is not None:
+        within, across = cosine_text(senses.within), cosine_text(senses.across)
+        yield (
+            f"{view.with_word('Same label')} {within}, other label {across}: "
+            f"{cosine_text(senses.separation)} apart{_test_text(senses)}."
+        )
+    elif senses.why_no_p:
+        yield f"Labels say nothing here: {senses.why_no_p}."
+    if senses.silhouette is not None:
+        yield f"Silhouette {cosine_text(senses.silhouette)} (1: apart, 0: overlapping)."
+    if senses.neighbours is not None:
+        yield from _neighbour_sentences(senses.neighbours, view)
+
+
+def _test_text(senses: Senses) -> str:
+    test = senses.permutation
+    if test is None:
+        return f" (no test: {senses.why_no_p})" if senses.why_no_p else ""
+    how = f"all {test.labelings:,}" if test.exact else f"{test.labelings:,} random"
+    few = test.exact and test.smallest > _SMALL_P
+    limit = f", and with so few none below {p_value(test.smallest)} is possible" if few else ""
+    return f" (permutation test over {how} labelings: p = {p_value(test.p)}{limit})"
+
+
+def _neighbour_sentences(neighbours: Neighbours, view: CompareView) -> Iterator[str]:
+    several = neighbours.of > 1
+    right = "have their nearest neighbour among their own label" if several else "has its nearest neighbour there"
+    of = f" of {view.label(view.result.word)}" if len(view.result.words) > 1 else ""
+    chance = neighbours.chance * neighbours.of
+    yield f"{neighbours.right} of {neighbours.of}{of} {right} (chance: {chance:.2f})."
+    if not neighbours.right:
+        return
+    for miss in neighbours.wrong[:_MAX_MISSES]:
+        mine, theirs = (
+            f"{view.names[index]} ({view.label(str(view.result.occurrences[index].label))})"
+            for index in (miss.occurrence, miss.nearest)
+        )
+        how = f"{theirs} is just as near" if miss.tied else f"it is nearest to {theirs}"
+        yield f"Not {mine}: {how}, {cosine_text(miss.similarity)}."
+    if len(neighbours.wrong) > _MAX_MISSES:
+        yield f"And {len(neighbours.wrong) - _MAX_MISSES:,} more have not."
+
+
+def _group_sentence(groups: Groups | None, names: Sequence[str]) -> Iterator[str]:
+    if groups is None:
+        return
+    figures = ""
+    if groups.silhouette is not None and groups.p is not None:
+        among = f", looked for among {groups.sampled}" if groups.sampled else ""
+        figures = f" (silhouette {groups.silhouette:.2f}, p = {p_value(groups.p)} against one group{among})"
+    if groups.clear:
+        listed = "; ".join(_name_list([names[index] for index in group]) for group in groups.members)
+        yield f"{len(groups.members)} clear groups{figures}: {listed}."
+    else:
+        yield f"No clear groups: {groups.why_not}{figures}."
+
+
+def _name_list(names: Sequence[str]) -> str:
+    if len(names) <= _MAX_NAMES:
+        return ", ".join(names)
+    return f"{', '.join(names[: _MAX_NAMES - 2])} and {len(names) - _MAX_NAMES + 2:,} more"
+
+
+def _spread_sentence(state: State, view: CompareView) -> Iterator[str]:
+    """Self-similarity, raw and adjusted, and the explained variance of the raw vectors."""
+    if state.self_similarity is None or state.explained_variance is None:
+        return
+    similarity, raw = cosine_text(state.self_similarity), ""
+    if view.result.adjust != "none":
+        similarity, raw = f"{cosine_text(state.adjusted_self_similarity)} (raw {similarity})", "raw "
+    chance = state.explained_variance_random
+    random = "" if chance is None else f"; of as many random words {cosine_text(chance)}"
+    yield (
+        f"{view.with_word('Self-similarity')} {similarity}, {raw}explained variance "
+        f"{cosine_text(state.explained_variance)} (the share that one vector explains{random})."
+    )
+
+
+def _word_sentences(state: State, view: CompareView) -> Iterator[str]:
+    for word in state.words:
+        across = ", ".join(f"{view.label(other)} {cosine_text(value)}" for other, value in word.across.items())
+        inner = cosine_text(word.self_similarity)
+        yield f"{view.label(word.word)} ({word.occurrences:,}): {inner} to itself, {across}."
+
+
+def _dimension_sentence(state: State) -> Iterator[str]:
+    if state.dimensions:
+        listed = ", ".join(f"{each.dimension} ({100 * each.share:.1f} %)" for each in state.dimensions)
+        yield f"Dimensions that make up the mean cosine: {listed}."
