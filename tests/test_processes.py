@@ -13,8 +13,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from attncli.choices import METRICS
 from attncli.cli.environment import ProcessRank
+from attncli.metrics import METRICS
 from tests import tiny
 from tests.cli.conftest import Recorder, attn, heads, surroundings
 

@@ -37,21 +37,23 @@ MAY_IMPORT = {
     "choices": set(),
     "errors": set(),
     "limits": set(),
+    "metrics": set(),
     "progress": set(),
     "quantities": {"errors"},
-    "results": {"choices"},
+    "results": {"metrics"},
     "models": {"_version", "choices", "errors", "limits", "progress", "quantities"},
     "tokens": {"errors", "models", "results"},
-    "attention": {"choices", "errors", "models", "results"},
+    "attention": {"errors", "metrics", "models", "results"},
     "embeddings": {"errors", "models", "results"},
     "parameters": {"choices", "errors", "limits", "results"},
-    "render": {"choices", "errors", "progress", "results"},
+    "render": {"choices", "errors", "metrics", "progress", "results"},
     "api": {
         "_version",
         "attention",
         "choices",
         "embeddings",
         "errors",
+        "metrics",
         "models",
         "parameters",
         "progress",
@@ -61,8 +63,28 @@ MAY_IMPORT = {
     },
     # The one place where results and renderers meet: `attncli` hands results what shows them.
     "attncli": {"_version", "api", "errors", "render", "results"},
-    "cli": {"_version", "api", "choices", "errors", "models", "progress", "render", "results"},
+    "cli": {"_version", "api", "choices", "errors", "metrics", "models", "progress", "render", "results"},
     "__main__": {"cli"},
+}
+
+#: The parts of `render` and the others that they may import. What a view says is in `views`; the others lay it out.
+RENDER_MAY_IMPORT = {
+    "common": set(),
+    "data": set(),
+    "npz": {"data"},
+    "views": {"common"},
+    "heads": {"common", "data", "views"},
+    "compare": {"common", "data", "npz", "views"},
+    "params": {"common", "data", "views"},
+    "tokenize": {"common", "data"},
+    "figures": {"common", "views"},
+    "html": {"common", "views"},
+}
+
+#: The page of `attn tokenize` holds its reports as text, and ids of tokens are arrays of a form.
+RENDER_EXCEPTIONS = {
+    "html/tokenize.py": {"tokenize"},
+    "npz.py": {"tokenize"},
 }
 
 #: Packages of others, and the parts that may import them.
@@ -199,6 +221,17 @@ def test_no_part_imports_upwards() -> None:
     assert wrong == []
 
 
+def test_parts_of_render_import_views_and_never_one_another() -> None:
+    wrong = []
+    for module in (module for module in modules() if module.part == "render" and module.name != "render/__init__.py"):
+        name = module.name.removeprefix("render/")
+        part = name.split("/")[0].removesuffix(".py")
+        allowed = {part, *RENDER_MAY_IMPORT[part], *RENDER_EXCEPTIONS.get(name, ())}
+        steps = (found.module.split(".") for found in module.imports if found.module.startswith("attncli.render."))
+        wrong += [f"{name} imports {'.'.join(each)}" for each in steps if each[2] not in allowed]
+    assert wrong == []
+
+
 def test_packages_of_others_are_imported_where_they_belong() -> None:
     wrong = [
         f"{module.name}:{found.line} imports {found.module}"
@@ -221,6 +254,7 @@ def test_the_command_line_imports_the_rest_when_it_is_called() -> None:
         "attncli._version",
         "attncli.choices",
         "attncli.errors",
+        "attncli.metrics",
         "attncli.progress",
         defining("Terminal").full_name,
     }

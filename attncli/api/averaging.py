@@ -6,8 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 from attncli.api.text_batches import BatchTokenizer, LocatedText, TextTokens, group_by_length, split_batches
-from attncli.attention.averages import Averages
-from attncli.attention.batch_check import BatchCheck
+from attncli.attention.averages import Averages, BatchCheck
 from attncli.attention.inputs import (
     PROBE_TOKENS,
     ModelInputs,

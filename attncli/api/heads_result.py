@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any, ParamSpec
 from attncli.api.loading import provenance
 from attncli.attention.labels import check_metric
 from attncli.attention.selection import EVERYTHING, HeadsRequest, Selection, SelectionSpec, View, parse_selection
-from attncli.choices import METRICS
 from attncli.errors import UsageError
+from attncli.metrics import METRICS, PROBED, REPEAT_METRICS
 from attncli.results.heads import DifferenceKind, HeadsResult, Stack
 from attncli.results.steps import Steps
 
@@ -51,7 +51,7 @@ def metrics_to_measure(metric: str | None, view: View, *, checks: bool) -> tuple
     """
     if metric is not None:
         return (check_metric(metric, "--metric"),)
-    return () if view.has_one_query and not checks else METRICS
+    return () if view.has_one_query and not checks else tuple(METRICS)
 
 
 def heads_result(
@@ -110,9 +110,9 @@ def metric_notes(stacks: tuple[Stack, ...], without_repeats: str) -> Iterator[st
         yield _NO_METRICS
         return
     positional = [stack for stack in stacks if stack.stack != "cross"]
-    repeated = any(head.values["induction"] is not None for stack in positional for head in stack.metrics)
+    repeated = any(head.values[PROBED] is not None for stack in positional for head in stack.metrics)
     if positional and not repeated:
-        yield f"{without_repeats}, so that duplicate and induction are null (--probe shows them)"
+        yield f"{without_repeats}, so that {' and '.join(REPEAT_METRICS)} are null (--probe shows them)"
 
 
 def has_no_metrics(stacks: Sequence[Stack]) -> bool:

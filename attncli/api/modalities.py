@@ -15,8 +15,7 @@ from attncli.results.tokens import Token
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from attncli.attention.inputs import ModelInputs
-    from attncli.attention.media_positions import MediaPositions
+    from attncli.attention.inputs import MediaPositions, ModelInputs
     from attncli.attention.selection import HeadsRequest
     from attncli.models.files.model_files import ModelFiles
     from attncli.models.loading.forward import Modality
@@ -134,7 +133,7 @@ def read_media(image: str | Path | None, audio: str | Path | None, *, incompatib
 
 
 def _prepare_picture(photo: Photo, loaded: LoadedModel, processor: Any) -> _PreparedMedia:
-    from attncli.attention.media_positions import PicturePositions, UnnamedPositions
+    from attncli.attention.inputs import PicturePositions, UnnamedPositions
     from attncli.models.media.pictures import patch_layout
     from attncli.results.patterns import Picture
 
@@ -155,7 +154,7 @@ def _prepare_picture(photo: Photo, loaded: LoadedModel, processor: Any) -> _Prep
 
 
 def _prepare_sound(recording: Recording, loaded: LoadedModel, extractor: Any, *, truncate: bool) -> _PreparedMedia:
-    from attncli.attention.media_positions import SoundPositions
+    from attncli.attention.inputs import SoundPositions
 
     sound = prepare_sound(recording, extractor, truncate=truncate)
     # Models of raw waveforms state how many samples become one position.

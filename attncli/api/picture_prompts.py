@@ -15,8 +15,7 @@ from attncli.results.patterns import Picture
 from attncli.tokens.encode import EncodedText, locate_ids
 
 if TYPE_CHECKING:
-    from attncli.attention.inputs import ModelInputs
-    from attncli.attention.media_positions import MediaPositions
+    from attncli.attention.inputs import MediaPositions, ModelInputs
     from attncli.attention.selection import HeadsRequest
     from attncli.models.files.model_files import ModelFiles
     from attncli.models.loading.loaded_model import LoadedModel
@@ -142,7 +141,7 @@ def _crops(prompt: PicturePrompt) -> int:
 
 def _media_positions(prompt: PicturePrompt, layout: PatchLayout | None) -> MediaPositions:
     """The positions of the vision tower. Patches that the processor has flattened may be in any order."""
-    from attncli.attention.media_positions import PicturePositions, UnnamedPositions
+    from attncli.attention.inputs import PicturePositions, UnnamedPositions
 
     if layout is None or prompt.arguments["pixel_values"].ndim < 4:
         return UnnamedPositions()

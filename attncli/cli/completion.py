@@ -33,21 +33,21 @@ def files(_: click.Context, __: click.Parameter, incomplete: str) -> Items:
 
 
 def metrics(_: click.Context, __: click.Parameter, incomplete: str) -> Items:
-    from attncli.choices import METRICS
+    from attncli.metrics import METRICS
 
     return _items_starting_with(METRICS, incomplete)
 
 
 def claims(_: click.Context, __: click.Parameter, incomplete: str) -> Items:
     """The metric of a claim, which follows the head."""
-    from attncli.choices import METRICS
+    from attncli.metrics import METRICS
 
     head, space, metric = incomplete.partition(" ")
     return _items_starting_with((f"{head} {name} " for name in METRICS), f"{head} {metric}") if space else []
 
 
 def thresholds(_: click.Context, __: click.Parameter, incomplete: str) -> Items:
-    from attncli.choices import LABELS
+    from attncli.metrics import LABELS
 
     return _items_starting_with((f"{label}=" for label in LABELS), incomplete)
 

@@ -27,12 +27,16 @@ from attncli.cli.options import (
     text_options,
 )
 from attncli.errors import UsageError
+from attncli.metrics import METRICS, PROBED
 
 if TYPE_CHECKING:
     from attncli.cli.output import OutputPlan
     from attncli.models.loading.distributed import Communicator
     from attncli.render.common.terminal import Terminal
     from attncli.results.heads import HeadsResult
+
+#: The first two metrics and the last.
+_SOME_METRICS = ", ".join([*METRICS][:2] + [*METRICS][-1:])
 
 ENDINGS = (".txt", ".json", ".csv", ".npz", ".html", ".svg", ".pdf", ".png")
 
@@ -117,7 +121,7 @@ head_options = bundle(
         group=_HEADS,
         metavar="NAME",
         shell_complete=completer("metrics"),
-        help="One metric: entropy, distance, induction …",
+        help=f"One metric: {_SOME_METRICS} …",
     ),
     option(
         "--threshold",
@@ -125,7 +129,7 @@ head_options = bundle(
         multiple=True,
         metavar="METRIC=X",
         shell_complete=completer("thresholds"),
-        help="What earns a label: induction=0.3.",
+        help=f"What earns a label: {PROBED}=0.3.",
     ),
     option(
         "--check",
@@ -133,7 +137,7 @@ head_options = bundle(
         multiple=True,
         metavar="CLAIM",
         shell_complete=completer("claims"),
-        help='Exit with 4 unless it holds: "1.2 induction > 0.8".',
+        help=f'Exit with 4 unless it holds: "1.2 {PROBED} > 0.8".',
     ),
     flag("--patterns", group=_HEADS, help="Hold the patterns of all heads in the data."),
     option(

@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal, NamedTuple
 
-from attncli.choices import METRICS
 from attncli.results.base import MadeBy, short_repr, showable
 from attncli.results.patterns import (
     TOKENS,
@@ -24,7 +23,6 @@ from attncli.results.steps import Steps
 from attncli.results.tokens import Token
 
 __all__ = [
-    "METRICS",
     "SCHEMA",
     "Bins",
     "HeadMetrics",

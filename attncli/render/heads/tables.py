@@ -10,8 +10,8 @@ from attncli.render.data import csv_text, jsonl_text
 
 if TYPE_CHECKING:
     # Not at run time: these import numpy, which `attn tokenize` would have to load, too.
-    from attncli.results.heads import HeadChange, HeadMetrics, HeadsResult, Spread, Stack
-    from attncli.results.patterns import Medium, Pattern
+    from attncli.results.heads import HeadChange, HeadMetrics, HeadsResult, Stack
+    from attncli.results.patterns import Pattern
     from attncli.results.steps import Steps
 
 Row = Sequence[object]
@@ -19,6 +19,7 @@ Row = Sequence[object]
 _CELL_COLUMNS = ("query_index", "query_token", "key_index", "key_token", "weight")
 #: Added for pictures.
 _PATCH_COLUMNS = ("query_row", "query_column", "key_row", "key_column")
+_READING_COLUMNS = ("stack", "query_index", "query_token", "key_index", "key_token", "weight", "uniform")
 _RANKING_COLUMNS = ("weight", "uniform", "rank", "keys")
 _STEP_COLUMNS = (
     *("stack", "layer", "head", "name", "query_index", "query_token", "key_index", "key_token", "visible"),
@@ -78,10 +79,11 @@ def heads_csv(result: HeadsResult, *, cells: bool = False) -> str:
     if cells:
         return _cells_csv(result)
     if any(stack.reading is not None for stack in result.stacks):
-        return _reading_csv(result)
+        return csv_text(_READING_COLUMNS, (row for stack in result.stacks for row in _reading_rows(stack)))
     names = list(dict.fromkeys(name for stack in result.stacks for head in stack.metrics for name in head.values))
+    shares = next((head.quadrants for stack in result.stacks for head in stack.metrics if head.quadrants), None)
+    quadrants = () if shares is None else shares._fields
     header = ["stack", "layer", "head", "name", "labels", *names, *(f"baseline_{name}" for name in names)]
-    quadrants = _quadrant_names(result)
     header += [*quadrants, *(f"baseline_{name}" for name in quadrants)]
     if result.texts is not None:
         header += [f"{name}_{part}" for name in names for part in ("low", "high", "texts")]
@@ -90,25 +92,33 @@ def heads_csv(result: HeadsResult, *, cells: bool = False) -> str:
     if result.difference is not None:
         header += ["total_variation", *(f"{side}_{name}" for name in names for side in ("against", "change"))]
     changes = _changes_by_head(result)
-    rows = (
+    return csv_text(
+        header,
         (
-            *_head_row(stack, head, names, quadrants),
-            *_ranking_fields(stack, head),
-            *_change_fields(changes.get(head.name), names),
-        )
-        for stack in result.stacks
-        for head in stack.metrics
+            tuple(_head_fields(stack, head, names, len(quadrants), changes.get(head.name)))
+            for stack in result.stacks
+            for head in stack.metrics
+        ),
     )
-    return csv_text(header, rows)
 
 
-def _ranking_fields(stack: Stack, head: HeadMetrics) -> Row:
-    if stack.ranking is None:
-        return ()
-    return next((one.weight, one.uniform, one.rank, one.keys) for one in stack.ranking.heads if one.name == head.name)
-
-
-def _change_fields(change: HeadChange | None, names: Sequence[str]) -> Iterator[object]:
+def _head_fields(
+    stack: Stack, head: HeadMetrics, names: Sequence[str], quadrants: int, change: HeadChange | None
+) -> Iterator[object]:
+    baseline = stack.baselines.get(head.layer, {})
+    yield from (stack.stack, head.layer, head.head, head.name, " ".join(head.labels))
+    yield from (values.get(name) for values in (head.values, baseline) for name in names)
+    if head.quadrants is not None:
+        yield from (*head.quadrants, *stack.even_quadrants[head.layer])
+    else:
+        yield from [None] * (2 * quadrants)
+    if head.spread is not None:
+        for name in names:
+            yield from head.interval(name) or (None, None)
+            yield head.spread.counts.get(name, 0)
+    if stack.ranking is not None:
+        ranked = next(one for one in stack.ranking.heads if one.name == head.name)
+        yield from (ranked.weight, ranked.uniform, ranked.rank, ranked.keys)
     if change is not None:
         yield change.total_variation
         for name in names:
@@ -131,40 +141,11 @@ def _step_rows(steps: Steps) -> Iterator[Row]:
     )
     start = (steps.stack, steps.layer, steps.head, steps.name, steps.query.index, steps.query.token)
     for key, visible, *numbers, score, weight, norm in columns:
-        seen = score if visible else None
-        yield (*start, key.index, key.token, visible, *numbers, seen, weight, norm)
-
-
-def _head_row(stack: Stack, head: HeadMetrics, names: Sequence[str], quadrants: Sequence[str]) -> Row:
-    baseline = stack.baselines.get(head.layer, {})
-    metrics = (head.values.get(name) for name in names)
-    even = (baseline.get(name) for name in names)
-    spread = () if head.spread is None else _spread_fields(head.spread, names)
-    shares: Row = [None] * (2 * len(quadrants))
-    if head.quadrants is not None:
-        shares = (*head.quadrants, *stack.even_quadrants[head.layer])
-    return (stack.stack, head.layer, head.head, head.name, " ".join(head.labels), *metrics, *even, *shares, *spread)
-
-
-def _quadrant_names(result: HeadsResult) -> Sequence[str]:
-    """The names of the shares between two texts; empty where there is one text."""
-    known = (head.quadrants for stack in result.stacks for head in stack.metrics if head.quadrants is not None)
-    return next((quadrants._fields for quadrants in known), ())
-
-
-def _spread_fields(spread: Spread, names: Sequence[str]) -> Iterator[object]:
-    for name in names:
-        yield from spread.intervals.get(name) or (None, None)
-        yield spread.counts.get(name, 0)
-
-
-def _reading_csv(result: HeadsResult) -> str:
-    """A row per key: the mean weight that one query gives it, and uniform attention's."""
-    header = ("stack", "query_index", "query_token", "key_index", "key_token", "weight", "uniform")
-    return csv_text(header, (row for stack in result.stacks for row in _reading_rows(stack)))
+        yield (*start, key.index, key.token, visible, *numbers, score if visible else None, weight, norm)
 
 
 def _reading_rows(stack: Stack) -> Iterator[Row]:
+    """A row per key: the mean weight that one query gives it, and uniform attention's."""
     reading = stack.reading
     if reading is None:
         return
@@ -177,57 +158,42 @@ def _cells_csv(result: HeadsResult) -> str:
     patterns = [(stack, pattern) for stack in result.stacks for pattern in stack.patterns]
     pooled = any(pattern.bins is not None for _, pattern in patterns)
     places = any(stack.key_medium.grid is not None for stack, _ in patterns) and not pooled
-    cells = _pooled_cells if pooled else _patch_cells if places else _token_cells
     columns = (*(_BIN_COLUMNS if pooled else _CELL_COLUMNS), *(_PATCH_COLUMNS if places else ()))
-    changes = _pattern_changes(result)
+    compared = result.difference.stacks if result.difference is not None else ()
+    changes = {
+        (stack.stack, pattern.layer, pattern.head): [(change,) for row in pattern.weights.tolist() for change in row]
+        for stack in compared
+        for pattern in stack.patterns
+    }
     rows = (
         (stack.stack, pattern.layer, pattern.head, *cell, *change)
         for stack, pattern in patterns
         for cell, change in zip_longest(
-            cells(stack, pattern), changes.get((stack.stack, pattern.layer, pattern.head), ()), fillvalue=()
+            _pooled_cells(pattern) if pooled else _token_cells(stack, pattern, places=places),
+            changes.get((stack.stack, pattern.layer, pattern.head), ()),
+            fillvalue=(),
         )
     )
-    changed = ["change"] if result.difference else []
-    return csv_text(("stack", "layer", "head", *columns, *changed), rows)
+    return csv_text(("stack", "layer", "head", *columns, *(["change"] if result.difference else [])), rows)
 
 
-def _pattern_changes(result: HeadsResult) -> dict[tuple[str, int, int | None], list[tuple[float]]]:
-    """The change of every cell of each pattern, in the order of the cells."""
-    stacks = result.difference.stacks if result.difference is not None else ()
-    return {
-        (stack.stack, pattern.layer, pattern.head): [(change,) for row in pattern.weights.tolist() for change in row]
-        for stack in stacks
-        for pattern in stack.patterns
-    }
-
-
-def _token_cells(stack: Stack, pattern: Pattern) -> Iterator[Row]:
+def _token_cells(stack: Stack, pattern: Pattern, *, places: bool) -> Iterator[Row]:
+    """places: with the rows and columns of their patches; None for tokens that are no patches."""
     for query, weights in zip(stack.queries, pattern.weights.tolist(), strict=True):
         for key, weight in zip(stack.keys, weights, strict=True):
-            yield query.index, query.token, key.index, key.token, weight
+            cell = query.index, query.token, key.index, key.token, weight
+            if not places:
+                yield cell
+            else:
+                sides = ((stack.query_medium.grid, query), (stack.key_medium.grid, key))
+                cells = ((None if grid is None else grid.cell(token.index)) or (None, None) for grid, token in sides)
+                yield *cell, *(place for both in cells for place in both)
 
 
-def _patch_cells(stack: Stack, pattern: Pattern) -> Iterator[Row]:
-    """Cells with the rows and columns of their patches; None for tokens that are no patches."""
-    for cell in _token_cells(stack, pattern):
-        query, _, key, *_ = cell
-        yield *cell, *_patch_position(stack.query_medium, query), *_patch_position(stack.key_medium, key)
-
-
-def _patch_position(medium: Medium, position: object) -> tuple[int | None, int | None]:
-    cell = medium.grid.cell(position) if medium.grid is not None and isinstance(position, int) else None
-    return cell or (None, None)
-
-
-def _pooled_cells(stack: Stack, pattern: Pattern) -> Iterator[Row]:
-    row_count, column_count = pattern.weights.shape
-    rows = pattern.bins.rows if pattern.bins else _single_bins(row_count)
-    columns = pattern.bins.columns if pattern.bins else _single_bins(column_count)
+def _pooled_cells(pattern: Pattern) -> Iterator[Row]:
+    """A pattern that was too small to pool while others were pooled has bins of one position each."""
+    sides = (pattern.bins.rows, pattern.bins.columns) if pattern.bins else ()
+    rows, columns = sides or ([(index, index + 1) for index in range(count)] for count in pattern.weights.shape)
     for query, weights in zip(rows, pattern.weights.tolist(), strict=True):
         for key, weight in zip(columns, weights, strict=True):
             yield *query, *key, weight
-
-
-def _single_bins(count: int) -> Sequence[tuple[int, int]]:
-    """Bins of one position each, for a pattern that was too small to pool while others were pooled."""
-    return [(index, index + 1) for index in range(count)]
