@@ -301,8 +301,8 @@ def test_nobody_imports_a_program() -> None:
 def test_the_command_line_touches_the_process_in_few_places() -> None:
     # Everything else gets an Environment, so that a test can swap it.
     touching = {module.name for module in modules() if module.part == "cli" and list(_outside(module))}
-    # The process's streams, its start, libraries' output, two programs of their own (completion scripts and manual), and
-    # the process that is kept warm.
+    # The process's streams, its start, libraries' output, two programs of their own (completion scripts and manual),
+    # and the process that is kept warm.
     owners = ("Environment", "prepare_torch", "suppress_output", "Fish", "manual_page")
     owners = (*owners, "run_warm", "socket_path", "Worker")
     assert touching <= {defining(name).name for name in owners}
