@@ -12,7 +12,8 @@ All of them take `revision`, `refresh`, `trust_remote_code` and `allow_pickle`, 
 of these options, as do `device` and `dtype` where a model runs; and `progress`, a function that is called with what is
 being done, how much of it is, and of how much.
 
-`print(result)` shows what the command prints, and a notebook shows a page.
+`print(result)` shows what the command prints, and a notebook shows a page. `attncli.read` gives a result back that was
+saved as JSON.
 
 Errors are `AttnError`s: a `UsageError` for wrong arguments, a `ModelError` for a model that is unavailable, a
 `FailedError` for a file that can't be read or written, or too little memory. Its `message` says what happened, its
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     from attncli.api.params import params
     from attncli.api.tokenize import tokenize
     from attncli.errors import AttnError, FailedError, ModelError, UsageError
+    from attncli.results.read import read
 else:
 
     def __getattr__(name: str) -> object:
@@ -42,11 +44,14 @@ else:
             return getattr(import_module(f"attncli.api.{name}"), name)
         if name in ("AttnError", "FailedError", "ModelError", "UsageError"):
             return getattr(import_module("attncli.errors"), name)
+        if name == "read":
+            return import_module("attncli.results.read").read
         raise AttributeError(f"module 'attncli' has no attribute {name!r}")
 
 
 __all__ = [
-    "AttnError", "FailedError", "ModelError", "UsageError", "__version__", "compare", "heads", "params", "tokenize",
+    "AttnError", "FailedError", "ModelError", "UsageError", "__version__", "compare", "heads", "params", "read",
+    "tokenize",
 ]  # fmt: skip
 
 

@@ -96,7 +96,7 @@ def test_what_a_line_says_of_results() -> None:
 
 
 def test_the_names_of_the_package() -> None:
-    assert attncli.__all__ == dir(attncli) == [*ERRORS, "__version__", *VERBS]
+    assert attncli.__all__ == dir(attncli) == sorted([*ERRORS, "__version__", "read", *VERBS])
     with pytest.raises(AttributeError, match="has no attribute 'head'"):
         attncli.head  # noqa: B018
 

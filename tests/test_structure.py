@@ -40,7 +40,7 @@ MAY_IMPORT = {
     "metrics": set(),
     "progress": set(),
     "quantities": {"errors"},
-    "results": {"metrics"},
+    "results": {"choices", "errors", "metrics"},
     "models": {"_version", "choices", "errors", "limits", "progress", "quantities"},
     "tokens": {"errors", "models", "results"},
     "attention": {"errors", "metrics", "models", "results"},

@@ -196,9 +196,8 @@ def test_the_parts_of_a_cache_add_up() -> None:
     }
     assert sum(part.numbers for part in cache.parts) == cache.numbers()
     assert (cache.per_token, cache.beyond_windows) == (10 + 12 + 3 + 2, 10 + 3 + 2)
-    written = cache.parts_to_dicts()
-    assert written[0] == {"kind": "growing", "layers": 1, "dtype": "bfloat16", "bytes_per_token": 20, "bytes": 360}
-    assert sum(part["bytes"] for part in written) == cache.to_dict()["bytes"]["bfloat16"]  # type: ignore[index, misc]
+    assert cache.byte_parts[0] == ("growing", 1, "bfloat16", 20, 360)
+    assert sum(part.bytes for part in cache.byte_parts) == cache.dtype_bytes["bfloat16"]
 
 
 # --- As transformers caches

@@ -10,6 +10,7 @@ import numpy as np
 from attncli.errors import UsageError
 from attncli.render.data import csv_text, jsonl_text
 from attncli.render.npz import Array, npz_bytes
+from attncli.results.base import to_dict
 from attncli.results.compare import CompareResult, Matrix, State
 
 COLUMNS = (
@@ -85,15 +86,4 @@ def _matrix_value(matrix: Matrix | None, a: int, b: int) -> float | None:
 
 def compare_jsonl(result: CompareResult, *, ascii_only: bool) -> str:
     """Every occurrence with its nearest neighbour at each chosen state (an index from 0, or null)."""
-    return jsonl_text(_occurrence_rows(result), ascii_only=ascii_only)
-
-
-def _occurrence_rows(result: CompareResult) -> Iterator[dict[str, object]]:
-    for index, each in enumerate(result.occurrences):
-        states = []
-        for state in result.chosen:
-            known = state.nearest is not None and state.nearest_similarity is not None and state.nearest[index] >= 0
-            nearest = int(state.nearest[index]) if known and state.nearest is not None else None
-            value = float(state.nearest_similarity[index]) if known and state.nearest_similarity is not None else None
-            states.append({"state": state.state, "nearest": nearest, "nearest_similarity": value})
-        yield {"occurrence": index, **each.to_dict(), "states": states}
+    return jsonl_text(map(to_dict, result.lines()), ascii_only=ascii_only)

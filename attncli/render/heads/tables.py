@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from itertools import zip_longest
 from typing import TYPE_CHECKING
 
 from attncli.render.data import csv_text, jsonl_text
+from attncli.results.base import to_dict
 
 if TYPE_CHECKING:
     # Not at run time: these import numpy, which `attn tokenize` would have to load, too.
@@ -33,9 +34,7 @@ def heads_jsonl(result: HeadsResult, *, ascii_only: bool = False) -> str:
 
     Where heads were ranked by one weight or compared, the head's entry is `ranking` or `difference`.
     """
-    changes = _changes_by_head(result)
-    rows = (_head_record(result, stack, head, changes) for stack in result.stacks for head in stack.metrics)
-    return jsonl_text(rows, ascii_only=ascii_only)
+    return jsonl_text(map(to_dict, result.lines()), ascii_only=ascii_only)
 
 
 def _changes_by_head(result: HeadsResult) -> dict[str, HeadChange]:
@@ -43,25 +42,6 @@ def _changes_by_head(result: HeadsResult) -> dict[str, HeadChange]:
     if result.difference is None:
         return {}
     return {head.name: head for stack in result.difference.stacks for head in stack.heads}
-
-
-def _head_record(
-    result: HeadsResult, stack: Stack, head: HeadMetrics, changes: Mapping[str, HeadChange]
-) -> dict[str, object]:
-    start: dict[str, object] = {"model": result.model, "stack": stack.stack, **head.to_dict()}
-    start["baseline"] = dict(stack.baselines.get(head.layer, {}))
-    if stack.ranking is not None:
-        start["ranking"] = next(one.to_dict() for one in stack.ranking.heads if one.name == head.name)
-    if head.name in changes:
-        start["difference"] = changes[head.name].to_dict()
-    walks = [steps for steps in result.steps or () if steps.name == head.name]
-    if walks:
-        start["steps"] = walks[0].to_dict()
-    for pattern in stack.patterns:
-        if (pattern.layer, pattern.head) == (head.layer, head.head):
-            content = pattern.to_dict()
-            return {**start, "weights": content["weights"], "bins": content["bins"]}
-    return start
 
 
 def heads_csv(result: HeadsResult, *, cells: bool = False) -> str:

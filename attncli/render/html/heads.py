@@ -20,6 +20,7 @@ from attncli.render.views.overview import Standout, ordered_metrics, standouts
 from attncli.render.views.patterns import Axis, axes_of
 from attncli.render.views.reading import query_of, rank_text, ranking_view
 from attncli.render.views.sentences import Position, Sentence, capitalized, shorten_plain, written
+from attncli.results.base import to_dict
 from attncli.results.heads import HeadMetrics, HeadsResult, Stack
 from attncli.results.patterns import TOKENS, Pattern, Ranking, RowReading
 from attncli.results.tokens import Token
@@ -189,7 +190,7 @@ def _patch_data(stack: Stack) -> dict[str, object]:
     keys, queries = stack.key_medium.grid, stack.query_medium.grid
     if keys is None:
         return {}
-    return {"patches": {"keys": keys.to_dict(), "queries": None if queries is None else queries.to_dict()}}
+    return {"patches": {"keys": to_dict(keys), "queries": None if queries is None else to_dict(queries)}}
 
 
 def _head_rows(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from attncli.render.data import csv_text, jsonl_text
+from attncli.results.base import to_dict
 from attncli.results.params import ModelParameters, ParamsResult
 
 Row = Sequence[object]
@@ -15,7 +16,7 @@ _COUNT_COLUMNS = ("component", "weights", "biases", "parameters")
 
 def params_jsonl(result: ParamsResult, *, ascii_only: bool = False) -> str:
     """A model per line, as in `models` of the JSON; or a preset."""
-    return jsonl_text((each.to_dict() for each in result.presets or result.models), ascii_only=ascii_only)
+    return jsonl_text((to_dict(each) for each in result.presets or result.models), ascii_only=ascii_only)
 
 
 def params_csv(result: ParamsResult) -> str:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Literal
 from attncli.render.common.escape import printable
 from attncli.render.common.terminal import Terminal
 from attncli.render.data import csv_text, json_line, json_value
+from attncli.results.base import to_dict
 from attncli.results.tokenize import SCHEMA, IdsPart, Record, TokenizedText, TokenizeResult
 
 if TYPE_CHECKING:
@@ -151,7 +152,7 @@ class JsonLinesForm(PartsForm):
     def record(self, record: Record) -> str:
         if self._detail != "tokens":
             return super().record(record)
-        return "".join(json_line(text.to_dict(), ascii_only=self._ascii) for text in record.texts)
+        return "".join(json_line(to_dict(text), ascii_only=self._ascii) for text in record.texts)
 
     def part(self, part: IdsPart) -> str:
         if self._detail == "count":
@@ -253,7 +254,7 @@ class SummaryForm(Form):
         elif self._form == "csv":
             yield statistics_csv(statistics, parity)
         else:
-            yield from (self._line(each.to_dict()) for each in statistics)
+            yield from (self._line(to_dict(each)) for each in statistics)
 
     def _vocabularies(self, summary: TokenizeResult) -> Iterator[str]:
         if self._form == "text":
@@ -266,7 +267,7 @@ class SummaryForm(Form):
             yield csv_text(("model", *_entry_columns()), ())
             yield from (csv_text((model, *entry), ()) for model, entry in self._entries())
         else:
-            yield from (self._line({"model": model, **entry.to_dict()}) for model, entry in self._entries())
+            yield from (self._line({"model": model, **to_dict(entry)}) for model, entry in self._entries())
 
     def _search_rows(self, vocabularies: Iterable[Vocabulary]) -> Iterator[str]:
         """The entries that were found, with the search text and the kind of match."""
@@ -279,7 +280,7 @@ class SummaryForm(Form):
                         yield csv_text((vocabulary.model, search.text, match, *entry), ())
                     else:
                         start = {"model": vocabulary.model, "search": search.text, "match": match}
-                        yield self._line({**start, **entry.to_dict()})
+                        yield self._line({**start, **to_dict(entry)})
 
     def _line(self, content: dict[str, object]) -> str:
         return json_line(content, ascii_only=not self._terminal.unicode)
