@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import csv
 import gzip
-import io
 import json
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
 
@@ -168,49 +165,12 @@ def test_what_belongs_to_one_text_is_refused(tmp_path: Path, gpt2: str, argument
         assert outcome.code == 2 and outcome.error[0] == message
 
 
-def test_an_npz_holds_the_means(tmp_path: Path, gpt2: str) -> None:
-    file = tmp_path / "x.npz"
-    found = result(attn("heads", "-f", write_lines(tmp_path, *LINES), "--lines", "-m", gpt2, "--json", "-o", str(file)))
-    with np.load(file) as arrays:
-        held = {name: arrays[name] for name in arrays.files}
-    (stack,) = found["stacks"]
-    assert held["decoder.metrics.entropy"].shape == (3, 4)
-    for head in stack["metrics"]:
-        place = head["layer"], head["head"]
-        assert held["decoder.metrics.entropy"][place] == head["entropy"]
-        assert [held[f"decoder.{end}.entropy"][place] for end in ("low", "high")] == head["intervals"]["entropy"]
-        assert held["decoder.texts.induction"][place] == head["counts"]["induction"]
-    assert held["decoder.baselines.first"].tolist() == [layer["first"] for layer in stack["baselines"]]
-    assert np.isnan(held["decoder.metrics.next"]).all() and held["decoder.texts.next"].tolist() == [[0] * 4] * 3
-    assert "decoder.0" not in held
-    attn("heads", "--probe", "-m", gpt2, "-H", "1.2", "-o", str(file))
-    with np.load(file) as arrays:
-        known = ~np.isnan(arrays["decoder.metrics.induction"])
-        assert known.nonzero()[0].tolist() == [1] and known.nonzero()[1].tolist() == [2]
-
-
-def test_one_of_several_files_that_isnt_there(tmp_path: Path, gpt2: str) -> None:
-    outcome = attn("heads", "-f", write_lines(tmp_path, *LINES), "-f", str(tmp_path / "other"), "-m", gpt2)
-    assert outcome.code == 1 and outcome.error[0] == f"there is no file {tmp_path / 'other'}"
-
-
 def test_a_file_that_ends_in_the_middle_leaves_nothing(tmp_path: Path, gpt2: str) -> None:
     path = tmp_path / "lines.txt"
     path.write_bytes(b"a mole\n" + b"\xff\n")
     outcome = attn("heads", "-f", str(path), "--lines", "-m", gpt2, "-o", str(tmp_path / "x.json"))
     assert outcome.code == 1 and "UTF-8" in outcome.error[0]
     assert not (tmp_path / "x.json").exists()
-
-
-def test_csv_and_jsonl_hold_the_intervals(tmp_path: Path, gpt2: str) -> None:
-    path = write_lines(tmp_path, *LINES)
-    found = result(attn("heads", "-f", path, "--lines", "-m", gpt2, "--json"))
-    head = found["stacks"][0]["metrics"][5]
-    rows = list(csv.DictReader(io.StringIO(attn("heads", "-f", path, "--lines", "-m", gpt2, "--format", "csv").text)))
-    assert [float(rows[5][f"first_{end}"]) for end in ("low", "high")] == head["intervals"]["first"]
-    assert int(rows[5]["induction_texts"]) == head["counts"]["induction"] == 1
-    line = attn("heads", "-f", path, "--lines", "-m", gpt2, "--format", "jsonl").text.splitlines()[5]
-    assert json.loads(line)["intervals"] == head["intervals"]
 
 
 def test_the_probe_finds_the_heads_that_were_trained() -> None:
@@ -223,11 +183,6 @@ def test_the_probe_finds_the_heads_that_were_trained() -> None:
         low, high = head["intervals"]["induction"]
         assert 0.9 < low < head["induction"] < high
         assert head["induction"] > 0.95
-
-
-def test_the_seed_of_the_probe(gpt2: str) -> None:
-    first, again, other = (values(attncli.heads(model=gpt2, probe=True, seed=seed).to_dict()) for seed in (0, 0, 1))
-    assert first == again != other
 
 
 def test_the_probe_stays_within_the_positions(gpt2: str) -> None:
@@ -262,10 +217,3 @@ def test_copies_are_what_the_probe_repeats() -> None:
         expected = sum(copies / (place + 1) for place, copies in queries) / len(queries)
         assert head.values["duplicate"] == pytest.approx(expected, abs=1e-6)
         assert head.values["induction"] == pytest.approx(expected, abs=1e-6)
-
-
-def test_a_chosen_head_is_told_in_figures(gpt2: str) -> None:
-    text = attn("heads", "--probe", "-m", gpt2, "-H", "1.2").text
-    assert "head 1.2" in text and "uniform   probes" in text
-    layer = attn("heads", "--probe", "-m", gpt2, "-l", "0").text
-    assert "± 95 % interval of the mean over the probes that show it" in layer

@@ -37,18 +37,8 @@ DESCRIBED = (
 CALLS: dict[str, tuple[Callable[[], Any], list[str]]] = {
     "tokens": (lambda: attncli.tokenize(["a\x1bb", "café"]), ["tokenize", "a\x1bb", "café"]),
     "steps of a tokenizer": (lambda: attncli.tokenize("moles", why=True), ["tokenize", "moles", "--why"]),
-    "findings": (lambda: attncli.tokenize("a  ", lint=True), ["tokenize", "a  ", "--lint"]),
-    "figures": (lambda: attncli.tokenize(["a b", "c"], stats=True), ["tokenize", "a b", "c", "--stats"]),
     "a vocabulary": (lambda: attncli.tokenize("mole", vocab=True), ["tokenize", "mole", "--vocab"]),
-    "two tokenizers": (
-        lambda: attncli.tokenize("moles", model=[DEFAULT, INDUCTION]),
-        ["tokenize", "moles", "-m", DEFAULT, "-m", INDUCTION],
-    ),
     "heads": (lambda: attncli.heads("abcabc", model=INDUCTION), ["heads", "abcabc", "-m", INDUCTION]),
-    "one head": (
-        lambda: attncli.heads("abcabc", model=INDUCTION, head="1.2"),
-        ["heads", "abcabc", "-m", INDUCTION, "-H", "1.2"],
-    ),
     "a walk": (
         lambda: attncli.heads("abcabc", model=INDUCTION, head="1.2", steps=True),
         ["heads", "abcabc", "-m", INDUCTION, "-H", "1.2", "--steps"],
@@ -61,14 +51,11 @@ CALLS: dict[str, tuple[Callable[[], Any], list[str]]] = {
         lambda: attncli.heads("abcabc", against="abcdef", model=INDUCTION),
         ["heads", "abcabc", "--against", "abcdef", "-m", INDUCTION],
     ),
-    "probes": (lambda: attncli.heads(probe=True, model=INDUCTION), ["heads", "--probe", "-m", INDUCTION]),
     "parameters": (lambda: attncli.params("preset:gpt2"), ["params", "preset:gpt2"]),
     "modules": (
         lambda: attncli.params("preset:gpt2", by="module", depth=2),
         ["params", "preset:gpt2", "--by", "module", "--depth", "2"],
     ),
-    "two models": (lambda: attncli.params(["preset:gpt2", "preset:gpt3"]), ["params", "preset:gpt2", "preset:gpt3"]),
-    "presets": (lambda: attncli.params(list_presets=True), ["params", "--list-presets"]),
     "moles": (lambda: attncli.compare("mole", MOLES), ["compare", "mole", *MOLES]),
 }
 
