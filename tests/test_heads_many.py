@@ -13,8 +13,8 @@ import torch
 import attncli
 from attncli.api import heads_many
 from attncli.api.heads_many import LocatedText, TextTokens, group_by_length, split_batches
-from attncli.choices import METRICS
 from attncli.errors import UsageError
+from attncli.metrics import METRICS
 from tests import tiny
 from tests.cli.conftest import Outcome, attn
 

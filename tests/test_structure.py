@@ -72,14 +72,18 @@ MAY_IMPORT = {
 RENDER_MAY_IMPORT = {
     "common": set(),
     "data": set(),
+    # One entry for a format: it loads what renders it by name.
+    "formats": {"common", "data", "npz"},
     "npz": {"data"},
     "views": {"common"},
-    "heads": {"common", "data", "views"},
+    "heads": {"common", "data", "npz", "views"},
     "compare": {"common", "data", "npz", "views"},
     "params": {"common", "data", "views"},
     "tokenize": {"common", "data"},
     "figures": {"common", "views"},
     "html": {"common", "views"},
+    # Texts of `attn tokenize` are written one by one, each in every form that was asked for.
+    "stream": {"common", "data", "formats", "html", "npz", "tokenize"},
 }
 
 #: The page of `attn tokenize` holds its reports as text, and ids of tokens are arrays of a form.

@@ -221,7 +221,7 @@ def write_records(
     pair: str | None,
 ) -> None:
     """Write every text to every destination, then the summary of all texts."""
-    from attncli.render.tokenize.stream import open_form
+    from attncli.render.stream import open_form
 
     shown = view.shown(tokenizing, stream.text_count)
     writers = [_FormWriter(open_form(each.form, each.look, shown), each) for each in destinations]

@@ -8,15 +8,14 @@ import statistics
 import pytest
 import torch
 import transformers
-from attncli.attention.batch_check import BatchCheck
 
 import attncli
 from attncli.api.heads_many import TextTokens
-from attncli.attention.averages import Averages, Moments, confidence_interval, student_quantile
+from attncli.attention.averages import Averages, BatchCheck, Moments, confidence_interval, student_quantile
 from attncli.attention.inputs import build_inputs
 from attncli.attention.selection import HeadsRequest, parse_selection
 from attncli.attention.stacks import read_heads
-from attncli.choices import METRICS
+from attncli.metrics import METRICS
 from attncli.models.loading.loaded_model import wrap_model
 from tests import tiny
 
@@ -231,4 +230,4 @@ def test_queries_of_all_texts_together_earn_a_label() -> None:
     found = Averages(HeadsRequest())
     found.add(loaded, build_inputs(loaded, [tiny.tokens([5, 6, 5]), tiny.tokens([7, 8, 7])]))
     (layer, *_) = found.layers.values()
-    assert layer.queries[METRICS.index("induction")] == 2
+    assert layer.queries[[*METRICS].index("induction")] == 2

@@ -11,7 +11,7 @@ import pytest
 from attncli.render.html.compare import compare_html
 from attncli.render.html.page import notebook
 from attncli.render.html.params import params_html
-from attncli.render.tokenize.stream import tokenize_html
+from attncli.render.stream import tokenize_html
 from attncli.results.compare import CompareResult
 from attncli.results.tokens import Token
 from tests.browser.conftest import Browser

@@ -28,7 +28,7 @@ from attncli.cli.params import params as params_command
 from attncli.cli.tokenize import tokenize as tokenize_command
 from attncli.render.common.terminal import ColorDepth, Terminal
 from attncli.render.heads.text import heads_text
-from attncli.render.tokenize.stream import tokenize_text
+from attncli.render.stream import tokenize_text
 from attncli.verbs import VERBS
 from tests.cli.conftest import Recorder, TokenizeRecorder, attn, flat, names, surroundings
 from tests.cli.samples import PATTERN, heads_result, stack, tokenize_result
