@@ -18,7 +18,7 @@ _PLACES = {
     "table": "attncli.render.{0}.tables:{0}_table",
     "records": "attncli.render.{0}.tables:{0}_records",
     "arrays": "attncli.render.{0}.tables:{0}_arrays",
-    "stream": "attncli.render.{0}.stream:render_stream",
+    "stream": "attncli.render.stream:render_stream",
 }
 _DATA = ("text", "page", "json", "table", "records")
 
