@@ -16,9 +16,9 @@ from attncli.tokens.encode import (
     covered_texts,
     encode,
     from_ids,
+    measure,
     was_cut,
 )
-from attncli.tokens.measure import measure
 
 if TYPE_CHECKING:
     from attncli.models.chat.template import Conversation

@@ -36,7 +36,7 @@ class TextDetails:
             special = self._settings.special and chat is None
             text = text._replace(why=self._explainer(tokenizer).explain(text.text, special=special))
         if self._settings.lint or "lint" in self._settings.check:
-            from attncli.tokens.lint.lint import lint
+            from attncli.tokens.lint import lint
 
             text = text._replace(findings=lint(tokenizer, text))
         return text
@@ -91,7 +91,7 @@ def _same_failures(record: Record) -> list[str]:
 
 
 def _lint_failures(record: Record) -> list[str]:
-    from attncli.tokens.lint.lint import failures
+    from attncli.tokens.lint import failures
 
     several = len(record.texts) > 1
     return [

@@ -1,15 +1,46 @@
-"""`--why`: the steps from a text to its tokens, computed from the tokenizer's data and checked against its output."""
+"""`--why`: the steps from a text to its tokens, computed from the tokenizer's data and checked against its output.
+
+The models of the library `tokenizers` are reproduced here, step by step.
+
+BPE applies merges in the library's order: a heap of pairs by rank and then by position, in which a pair that changed
+after it was queued still counts if it makes the same token. A word of n symbols takes O(n log n) steps.
+
+WordPiece takes the longest entry that matches, from the start of a word to its end; WordLevel only whole words.
+
+Unigram finds the two best paths through a word by the scores of their pieces (Viterbi, two best at each position). As
+the library does beyond Kudo 2018, a character that is no piece scores 10 less than the lowest score of the vocabulary,
+adjacent unknown characters become one token, and of paths with equal scores the one found first wins.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Protocol
+from heapq import heappop, heappush
+from itertools import groupby
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from attncli.errors import UsageError
-from attncli.results.explanation import Entry, Explanation, Model, PreToken, Segment, Step, Word
+from attncli.results.explanation import (
+    Entry,
+    Explanation,
+    LookedUpWord,
+    Match,
+    MatchedWord,
+    Merge,
+    MergedWord,
+    Model,
+    Pair,
+    Path,
+    PreToken,
+    ScoredPiece,
+    ScoredWord,
+    Segment,
+    Step,
+    Symbol,
+    Word,
+)
 from attncli.tokens.encode import check_text
 from attncli.tokens.spans import cover_gaps
-from attncli.tokens.tokenizer_models import BPEExplainer, UnigramExplainer, WordLevelExplainer, WordPieceExplainer
 
 if TYPE_CHECKING:
     from attncli.models.tokenizers.pipeline import PipelineStep, PreTokenizedText, TemplateSlot, TokenizerPipeline
@@ -25,14 +56,6 @@ class _ModelExplainer(Protocol):
 class _ModelType(Protocol):
     def __call__(self, state: Mapping[str, Any]) -> _ModelExplainer: ...
 
-
-#: The models of the library `tokenizers`, by their `type` in a tokenizer.json.
-_MODEL_TYPES: Mapping[str, _ModelType] = {
-    "BPE": BPEExplainer,
-    "WordPiece": WordPieceExplainer,
-    "Unigram": UnigramExplainer,
-    "WordLevel": WordLevelExplainer,
-}
 
 #: The fields of a model's state that aren't settings.
 _DATA_FIELDS = frozenset({"type", "vocab", "merges"})
@@ -148,3 +171,307 @@ def _agrees(encoding: Encoding, own: Sequence[int], template: Sequence[TemplateS
         return [identifier for identifier, sequence in numbered if sequence is not None] == list(own)
     expected = [identifier for slot in template for identifier in (own if slot.ids is None else slot.ids)]
     return list(encoding.ids) == expected
+
+
+# --- How the models split a word
+
+
+#: BPE: up to so many symbols, each merge also lists the pair with the next lowest rank.
+_MOST_SYMBOLS = 64
+
+#: WordPiece: how many candidates that the vocabulary lacks are listed at each position, the longest ones.
+_MOST_MISSES = 5
+
+#: Unigram: how much less an unknown character scores than the lowest score.
+_PENALTY = 10.0
+
+#: Unigram: how many paths are kept at each position.
+_BEST_PATHS = 2
+
+
+# --- BPE
+
+
+class BPEExplainer:
+    """A BPE model.  state: the `model` of a tokenizer.json (`vocab`, `merges` in the order of their ranks, flags)."""
+
+    def __init__(self, state: Mapping[str, Any]) -> None:
+        self._vocabulary: Mapping[str, int] = state["vocab"]
+        self._ranks = {(left, right): rank for rank, (left, right) in enumerate(state["merges"])}
+        self._prefix: str = state.get("continuing_subword_prefix") or ""
+        self._suffix: str = state.get("end_of_word_suffix") or ""
+        self._unknown: str | None = state.get("unk_token")
+        self._fuse_unknown = bool(state.get("fuse_unk"))
+        self._byte_fallback = bool(state.get("byte_fallback"))
+        self._ignore_merges = bool(state.get("ignore_merges"))
+
+    def explain(self, word: str) -> MergedWord:
+        if self._ignore_merges and word in self._vocabulary:
+            return MergedWord(word, (self._entry(word),), whole=True)
+        symbols = tuple(self._symbols(word))
+        chain = _SymbolChain([symbol.token for symbol in symbols if symbol.how != "dropped"])
+        merges = tuple(self._merge_steps(chain))
+        return MergedWord(word, tuple(self._entry(token) for token in chain.tokens()), symbols, merges)
+
+    def _entry(self, token: str) -> Entry:
+        return Entry(self._vocabulary[token], token)
+
+    def _symbols(self, word: str) -> Iterator[Symbol]:
+        """One symbol for each character; for characters that the vocabulary lacks, their bytes or the unknown token."""
+        unknown: Symbol | None = None
+        for index, character in enumerate(word):
+            prefix = self._prefix if index else ""
+            written = prefix + character + (self._suffix if index == len(word) - 1 else "")
+            if written in self._vocabulary:
+                if unknown is not None:
+                    yield unknown
+                    unknown = None
+                yield Symbol(self._vocabulary[written], written, character)
+            elif found := self._bytes(written, character):
+                yield from found
+            elif self._unknown is None:
+                yield Symbol(-1, "", character, "dropped")
+            elif unknown is not None and self._fuse_unknown:
+                unknown = unknown._replace(source=unknown.source + character)
+            else:
+                if unknown is not None:
+                    yield unknown
+                unknown = Symbol(self._vocabulary[self._unknown], self._unknown, character, "unknown")
+        if unknown is not None:
+            yield unknown
+
+    def _bytes(self, written: str, source: str) -> list[Symbol]:
+        """A character as the tokens of its bytes, if byte fallback is on and there is a token for each; else empty."""
+        if not self._byte_fallback:
+            return []
+        tokens = [f"<0x{byte:02X}>" for byte in written.encode("utf-8")]
+        if not all(token in self._vocabulary for token in tokens):
+            return []
+        return [Symbol(self._vocabulary[token], token, source, "byte") for token in tokens]
+
+    def _merge_steps(self, chain: _SymbolChain) -> Iterator[Merge]:
+        """Merge until there is nothing left to merge; every merge in order."""
+        queue: list[tuple[int, int, str]] = []
+        for place in range(len(chain)):
+            self._queue_pair(queue, chain, place)
+        shows_rival = len(chain) <= _MOST_SYMBOLS
+        while queue:
+            _, place, result = heappop(queue)
+            pair = self._pair(chain, place)
+            if pair is None or self._result(pair) != result:
+                continue
+            yield Merge(pair, result, place, self._rival(chain, pair) if shows_rival else None)
+            before = chain.merge(place, result)
+            if before is not None:
+                self._queue_pair(queue, chain, before)
+            self._queue_pair(queue, chain, place)
+
+    def _queue_pair(self, queue: list[tuple[int, int, str]], chain: _SymbolChain, place: int) -> None:
+        if (pair := self._pair(chain, place)) is not None:
+            heappush(queue, (pair.rank, place, self._result(pair)))
+
+    def _pair(self, chain: _SymbolChain, place: int) -> Pair | None:
+        """The pair that begins at a position, if there is a merge for it."""
+        neighbours = chain.pair(place)
+        rank = None if neighbours is None else self._ranks.get(neighbours)
+        return None if neighbours is None or rank is None else Pair(*neighbours, rank)
+
+    def _result(self, pair: Pair) -> str:
+        return pair.left + pair.right[len(self._prefix) :]
+
+    def _rival(self, chain: _SymbolChain, winner: Pair) -> Pair | None:
+        pairs = (self._pair(chain, place) for place in chain.places())
+        others = (pair for pair in pairs if pair is not None and pair != winner)
+        return min(others, key=lambda pair: pair.rank, default=None)
+
+
+class _SymbolChain:
+    """The symbols of a word as a doubly linked list; a merged symbol keeps the position of its left part."""
+
+    def __init__(self, tokens: list[str]) -> None:
+        self._tokens: list[str | None] = [*tokens]
+        self._next = list(range(1, len(tokens) + 1))
+        self._previous = list(range(-1, len(tokens) - 1))
+
+    def __len__(self) -> int:
+        return len(self._tokens)
+
+    def places(self) -> Iterator[int]:
+        return (place for place, token in enumerate(self._tokens) if token is not None)
+
+    def tokens(self) -> Iterator[str]:
+        return (token for token in self._tokens if token is not None)
+
+    def pair(self, place: int) -> tuple[str, str] | None:
+        """The symbol at a position and the one after it; None if one of them was merged away."""
+        left, after = self._tokens[place], self._next[place]
+        right = self._tokens[after] if after < len(self) else None
+        return None if left is None or right is None else (left, right)
+
+    def merge(self, place: int, result: str) -> int | None:
+        """Replace a symbol and the one after it by `result`; the position of the symbol before, if any."""
+        right = self._next[place]
+        self._tokens[place], self._tokens[right] = result, None
+        self._next[place] = self._next[right]
+        if self._next[right] < len(self):
+            self._previous[self._next[right]] = place
+        before = self._previous[place]
+        return before if before >= 0 else None
+
+
+# --- WordPiece and WordLevel
+
+
+class WordPieceExplainer:
+    """A WordPiece model.  state: the `model` of a tokenizer.json."""
+
+    def __init__(self, state: Mapping[str, Any]) -> None:
+        self._vocabulary: Mapping[str, int] = state["vocab"]
+        self._unknown: str = state["unk_token"]
+        self._prefix: str = state["continuing_subword_prefix"]
+        self._limit: int = state["max_input_chars_per_word"]
+
+    def explain(self, word: str) -> MatchedWord:
+        if len(word) > self._limit:
+            return MatchedWord(word, (self._entry(self._unknown),), too_long=True, unknown=True)
+        matches = tuple(self._matches(word))
+        tokens = [match.token for match in matches if match.token is not None]
+        if len(tokens) < len(matches):
+            return MatchedWord(word, (self._entry(self._unknown),), matches, unknown=True)
+        return MatchedWord(word, tuple(map(self._entry, tokens)), matches)
+
+    def _entry(self, token: str) -> Entry:
+        return Entry(self._vocabulary[token], token)
+
+    def _matches(self, word: str) -> Iterator[Match]:
+        """The matches one after another; the last one has no token if nothing matches there."""
+        start = 0
+        while start < len(word):
+            match = self._longest(word, start)
+            yield match
+            if match.token is None:
+                return
+            start = match.end
+
+    def _longest(self, word: str, start: int) -> Match:
+        prefix = self._prefix if start else ""
+        ends = range(len(word), start, -1)
+        end = next((end for end in ends if prefix + word[start:end] in self._vocabulary), start)
+        missed = ends[: len(word) - end]
+        misses = tuple(prefix + word[start:missing] for missing in missed[:_MOST_MISSES])
+        return Match(prefix + word[start:end] if end > start else None, start, end, len(missed), misses)
+
+
+class WordLevelExplainer:
+    """A WordLevel model.  state: the `model` of a tokenizer.json."""
+
+    def __init__(self, state: Mapping[str, Any]) -> None:
+        self._vocabulary: Mapping[str, int] = state["vocab"]
+        self._unknown: str = state["unk_token"]
+
+    def explain(self, word: str) -> LookedUpWord:
+        unknown = word not in self._vocabulary
+        token = self._unknown if unknown else word
+        return LookedUpWord(word, (Entry(self._vocabulary[token], token),), unknown)
+
+
+# --- Unigram
+
+
+class UnigramExplainer:
+    """A Unigram model.  state: the `model` of a tokenizer.json (`vocab`: pairs of piece and score by id)."""
+
+    def __init__(self, state: Mapping[str, Any]) -> None:
+        entries: Sequence[tuple[str, float]] = state["vocab"]
+        self._ids = {piece: identifier for identifier, (piece, _) in enumerate(entries)}
+        self._scores = dict(entries)
+        self._unknown: int | None = state.get("unk_id")
+        self._unknown_token = "" if self._unknown is None else entries[self._unknown][0]
+        self._unknown_score = min((score for _, score in entries), default=0.0) - _PENALTY
+        self._byte_fallback = bool(state.get("byte_fallback"))
+        self._longest = _longest_pieces(self._ids)
+
+    def explain(self, word: str) -> ScoredWord:
+        paths = self._paths(word)
+        best = paths[0]
+        return ScoredWord(word, tuple(self._tokens(best)), best, paths[1] if len(paths) > 1 else None)
+
+    def _paths(self, word: str) -> list[Path]:
+        """The best path through a word and, if there is one, the second best."""
+        arrivals: list[list[_Arrival]] = [[] for _ in range(len(word) + 1)]
+        for start in range(len(word)):
+            for end, piece in self._pieces(word, start):
+                before = [arrival.total for arrival in arrivals[start]] if start else [0.0]
+                for rank, total in enumerate(before):
+                    _insert_arrival(arrivals[end], _Arrival(piece.score + total, start, rank, piece))
+        return [_trace_path(arrivals, rank) for rank in range(len(arrivals[-1]))] if word else [Path(0.0, ())]
+
+    def _pieces(self, word: str, start: int) -> Iterator[tuple[int, ScoredPiece]]:
+        """The pieces that begin at a position, short ones first, and where each ends."""
+        longest = self._longest.get(word[start], 0)
+        for end in range(start + 1, min(start + longest, len(word)) + 1):
+            if (score := self._scores.get(word[start:end])) is not None:
+                yield end, ScoredPiece(word[start:end], score, self._ids[word[start:end]] == self._unknown)
+        if word[start] not in self._ids:
+            yield start + 1, ScoredPiece(word[start], self._unknown_score, unknown=True)
+
+    def _tokens(self, path: Path) -> Iterator[Entry]:
+        # Unknown neighbours are joined only if the vocabulary has an unknown token.
+        for unknown, run in groupby(path.pieces, key=lambda piece: piece.unknown and self._unknown is not None):
+            texts = [piece.text for piece in run]
+            for text in ["".join(texts)] if unknown else texts:
+                yield from self._entries(text)
+
+    def _entries(self, text: str) -> list[Entry]:
+        if text in self._ids:
+            return [Entry(self._ids[text], text)]
+        written = [f"<0x{byte:02X}>" for byte in text.encode("utf-8")] if self._byte_fallback else []
+        if written and all(token in self._ids for token in written):
+            return [Entry(self._ids[token], token) for token in written]
+        return [] if self._unknown is None else [Entry(self._unknown, self._unknown_token)]
+
+
+class _Arrival(NamedTuple):
+    """The last piece of a path: the total score up to here, where the piece begins, and the rank of the path before."""
+
+    total: float
+    start: int
+    rank: int
+    piece: ScoredPiece
+
+
+def _longest_pieces(pieces: Mapping[str, int]) -> dict[str, int]:
+    """For each first character of a piece, the length of the longest such piece."""
+    longest: dict[str, int] = {}
+    for piece in pieces:
+        if len(piece) > longest.get(piece[:1], 0):
+            longest[piece[0]] = len(piece)
+    return longest
+
+
+def _insert_arrival(arrivals: list[_Arrival], arrival: _Arrival) -> None:
+    """Insert an arrival by score, after equal ones, and keep the best."""
+    place = sum(other.total >= arrival.total for other in arrivals)
+    arrivals.insert(place, arrival)
+    del arrivals[_BEST_PATHS:]
+
+
+def _trace_path(arrivals: Sequence[Sequence[_Arrival]], rank: int) -> Path:
+    """The path with this rank, traced back from its end."""
+    place = len(arrivals) - 1
+    total = arrivals[place][rank].total
+    pieces: list[ScoredPiece] = []
+    while place:
+        arrival = arrivals[place][rank]
+        pieces.append(arrival.piece)
+        place, rank = arrival.start, arrival.rank
+    return Path(total, tuple(reversed(pieces)))
+
+
+#: The models of the library `tokenizers`, by their `type` in a tokenizer.json.
+_MODEL_TYPES: Mapping[str, _ModelType] = {
+    "BPE": BPEExplainer,
+    "WordPiece": WordPieceExplainer,
+    "Unigram": UnigramExplainer,
+    "WordLevel": WordLevelExplainer,
+}

@@ -14,9 +14,8 @@ from typing import TYPE_CHECKING, Literal, NamedTuple, TypeVar
 from attncli.errors import ModelError
 from attncli.limits import MAX_GGUF_HEADER_BYTES
 from attncli.models.files import weight_headers
-from attncli.models.files.model_parts import PIPELINE_FILE, SubfolderSource, pipeline_folders
 from attncli.models.files.reference import Kind, ModelRef, is_plain_path
-from attncli.models.files.sources import LocalSource, Source
+from attncli.models.files.sources import PIPELINE_FILE, LocalSource, Source, SubfolderSource, pipeline_folders
 from attncli.models.files.weight_headers import (
     LENGTH_BYTES,
     BrokenFileError,

@@ -2,7 +2,7 @@
 
 The three requests to the hub are made here: `list_files`, `download` and `read_ranges` (headers of weight files).
 huggingface_hub takes care of retries, resumed downloads, tokens, locks and the layout of the cache. It is slow to
-import, so only these functions import it. Its exceptions become ModelErrors with a hint (hub_errors.py).
+import, so only these functions import it. Its exceptions become ModelErrors with a hint (hub_requests.py).
 """
 
 from __future__ import annotations
@@ -20,11 +20,12 @@ from attncli._version import __version__
 from attncli.errors import ModelError
 from attncli.limits import MAX_JSON_BYTES
 from attncli.models.files.hub_cache import MAIN, CachedRepository, HubSettings, hub_settings, is_commit
-from attncli.models.files.hub_deadline import StalledError, deadline
-from attncli.models.files.hub_errors import (
+from attncli.models.files.hub_requests import (
     HubRequest,
     RequestReason,
+    StalledError,
     bad_endpoint_error,
+    deadline,
     not_a_hub_error,
     offline_error,
     stalled_error,

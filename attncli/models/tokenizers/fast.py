@@ -96,7 +96,7 @@ class FastTokenizer:
         return [next(encoded).ids if len(text) <= LONG_TEXT else self._long_ids(text, special, limit) for text in texts]
 
     def encode_blocks(self, blocks: Iterable[str], *, special: bool = True) -> Iterator[Sequence[int]]:
-        from attncli.models.tokenizers.chunks import encode_chunks
+        from attncli.models.tokenizers.long_text import encode_chunks
 
         frame = self._frame(special)
         if frame is None:
@@ -168,8 +168,7 @@ class FastTokenizer:
 
     def _encode_long(self, text: str, special: bool, limit: int | None) -> Encoding:
         """`_encode_whole` in chunks of the text."""
-        from attncli.models.tokenizers.chunks import encode_chunks
-        from attncli.models.tokenizers.long_text import add_frame, truncation_range
+        from attncli.models.tokenizers.long_text import add_frame, encode_chunks, truncation_range
 
         frame = self._frame(special)
         if frame is None:

@@ -1,20 +1,205 @@
-"""Lint of letters that look like others: decomposed, in a compatibility form that NFKC folds, or of another script.
+"""Lint of single characters: invisible ones, odd spaces, controls, line ends, damage, and white space at the end.
 
-The lookalikes, as the Cyrillic `а` in `pаypal`, are the letters of Unicode's confusables.txt (UTS #39) whose prototype
-is an ASCII letter, of the scripts that share such shapes, less the pairs that only look related. A letter without a
-lookalike in another script (`Δx`, `3 µm`, `Tシャツ`) is no mistake, however many scripts there are in a word.
+These are suspects only: `lint` then compares the tokens with and without them.
 """
 
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from typing import NamedTuple
 
 import regex
 
-from attncli.tokens.lint.characters import Suspect
 from attncli.tokens.scripts import script_of
+
+
+class Suspect(NamedTuple):
+    """A half-open span of characters with a problem, and the text to put there instead."""
+
+    kind: str
+    start: int
+    end: int
+    message: str
+    hint: str
+    replacement: str
+
+
+def apply_fixes(text: str, suspects: list[Suspect]) -> str:
+    """The text with every suspect replaced; where two overlap, only the first."""
+    parts: list[str] = []
+    place = 0
+    for suspect in sorted(suspects, key=lambda each: each.start):
+        if suspect.start >= place:
+            parts += [text[place : suspect.start], suspect.replacement]
+            place = suspect.end
+    return "".join([*parts, text[place:]])
+
+
+#: Runs of invisible characters: Default_Ignorable_Code_Point of Unicode's DerivedCoreProperties.txt (zero-width
+#: characters, bidi controls, variation selectors, tags, fillers), the interlinear marks and the empty Braille pattern.
+_INVISIBLE = regex.compile(r"[\p{Default_Ignorable_Code_Point}\ufff9-\ufffb\u2800]+")
+_SPACES = regex.compile(r"[\p{Zs}\p{Zl}\p{Zp}--[ ]]+", regex.VERSION1)
+_CONTROLS = regex.compile(r"[\p{Cc}--[\t\n\r]]+|\r(?!\n)", regex.VERSION1)
+_LINE_ENDS = regex.compile(r"\r\n")
+_DAMAGE = regex.compile(r"[\ufffd\p{Co}\p{Cn}--\p{Default_Ignorable_Code_Point}]+", regex.VERSION1)
+
+_JOINERS = "\u200c\u200d"
+_EMOJI_SELECTORS = "\ufe0e\ufe0f"
+
+#: What may stand before and after a joiner: parts of an emoji on both sides; or, after UAX #31 (rules A1, A2 and B), a
+#: virama before it, or letters of a joining script on both sides.
+_EMOJI_BEFORE = regex.compile(r"[\p{Extended_Pictographic}\p{Emoji_Modifier}\ufe0f]")
+_EMOJI_AFTER = regex.compile(r"\p{Extended_Pictographic}")
+_JOINING = regex.compile(r"[\p{Arabic}\p{Syriac}\p{Mongolian}\p{Nko}\p{Mandaic}\p{Adlam}]")
+_VIRAMA = 9
+
+#: What each kind of selector may follow.
+_SELECTOR_BASES = {
+    "emoji": regex.compile(r"\p{Emoji}"),
+    "standard": regex.compile(r"[\p{S}\p{Han}\p{Myanmar}\p{Phags_Pa}\p{Manichaean}\p{Egyptian_Hieroglyphs}0]"),
+    "ideographic": regex.compile(r"\p{Han}"),
+    "mongolian": regex.compile(r"\p{Mongolian}"),
+}
+
+#: The flags of England, Scotland and Wales: a black flag, the tags of their code, and the tag that ends it.
+_FLAG = "\U0001f3f4"
+_TAG_BASE, _FIRST_TAG, _LAST_TAG = 0xE0000, "\U000e0020", "\U000e007f"
+
+
+def character_suspects(text: str) -> Iterator[Suspect]:
+    """All suspects but white space at the end, kind by kind, in the order of the text."""
+    if not text.isascii():
+        yield from _runs(text, _INVISIBLE, _invisible)
+        yield from _runs(text, _SPACES, _odd_space)
+        yield from _runs(text, _DAMAGE, _damaged)
+    yield from _runs(text, _CONTROLS, _control)
+    yield from _runs(text, _LINE_ENDS, _line_end)
+
+
+def describe_characters(characters: str) -> str:
+    """The first character's code and name, and how many there are: `U+200B ZERO WIDTH SPACE (3 times)`."""
+    first = characters[0]
+    name = unicodedata.name(first, "")
+    code = f"U+{ord(first):04X}{f' {name}' if name else ''}"
+    if len(characters) == 1:
+        return code
+    same = len(set(characters)) == 1
+    return f"{code} ({len(characters)} times)" if same else f"{code} and {len(characters) - 1} more"
+
+
+def _runs(
+    text: str, pattern: regex.Pattern[str], judge: Callable[[str, int, int], Iterator[Suspect]]
+) -> Iterator[Suspect]:
+    for match in pattern.finditer(text):
+        yield from judge(text, *match.span())
+
+
+def _invisible(text: str, start: int, end: int) -> Iterator[Suspect]:
+    """The part of a run of invisible characters that doesn't belong to the character before it."""
+    while start < end and (taken := _expected_length(text, start, end)):
+        start += taken
+    if start == end:
+        return
+    run = text[start:end]
+    hint = "take it out, or if it is meant, look at the tokens that it takes"
+    yield Suspect("invisible", start, end, f"{describe_characters(run)} shows nothing{_tag_text(run)}", hint, "")
+
+
+def _expected_length(text: str, place: int, end: int) -> int:
+    """How many of the invisible characters from `place` on belong to the character before them."""
+    before, character, after = text[place - 1 : place], text[place], text[place + 1 : place + 2]
+    if not before:
+        return 0
+    if character in _JOINERS:
+        return int(_is_joined(before, after))
+    if before == _FLAG and _FIRST_TAG < character < _LAST_TAG:
+        closing = text.find(_LAST_TAG, place, end)
+        return closing + 1 - place if 0 < closing - place <= 6 else 0
+    pattern = _SELECTOR_BASES.get(_selector(character))
+    return int(pattern is not None and pattern.match(before) is not None)
+
+
+def _is_joined(before: str, after: str) -> bool:
+    if unicodedata.combining(before) == _VIRAMA:
+        return True
+    between = partial(_between, before, after)
+    return between(_EMOJI_BEFORE, _EMOJI_AFTER) or between(_JOINING, _JOINING)
+
+
+def _between(before: str, after: str, left: regex.Pattern[str], right: regex.Pattern[str]) -> bool:
+    return left.match(before) is not None and right.match(after) is not None
+
+
+def _selector(character: str) -> str:
+    """The kind of a variation selector; "" for other characters."""
+    if character in _EMOJI_SELECTORS:
+        return "emoji"
+    if "\ufe00" <= character < "\ufe0e":
+        return "standard"
+    if "\U000e0100" <= character <= "\U000e01ef":
+        return "ideographic"
+    return "mongolian" if character in "\u180b\u180c\u180d\u180f" else ""
+
+
+def _tag_text(run: str) -> str:
+    """The text that tag characters spell: each stands for an ASCII character, and a model may read them."""
+    spelled = "".join(chr(ord(character) - _TAG_BASE) for character in run if _FIRST_TAG <= character < _LAST_TAG)
+    return f" and spells “{spelled}”" if spelled else ""
+
+
+def _odd_space(text: str, start: int, end: int) -> Iterator[Suspect]:
+    if text[start] == "\u3000" and _is_wide(text[start - 1 : start] + text[end : end + 1]):
+        return  # the space of Chinese and Japanese texts
+    line = text[start] in "\u2028\u2029"
+    what = "ends a line, but is no newline" if line else "looks like a space, but is another character"
+    replacement = "\n" if line else " " * (end - start)
+    hint = "write a plain newline there" if line else "write a plain space there"
+    yield Suspect("odd_space", start, end, f"{describe_characters(text[start:end])} {what}", hint, replacement)
+
+
+def _is_wide(characters: str) -> bool:
+    return any(unicodedata.east_asian_width(character) in "WF" for character in characters)
+
+
+def _control(text: str, start: int, end: int) -> Iterator[Suspect]:
+    message = f"{describe_characters(text[start:end])} is a control character"
+    yield Suspect("control", start, end, message, "take it out: it is mostly left over from another format", "")
+
+
+def _line_end(text: str, start: int, end: int) -> Iterator[Suspect]:
+    message = "the line ends as on Windows, with a carriage return before the newline"
+    yield Suspect("line_end", start, end, message, "convert the file, for instance with dos2unix", "\n")
+
+
+def _damaged(text: str, start: int, end: int) -> Iterator[Suspect]:
+    run = text[start:end]
+    if run[0] == "\ufffd":
+        what, hint = "stands where a character was lost", "read the text again in the encoding that it was written in"
+    elif unicodedata.category(run[0]) == "Co":
+        what, hint = "is private: it means something in one font only", "write what it stands for there"
+    else:
+        what, hint = "is no character of Unicode", "read the text again in the encoding that it was written in"
+    yield Suspect("damaged", start, end, f"{describe_characters(run)} {what}", hint, "")
+
+
+def trailing_suspects(text: str) -> Iterator[Suspect]:
+    """White space at the end of a text, which makes a model continue it badly; none in a text of nothing else."""
+    stripped = text.rstrip()
+    if not stripped or len(stripped) == len(text):
+        return
+    space = text[len(stripped) :]
+    what = "a newline" if space.endswith("\n") else "a space" if space.endswith(" ") else "white space"
+    message = f"the text ends with {what}"
+    hint = "take it out: a model begins its next word with the space, and rarely saw one stand alone"
+    if space.endswith("\n"):
+        hint = "take it out, unless what the model goes on with shall begin a line"
+    yield Suspect("trailing_space", len(stripped), len(text), message, hint, "")
+
+
+# --- Letters that look like others
+
 
 #: A character with the marks and Hangul vowels and consonants after it, which NFC may put together.
 _CLUSTER = regex.compile(r"[^\p{M}\u1160-\u11ff][\p{M}\u1160-\u11ff]+")
