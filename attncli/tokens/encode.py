@@ -359,7 +359,7 @@ def _count_words(placed: Sequence[tuple[int | None, Token]], texts: Sequence[str
 def _count_by_script(placed: Sequence[tuple[int | None, Token]], texts: Sequence[str]) -> _WordCounts:
     """Tokens and words of those parts of the texts that are in scripts with spaces, as `--stats` counts them."""
     # Imported here because it is slow and few texts need it.
-    from attncli.tokens.scripts import UNSPACED, RunCounts, count_by_script
+    from attncli.tokens.scripts import UNSPACED, RunCounts, add_counts, count_by_script
 
     runs: list[RunCounts] = []
     for number, text in enumerate(texts):
@@ -368,14 +368,10 @@ def _count_by_script(placed: Sequence[tuple[int | None, Token]], texts: Sequence
     left_out: Counter[str] = Counter()
     for run in runs:
         left_out[run.script] += run.characters if run.script in UNSPACED else 0
-    spaced = [run for run in runs if run.script not in UNSPACED]
-    return _WordCounts(
-        sum(run.tokens for run in spaced),
-        sum(run.words for run in spaced),
-        sum(run.continued for run in spaced),
-        sum(run.words_unspaced for run in runs),
-        tuple(script for script, characters in left_out.most_common() if characters),
-    )
+    spaced = add_counts("", (run for run in runs if run.script not in UNSPACED))
+    unspaced = sum(run.words_unspaced for run in runs)
+    scripts = tuple(script for script, characters in left_out.most_common() if characters)
+    return _WordCounts(spaced.tokens, spaced.words, spaced.continued, unspaced, scripts)
 
 
 def _spans_of(placed: Sequence[tuple[int | None, Token]], number: int) -> list[tuple[int, int] | None]:

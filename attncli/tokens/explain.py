@@ -43,7 +43,7 @@ from attncli.tokens.encode import check_text
 from attncli.tokens.spans import cover_gaps
 
 if TYPE_CHECKING:
-    from attncli.models.tokenizers.pipeline import PipelineStep, PreTokenizedText, TemplateSlot, TokenizerPipeline
+    from attncli.models.tokenizers.pipeline import PreTokenizedText, TemplateSlot
     from attncli.models.tokenizers.types import Encoding, Tokenizer
 
 
@@ -77,9 +77,16 @@ class Explainer:
 
     def __init__(self, tokenizer: Tokenizer) -> None:
         self._tokenizer = tokenizer
-        self._parts = _open_pipeline(tokenizer)
+        if (parts := tokenizer.pipeline()) is None:
+            raise UsageError(
+                f"{tokenizer.class_name} is written in Python, and only its own code knows how it cuts",
+                hint="leave --why out, or name a model with a tokenizer.json",
+            )
+        self._parts = parts
         state = self._parts.model()
-        self._facts = _describe_model(state)
+        merges = len(state["merges"]) if "merges" in state else None
+        settings = {name: value for name, value in state.items() if name not in _DATA_FIELDS}
+        self._facts = Model(state["type"], len(state["vocab"]), merges, settings)
         self._model = _MODEL_TYPES[state["type"]](state)
 
     def explain(self, text: str, *, special: bool = True) -> Explanation:
@@ -98,10 +105,11 @@ class Explainer:
         words, pre_tokens = _explain_words(text, cut, self._model)
         template = self._parts.template() if special else None
         own = [identifier for pre_token in pre_tokens for identifier in _pre_token_ids(pre_token, words)]
+        parts = self._parts.pre_tokenizer
         return Explanation(
             normalizer=tuple(Step(*part) for part in self._parts.normalizer),
             segments=tuple(_segments(text, cut)),
-            pre_tokenizer=tuple(_steps_with_counts(self._parts.pre_tokenizer, cut.counts)),
+            pre_tokenizer=tuple((Step(*part, count) for part, count in zip(parts, cut.counts, strict=True))),
             pre_tokens=pre_tokens,
             model=self._facts,
             words=words,
@@ -110,15 +118,6 @@ class Explainer:
             special=tuple(index for index, sequence in enumerate(encoding.sequences) if sequence is None),
             agrees=_agrees(encoding, own, template),
         )
-
-
-def _open_pipeline(tokenizer: Tokenizer) -> TokenizerPipeline:
-    if (parts := tokenizer.pipeline()) is None:
-        raise UsageError(
-            f"{tokenizer.class_name} is written in Python, and only its own code knows how it cuts",
-            hint="leave --why out, or name a model with a tokenizer.json",
-        )
-    return parts
 
 
 def _explain_words(
@@ -147,16 +146,6 @@ def _segments(text: str, cut: PreTokenizedText) -> Iterator[Segment]:
         before = text[start:end]
         changes = [(step, after) for step, after in enumerate(texts) if after != ([before, *texts][step])]
         yield Segment(start, end, before, texts[-1] if texts else before, tuple(changes))
-
-
-def _steps_with_counts(parts: Sequence[PipelineStep], counts: Sequence[int]) -> Iterator[Step]:
-    return (Step(*part, count) for part, count in zip(parts, counts, strict=True))
-
-
-def _describe_model(state: Mapping[str, Any]) -> Model:
-    merges = len(state["merges"]) if "merges" in state else None
-    settings = {name: value for name, value in state.items() if name not in _DATA_FIELDS}
-    return Model(state["type"], len(state["vocab"]), merges, settings)
 
 
 def _entries(tokenizer: Tokenizer, ids: Sequence[int]) -> Iterator[Entry]:

@@ -75,7 +75,8 @@ def _all_findings(tokenizer: Tokenizer, text: TokenizedText) -> tuple[Finding, .
     if not texts:
         return tuple(findings)
     by_segment = [
-        [token for token in text.tokens if _is_in_segment(token, segments, segment)] for segment in range(len(texts))
+        [token for token in text.tokens if (token.start is not None and segments[token.index] == segment)]
+        for segment in range(len(texts))
     ]
     placed = _add_places(findings, texts, text.source.line if text.source is not None else 1)
     found = [finding if finding.tokens else _add_tokens(finding, by_segment[finding.segment]) for finding in placed]
@@ -106,38 +107,21 @@ def doubled_special(tokens: Sequence[Token], template: frozenset[int], *, bare: 
     for first, second in pairwise(tokens):
         if first.id != second.id or first.id not in template or not (first.special and second.special):
             continue
-        written = [token for token in (first, second) if token.start is not None]
-        if not bare and len(written) != 1:
+        written: list[Token | None] = [token for token in (first, second) if token.start is not None] or [None]
+        if not bare and (len(written) != 1 or None in written):
             continue
         message = f"{first.token} stands there twice" if bare else f"the text has {first.token}, and one more is added"
         hint = "leave one of the ids out" if bare else "take it out of the text, or encode with --no-special"
-        own = written[0] if written else None
-        yield Finding(
-            "double_special",
-            "warning",
-            message,
-            hint,
-            start=own.start if own else None,
-            end=own.end if own else None,
-            byte_start=own.byte_start if own else None,
-            tokens=(first.index, second.index),
-        )
+        yield _warning("double_special", message, hint, written[0], (first.index, second.index))
 
 
 def special_in_text(tokens: Sequence[Token]) -> Iterator[Finding]:
     """Special tokens that the text itself spells: untrusted text can end a turn of a conversation with them."""
     for token in tokens:
         if token.special and token.start is not None:
-            yield Finding(
-                "special_in_text",
-                "warning",
-                f"{token.token} in the text becomes the special token {token.id}",
-                "where others write the text, escape it or encode with split_special_tokens",
-                start=token.start,
-                end=token.end,
-                byte_start=token.byte_start,
-                tokens=(token.index,),
-            )
+            message = f"{token.token} in the text becomes the special token {token.id}"
+            hint = "where others write the text, escape it or encode with split_special_tokens"
+            yield _warning("special_in_text", message, hint, token, (token.index,))
 
 
 def unknown_tokens(
@@ -148,17 +132,15 @@ def unknown_tokens(
         if token.id != unknown_id:
             continue
         lost = texts[segments[token.index]][token.start : token.end] if texts and token.start is not None else ""
-        what = f"{lost} becomes" if lost else "this is"
-        yield Finding(
-            "unknown",
-            "warning",
-            f"{what} {token.token}: the vocabulary can't spell it",
-            "the model doesn't see what stands there; write it in other characters, or take another model",
-            start=token.start,
-            end=token.end,
-            byte_start=token.byte_start,
-            tokens=(token.index,),
-        )
+        message = f"{lost} becomes" if lost else "this is"
+        message = f"{message} {token.token}: the vocabulary can't spell it"
+        hint = "the model doesn't see what stands there; write it in other characters, or take another model"
+        yield _warning("unknown", message, hint, token, (token.index,))
+
+
+def _warning(kind: str, message: str, hint: str, place: Token | None, tokens: tuple[int, ...]) -> Finding:
+    found = Finding(kind, "warning", message, hint, tokens=tokens)
+    return found if place is None else found._replace(start=place.start, end=place.end, byte_start=place.byte_start)
 
 
 def _text_findings(tokenizer: Tokenizer, text: str, segment: int) -> Iterator[Finding]:
@@ -209,10 +191,6 @@ def _segments(text: TokenizedText) -> list[int]:
             gap = gap or token.special
         segments.append(segment)
     return segments
-
-
-def _is_in_segment(token: Token, segments: Sequence[int], segment: int) -> bool:
-    return token.start is not None and segments[token.index] == segment
 
 
 def _add_places(findings: Iterable[Finding], texts: Sequence[str], first_line: int) -> Iterator[Finding]:

@@ -180,14 +180,19 @@ class RunCounts(NamedTuple):
     """
 
     script: str
-    characters: int
-    bytes: int
-    tokens: int
-    unknown: int
-    words: int
-    continued: int
+    characters: int = 0
+    bytes: int = 0
+    tokens: int = 0
+    unknown: int = 0
+    words: int = 0
+    continued: int = 0
     unknown_characters: int = 0
     words_unspaced: int = 0
+
+
+def add_counts(script: str, runs: Iterable[RunCounts]) -> RunCounts:
+    """The sum of the counts of runs, under this name."""
+    return RunCounts(script, *map(sum, zip(RunCounts(script)[1:], *(run[1:] for run in runs), strict=True)))
 
 
 class CountedText(NamedTuple):

@@ -104,7 +104,15 @@ def _invisible(text: str, start: int, end: int) -> Iterator[Suspect]:
         return
     run = text[start:end]
     hint = "take it out, or if it is meant, look at the tokens that it takes"
-    yield Suspect("invisible", start, end, f"{describe_characters(run)} shows nothing{_tag_text(run)}", hint, "")
+    spelled = "".join(chr(ord(character) - _TAG_BASE) for character in run if _FIRST_TAG <= character < _LAST_TAG)
+    yield Suspect(
+        "invisible",
+        start,
+        end,
+        f"{describe_characters(run)} shows nothing{(f' and spells “{spelled}”' if spelled else '')}",
+        hint,
+        "",
+    )
 
 
 def _expected_length(text: str, place: int, end: int) -> int:
@@ -141,12 +149,6 @@ def _selector(character: str) -> str:
     if "\U000e0100" <= character <= "\U000e01ef":
         return "ideographic"
     return "mongolian" if character in "\u180b\u180c\u180d\u180f" else ""
-
-
-def _tag_text(run: str) -> str:
-    """The text that tag characters spell: each stands for an ASCII character, and a model may read them."""
-    spelled = "".join(chr(ord(character) - _TAG_BASE) for character in run if _FIRST_TAG <= character < _LAST_TAG)
-    return f" and spells “{spelled}”" if spelled else ""
 
 
 def _odd_space(text: str, start: int, end: int) -> Iterator[Suspect]:
@@ -289,7 +291,10 @@ def _compatibility_forms(text: str) -> Iterator[Suspect]:
         for first, end in _compatibility_runs(match[0]):
             letters = match[0][first:end]
             plain = unicodedata.normalize("NFKC", letters)
-            message = f"{letters} looks like {plain}, but {_describe_letters(letters)}"
+            name = unicodedata.name(letters[0], f"U+{ord(letters[0]):04X}")
+            message = (
+                f"{letters} looks like {plain}, but {(f'is {name}' if len(letters) == 1 else f'begins with {name}')}"
+            )
             hint = "write plain letters (Unicode's NFKC)"
             yield Suspect("compatibility", start + first, start + end, message, hint, plain)
 
@@ -311,11 +316,6 @@ def _is_compatibility(character: str) -> bool:
     if decomposition.startswith("<"):
         return decomposition.startswith(_COMPATIBILITY_KINDS) or character in _LIGATURES
     return bool(decomposition) and " " not in decomposition
-
-
-def _describe_letters(letters: str) -> str:
-    name = unicodedata.name(letters[0], f"U+{ord(letters[0]):04X}")
-    return f"is {name}" if len(letters) == 1 else f"begins with {name}"
 
 
 def _short_name(mark: str) -> str:
@@ -345,7 +345,8 @@ def lookalike_suspects(text: str) -> Iterator[Suspect]:
     for word in words:
         kinds = set(word.scripts) & {_LATIN, *_LOOKALIKES}
         if len(kinds) > 1:
-            yield from _foreign_runs(word, _main_script(word, kinds, in_use))
+            likely = sorted(kinds & {_LATIN, *in_use}) or sorted(kinds)
+            yield from _foreign_runs(word, max(likely, key=lambda kind: (word.scripts.count(kind), kind == _LATIN)))
         elif len(word.text) > 1 and kinds.isdisjoint({_LATIN, *in_use}) and set(word.text) <= _TO_LATIN.keys():
             yield from _foreign_runs(word, _LATIN)
 
@@ -363,12 +364,6 @@ def _scripts_in_use(word: _Word) -> Iterator[str]:
             yield script
 
 
-def _main_script(word: _Word, kinds: set[str], in_use: set[str]) -> str:
-    """The script of most of a word's letters, of Latin and the scripts in use."""
-    likely = sorted(kinds & {_LATIN, *in_use}) or sorted(kinds)
-    return max(likely, key=lambda kind: (word.scripts.count(kind), kind == _LATIN))
-
-
 def _foreign_runs(word: _Word, main_script: str) -> Iterator[Suspect]:
     """The runs of letters of other scripts that look like letters of the script `main_script`."""
     start = 0
@@ -377,7 +372,19 @@ def _foreign_runs(word: _Word, main_script: str) -> Iterator[Suspect]:
         while end < len(word.text) and _lookalike(word, end, main_script):
             end += 1
         if end > start:
-            yield _suspect(word, start, end, main_script)
+            letters = word.text[start:end]
+            lookalike = "".join(_lookalike(word, place, main_script) or "" for place in range(start, end))
+            what, looks = ("is a letter", "looks") if len(letters) == 1 else ("are letters", "look")
+            where = f"within {word.text}" if len(letters) < len(word.text) else "where nothing else is"
+            message = (
+                f"{letters} {what} of {word.scripts[start]} {where}, and {looks} like {lookalike} of {main_script}"
+            )
+            hint = (
+                f"write {lookalike} (U+{ord(lookalike[0]):04X}) if that is meant"
+                if len(lookalike) == 1
+                else f"write {lookalike} in {main_script}"
+            )
+            yield Suspect("lookalike", word.start + start, word.start + end, message, hint, lookalike)
         start = max(end, start + 1)
 
 
@@ -389,17 +396,3 @@ def _lookalike(word: _Word, place: int, main_script: str) -> str | None:
     if main_script == _LATIN:
         return _TO_LATIN.get(letter)
     return _FROM_LATIN[main_script].get(letter if script == _LATIN else _TO_LATIN.get(letter, ""))
-
-
-def _suspect(word: _Word, start: int, end: int, main_script: str) -> Suspect:
-    letters = word.text[start:end]
-    lookalike = "".join(_lookalike(word, place, main_script) or "" for place in range(start, end))
-    what, looks = ("is a letter", "looks") if len(letters) == 1 else ("are letters", "look")
-    where = f"within {word.text}" if len(letters) < len(word.text) else "where nothing else is"
-    message = f"{letters} {what} of {word.scripts[start]} {where}, and {looks} like {lookalike} of {main_script}"
-    hint = (
-        f"write {lookalike} (U+{ord(lookalike[0]):04X}) if that is meant"
-        if len(lookalike) == 1
-        else f"write {lookalike} in {main_script}"
-    )
-    return Suspect("lookalike", word.start + start, word.start + end, message, hint, lookalike)

@@ -47,7 +47,13 @@ def compare_tokenizations(texts: Sequence[TokenizedText]) -> Comparison:
         segments=segments,
         differences=tuple(_difference(texts, segment) for segment in segments if segment.differs),
         ids=tuple(_first_difference(first, text) for text in texts),
-        agreement=tuple(tuple(_jaccard(one.inner, other.inner) for other in all_boundaries) for one in all_boundaries),
+        agreement=tuple(
+            tuple(
+                (len(one.inner & other.inner) / len(one.inner | other.inner) if one.inner or other.inner else 1.0)
+                for other in all_boundaries
+            )
+            for one in all_boundaries
+        ),
         parity=tuple(tuple(_ratio(one.stats.tokens, other.stats.tokens) for other in texts) for one in texts),
     )
 
@@ -119,10 +125,6 @@ def _first_difference(one: TokenizedText, other: TokenizedText) -> IdDifference 
         if ours is None or theirs is None or ours.id != theirs.id:
             return IdDifference((ours or theirs or one.tokens[0]).index, ours, theirs)
     return None
-
-
-def _jaccard(one: set[int], other: set[int]) -> float:
-    return len(one & other) / len(one | other) if one or other else 1.0
 
 
 def _ratio(one: int, other: int) -> float | None:
@@ -245,7 +247,11 @@ class TokenBoundaries:
             if span is not None:
                 self._place_token(index, span, positions.starts[owners[index] or 0])
             elif token.special:
-                self._place_special(index, borders[index])
+                border = borders[index]
+                self._advance_to(self._reached if border is None else border, index)
+                here = self.boundaries.get(self._reached)
+                first = here.before if here is not None and here.after == index else index
+                self._add_boundary(self._reached, Boundary(first, index + 1))
             self.ends.append(self._reached)
         self._finish(len(text.tokens), positions.total)
         self.inner = self.boundaries.keys() - set(self._borders)
@@ -254,17 +260,13 @@ class TokenBoundaries:
         start, end = span
         self._advance_to(border, index)
         if start < self._reached and start < end:
-            self._drop_after(max(start, border))
+            position = max(start, border)
+            while self._order[-1] > position:
+                del self.boundaries[self._order.pop()]
         elif end <= self._reached:
             return  # a token for no part of the text belongs to what follows
         self._reached = max(self._reached, end)
         self._add_boundary(self._reached, Boundary(index + 1, index + 1))
-
-    def _place_special(self, index: int, border: int | None) -> None:
-        self._advance_to(self._reached if border is None else border, index)
-        here = self.boundaries.get(self._reached)
-        first = here.before if here is not None and here.after == index else index
-        self._add_boundary(self._reached, Boundary(first, index + 1))
 
     def _advance_to(self, position: int, index: int) -> None:
         """Go on to a border between texts, and add a boundary at each border on the way."""
@@ -283,11 +285,6 @@ class TokenBoundaries:
         if position not in self.boundaries:
             self._order.append(position)
         self.boundaries[position] = boundary
-
-    def _drop_after(self, position: int) -> None:
-        """Remove the boundaries that are crossed by a token which shares characters with those before it."""
-        while self._order[-1] > position:
-            del self.boundaries[self._order.pop()]
 
 
 def _character_starts(text: str) -> dict[int, int]:

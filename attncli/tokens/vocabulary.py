@@ -193,7 +193,9 @@ def kind_of(piece: Piece, spelling: TokenBytes, mark: str | None) -> str:
         return "special"
     if not piece.data:
         return "empty"
-    if (whole := _decode_text(piece)) is None or (spelling.byte_fallback and _is_named_byte(piece)):
+    if (whole := _decode_text(piece)) is None or (
+        spelling.byte_fallback and (len(piece.data) == 1 and piece.token == f"<0x{piece.data[0]:02X}>")
+    ):
         return "byte" if len(piece.data) == 1 else "partial"
     text = whole.strip()
     if not text:
@@ -211,11 +213,11 @@ def word_mark(pieces: Iterable[Piece], spelling: TokenBytes) -> str | None:
         return "prefix"
     if spelling.suffix:
         return "suffix"
-    return "space" if any(_begins_with_space(piece) for piece in pieces) else None
-
-
-def _begins_with_space(piece: Piece) -> bool:
-    return not piece.special and piece.data[:1] == b" " and len(piece.data) > 1
+    return (
+        "space"
+        if any((not piece.special and piece.data[:1] == b" " and len(piece.data) > 1) for piece in pieces)
+        else None
+    )
 
 
 def script_of_entry(piece: Piece) -> str | None:
@@ -232,11 +234,6 @@ def _decode_text(piece: Piece) -> str | None:
         return piece.data.decode("utf-8")
     except UnicodeDecodeError:
         return None
-
-
-def _is_named_byte(piece: Piece) -> bool:
-    """Whether it is a byte such as `<0x61>`, of which the vocabulary mostly has the character (`a`) as well."""
-    return len(piece.data) == 1 and piece.token == f"<0x{piece.data[0]:02X}>"
 
 
 def _is_word(piece: Piece, spelling: TokenBytes, mark: str | None) -> bool:

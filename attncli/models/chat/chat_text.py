@@ -132,7 +132,9 @@ def message_spans(
         for place, at in {**boundaries, len(contents): end}.items()
         if _separates_contents(contents, place, at)
     }
-    rising = _rising_boundaries(known)
+    ordered = dict(sorted(known.items()))
+    falls = any(left > right for left, right in pairwise(ordered.values()))
+    rising = {} if falls else ordered
     for place, spans in enumerate(contents):
         if place in rising and place + 1 in rising:
             yield rising[place], rising[place + 1]
@@ -145,13 +147,6 @@ def _separates_contents(contents: Sequence[tuple[Span, ...] | None], place: int,
     before = (end for spans in contents[:place] for _, end in spans or ())
     after = (start for spans in contents[place:] for start, _ in spans or ())
     return max(before, default=0) <= at <= min(after, default=at)
-
-
-def _rising_boundaries(boundaries: Mapping[int, int]) -> dict[int, int]:
-    """The boundaries in the order of messages; empty where they don't increase."""
-    ordered = dict(sorted(boundaries.items()))
-    falls = any(left > right for left, right in pairwise(ordered.values()))
-    return {} if falls else ordered
 
 
 # --- Rendering
@@ -195,7 +190,11 @@ def render_chat(
         raise run.stopped(slow=error.slow) from error
     if whole.text is None:
         raise run.failure(whole)
-    generation = _appended_span(whole.text, plain.text)
+    generation = (
+        (len(plain.text), len(whole.text))
+        if plain.text is not None and whole.text != plain.text and whole.text.startswith(plain.text)
+        else None
+    )
     messages, warnings = run.locate_messages(whole.text, generation_prompt, generation)
     return ChatText(whole.text, chosen.name, messages, generation, tuple(warnings))
 
@@ -249,7 +248,10 @@ class _TemplateRun(NamedTuple):
             picks = [[*range(i), count + i, *range(i + 1, count)] for i in range(min(count, _MOST_PARTS))]
             singles = self._find_marked(picks, text, generation, True)
             found = {index: (single or {}).get(index, ()) for index, single in enumerate(singles)}
-        return [found.get(index, ()) or _empty_or_unknown(message) for index, message in enumerate(messages)]
+        return [
+            found.get(index, ()) or (None if any(text.strip() for text in content_texts(message)) else ())
+            for index, message in enumerate(messages)
+        ]
 
     def _find_marked(
         self, picks: Sequence[Sequence[int]], text: str, generation: bool, inside: bool
@@ -318,13 +320,3 @@ def _error_location(rendering: Rendering) -> str:
     column = "" if rendering.column is None else f", column {rendering.column}"
     excerpt = rendering.excerpt if len(rendering.excerpt) <= _EXCERPT else f"{rendering.excerpt[:_EXCERPT]}…"
     return f"line {rendering.line}{column}: {excerpt}"
-
-
-def _appended_span(text: str, plain: str | None) -> Span | None:
-    """The span that a text has beyond `plain`, if it starts with it."""
-    return (len(plain), len(text)) if plain is not None and text != plain and text.startswith(plain) else None
-
-
-def _empty_or_unknown(message: Message) -> tuple[Span, ...] | None:
-    """The contents of a message that were not found: () if it has none, otherwise None (unknown)."""
-    return None if any(text.strip() for text in content_texts(message)) else ()

@@ -262,7 +262,10 @@ def _statement_place(source: str, variables: str, message: str) -> ErrorPlace | 
     except Exception as error:  # as above
         line = _line_of(error)
         if line is not None and 0 < line <= len(starts) and str(error) == message:
-            return _excerpt_place(source, starts[line - 1])
+            start = starts[line - 1]
+            end = _BLOCK_END.search(source, start)
+            excerpt = source[start : end.end() if end else len(source)].splitlines()[0].strip()
+            return ErrorPlace(source.count("\n", 0, start) + 1, start - (source.rfind("\n", 0, start) + 1) + 1, excerpt)
     return None
 
 
@@ -280,9 +283,3 @@ def _split_statements(source: str) -> tuple[str, Sequence[int]]:
             pieces.append("\n")
             starts.append(match.start())
     return "".join([*pieces, source[last:]]), starts
-
-
-def _excerpt_place(source: str, start: int) -> ErrorPlace:
-    end = _BLOCK_END.search(source, start)
-    excerpt = source[start : end.end() if end else len(source)].splitlines()[0].strip()
-    return ErrorPlace(source.count("\n", 0, start) + 1, start - (source.rfind("\n", 0, start) + 1) + 1, excerpt)

@@ -242,10 +242,6 @@ def build_conversation(value: object) -> Conversation:
         raise FailedError(f"the messages of a conversation are a list, and this is {_json_kind(messages)}", hint=SHAPE)
     if not messages:
         raise UsageError("the conversation has no messages", hint=SHAPE)
-    return Conversation(tuple(_message(entry, place) for place, entry in enumerate(messages, 1)), _variables(fields))
-
-
-def _variables(fields: Mapping[str, object]) -> dict[str, object]:
     variables = {"tools": None, "documents": None, **{name: fields[name] for name in fields if name != "messages"}}
     for name in ("tools", "documents"):
         entries = variables[name]
@@ -255,7 +251,7 @@ def _variables(fields: Mapping[str, object]) -> dict[str, object]:
     if "add_generation_prompt" in variables:
         hint = "leave it out; --generation-prompt asks for it"
         raise FailedError("add_generation_prompt is no part of a conversation", hint=hint)
-    return variables
+    return Conversation(tuple(_message(entry, place) for place, entry in enumerate(messages, 1)), variables)
 
 
 def _message(entry: object, place: int) -> Message:

@@ -95,7 +95,10 @@ def read_checkpoint(files: ModelFiles) -> Checkpoint:
 
 def read_source_checkpoint(ref: ModelRef, source: Source) -> Checkpoint:
     """As `read_checkpoint`, for one source of files."""
-    if ref.weights_file is None and (index := _pipeline_index(source)) is not None:
+    if (
+        ref.weights_file is None
+        and (index := (None if source.has("config.json") else source.find(PIPELINE_FILE))) is not None
+    ):
         return _read_pipeline(ref, source, index)
     chosen = choose_files(ref, source)
     if chosen.names[0].endswith(".gguf"):
@@ -114,11 +117,6 @@ def read_source_checkpoint(ref: ModelRef, source: Source) -> Checkpoint:
         None if config is None else weight_headers.read_model_config(config, repair_hint=source.repair_hint),
         tuple(_disagreements({tensor.name for tensor in tensors}, chosen.indexed)),
     )
-
-
-def _pipeline_index(source: Source) -> Path | None:
-    """The list of the parts of a pipeline (diffusers); None where the model has files of its own."""
-    return None if source.has("config.json") else source.find(PIPELINE_FILE)
 
 
 def _read_pipeline(ref: ModelRef, source: Source, index: Path) -> Checkpoint:
@@ -232,17 +230,13 @@ def _read_gguf(source: Source, chosen: ChosenFiles) -> Checkpoint:
     paths = module_names(tensor.name for tensor in stored)
     tensors = tuple(StoredTensor(each.name, paths[each.name], each.dtype, each.shape, each.size) for each in stored)
     config, note = config_fields(headers[chosen.names[0]].metadata)
-    _check_metadata(chosen.names[0], config, source)
-    notes = [] if note is None else [note]
-    notes += [f"with the tensors of {chosen.projector}"] if chosen.projector is not None else []
-    return Checkpoint("gguf", chosen.names, tensors, config, tuple(notes))
-
-
-def _check_metadata(name: str, config: Mapping[str, object], source: Source) -> None:
     try:
         weight_headers.check_types(config)
     except BrokenFileError as fault:
-        raise ModelError(f"{name} can't be used: {fault}", hint=source.repair_hint) from fault
+        raise ModelError(f"{chosen.names[0]} can't be used: {fault}", hint=source.repair_hint) from fault
+    notes = [] if note is None else [note]
+    notes += [f"with the tensors of {chosen.projector}"] if chosen.projector is not None else []
+    return Checkpoint("gguf", chosen.names, tensors, config, tuple(notes))
 
 
 def _fetch_gguf_header(name: str, fetch: FetchRange) -> GgufHeader:
@@ -380,7 +374,15 @@ def _no_file_error(ref: ModelRef, name: str) -> ModelError:
 
 def _no_choice_error(ref: ModelRef, candidates: Sequence[str], names: Sequence[str]) -> ModelError:
     if candidates:
-        return _several_files_error(ref, candidates)
+        from attncli.models.files.weight_files import sibling_reference
+
+        listed = ", ".join(candidates[:4]) + (", …" if len(candidates) > 4 else "")
+        # Of hub files, only GGUF files can be named.
+        can_be_named = ref.kind is not Kind.HUB or candidates[0].endswith(".gguf")
+        return ModelError(
+            f"{ref.name} has several files of weights: {listed}",
+            hint=f"name one of them: {sibling_reference(ref, candidates[0])}" if can_be_named else _BY_CONFIG,
+        )
     pickle = next((name for name in names if name.endswith((".bin", ".pt", ".pth"))), None)
     if pickle is not None:
         return _pickle_refused(ref, pickle)
@@ -392,16 +394,4 @@ def _no_choice_error(ref: ModelRef, candidates: Sequence[str], names: Sequence[s
     return ModelError(
         f"{ref.name} has no weights whose header can be read",
         hint=f"headers are those of .safetensors and .gguf files; {_BY_CONFIG}",
-    )
-
-
-def _several_files_error(ref: ModelRef, candidates: Sequence[str]) -> ModelError:
-    from attncli.models.files.weight_files import sibling_reference
-
-    listed = ", ".join(candidates[:4]) + (", …" if len(candidates) > 4 else "")
-    # Of hub files, only GGUF files can be named.
-    can_be_named = ref.kind is not Kind.HUB or candidates[0].endswith(".gguf")
-    return ModelError(
-        f"{ref.name} has several files of weights: {listed}",
-        hint=f"name one of them: {sibling_reference(ref, candidates[0])}" if can_be_named else _BY_CONFIG,
     )

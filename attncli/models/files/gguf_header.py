@@ -152,7 +152,10 @@ def parse_gguf_header(content: bytes, size: int, *, longest_array: int | None = 
     """
     reader = _HeaderReader(content, longest_array).read_preamble()
     metadata = reader.read_metadata()
-    tensors = reader.read_tensors(_alignment(metadata), size)
+    found = metadata.get("general.alignment", _ALIGNMENT)
+    if type(found) is not int or found <= 0:
+        raise BrokenFileError("its general.alignment is no positive number")
+    tensors = reader.read_tensors(found, size)
     return GgufHeader(metadata, tensors)
 
 
@@ -163,13 +166,6 @@ def _map_file(path: Path) -> mmap.mmap:
 
 def _truncated_error(size: int) -> BrokenFileError:
     return BrokenFileError(f"it was cut short: it ends after {size:,} bytes, within its header")
-
-
-def _alignment(metadata: dict[str, object]) -> int:
-    found = metadata.get("general.alignment", _ALIGNMENT)
-    if type(found) is not int or found <= 0:
-        raise BrokenFileError("its general.alignment is no positive number")
-    return found
 
 
 class _HeaderReader:
@@ -214,7 +210,13 @@ class _HeaderReader:
         data = -(-self._offset // alignment) * alignment
         found = tuple(tensor._replace(begin=data + tensor.begin) for tensor in listed)
         _check_names(found)
-        _check_offsets(found, size)
+        end = 0
+        for begin, after in sorted(_spans(found)):
+            if begin < end:
+                raise BrokenFileError("its tensors overlap")
+            end = after
+        if end > size:
+            raise BrokenFileError(f"it was cut short: {end - size:,} of its {end:,} bytes are missing")
         return found
 
     def _read_tensor(self) -> GgufTensor:
@@ -319,16 +321,6 @@ def _check_names(tensors: tuple[GgufTensor, ...]) -> None:
         if tensor.name in seen:
             raise BrokenFileError(f"its header lists {quote_name(tensor.name)} twice")
         seen.add(tensor.name)
-
-
-def _check_offsets(tensors: tuple[GgufTensor, ...], size: int) -> None:
-    end = 0
-    for begin, after in sorted(_spans(tensors)):
-        if begin < end:
-            raise BrokenFileError("its tensors overlap")
-        end = after
-    if end > size:
-        raise BrokenFileError(f"it was cut short: {end - size:,} of its {end:,} bytes are missing")
 
 
 def _spans(tensors: tuple[GgufTensor, ...]) -> Iterator[tuple[int, int]]:

@@ -235,24 +235,19 @@ def _fetch_range(request: HubRequest, begin: int, end: int) -> tuple[bytes, int]
             if response.status_code == 416:  # the file ends before that range begins
                 return b"", _size(response.headers.get("Content-Range", "*/0"))
             hf_raise_for_status(response)
-            return _read_range(response, begin, end)
-
-
-def _read_range(response: Any, begin: int, end: int) -> tuple[bytes, int]:
-    """The requested bytes and the file's size, from a response with that range or with the whole file."""
-    whole = response.status_code != 206
-    size = _size(response.headers.get("Content-Length" if whole else "Content-Range", ""))
-    first = begin if whole else 0
-    found = bytearray()
-    for chunk in response.iter_bytes():
-        found += chunk
-        if len(found) >= first + end - begin:
-            break
-    wanted = min(end, size) - begin
-    content = bytes(found[first : first + end - begin])
-    if len(content) < wanted:
-        raise OSError("the answer ends too soon")
-    return content, size
+            whole = response.status_code != 206
+            size = _size(response.headers.get("Content-Length" if whole else "Content-Range", ""))
+            first = begin if whole else 0
+            found = bytearray()
+            for chunk in response.iter_bytes():
+                found += chunk
+                if len(found) >= first + end - begin:
+                    break
+            wanted = min(end, size) - begin
+            content = bytes(found[first : first + end - begin])
+            if len(content) < wanted:
+                raise OSError("the answer ends too soon")
+            return content, size
 
 
 def _size(header: str) -> int:

@@ -67,12 +67,8 @@ def translate_error(error: Exception, request: HubRequest) -> ModelError | None:
     if isinstance(error, errors.HfHubHTTPError):
         refused_token = error.response.headers.get("X-Error-Message") == _BAD_TOKEN_MESSAGE
         return _bad_token_error(request) if refused_token else _status_error(error.response.status_code, request)
-    return _transport_error(error, errors.HTTPError, request)
-
-
-def _transport_error(error: Exception, transport: type[Exception], request: HubRequest) -> ModelError | None:
     # `transport` is the base class of httpx's exceptions, or of httpx2's from huggingface_hub 2 on.
-    if isinstance(error, transport):
+    if isinstance(error, errors.HTTPError):
         return _unreachable_error(request) if request.file is None else _interrupted_error(request)
     if isinstance(error, RecursionError):
         return not_a_hub_error(request)  # an answer of a thousand brackets

@@ -10,7 +10,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
-from attncli.errors import AttnError, ModelError, UsageError
+from attncli.errors import ModelError, UsageError
 from attncli.models.files import weight_headers
 from attncli.models.files.reference import DEFAULT_MODEL, Kind, ModelRef, closest, is_repository, parse_reference
 from attncli.models.files.sources import ADAPTER_CONFIG, FolderSource, Source
@@ -38,17 +38,13 @@ def base_reference(ref: ModelRef, config: Path) -> ModelRef:
         if base.kind is Kind.HUB and isinstance(revision, str) and revision:
             base = parse_reference(name, revision=revision)
     except (ModelError, UsageError) as error:
-        raise _unusable_base(ref, name, error) from error
+        raise ModelError(f"the adapter {ref.name} changes '{name}', and {error.message}", hint=_BASE_HINT) from error
     # The configuration is untrusted: it must not be able to run code, as `file.py:function` does.
     if base.kind not in (Kind.HUB, Kind.FOLDER, Kind.FILE):
         raise ModelError(
             f"the adapter {ref.name} changes '{name}', which is no model of the hub or a folder", hint=_BASE_HINT
         )
     return base
-
-
-def _unusable_base(ref: ModelRef, name: str, error: AttnError) -> ModelError:
-    return ModelError(f"the adapter {ref.name} changes '{name}', and {error.message}", hint=_BASE_HINT)
 
 
 def check_adapter(ref: ModelRef, source: Source, *, allow_pickle: bool) -> None:
@@ -197,26 +193,27 @@ def _adapter_config(files: ModelFiles) -> Path | None:
 
 def _open_source(ref: ModelRef, *, refresh: bool, progress: Progress) -> Source:
     if ref.kind is Kind.HUB:
-        return _open_hub_source(ref, refresh=refresh, progress=progress)
+        if ref.location == DEFAULT_MODEL and ref.revision is None and ref.file is None and not refresh:
+            from attncli.models.files.sources import installed_package
+
+            package = installed_package()
+            if package is not None:
+                return package
+        from attncli.models.files.hub import open_hub
+
+        return open_hub(ref, refresh=refresh, progress=progress)
     if ref.kind is Kind.FOLDER:
         return FolderSource(ref.path)
     if ref.kind is Kind.FILE:
         return FolderSource(ref.path.parent)
     if ref.kind is Kind.BUILTIN:
         return FolderSource(_builtin_folder(ref))
-    raise _no_files_error(ref)
-
-
-def _open_hub_source(ref: ModelRef, *, refresh: bool, progress: Progress) -> Source:
-    if ref.location == DEFAULT_MODEL and ref.revision is None and ref.file is None and not refresh:
-        from attncli.models.files.sources import installed_package
-
-        package = installed_package()
-        if package is not None:
-            return package
-    from attncli.models.files.hub import open_hub
-
-    return open_hub(ref, refresh=refresh, progress=progress)
+    if ref.kind is Kind.PRESET:
+        message = f"{ref.name} is an architecture without weights and without a tokenizer"
+    else:
+        message = f"{ref.name} makes a module of its own, which comes without a tokenizer and files"
+    counts = f"attn params {ref.name} counts it"
+    raise ModelError(message, hint=f"name a model of the hub as org/name, or a local folder; {counts}")
 
 
 def _builtin_folder(ref: ModelRef) -> Path:
@@ -228,15 +225,6 @@ def _builtin_folder(ref: ModelRef) -> Path:
     listed = f"built-in models: {', '.join(f'builtin:{name}' for name in names)}"
     hint = f"did you mean builtin:{near}?" if near else listed
     raise ModelError(f"there is no built-in model {ref.location}", hint=hint)
-
-
-def _no_files_error(ref: ModelRef) -> ModelError:
-    if ref.kind is Kind.PRESET:
-        message = f"{ref.name} is an architecture without weights and without a tokenizer"
-    else:
-        message = f"{ref.name} makes a module of its own, which comes without a tokenizer and files"
-    counts = f"attn params {ref.name} counts it"
-    return ModelError(message, hint=f"name a model of the hub as org/name, or a local folder; {counts}")
 
 
 def _missing_file_error(ref: ModelRef, source: Source, name: str) -> ModelError:

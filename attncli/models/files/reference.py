@@ -123,10 +123,19 @@ def parse_reference(text: str, *, revision: str | None = None) -> ModelRef:
         raise ModelError("the model's name is empty", hint="leave out -m for the default model, or name one")
     local = _parse_prefixed(text) or _parse_package(text) or _parse_function(text) or _parse_existing(text)
     if local is not None:
-        return _without_revision(local, revision)
+        if revision is not None:
+            raise UsageError(f"{local.name} is not on the hub and has no revisions", hint="leave out --revision")
+        return local
     if _looks_like_path(text):
         raise _missing_path_error(text)
-    return _with_revision(_parse_hub(text), revision)
+    ref = _parse_hub(text)
+    if revision is None or revision == ref.revision:
+        return ref
+    if ref.revision is not None:
+        message = f"two revisions are asked for: {ref.revision} in {ref.name}, and {revision}"
+        raise UsageError(message, hint="give one of them: either @REVISION or --revision")
+    _check_revision(ref.name, revision)
+    return ref._replace(revision=revision)
 
 
 def is_repository(name: str) -> bool:
@@ -239,12 +248,9 @@ def _looks_like_path(text: str) -> bool:
         return False
     if text.startswith(_PATH_STARTS) or text.endswith("/") or "\\" in text or _DRIVE.match(text):
         return True
-    return text.endswith(_FILE_ENDINGS) and not _is_hub_file(text)
-
-
-def _is_hub_file(text: str) -> bool:
-    """Whether the text is like `org/name/x.gguf`. If `org` is a local folder, it is a misspelt path instead."""
-    return text.endswith(".gguf") and text.count("/") >= 2 and not os.path.isdir(text.split("/")[0])
+    return text.endswith(_FILE_ENDINGS) and not (
+        text.endswith(".gguf") and text.count("/") >= 2 and not os.path.isdir(text.split("/")[0])
+    )
 
 
 def _missing_path_error(text: str) -> ModelError:
@@ -286,7 +292,13 @@ def _parse_hub(text: str) -> ModelRef:
         owner, repository, file = name.split("/", 2)
         repository = f"{owner}/{repository}"
     if not is_repository(repository) or (file is not None and not is_plain_path(file)):
-        raise _impossible_name_error(text)
+        message = f"the hub can't have a model named '{text}'"
+        url = _URL.match(text)
+        if url is not None:
+            raise ModelError(message, hint=f"write its name without the address: {url['name']}")
+        if "/" in text:
+            raise ModelError(message, hint=f"a hub name is org/name; if this is a local path, it isn't there: ./{text}")
+        raise ModelError(message, hint="a hub name is org/name, made of letters, digits, '-', '_' and '.'")
     return ModelRef(text, Kind.HUB, repository, revision if at else None, file)
 
 
@@ -296,38 +308,12 @@ def is_plain_path(name: str) -> bool:
     return all(part not in ("", ".", "..") for part in parts) and not any(mark in name for mark in "\\:\0")
 
 
-def _impossible_name_error(text: str) -> ModelError:
-    message = f"the hub can't have a model named '{text}'"
-    url = _URL.match(text)
-    if url is not None:
-        return ModelError(message, hint=f"write its name without the address: {url['name']}")
-    if "/" in text:
-        return ModelError(message, hint=f"a hub name is org/name; if this is a local path, it isn't there: ./{text}")
-    return ModelError(message, hint="a hub name is org/name, made of letters, digits, '-', '_' and '.'")
-
-
 def _check_revision(text: str, revision: str) -> None:
     if revision.endswith(".gguf"):
         raise ModelError(f"'{text}' names a file in its revision", hint="put the revision last: org/name/x.gguf@v1")
     if _REVISION.fullmatch(revision) is None:
         hint = "name a branch, a tag or a commit: org/name@main"
         raise ModelError(f"the hub can't have the revision '{revision}' of '{text}'", hint=hint)
-
-
-def _with_revision(ref: ModelRef, revision: str | None) -> ModelRef:
-    if revision is None or revision == ref.revision:
-        return ref
-    if ref.revision is not None:
-        message = f"two revisions are asked for: {ref.revision} in {ref.name}, and {revision}"
-        raise UsageError(message, hint="give one of them: either @REVISION or --revision")
-    _check_revision(ref.name, revision)
-    return ref._replace(revision=revision)
-
-
-def _without_revision(ref: ModelRef, revision: str | None) -> ModelRef:
-    if revision is not None:
-        raise UsageError(f"{ref.name} is not on the hub and has no revisions", hint="leave out --revision")
-    return ref
 
 
 # --- Models among the files of installed Python packages

@@ -172,7 +172,14 @@ class PackageSource:
         """The path of a file, verified. Raises ModelError if it isn't the published file."""
         path = self._files.get(name)
         if path is not None and name not in self._verified:
-            _verify(name, path)
+            try:
+                with path.open("rb") as file:
+                    digest = hashlib.file_digest(file, "sha256").hexdigest()
+            except OSError as error:
+                reason = error.strerror or os.fspath(path)
+                raise ModelError(f"{path} can't be read: {reason}", hint=_REINSTALL) from error
+            if digest != PUBLISHED[name]:
+                raise ModelError(f"{path} is not the file that the model's authors published", hint=_REINSTALL)
             self._verified.add(name)
         return path
 
@@ -198,17 +205,6 @@ def installed_package() -> PackageSource | None:
     folder = metadata.parent / _FOLDER
     names = ((path.relative_to(folder).as_posix(), path) for path in package_files(metadata) if folder in path.parents)
     return PackageSource({name: path for name, path in names if name in PUBLISHED})
-
-
-def _verify(name: str, path: Path) -> None:
-    try:
-        with path.open("rb") as file:
-            digest = hashlib.file_digest(file, "sha256").hexdigest()
-    except OSError as error:
-        reason = error.strerror or os.fspath(path)
-        raise ModelError(f"{path} can't be read: {reason}", hint=_REINSTALL) from error
-    if digest != PUBLISHED[name]:
-        raise ModelError(f"{path} is not the file that the model's authors published", hint=_REINSTALL)
 
 
 # --- Models that lie in several folders

@@ -58,14 +58,27 @@ def _first_available(source: Source, names: Sequence[str]) -> str | None:
 def _open_weights(ref: ModelRef, source: Source, name: str, *, allow_pickle: bool) -> WeightFiles:
     kind = _weight_kind(name)
     if kind == "pickle" and not allow_pickle:
-        raise _pickle_error(ref, name)
+        message = (
+            f"the weights of {ref.name} are a pickle ({name}), and to read a pickle is to run any program it holds"
+        )
+        raise ModelError(message, hint="pass --allow-pickle if you trust where it comes from")
     path = source.find(name)
     if path is None:
         raise source.listing_error() or _no_file_error(ref, source, name)
     if not name.endswith(_INDEX):
         _check_file(path, kind, source)
         return WeightFiles(kind, (path,))
-    shards = _find_shards(ref, source, path)
+    weight_map = weight_headers.read_json(path, repair_hint=source.repair_hint).get("weight_map")
+    names = list(weight_map.values()) if isinstance(weight_map, dict) else []
+    # The index is untrusted: it must not name files outside the model's folder.
+    if not names or not all(isinstance(name, str) and is_plain_path(name) for name in names):
+        raise ModelError(f"{path} can't be used: it lists no files of this model", hint=source.repair_hint)
+    listed = sorted(set(names))
+    found = {name: source.find(name) for name in listed}
+    missing = [name for name, path in found.items() if path is None]
+    if missing:
+        raise source.listing_error() or _missing_shards_error(ref, source, missing, len(listed))
+    shards = tuple(path for path in found.values() if path is not None)
     for shard in shards:
         _check_file(shard, kind, source)
     return WeightFiles(kind, shards, index=path)
@@ -87,31 +100,11 @@ def _check_file(path: Path, kind: WeightKind, source: Source) -> None:
         weight_headers.check_pickle(path, repair_hint=source.repair_hint)
 
 
-def _find_shards(ref: ModelRef, source: Source, index: Path) -> tuple[Path, ...]:
-    """All files that an index lists, downloaded. Raises ModelError with the names of missing ones."""
-    weight_map = weight_headers.read_json(index, repair_hint=source.repair_hint).get("weight_map")
-    names = list(weight_map.values()) if isinstance(weight_map, dict) else []
-    # The index is untrusted: it must not name files outside the model's folder.
-    if not names or not all(isinstance(name, str) and is_plain_path(name) for name in names):
-        raise ModelError(f"{index} can't be used: it lists no files of this model", hint=source.repair_hint)
-    listed = sorted(set(names))
-    found = {name: source.find(name) for name in listed}
-    missing = [name for name, path in found.items() if path is None]
-    if missing:
-        raise source.listing_error() or _missing_shards_error(ref, source, missing, len(listed))
-    return tuple(path for path in found.values() if path is not None)
-
-
 def _missing_shards_error(ref: ModelRef, source: Source, missing: Sequence[str], count: int) -> ModelError:
     shown = ", ".join(missing[:3]) + (", …" if len(missing) > 3 else "")
     return ModelError(
         f"{len(missing)} of {ref.name}'s {count} files of weights are missing: {shown}", hint=source.repair_hint
     )
-
-
-def _pickle_error(ref: ModelRef, name: str) -> ModelError:
-    message = f"the weights of {ref.name} are a pickle ({name}), and to read a pickle is to run any program it holds"
-    return ModelError(message, hint="pass --allow-pickle if you trust where it comes from")
 
 
 def _no_file_error(ref: ModelRef, source: Source, name: str) -> ModelError:

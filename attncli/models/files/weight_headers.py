@@ -297,15 +297,11 @@ def check_file(path: Path, repair_hint: str = FETCH_AGAIN) -> Iterator[None]:
     """Check that a file is readable and not empty; turn a BrokenFileError in the body into a ModelError."""
     check_readable(path)
     try:
-        _check_not_empty(path)
+        if path.stat().st_size == 0:
+            raise BrokenFileError("it is empty")  # noqa: TRY301
         yield
     except BrokenFileError as fault:
         raise ModelError(f"{path} can't be used: {fault}", hint=repair_hint) from fault
-
-
-def _check_not_empty(path: Path) -> None:
-    if path.stat().st_size == 0:
-        raise BrokenFileError("it is empty")
 
 
 def _first_bytes(path: Path, count: int) -> bytes:

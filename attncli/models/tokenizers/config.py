@@ -139,7 +139,8 @@ def read_config(files: TokenizerFiles) -> TokenizerConfig:
     Raises ModelError where one is not JSON.
     """
     config = read_json(files, "tokenizer_config.json")
-    class_name = _as_string(config.get("tokenizer_class"))
+    value = config.get("tokenizer_class")
+    class_name = value if isinstance(value, str) else ""
     added_tokens = config.get("added_tokens_decoder")
     # Before there was `added_tokens_decoder`, the special tokens were in a file of their own.
     named = config if added_tokens is not None else {**config, **read_json(files, "special_tokens_map.json")}
@@ -153,7 +154,9 @@ def read_config(files: TokenizerFiles) -> TokenizerConfig:
         added_tokens=_special_tokens(_entries_by_id(added_tokens)),
         special_tokens=_special_tokens(_role_entries(named)),
         overrides={} if class_name in _UNCHANGED_CLASSES else config,
-        prepend_scheme=_prepend_scheme(config) if _sets_prefix_space(class_name, model) else None,
+        prepend_scheme=_prepend_scheme(config)
+        if (class_name in _PREFIX_SPACE_CLASSES and str(model.get("model_type")) not in UNCHANGED_MODEL_TYPES)
+        else None,
     )
 
 
@@ -181,10 +184,6 @@ def finite_length(value: object) -> int | None:
     if isinstance(value, bool) or not isinstance(value, int | float):
         return None
     return int(value) if 0 < value < _NO_LIMIT else None
-
-
-def _sets_prefix_space(class_name: str, model: Json) -> bool:
-    return class_name in _PREFIX_SPACE_CLASSES and str(model.get("model_type")) not in UNCHANGED_MODEL_TYPES
 
 
 def _prepend_scheme(config: Json) -> str:
@@ -218,7 +217,7 @@ def _role_entries(config: Json) -> Iterator[object]:
     for key in _TOKEN_LIST_KEYS:
         entry = config.get(key)
         if entry:
-            yield from entry.values() if isinstance(entry, Mapping) else _as_list(entry)
+            yield from entry.values() if isinstance(entry, Mapping) else (entry if isinstance(entry, list) else [])
             return
 
 
@@ -230,14 +229,6 @@ def _special_token(entry: object) -> SpecialToken | None:
         return None
     flags = {name: entry[name] for name in SpecialToken._fields[1:] if isinstance(entry.get(name), bool)}
     return SpecialToken(content, **flags)
-
-
-def _as_list(value: object) -> list[object]:
-    return value if isinstance(value, list) else []
-
-
-def _as_string(value: object) -> str:
-    return value if isinstance(value, str) else ""
 
 
 def apply_config(backend: Backend, config: TokenizerConfig) -> FileParts | None:

@@ -63,7 +63,8 @@ class FastTokenizer:
         self.note = note
         self.unknown_id, self._token_bytes = _unknown_id_and_token_bytes(backend)
         self._added = backend.get_added_tokens_decoder()
-        self._composer = _read_composer(backend)
+        steps = [part for part in flat_parts(backend.normalizer) if type(part).__name__ not in _ENDS_KINDS]
+        self._composer = normalizers.Sequence(steps).normalize_str if any(map(_composes, steps)) else None
         self._special_as_text = False
         self._growth = GrowthLimit(backend)
         self._lock = Lock()
@@ -164,7 +165,12 @@ class FastTokenizer:
     def _encode_whole(self, text: str, pair: str | None, special: bool, limit: int | None) -> Encoding:
         with self._exclusive_backend(limit):
             self._growth.check([text] if pair is None else [text, pair])
-            return _encoding(self._backend.encode(text, pair, add_special_tokens=special))
+            encoding = self._backend.encode(text, pair, add_special_tokens=special)
+            sequences: list[int | None] = encoding.sequence_ids
+            spans = [
+                None if sequence is None else span for sequence, span in zip(sequences, encoding.offsets, strict=True)
+            ]
+            return Encoding(ids=encoding.ids, sequences=sequences, segments=encoding.type_ids, spans=spans)
 
     def _encode_long(self, text: str, special: bool, limit: int | None) -> Encoding:
         """`_encode_whole` in chunks of the text."""
@@ -241,7 +247,11 @@ def read_fast_tokenizer(
         if not (isinstance(error, Exception) or is_panic(error)):
             raise
         raise ModelError(f"{path} could not be read: {_error_reason(path, error)}", hint=repair_hint) from error
-    _check_truncation(path, backend, repair_hint)
+    truncation = backend.truncation or {}
+    stride, most = truncation.get("stride", 0), truncation.get("max_length", 1)
+    if stride >= most:
+        message = f"{path} can't be used: its truncation keeps {most:,} tokens and repeats {stride:,} of them"
+        raise ModelError(message, hint=repair_hint)
     with translate_failures("can't be built from its files"):
         file_parts = apply_config(backend, config)
         return FastTokenizer(
@@ -252,15 +262,6 @@ def read_fast_tokenizer(
             note=note,
             file_parts=file_parts,
         )
-
-
-def _check_truncation(path: Path, backend: Backend, repair_hint: str) -> None:
-    """Raise ModelError for a stride that leaves nothing: the library fails with it once truncation is used."""
-    truncation = backend.truncation or {}
-    stride, most = truncation.get("stride", 0), truncation.get("max_length", 1)
-    if stride >= most:
-        message = f"{path} can't be used: its truncation keeps {most:,} tokens and repeats {stride:,} of them"
-        raise ModelError(message, hint=repair_hint)
 
 
 def _error_reason(path: Path, error: BaseException) -> str:
@@ -303,12 +304,6 @@ def _model_properties(backend: Backend, model: Any) -> tuple[int | None, bool]:
     return backend.token_to_id(unknown) if unknown else None, bool(getattr(model, "byte_fallback", False))
 
 
-def _read_composer(backend: Backend) -> Callable[[str], str] | None:
-    """The normaliser without the steps that only change the ends of a text; None if no step composes."""
-    steps = [part for part in flat_parts(backend.normalizer) if type(part).__name__ not in _ENDS_KINDS]
-    return normalizers.Sequence(steps).normalize_str if any(map(_composes, steps)) else None
-
-
 def _composes(step: Any) -> bool:
     """Whether a step of the normaliser may make one character of several."""
     kind = type(step).__name__
@@ -345,9 +340,3 @@ def _without_truncation_and_padding(backend: Backend) -> Iterator[None]:
             backend.enable_truncation(**truncation)
         if padding is not None:
             backend.enable_padding(**padding)
-
-
-def _encoding(encoding: BackendEncoding) -> Encoding:
-    sequences: list[int | None] = encoding.sequence_ids
-    spans = [None if sequence is None else span for sequence, span in zip(sequences, encoding.offsets, strict=True)]
-    return Encoding(ids=encoding.ids, sequences=sequences, segments=encoding.type_ids, spans=spans)

@@ -167,7 +167,15 @@ def load_with_transformers(name: str, found: Sequence[Path], *, trust_remote_cod
         except BaseException as error:
             if not (isinstance(error, Exception) or is_panic(error)):
                 raise
-            raise _load_error(error, name, found) from error
+            for extra, (packages, endings) in _EXTRA_PACKAGES.items():
+                missing = [package for package in packages if not _is_installed(package)]
+                if missing and any(path.name.endswith(endings) for path in found):
+                    message = f"the tokenizer of {name} needs what is not installed: {', '.join(missing)}"
+                    raise ModelError(message, hint=f"pip install 'attncli[{extra}]'") from error
+            # Without the folder, which may be a temporary one.
+            reason = " ".join(str(error).replace(f"{found[0].parent}{os.sep}", "").split()) or type(error).__name__
+            message = f"transformers could not load the tokenizer of {name}: {reason}"
+            raise ModelError(message, hint="--input-ids needs no tokenizer") from error
 
 
 def _check_sentencepiece(path: Path) -> None:
@@ -179,18 +187,6 @@ def _check_sentencepiece(path: Path) -> None:
         return
     with check_file(path):
         check_charsmap(charsmap)
-
-
-def _load_error(error: BaseException, name: str, found: Sequence[Path]) -> ModelError:
-    for extra, (packages, endings) in _EXTRA_PACKAGES.items():
-        missing = [package for package in packages if not _is_installed(package)]
-        if missing and any(path.name.endswith(endings) for path in found):
-            message = f"the tokenizer of {name} needs what is not installed: {', '.join(missing)}"
-            return ModelError(message, hint=f"pip install 'attncli[{extra}]'")
-    # Without the folder, which may be a temporary one.
-    reason = " ".join(str(error).replace(f"{found[0].parent}{os.sep}", "").split()) or type(error).__name__
-    message = f"transformers could not load the tokenizer of {name}: {reason}"
-    return ModelError(message, hint="--input-ids needs no tokenizer")
 
 
 def _is_installed(package: str) -> bool:
@@ -263,7 +259,15 @@ def _companion_files(files: TokenizerFiles, path: Path, name: str) -> dict[str, 
 
 def _assume_settings(path: Path, name: str) -> AssumedSettings:
     if name == "vocab.txt":
-        return _assume_word_piece(path)
+        entries = path.read_text(encoding="utf-8", errors="replace").split("\n")
+        cased = any(entry != entry.lower() for entry in entries if not entry.startswith("["))
+        how = (
+            "it has capital letters, so texts keep theirs"
+            if cased
+            else "it has no capital letters, so texts lose theirs"
+        )
+        settings = {"tokenizer_class": "BertTokenizer", "do_lower_case": not cased}
+        return AssumedSettings(settings, f"taken for WordPiece, as BERT's is; {how}")
     if name == "vocab.json":
         # Otherwise the class's defaults for these would join the vocabulary.
         no_tokens = dict.fromkeys(("bos_token", "eos_token", "unk_token"))
@@ -271,15 +275,6 @@ def _assume_settings(path: Path, name: str) -> AssumedSettings:
             {"tokenizer_class": "GPT2Tokenizer", **no_tokens}, "taken for byte-level BPE, as GPT-2's is"
         )
     return AssumedSettings({})
-
-
-def _assume_word_piece(path: Path) -> AssumedSettings:
-    """Settings for a vocabulary like BERT's: texts are lowercased if it has no capital letters."""
-    entries = path.read_text(encoding="utf-8", errors="replace").split("\n")
-    cased = any(entry != entry.lower() for entry in entries if not entry.startswith("["))
-    how = "it has capital letters, so texts keep theirs" if cased else "it has no capital letters, so texts lose theirs"
-    settings = {"tokenizer_class": "BertTokenizer", "do_lower_case": not cased}
-    return AssumedSettings(settings, f"taken for WordPiece, as BERT's is; {how}")
 
 
 def _set_sentencepiece_normalizer(loaded: Any, path: Path) -> None:

@@ -32,11 +32,19 @@ def load_tokenizer(files: TokenizerFiles, *, trust_remote_code: bool = False) ->
         return _load_named_file(files, file)
     path = files.find(TOKENIZER_FILE)
     config = read_config(files)
-    gguf = _gguf_file(files)
+    name = files.ref.file or files.ref.path.name
+    gguf = files.find(name) if name.endswith(".gguf") else None
     if path is None and gguf is not None:
         return _load_gguf(files, gguf)
     if path is None or (config.code is not None and trust_remote_code):
-        return _load_slow(files, config, trust_remote_code)
+        if config.code is not None and not trust_remote_code:
+            raise ModelError(
+                f"the tokenizer of {files.ref.name} is code that came with it ({config.code}), and was not run",
+                hint="--trust-remote-code runs it; --input-ids needs no tokenizer",
+            )
+        from attncli.models.tokenizers.slow import load_slow_tokenizer
+
+        return load_slow_tokenizer(files, config, trust_remote_code=trust_remote_code)
     from attncli.models.tokenizers.fast import read_fast_tokenizer
 
     tokenizer = read_fast_tokenizer(path, config, repair_hint=files.source.repair_hint, note=_code_note(files, config))
@@ -87,12 +95,6 @@ def _matches_gguf(tokenizer: Tokenizer, files: TokenizerFiles) -> bool:
     return all(piece is None or piece.token == token for token, piece in pieces)
 
 
-def _gguf_file(files: TokenizerFiles) -> Path | None:
-    """The GGUF file that the user named, if any: it contains its tokenizer."""
-    name = files.ref.file or files.ref.path.name
-    return files.find(name) if name.endswith(".gguf") else None
-
-
 def _load_gguf(files: TokenizerFiles, path: Path) -> Tokenizer:
     from attncli.models.tokenizers.gguf_vocabulary import read_gguf_tokenizer
 
@@ -121,17 +123,6 @@ def _load_named_file(files: TokenizerFiles, path: Path) -> Tokenizer:
         beside = read_config(files)
         config = config._replace(max_length=beside.max_length, truncation_side=beside.truncation_side)
     return read_fast_tokenizer(path, config, repair_hint=files.source.repair_hint)
-
-
-def _load_slow(files: TokenizerFiles, config: TokenizerConfig, trust_remote_code: bool) -> Tokenizer:
-    if config.code is not None and not trust_remote_code:
-        raise ModelError(
-            f"the tokenizer of {files.ref.name} is code that came with it ({config.code}), and was not run",
-            hint="--trust-remote-code runs it; --input-ids needs no tokenizer",
-        )
-    from attncli.models.tokenizers.slow import load_slow_tokenizer
-
-    return load_slow_tokenizer(files, config, trust_remote_code=trust_remote_code)
 
 
 def _code_note(files: TokenizerFiles, config: TokenizerConfig) -> str | None:
