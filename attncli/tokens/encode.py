@@ -26,7 +26,9 @@ from attncli.tokens.spans import (
     WordSpans,
     byte_spans,
     cover_gaps,
+    covered_text,
     empty_added_spaces,
+    ratio,
     restore_first_characters,
     tokens_per_word,
     word_spans,
@@ -110,21 +112,17 @@ def from_ids(tokenizer: Tokenizer | None, ids: Sequence[int]) -> EncodedText:
     for identifier in ids:
         if identifier < 0:
             raise UsageError(f"{identifier} is no id of a token", hint="ids are numbers from 0")
-    if tokenizer is None:
-        tokens = [Token(index, identifier, str(identifier), str(identifier)) for index, identifier in enumerate(ids)]
-    else:
-        tokens = list(_describe_ids(tokenizer, ids))
+    tokens = []
+    pieces = [None] * len(ids) if tokenizer is None else tokenizer.describe(ids)
+    for index, (identifier, piece) in enumerate(zip(ids, pieces, strict=True)):
+        if tokenizer is None:
+            tokens.append(Token(index, identifier, str(identifier), str(identifier)))
+        elif piece is None:
+            hint = f"its ids run from 0 to {tokenizer.vocabulary_size - 1:,}"
+            raise UsageError(f"the vocabulary has no token {identifier}", hint=hint)
+        else:
+            tokens.append(Token(index, identifier, piece.token, piece.text, special=piece.special))
     return EncodedText(tuple(tokens), (0,) * len(tokens), (None,) * len(tokens))
-
-
-def _describe_ids(tokenizer: Tokenizer, ids: Sequence[int]) -> Iterator[Token]:
-    for index, (identifier, piece) in enumerate(zip(ids, tokenizer.describe(ids), strict=True)):
-        if piece is None:
-            raise UsageError(
-                f"the vocabulary has no token {identifier}",
-                hint=f"its ids run from 0 to {tokenizer.vocabulary_size - 1:,}",
-            )
-        yield Token(index, identifier, piece.token, piece.text, special=piece.special)
 
 
 def _describe_pieces(tokenizer: Tokenizer, ids: Sequence[int]) -> Iterator[Piece]:
@@ -175,20 +173,15 @@ def count_unspelled(tokenizer: Tokenizer, text: str, spans: Sequence[Span | None
     return sum(each in without_token for each in lost)
 
 
-def covered_texts(encoded: EncodedText, texts: Sequence[str]) -> list[str]:
-    """The part of each text from its first token to its last: less than all of it where it was truncated."""
-    covered = []
-    for number, text in enumerate(texts):
-        own = [token for token, sequence in zip(encoded.tokens, encoded.sequences, strict=True) if sequence == number]
-        starts = [token.start for token in own if token.start is not None]
-        ends = [token.end for token in own if token.end is not None]
-        covered.append(text[min(starts) : max(ends)] if starts else "")
-    return covered
-
-
 def was_cut(encoded: EncodedText, texts: Sequence[str]) -> bool:
     """Whether the tokens leave out more of the texts than surrounding white space."""
     return any(len(part) < len(text.strip()) for part, text in zip(covered_texts(encoded, texts), texts, strict=True))
+
+
+def covered_texts(encoded: EncodedText, texts: Sequence[str]) -> list[str]:
+    """The part of each text from its first token to its last: less than all of it where it was truncated."""
+    placed = list(zip(encoded.sequences, encoded.tokens, strict=True))
+    return [covered_text(text, _spans_of(placed, number))[0] for number, text in enumerate(texts)]
 
 
 def check_text(text: str) -> None:
@@ -238,8 +231,13 @@ def _align_by_search(text: str, data: Sequence[bytes]) -> list[Span | None]:
     for spelled, pieces in _whole_characters(data):
         exact = (place, place + len(spelled)) if spelled and text.startswith(spelled, place) else None
         found = exact or folded.find(spelled, place)
-        place = found[1] if found else place
-        spans += _split_span(text, found, pieces) if found else [None] * len(pieces)
+        if found is None:
+            spans += [None] * len(pieces)
+            continue
+        # The tokens that share a span have the whole of it if they don't spell it exactly.
+        start, place = found
+        parts = _align_exactly(text[start:place], pieces) if len(pieces) > 1 else []
+        spans += [part and (start + part[0], start + part[1]) for part in parts] or [found] * len(pieces)
     return spans
 
 
@@ -255,13 +253,6 @@ def _whole_characters(data: Sequence[bytes]) -> Iterator[tuple[str, Sequence[byt
             spelled, first = "", index + 1
     if first < len(data):
         yield spelled + decoder.decode(b"", final=True), data[first:]
-
-
-def _split_span(text: str, span: Span, pieces: Sequence[bytes]) -> list[Span | None]:
-    """The spans of the tokens that share a span; the whole span for each if they don't spell it exactly."""
-    start, end = span
-    parts = _align_exactly(text[start:end], pieces) if len(pieces) > 1 else []
-    return [part and (start + part[0], start + part[1]) for part in parts] or [span] * len(pieces)
 
 
 class _FoldedText:
@@ -304,7 +295,9 @@ def measure(encoded: EncodedText, texts: Sequence[str] = (), *, unknown_id: int 
     placed = list(zip(encoded.sequences, encoded.tokens, strict=True))
     own = [token for sequence, token in placed if sequence is not None or not token.special]
     characters, size = sum(map(len, texts)), sum(len(text.encode("utf-8")) for text in texts)
-    count_words = _count_by_script if any(map(_may_be_unspaced, texts)) else _count_words
+    # Compiled only when needed, as that takes as long as everything else here.
+    unspaced = any(not text.isascii() and re.search(_MAY_BE_UNSPACED, text) for text in texts)
+    count_words = _count_by_script if unspaced else _count_words
     spaced = count_words(placed, texts) if texts else _WordCounts(len(own))
     unknown_tokens = [token for token in own if token.id == unknown_id]
     unknown_characters = sum((token.end or 0) - (token.start or 0) for token in unknown_tokens)
@@ -314,13 +307,13 @@ def measure(encoded: EncodedText, texts: Sequence[str] = (), *, unknown_id: int 
         words=spaced.words,
         characters=characters,
         bytes=size,
-        bytes_per_token=_ratio(size, len(own)) if texts else None,
-        characters_per_token=_ratio(characters, len(own)) if texts else None,
-        fertility=_ratio(spaced.tokens, spaced.words),
+        bytes_per_token=ratio(size, len(own)) if texts else None,
+        characters_per_token=ratio(characters, len(own)) if texts else None,
+        fertility=ratio(spaced.tokens, spaced.words),
         continued_words=spaced.continued,
-        continued_words_share=_ratio(spaced.continued, spaced.words),
+        continued_words_share=ratio(spaced.continued, spaced.words),
         unknown=len(unknown_tokens),
-        unknown_share=_ratio(len(unknown_tokens), len(own)),
+        unknown_share=ratio(len(unknown_tokens), len(own)),
         spaced_tokens=spaced.tokens,
         spaced_words=spaced.words,
         unspaced_scripts=spaced.left_out,
@@ -337,11 +330,6 @@ class _WordCounts(NamedTuple):
     continued: int = 0
     unspaced: int = 0
     left_out: tuple[str, ...] = ()
-
-
-def _may_be_unspaced(text: str) -> bool:
-    # Compiled only when needed, as that takes as long as everything else here.
-    return not text.isascii() and re.search(_MAY_BE_UNSPACED, text) is not None
 
 
 def _count_words(placed: Sequence[tuple[int | None, Token]], texts: Sequence[str]) -> _WordCounts:
@@ -378,7 +366,3 @@ def _spans_of(placed: Sequence[tuple[int | None, Token]], number: int) -> list[t
     """The characters of each token of one text; None where they weren't found."""
     own = (token for sequence, token in placed if sequence == number)
     return [None if token.start is None or token.end is None else (token.start, token.end) for token in own]
-
-
-def _ratio(part: int, whole: int) -> float | None:
-    return part / whole if whole else None

@@ -378,7 +378,11 @@ class UnigramExplainer:
         self._unknown_token = "" if self._unknown is None else entries[self._unknown][0]
         self._unknown_score = min((score for _, score in entries), default=0.0) - _PENALTY
         self._byte_fallback = bool(state.get("byte_fallback"))
-        self._longest = _longest_pieces(self._ids)
+        longest: dict[str, int] = {}
+        for piece in self._ids:
+            if len(piece) > longest.get(piece[:1], 0):
+                longest[piece[0]] = len(piece)
+        self._longest = longest
 
     def explain(self, word: str) -> ScoredWord:
         paths = self._paths(word)
@@ -393,7 +397,9 @@ class UnigramExplainer:
                 before = [arrival.total for arrival in arrivals[start]] if start else [0.0]
                 for rank, total in enumerate(before):
                     _insert_arrival(arrivals[end], _Arrival(piece.score + total, start, rank, piece))
-        return [_trace_path(arrivals, rank) for rank in range(len(arrivals[-1]))] if word else [Path(0.0, ())]
+        if not word:
+            return [Path(0.0, ())]
+        return [Path(each.total, _trace_pieces(arrivals, each)) for each in arrivals[-1]]
 
     def _pieces(self, word: str, start: int) -> Iterator[tuple[int, ScoredPiece]]:
         """The pieces that begin at a position, short ones first, and where each ends."""
@@ -429,15 +435,6 @@ class _Arrival(NamedTuple):
     piece: ScoredPiece
 
 
-def _longest_pieces(pieces: Mapping[str, int]) -> dict[str, int]:
-    """For each first character of a piece, the length of the longest such piece."""
-    longest: dict[str, int] = {}
-    for piece in pieces:
-        if len(piece) > longest.get(piece[:1], 0):
-            longest[piece[0]] = len(piece)
-    return longest
-
-
 def _insert_arrival(arrivals: list[_Arrival], arrival: _Arrival) -> None:
     """Insert an arrival by score, after equal ones, and keep the best."""
     place = sum(other.total >= arrival.total for other in arrivals)
@@ -445,16 +442,13 @@ def _insert_arrival(arrivals: list[_Arrival], arrival: _Arrival) -> None:
     del arrivals[_BEST_PATHS:]
 
 
-def _trace_path(arrivals: Sequence[Sequence[_Arrival]], rank: int) -> Path:
-    """The path with this rank, traced back from its end."""
-    place = len(arrivals) - 1
-    total = arrivals[place][rank].total
-    pieces: list[ScoredPiece] = []
-    while place:
-        arrival = arrivals[place][rank]
-        pieces.append(arrival.piece)
-        place, rank = arrival.start, arrival.rank
-    return Path(total, tuple(reversed(pieces)))
+def _trace_pieces(arrivals: Sequence[Sequence[_Arrival]], last: _Arrival) -> tuple[ScoredPiece, ...]:
+    """The pieces of the path that ends with `last`, traced back from there."""
+    pieces = [last.piece]
+    while last.start:
+        last = arrivals[last.start][last.rank]
+        pieces.append(last.piece)
+    return tuple(reversed(pieces))
 
 
 #: The models of the library `tokenizers`, by their `type` in a tokenizer.json.

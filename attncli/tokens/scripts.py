@@ -230,14 +230,6 @@ def count_by_script(text: str, spans: Sequence[Span | None], unknown: Sequence[b
     return CountedText(tuple(RunCounts(*each) for each in counts), inner, pieces)
 
 
-def covered_text(text: str, spans: Sequence[Span | None]) -> tuple[str, list[Span | None], bool]:
-    """The part of a text that its tokens cover, their spans in it, and whether more than white space is left out."""
-    found = [span for span in spans if span is not None]
-    first, last = min((start for start, _ in found), default=0), max((end for _, end in found), default=0)
-    moved = [span and (span[0] - first, span[1] - first) for span in spans]
-    return text[first:last], moved, last - first < len(text.strip())
-
-
 def _token_starts(spans: Sequence[Span | None]) -> list[int]:
     """Where each token begins; one without a span, where the one before it ends."""
     starts, reach = [], 0

@@ -19,8 +19,8 @@ from attncli.results.statistics import (
 )
 from attncli.results.tokenize import MUCH_UNKNOWN
 from attncli.tokens.encode import align
-from attncli.tokens.scripts import UNSPACED, RunCounts, add_counts, count_by_script, covered_text
-from attncli.tokens.spans import cover_gaps, empty_added_spaces, shared_starts
+from attncli.tokens.scripts import UNSPACED, RunCounts, add_counts, count_by_script
+from attncli.tokens.spans import cover_gaps, covered_text, empty_added_spaces, ratio, shared_starts
 
 if TYPE_CHECKING:
     from attncli.models.tokenizers.types import Encoding, Tokenizer
@@ -78,7 +78,11 @@ class Statistics:
             if truncated and len(encoding.ids) == self._limit:
                 text, spans, cut = covered_text(text, spans)
                 longer = longer or cut
-            self._add_text(text, ids, spans)
+            self._used.update(ids)
+            counted = count_by_script(text, spans, [id_ == self._unknown_id for id_ in ids])
+            self._most_split.add(text, counted.words, counted.pieces)
+            for run in counted.runs:
+                self._scripts[run.script] = add_counts(run.script, [self._scripts.get(run.script, RunCounts("")), run])
             own += len(ids)
         if texts:
             self._special_tokens += len(encoding.ids) - own
@@ -127,13 +131,6 @@ class Statistics:
             return [*cover_gaps(text, found, self._tokenizer.composer)]
         return align(text, [b"" if piece is None else piece.data for piece in self._tokenizer.describe(ids)])
 
-    def _add_text(self, text: str, ids: Sequence[int], spans: Sequence[Span | None]) -> None:
-        self._used.update(ids)
-        counted = count_by_script(text, spans, [id_ == self._unknown_id for id_ in ids])
-        self._most_split.add(text, counted.words, counted.pieces)
-        for run in counted.runs:
-            self._scripts[run.script] = add_counts(run.script, [self._scripts.get(run.script, RunCounts("")), run])
-
     def _total(self) -> TotalStatistics:
         spaced = sum(counts.tokens for name, counts in self._scripts.items() if name not in UNSPACED)
         whole = add_counts("", [self._bare, *self._scripts.values()])
@@ -142,7 +139,7 @@ class Statistics:
             special_tokens=self._special_tokens,
             words=whole.words,
             continued_words=whole.continued,
-            fertility=_ratio(spaced, whole.words),
+            fertility=ratio(spaced, whole.words),
             distinct_tokens=len(self._used),
             renyi_efficiency=renyi_efficiency(self._used.values()) if whole.tokens >= _ENOUGH_TOKENS else None,
             words_unspaced=whole.words_unspaced,
@@ -171,7 +168,7 @@ def _token_ratio(
 ) -> float | None:
     if reference is None or not own.tokens or _is_unknown(own) or _is_unknown(reference):
         return None
-    return _ratio(own.tokens, reference.tokens)
+    return ratio(own.tokens, reference.tokens)
 
 
 def _is_unknown(figures: TotalStatistics | ScriptStatistics) -> bool:
@@ -226,7 +223,7 @@ def _split_order(word: CutWord) -> tuple[int, int]:
 
 def _script_statistics(name: str, counts: RunCounts) -> ScriptStatistics:
     words, continued = (None, None) if name in UNSPACED else (counts.words, counts.continued)
-    fertility = _ratio(counts.tokens, words) if counts.tokens else None
+    fertility = ratio(counts.tokens, words) if counts.tokens else None
     return ScriptStatistics(
         **_figures(counts), script=name, words=words, continued_words=continued, fertility=fertility
     )
@@ -238,13 +235,13 @@ def _figures(counts: RunCounts) -> dict[str, Any]:
         "tokens": counts.tokens,
         "characters": counts.characters,
         "bytes": counts.bytes,
-        "bytes_per_token": _ratio(counts.bytes, counts.tokens) if counts.bytes else None,
-        "characters_per_token": _ratio(counts.characters, counts.tokens) if counts.characters else None,
-        "continued_words_share": _ratio(counts.continued, counts.words),
+        "bytes_per_token": ratio(counts.bytes, counts.tokens) if counts.bytes else None,
+        "characters_per_token": ratio(counts.characters, counts.tokens) if counts.characters else None,
+        "continued_words_share": ratio(counts.continued, counts.words),
         "unknown": counts.unknown,
-        "unknown_share": _ratio(counts.unknown, counts.tokens),
+        "unknown_share": ratio(counts.unknown, counts.tokens),
         "unknown_characters": counts.unknown_characters,
-        "unknown_characters_share": _ratio(counts.unknown_characters, counts.characters),
+        "unknown_characters_share": ratio(counts.unknown_characters, counts.characters),
     }
 
 
@@ -257,7 +254,3 @@ def _length_range(lengths: Counter[int]) -> tuple[int | None, float | None, int 
     # The middle one, or the mean of the middle two.
     below, above = (ordered[bisect_right(reached, place)] for place in ((reached[-1] - 1) // 2, reached[-1] // 2))
     return ordered[0], (below + above) / 2, ordered[-1]
-
-
-def _ratio(part: int | None, whole: int | None) -> float | None:
-    return part / whole if part is not None and whole else None

@@ -152,17 +152,14 @@ def _selector(character: str) -> str:
 
 
 def _odd_space(text: str, start: int, end: int) -> Iterator[Suspect]:
-    if text[start] == "\u3000" and _is_wide(text[start - 1 : start] + text[end : end + 1]):
+    characters = text[start - 1 : start] + text[end : end + 1]
+    if text[start] == "\u3000" and any(unicodedata.east_asian_width(character) in "WF" for character in characters):
         return  # the space of Chinese and Japanese texts
     line = text[start] in "\u2028\u2029"
     what = "ends a line, but is no newline" if line else "looks like a space, but is another character"
     replacement = "\n" if line else " " * (end - start)
     hint = "write a plain newline there" if line else "write a plain space there"
     yield Suspect("odd_space", start, end, f"{describe_characters(text[start:end])} {what}", hint, replacement)
-
-
-def _is_wide(characters: str) -> bool:
-    return any(unicodedata.east_asian_width(character) in "WF" for character in characters)
 
 
 def _control(text: str, start: int, end: int) -> Iterator[Suspect]:
@@ -340,7 +337,7 @@ def lookalike_suspects(text: str) -> Iterator[Suspect]:
     the text is of their script."""
     if text.isascii() or _LOOKALIKE.search(text) is None:
         return
-    words = [_Word(match.start(), match[0], _scripts(match[0])) for match in _WORD.finditer(text)]
+    words = [_Word(match.start(), match[0], tuple(map(script_of, match[0]))) for match in _WORD.finditer(text)]
     in_use = {script for word in words for script in _scripts_in_use(word)}
     for word in words:
         kinds = set(word.scripts) & {_LATIN, *_LOOKALIKES}
@@ -349,10 +346,6 @@ def lookalike_suspects(text: str) -> Iterator[Suspect]:
             yield from _foreign_runs(word, max(likely, key=lambda kind: (word.scripts.count(kind), kind == _LATIN)))
         elif len(word.text) > 1 and kinds.isdisjoint({_LATIN, *in_use}) and set(word.text) <= _TO_LATIN.keys():
             yield from _foreign_runs(word, _LATIN)
-
-
-def _scripts(word: str) -> tuple[str, ...]:
-    return tuple(map(script_of, word))
 
 
 def _scripts_in_use(word: _Word) -> Iterator[str]:

@@ -253,7 +253,11 @@ class TokenBoundaries:
                 first = here.before if here is not None and here.after == index else index
                 self._add_boundary(self._reached, Boundary(first, index + 1))
             self.ends.append(self._reached)
-        self._finish(len(text.tokens), positions.total)
+        count = len(text.tokens)
+        self._advance_to(positions.total, count)
+        last = self.boundaries.get(positions.total)
+        if last is None or last.after < count:
+            self._add_boundary(positions.total, Boundary(count, count))
         self.inner = self.boundaries.keys() - set(self._borders)
 
     def _place_token(self, index: int, span: tuple[int, int], border: int) -> None:
@@ -275,12 +279,6 @@ class TokenBoundaries:
                 self._reached = border
                 self._add_boundary(border, Boundary(index, index))
 
-    def _finish(self, count: int, total: int) -> None:
-        self._advance_to(total, count)
-        last = self.boundaries.get(total)
-        if last is None or last.after < count:
-            self._add_boundary(total, Boundary(count, count))
-
     def _add_boundary(self, position: int, boundary: Boundary) -> None:
         if position not in self.boundaries:
             self._order.append(position)
@@ -301,16 +299,11 @@ def _spans(text: TokenizedText, owners: Sequence[int | None], positions: TextPos
             spans.append(None)
             continue
         start, end = (positions.starts[owner] + (place or 0) for place in (token.byte_start, token.byte_end))
-        if start < end and not _is_before_unplaced(text, index):
+        following = text.tokens[index + 1 : index + 2]
+        if start < end and not any(token.start is None and not token.special for token in following):
             end += len(_uncovered_text(text, index, owners, texts[owner]).encode("utf-8"))
         spans.append((start, end))
     return spans
-
-
-def _is_before_unplaced(text: TokenizedText, index: int) -> bool:
-    """Whether a token without offsets follows, to which the characters left out may belong."""
-    following = text.tokens[index + 1 : index + 2]
-    return any(token.start is None and not token.special for token in following)
 
 
 def _uncovered_text(text: TokenizedText, index: int, owners: Sequence[int | None], source_text: str) -> str:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import mmap
 import struct
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from functools import lru_cache
 from math import prod
 from pathlib import Path
@@ -209,9 +209,13 @@ class _HeaderReader:
         listed = [self._read_tensor() for _ in range(self._counts[0])]
         data = -(-self._offset // alignment) * alignment
         found = tuple(tensor._replace(begin=data + tensor.begin) for tensor in listed)
-        _check_names(found)
+        seen: set[str] = set()
+        for each in found:
+            if each.name in seen:
+                raise BrokenFileError(f"its header lists {quote_name(each.name)} twice")
+            seen.add(each.name)
         end = 0
-        for begin, after in sorted(_spans(found)):
+        for begin, after in sorted((tensor.begin, tensor.begin + tensor.size) for tensor in found):
             if begin < end:
                 raise BrokenFileError("its tensors overlap")
             end = after
@@ -227,7 +231,13 @@ class _HeaderReader:
             raise BrokenFileError(f"its tensor {quote_name(name)} claims {axes:,} axes")
         shape = self._unpack(f"{axes}Q")[::-1]
         number, begin = self._unpack("IQ")
-        kind = _tensor_type(name, shape, number)
+        kind = GGML_TYPES.get(number)
+        if kind is None:
+            raise BrokenFileError(f"the type of its tensor {quote_name(name)} is unknown: {number}")
+        if prod(shape) > MAX_TENSOR_ELEMENTS:
+            raise BrokenFileError(f"its tensor {quote_name(name)} claims {prod(shape):,} elements")
+        if (shape[-1] if shape else 1) % kind.block:
+            raise BrokenFileError(f"a row of its tensor {quote_name(name)} is no whole number of {kind.name}'s blocks")
         return GgufTensor(name, kind.name, shape, begin, size=prod(shape) // kind.block * kind.size)
 
     def _read_value(self, kind: int, name: str, depth: int) -> object:
@@ -301,27 +311,3 @@ class _HeaderReader:
 @lru_cache(maxsize=64)
 def _struct_layout(form: str) -> struct.Struct:
     return struct.Struct(f"<{form}")
-
-
-def _tensor_type(name: str, shape: tuple[int, ...], number: int) -> GgmlType:
-    """The type of a tensor. Raises BrokenFileError for an unknown type and for rows that aren't whole blocks."""
-    kind = GGML_TYPES.get(number)
-    if kind is None:
-        raise BrokenFileError(f"the type of its tensor {quote_name(name)} is unknown: {number}")
-    if prod(shape) > MAX_TENSOR_ELEMENTS:
-        raise BrokenFileError(f"its tensor {quote_name(name)} claims {prod(shape):,} elements")
-    if (shape[-1] if shape else 1) % kind.block:
-        raise BrokenFileError(f"a row of its tensor {quote_name(name)} is no whole number of {kind.name}'s blocks")
-    return kind
-
-
-def _check_names(tensors: tuple[GgufTensor, ...]) -> None:
-    seen: set[str] = set()
-    for tensor in tensors:
-        if tensor.name in seen:
-            raise BrokenFileError(f"its header lists {quote_name(tensor.name)} twice")
-        seen.add(tensor.name)
-
-
-def _spans(tensors: tuple[GgufTensor, ...]) -> Iterator[tuple[int, int]]:
-    return ((tensor.begin, tensor.begin + tensor.size) for tensor in tensors)

@@ -176,7 +176,11 @@ def module_name(name: str, *, linear_attention: bool = False) -> str:
         return name
     tower, block, inner, leaf = match.groups()
     if block is None:
-        return _outer_path(tower, inner, leaf)
+        name = _OUTER_NAMES.get(inner, inner)
+        if tower is not None:
+            name = f"{_TOWERS[tower]}.{name.removeprefix('model.')}"
+        # A buffer is recognized by the last part of its name.
+        return name if leaf is None or name.endswith("inv_freq") else f"{name}.{leaf}"
     stack = _STACKS.get(f"{tower}.blk" if tower else "blk", "model.layers")
     return ".".join(part for part in (stack, block, _block_path(inner, linear_attention), leaf) if part)
 
@@ -223,14 +227,6 @@ def _common_value(value: object) -> object:
         return value
     distinct = [each for each in dict.fromkeys(value) if each != 0]
     return value if len(distinct) > 1 else (distinct or value)[0]
-
-
-def _outer_path(tower: str | None, inner: str, leaf: str | None) -> str:
-    name = _OUTER_NAMES.get(inner, inner)
-    if tower is not None:
-        name = f"{_TOWERS[tower]}.{name.removeprefix('model.')}"
-    # A buffer is recognized by the last part of its name.
-    return name if leaf is None or name.endswith("inv_freq") else f"{name}.{leaf}"
 
 
 def _block_path(inner: str, linear_attention: bool) -> str:

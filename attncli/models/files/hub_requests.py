@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import Enum
+from functools import partial
 from threading import Timer, get_ident
 from time import monotonic
 from typing import Any
@@ -54,50 +55,69 @@ def translate_error(error: Exception, request: HubRequest) -> ModelError | None:
         # "Neither cached nor reachable": the cause says why the hub isn't reachable.
         error = error.__cause__
     makers: tuple[tuple[type[Exception], Callable[[HubRequest], ModelError]], ...] = (
-        (errors.GatedRepoError, _gated_model_error),
+        (errors.GatedRepoError, partial(_error, "gated")),
         (errors.RepositoryNotFoundError, _unknown_model_error),
         (errors.RevisionNotFoundError, _no_revision_error),
-        (errors.EntryNotFoundError, _no_file_error),
+        (errors.EntryNotFoundError, partial(_error, "no file")),
         (errors.OfflineModeIsEnabled, offline_error),
         (errors.FileMetadataError, not_a_hub_error),
     )
     for kind, make in makers:
         if isinstance(error, kind):
             return make(request)
+    interrupted = partial(_error, "interrupted", request)
     if isinstance(error, errors.HfHubHTTPError):
-        refused_token = error.response.headers.get("X-Error-Message") == _BAD_TOKEN_MESSAGE
-        return _bad_token_error(request) if refused_token else _status_error(error.response.status_code, request)
-    # `transport` is the base class of httpx's exceptions, or of httpx2's from huggingface_hub 2 on.
-    if isinstance(error, errors.HTTPError):
-        return _unreachable_error(request) if request.file is None else _interrupted_error(request)
-    if isinstance(error, RecursionError):
-        return not_a_hub_error(request)  # an answer of a thousand brackets
-    if isinstance(error, OSError):
-        # huggingface_hub raises an OSError without errno for a download of the wrong size.
-        return _interrupted_error(request) if error.errno is None else _disk_error(request, error)
-    if isinstance(error, RuntimeError) and request.file is not None:
-        return _interrupted_error(request)  # chunked storage (hf_xet) raises these
-    if isinstance(error, (ValueError, TypeError, KeyError, AttributeError)):
-        return not_a_hub_error(request)  # not the JSON of a model but, say, a proxy's login page
-    return None
+        if error.response.headers.get("X-Error-Message") == _BAD_TOKEN_MESSAGE:
+            return _error("token", request)
+        status = error.response.status_code
+        if status == 401:  # the hub's answer without a valid token, for private models too
+            return _unknown_model_error(request)
+        return _error({403: "forbidden", 429: "busy"}.get(status, "status"), request, status=status)
+    if isinstance(
+        error, errors.HTTPError
+    ):  # the base class of httpx's exceptions, or from huggingface_hub 2 on httpx2's
+        return _unreachable_error(request) if request.file is None else interrupted()
+    if isinstance(error, OSError) and error.errno is not None:
+        return _error("disk", request, reason=error.strerror)
+    # huggingface_hub raises an OSError without errno for a download of the wrong size, and chunked storage (hf_xet)
+    # RuntimeErrors.
+    is_xet = isinstance(error, RuntimeError) and not isinstance(error, RecursionError) and request.file is not None
+    if isinstance(error, OSError) or is_xet:
+        return interrupted()
+    # Not the JSON of a model but, say, a proxy's login page; or a thousand brackets.
+    strange = (RecursionError, ValueError, TypeError, KeyError, AttributeError)
+    return not_a_hub_error(request) if isinstance(error, strange) else None
 
 
-def _status_error(status: int, request: HubRequest) -> ModelError:
-    if status == 401:
-        return _unknown_model_error(request)  # the hub's answer without a valid token, for private models too
-    if status == 403:
-        message = f"{request.repository} is not open to you"
-        return ModelError(message, hint=f"ask for access at {request.page}, and set HF_TOKEN to a token that has it")
-    if status == 429:
-        message = f"{request.settings.address} has had too many requests from here"
-        return ModelError(message, hint="wait some minutes, or set HF_TOKEN, which allows more")
-    message = f"{request.settings.address} answers with error {status} for {request.repository}"
-    return ModelError(message, hint="try again later; models that are cached or local need no hub")
+#: What is said about a request that failed, and the hint; with fields of the request.
+_SENTENCES = {
+    "forbidden": "{request.repository} is not open to you"
+    "\nask for access at {request.page}, and set HF_TOKEN to a token that has it",
+    "busy": "{request.settings.address} has had too many requests from here"
+    "\nwait some minutes, or set HF_TOKEN, which allows more",
+    "status": "{request.settings.address} answers with error {status} for {request.repository}"
+    "\ntry again later; models that are cached or local need no hub",
+    "token": "{request.settings.address} refuses the token that was sent for {request.repository}"
+    "\nset HF_TOKEN to a valid token, or unset it",
+    "endpoint": "HF_ENDPOINT is no address of a hub: {request.settings.address}"
+    "\nset it to an address such as https://hub.example, or unset it",
+    "not a hub": "{request.settings.address} does not answer as a model hub"
+    "\ncheck HF_ENDPOINT, and whether a proxy or a login page stands in between",
+    "gated": "{request.repository} is gated: its authors want their terms accepted first"
+    "\naccept them at {request.page}, then set HF_TOKEN to a token of that account",
+    "no file": "{request.repository} has no file {request.file}\nits files are listed at {request.page}",
+    "interrupted": "the connection broke off while {request.file} of {request.repository} was downloaded"
+    "\nrun the command again: the files that did arrive are kept",
+    "disk": "{request.repository} can't be written to {request.settings.cache}: {reason}"
+    "\nmake room or mend the permissions there, or set HF_HOME to another folder",
+    "stalled": "{request.settings.address} {what} for {files} of {request.repository}"
+    "\ncheck the network, or try again later; what is cached or local needs no hub",
+}  # fmt: skip
 
 
-def _bad_token_error(request: HubRequest) -> ModelError:
-    message = f"{request.settings.address} refuses the token that was sent for {request.repository}"
-    return ModelError(message, hint="set HF_TOKEN to a valid token, or unset it")
+def _error(kind: str, request: HubRequest, **more: object) -> ModelError:
+    message, hint = (text.format(request=request, **more) for text in _SENTENCES[kind].split("\n"))
+    return ModelError(message, hint=hint)
 
 
 def offline_error(request: HubRequest) -> ModelError:
@@ -106,21 +126,19 @@ def offline_error(request: HubRequest) -> ModelError:
     return ModelError(message, hint=_offline_hint(request) or "unset HF_HUB_OFFLINE to download it")
 
 
+def _unreachable_error(request: HubRequest) -> ModelError:
+    message = f"{_reason_text(request)}, and {request.settings.address} can't be reached"
+    return ModelError(message, hint=_offline_hint(request) or "check the network, or name a local folder")
+
+
 def bad_endpoint_error(request: HubRequest) -> ModelError:
     """HF_ENDPOINT is not a valid URL."""
-    message = f"HF_ENDPOINT is no address of a hub: {request.settings.address}"
-    return ModelError(message, hint="set it to an address such as https://hub.example, or unset it")
+    return _error("endpoint", request)
 
 
 def not_a_hub_error(request: HubRequest) -> ModelError:
     """The server at the address is not a model hub."""
-    message = f"{request.settings.address} does not answer as a model hub"
-    return ModelError(message, hint="check HF_ENDPOINT, and whether a proxy or a login page stands in between")
-
-
-def _unreachable_error(request: HubRequest) -> ModelError:
-    message = f"{_reason_text(request)}, and {request.settings.address} can't be reached"
-    return ModelError(message, hint=_offline_hint(request) or "check the network, or name a local folder")
+    return _error("not a hub", request)
 
 
 def _reason_text(request: HubRequest) -> str:
@@ -145,12 +163,6 @@ def _nearest_name(request: HubRequest) -> str | None:
     return near or (nearest_path(request.repository) if "/" in request.repository else None)
 
 
-def _gated_model_error(request: HubRequest) -> ModelError:
-    message = f"{request.repository} is gated: its authors want their terms accepted first"
-    hint = f"accept them at {request.page}, then set HF_TOKEN to a token of that account"
-    return ModelError(message, hint=hint)
-
-
 def _unknown_model_error(request: HubRequest) -> ModelError:
     near = _nearest_name(request)
     hint = f"did you mean {near}? " if near else "check the name; "
@@ -166,26 +178,9 @@ def _no_revision_error(request: HubRequest) -> ModelError:
     return ModelError(message, hint=f"leave it out for the newest, or name a branch, tag or commit of {request.page}")
 
 
-def _no_file_error(request: HubRequest) -> ModelError:
-    return ModelError(
-        f"{request.repository} has no file {request.file}", hint=f"its files are listed at {request.page}"
-    )
-
-
 def stalled_error(request: HubRequest, what: str) -> ModelError:
     """The hub sends too slowly, or too much. what: `sends 1 bytes a second`."""
-    message = f"{request.settings.address} {what} for {request.file or 'the files'} of {request.repository}"
-    return ModelError(message, hint="check the network, or try again later; what is cached or local needs no hub")
-
-
-def _interrupted_error(request: HubRequest) -> ModelError:
-    message = f"the connection broke off while {request.file} of {request.repository} was downloaded"
-    return ModelError(message, hint="run the command again: the files that did arrive are kept")
-
-
-def _disk_error(request: HubRequest, error: OSError) -> ModelError:
-    message = f"{request.repository} can't be written to {request.settings.cache}: {error.strerror}"
-    return ModelError(message, hint="make room or mend the permissions there, or set HF_HOME to another folder")
+    return _error("stalled", request, what=what, files=request.file or "the files")
 
 
 # --- Deadlines

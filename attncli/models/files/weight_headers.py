@@ -77,7 +77,14 @@ def parse_header(header: bytes, available: int) -> dict[str, TensorEntry]:
     for name in tensors:
         check_name(name)
     _check_extent(tensors.values(), available)
-    _check_sizes(tensors)
+    for each, (dtype, shape, begin, end) in tensors.items():
+        bits = DTYPE_BITS.get(dtype)
+        if bits is None:
+            raise BrokenFileError(f"the type of its tensor {quote_name(each)} is unknown: {quote_name(dtype)}")
+        if shape and min(shape) < 0:
+            raise BrokenFileError(f"its tensor {quote_name(each)} has a negative size")
+        if prod(shape) * bits != (end - begin) * 8:
+            raise BrokenFileError(f"its tensor {quote_name(each)} has another size than its shape and type give")
     return tensors
 
 
@@ -127,18 +134,6 @@ def _check_extent(tensors: Iterable[TensorEntry], available: int) -> None:
         raise BrokenFileError(f"it is {available - needed:,} B longer than its tensors")
     if any(begin != before or end < begin for (_, before), (begin, end) in pairwise(spans)):
         raise BrokenFileError("its tensors overlap or leave gaps")
-
-
-def _check_sizes(tensors: Mapping[str, TensorEntry]) -> None:
-    """The bytes of each tensor must match its shape and type."""
-    for name, (dtype, shape, begin, end) in tensors.items():
-        bits = DTYPE_BITS.get(dtype)
-        if bits is None:
-            raise BrokenFileError(f"the type of its tensor {quote_name(name)} is unknown: {quote_name(dtype)}")
-        if shape and min(shape) < 0:
-            raise BrokenFileError(f"its tensor {quote_name(name)} has a negative size")
-        if prod(shape) * bits != (end - begin) * 8:
-            raise BrokenFileError(f"its tensor {quote_name(name)} has another size than its shape and type give")
 
 
 FETCH_AGAIN = "fetch or copy the file again"

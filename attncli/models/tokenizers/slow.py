@@ -13,7 +13,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from copy import copy
 from importlib import import_module
@@ -88,7 +88,10 @@ def load_slow_tokenizer(files: TokenizerFiles, config: TokenizerConfig, *, trust
     """
     found = _find_files(files, (*COMPANIONS, *VOCABULARIES))
     vocabularies = [path for path in found if path.name in VOCABULARIES]
-    ranks = _ranks_file(files, vocabularies)
+    names = (name for name in files.source.names() if is_tekken_name(name))
+    tekken = None if vocabularies else next(names, None)
+    paths = vocabularies if tekken is None else _find_files(files, [tekken])
+    ranks = next((path for path in paths[:1] if is_ranks_file(path)), None)
     if ranks is not None and config.is_plain and config.code is None:
         name, repair_hint = files.ref.name, files.source.repair_hint
         return read_ranks_tokenizer(ranks, name=name, repair_hint=repair_hint, max_length=config.max_length)
@@ -122,14 +125,6 @@ def wrap_loaded(loaded: Any, *, max_length: int | None, slow: bool, note: str | 
 
 def _find_files(files: TokenizerFiles, names: Sequence[str]) -> list[Path]:
     return [path for name in names if (path := files.find(name)) is not None]
-
-
-def _ranks_file(files: TokenizerFiles, vocabularies: Sequence[Path]) -> Path | None:
-    """The vocabulary of tekken (`tekken_240911.json` too) or tiktoken among a model's files."""
-    names = (name for name in files.source.names() if is_tekken_name(name))
-    tekken = None if vocabularies else next(names, None)
-    found = vocabularies if tekken is None else _find_files(files, [tekken])
-    return next((path for path in found[:1] if is_ranks_file(path)), None)
 
 
 def _missing_tokenizer_error(files: TokenizerFiles) -> ModelError:
@@ -205,6 +200,7 @@ class AssumedSettings(NamedTuple):
 
     settings: Mapping[str, object]
     note: str | None = None
+    composer: Callable[[str], str] | None = None
 
 
 def load_single_file(files: TokenizerFiles, path: Path, config: TokenizerConfig) -> Tokenizer:
@@ -259,21 +255,16 @@ def _companion_files(files: TokenizerFiles, path: Path, name: str) -> dict[str, 
 
 def _assume_settings(path: Path, name: str) -> AssumedSettings:
     if name == "vocab.txt":
+        # Like BERT's: texts are lowercased if the vocabulary has no capital letters.
         entries = path.read_text(encoding="utf-8", errors="replace").split("\n")
         cased = any(entry != entry.lower() for entry in entries if not entry.startswith("["))
-        how = (
-            "it has capital letters, so texts keep theirs"
-            if cased
-            else "it has no capital letters, so texts lose theirs"
-        )
-        settings = {"tokenizer_class": "BertTokenizer", "do_lower_case": not cased}
-        return AssumedSettings(settings, f"taken for WordPiece, as BERT's is; {how}")
+        letters, how = ("capital letters", "keep") if cased else ("no capital letters", "lose")
+        note = f"taken for WordPiece, as BERT's is; it has {letters}, so texts {how} theirs"
+        return AssumedSettings({"tokenizer_class": "BertTokenizer", "do_lower_case": not cased}, note)
     if name == "vocab.json":
         # Otherwise the class's defaults for these would join the vocabulary.
-        no_tokens = dict.fromkeys(("bos_token", "eos_token", "unk_token"))
-        return AssumedSettings(
-            {"tokenizer_class": "GPT2Tokenizer", **no_tokens}, "taken for byte-level BPE, as GPT-2's is"
-        )
+        settings = {"tokenizer_class": "GPT2Tokenizer", **dict.fromkeys(("bos_token", "eos_token", "unk_token"))}
+        return AssumedSettings(settings, "taken for byte-level BPE, as GPT-2's is")
     return AssumedSettings({})
 
 
@@ -297,22 +288,28 @@ class PythonTokenizer:
     """`attncli.models.tokenizers.types.Tokenizer` around a tokenizer of transformers that is written in Python."""
 
     note: str | None = None
+    composer: Callable[[str], str] | None = None
 
     def __init__(self, loaded: Any, *, max_length: int | None, slow: bool) -> None:
         self._loaded = loaded
         self.max_length = max_length
         self.slow = slow
-        self.class_name = type(loaded).__name__
+        self.class_name = self.algorithm = type(loaded).__name__
         self.unknown_id: int | None = getattr(loaded, "unk_token_id", None)
         self._special_as_text = False
         self._special = frozenset(loaded.all_special_ids) - {self.unknown_id}
         # How SentencePiece writes tokens is known; for any other class only its own decoder can tell.
-        is_sentencepiece = hasattr(loaded, "sp_model")
-        self._token_bytes = TokenBytes(byte_fallback=True, replacements=(("▁", " "),)) if is_sentencepiece else None
+        self._spells = hasattr(loaded, "sp_model")
+        written = TokenBytes(byte_fallback=True, replacements=((SPACE_MARK, " "),))
+        self.token_bytes = written if self._spells else TokenBytes()
 
     @property
     def vocabulary_size(self) -> int:
         return len(self._loaded)
+
+    @property
+    def added_count(self) -> int:
+        return int(self.vocabulary_size - self._loaded.vocab_size)
 
     def with_special_as_text(self) -> PythonTokenizer:
         reading = copy(self)
@@ -362,22 +359,6 @@ class PythonTokenizer:
         decoded = self._loaded.decode(list(ids), skip_special_tokens=True, clean_up_tokenization_spaces=False)
         return str(decoded)
 
-    @property
-    def algorithm(self) -> str:
-        return self.class_name
-
-    @property
-    def added_count(self) -> int:
-        return int(self.vocabulary_size - self._loaded.vocab_size)
-
-    @property
-    def token_bytes(self) -> TokenBytes:
-        return self._token_bytes or TokenBytes()
-
-    @property
-    def composer(self) -> None:
-        return None
-
     def pipeline(self) -> None:
         return None
 
@@ -406,39 +387,35 @@ class PythonTokenizer:
         self, first: list[int], second: list[int] | None, special: bool
     ) -> tuple[list[int], list[int] | None]:
         """Both sequences truncated, the longer one first, to fit with the special tokens around them."""
+        left = getattr(self._loaded, "truncation_side", "right") == "left"
+
+        def truncate(places: list[int], length: int) -> list[int]:
+            return places[max(len(places) - length, 0) :] if left else places[:length]
+
         added, _ = self._add_special_tokens([], None if second is None else [], special)
         room = max((self.max_length or 0) - len(added), 0)
         if second is None:
-            return self._truncate(first, room), None
+            return truncate(first, room), None
         shorter = min(len(first), len(second), room // 2)
-        if len(first) <= len(second):
-            return self._truncate(first, shorter), self._truncate(second, room - shorter)
-        return self._truncate(first, room - shorter), self._truncate(second, shorter)
-
-    def _truncate(self, places: list[int], length: int) -> list[int]:
-        if len(places) <= length:
-            return places
-        left = getattr(self._loaded, "truncation_side", "right") == "left"
-        return places[len(places) - length :] if left else places[:length]
+        lengths = (shorter, room - shorter) if len(first) <= len(second) else (room - shorter, shorter)
+        return truncate(first, lengths[0]), truncate(second, lengths[1])
 
     def _piece(self, identifier: int) -> Piece | None:
-        if not 0 <= identifier < self.vocabulary_size and identifier not in self._loaded.added_tokens_decoder:
+        added = identifier in self._loaded.added_tokens_decoder
+        if not (added or 0 <= identifier < self.vocabulary_size):
             return None
         token = self._loaded.convert_ids_to_tokens(identifier)
         if token is None:
             return None
-        return Piece.of(identifier, token, self._piece_bytes(identifier, token), special=identifier in self._special)
-
-    def _piece_bytes(self, identifier: int, token: str) -> bytes:
-        if identifier in self._loaded.added_tokens_decoder:
-            return token.encode("utf-8", "backslashreplace")
-        if self._token_bytes is not None:
-            return self._token_bytes.to_bytes(token)
-        decoded = self._loaded.convert_tokens_to_string([token])
-        if not decoded and len(token) == 1 and ord(token) < 0x100:
-            # A tokenizer of bytes (ByT5) decodes a part of a character to nothing.
-            return bytes([ord(token)])
-        return (decoded or token).encode("utf-8", "backslashreplace")
+        if self._spells and not added:
+            data = self.token_bytes.to_bytes(token)
+        else:
+            decoded = token if added else self._loaded.convert_tokens_to_string([token])
+            if not decoded and len(token) == 1 and ord(token) < 0x100:
+                data = bytes([ord(token)])  # a tokenizer of bytes (ByT5) decodes a part of a character to nothing
+            else:
+                data = (decoded or token).encode("utf-8", "backslashreplace")
+        return Piece.of(identifier, token, data, special=identifier in self._special)
 
 
 @contextmanager
