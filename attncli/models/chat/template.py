@@ -79,7 +79,7 @@ class ChatFormat(NamedTuple):
                 message = f"{self.model} has several chat templates and none of them is the default"
                 raise UsageError(message, hint=f"choose one with --template: {_join_names(self.templates)}")
         if name not in self.templates:
-            near = closest(name, list(self.templates))
+            near = closest(name, self.templates)
             others = f"leave --template out, or name one that it has: {_join_names(self.templates)}"
             hint = f"did you mean --template {near}?" if near else others
             raise UsageError(f"{self.model} has no chat template {name}", hint=hint)

