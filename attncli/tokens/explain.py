@@ -14,10 +14,11 @@ adjacent unknown characters become one token, and of paths with equal scores the
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from heapq import heappop, heappush
 from itertools import groupby
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from attncli.errors import UsageError
 from attncli.results.explanation import (
@@ -43,18 +44,8 @@ from attncli.tokens.encode import check_text
 from attncli.tokens.spans import cover_gaps
 
 if TYPE_CHECKING:
-    from attncli.models.tokenizers.pipeline import PreTokenizedText, TemplateSlot
-    from attncli.models.tokenizers.types import Encoding, Tokenizer
-
-
-class _ModelExplainer(Protocol):
-    """Explains how a tokenizer's model splits a word."""
-
-    def explain(self, word: str) -> Word: ...
-
-
-class _ModelType(Protocol):
-    def __call__(self, state: Mapping[str, Any]) -> _ModelExplainer: ...
+    from attncli.models.tokenizers.pipeline import PreTokenizedText
+    from attncli.models.tokenizers.types import Tokenizer
 
 
 #: The fields of a model's state that aren't settings.
@@ -98,47 +89,46 @@ class Explainer:
         encoding = self._tokenizer.encode(text, special=special)
         cut = self._parts.pre_tokenize(text)
         spans = cover_gaps(text, [each[:2] for each in cut.pre_tokens], self._tokenizer.composer)
-        covered = (
-            each._replace(start=start, end=end) for each, (start, end) in zip(cut.pre_tokens, spans, strict=True)
+        # Each distinct pre-token is split once.
+        forms = dict.fromkeys(each.form for each in cut.pre_tokens if each.added is None)
+        numbers = {form: number for number, form in enumerate(forms)}
+        words = tuple(self._model.explain(form) for form in forms)
+        pre_tokens = tuple(
+            PreToken(start, end, text[start:end], form, numbers[form] if added is None else None, added)
+            for (start, end), (_, _, form, added) in zip(spans, cut.pre_tokens, strict=True)
         )
-        cut = cut._replace(pre_tokens=tuple(covered))
-        words, pre_tokens = _explain_words(text, cut, self._model)
+        own = [
+            identifier
+            for each in cut.pre_tokens
+            for identifier in (
+                [entry.id for entry in words[numbers[each.form]].tokens] if each.added is None else [each.added]
+            )
+        ]
         template = self._parts.template() if special else None
-        own = [identifier for pre_token in pre_tokens for identifier in _pre_token_ids(pre_token, words)]
-        parts = self._parts.pre_tokenizer
+        if template is None:
+            ids = [id_ for id_, sequence in zip(encoding.ids, encoding.sequences, strict=True) if sequence is not None]
+            expected = own
+        else:
+            ids = list(encoding.ids)
+            expected = [id_ for slot in template for id_ in (own if slot.ids is None else slot.ids)]
+        pieces = self._tokenizer.describe(encoding.ids)
         return Explanation(
             normalizer=tuple(Step(*part) for part in self._parts.normalizer),
             segments=tuple(_segments(text, cut)),
-            pre_tokenizer=tuple((Step(*part, count) for part, count in zip(parts, cut.counts, strict=True))),
+            pre_tokenizer=tuple(
+                Step(*part, count) for part, count in zip(self._parts.pre_tokenizer, cut.counts, strict=True)
+            ),
             pre_tokens=pre_tokens,
             model=self._facts,
             words=words,
             template=None if template is None else tuple(slot.name for slot in template),
-            tokens=tuple(_entries(self._tokenizer, encoding.ids)),
+            tokens=tuple(
+                Entry(id_, "" if piece is None else piece.token)
+                for id_, piece in zip(encoding.ids, pieces, strict=True)
+            ),
             special=tuple(index for index, sequence in enumerate(encoding.sequences) if sequence is None),
-            agrees=_agrees(encoding, own, template),
+            agrees=ids == expected,
         )
-
-
-def _explain_words(
-    text: str, cut: PreTokenizedText, model: _ModelExplainer
-) -> tuple[tuple[Word, ...], tuple[PreToken, ...]]:
-    """How the model splits each distinct pre-token, and all pre-tokens with the index of theirs."""
-    numbers: dict[str, int] = {}
-    for pre_token in cut.pre_tokens:
-        if pre_token.added is None:
-            numbers.setdefault(pre_token.form, len(numbers))
-    pre_tokens = (
-        PreToken(start, end, text[start:end], form, numbers[form] if added is None else None, added)
-        for start, end, form, added in cut.pre_tokens
-    )
-    return tuple(model.explain(form) for form in numbers), tuple(pre_tokens)
-
-
-def _pre_token_ids(pre_token: PreToken, words: Sequence[Word]) -> list[int]:
-    if pre_token.word is not None:
-        return [entry.id for entry in words[pre_token.word].tokens]
-    return [] if pre_token.added is None else [pre_token.added]
 
 
 def _segments(text: str, cut: PreTokenizedText) -> Iterator[Segment]:
@@ -146,20 +136,6 @@ def _segments(text: str, cut: PreTokenizedText) -> Iterator[Segment]:
         before = text[start:end]
         changes = [(step, after) for step, after in enumerate(texts) if after != ([before, *texts][step])]
         yield Segment(start, end, before, texts[-1] if texts else before, tuple(changes))
-
-
-def _entries(tokenizer: Tokenizer, ids: Sequence[int]) -> Iterator[Entry]:
-    for identifier, piece in zip(ids, tokenizer.describe(ids), strict=True):
-        yield Entry(identifier, "" if piece is None else piece.token)
-
-
-def _agrees(encoding: Encoding, own: Sequence[int], template: Sequence[TemplateSlot] | None) -> bool:
-    """Whether the tokenizer gives the same ids as the steps."""
-    if template is None:
-        numbered = zip(encoding.ids, encoding.sequences, strict=True)
-        return [identifier for identifier, sequence in numbered if sequence is not None] == list(own)
-    expected = [identifier for slot in template for identifier in (own if slot.ids is None else slot.ids)]
-    return list(encoding.ids) == expected
 
 
 # --- How the models split a word
@@ -181,15 +157,28 @@ _BEST_PATHS = 2
 # --- BPE
 
 
-class BPEExplainer:
-    """A BPE model.  state: the `model` of a tokenizer.json (`vocab`, `merges` in the order of their ranks, flags)."""
+class _VocabularyExplainer(ABC):
+    """A model with a vocabulary of ids by token.  state: the `model` of a tokenizer.json (`vocab`, flags)."""
 
     def __init__(self, state: Mapping[str, Any]) -> None:
         self._vocabulary: Mapping[str, int] = state["vocab"]
-        self._ranks = {(left, right): rank for rank, (left, right) in enumerate(state["merges"])}
-        self._prefix: str = state.get("continuing_subword_prefix") or ""
-        self._suffix: str = state.get("end_of_word_suffix") or ""
         self._unknown: str | None = state.get("unk_token")
+        self._prefix: str = state.get("continuing_subword_prefix") or ""
+
+    @abstractmethod
+    def explain(self, word: str) -> Word: ...
+
+    def _entry(self, token: str) -> Entry:
+        return Entry(self._vocabulary[token], token)
+
+
+class BPEExplainer(_VocabularyExplainer):
+    """A BPE model, with `merges` in the order of their ranks."""
+
+    def __init__(self, state: Mapping[str, Any]) -> None:
+        super().__init__(state)
+        self._ranks = {(left, right): rank for rank, (left, right) in enumerate(state["merges"])}
+        self._suffix: str = state.get("end_of_word_suffix") or ""
         self._fuse_unknown = bool(state.get("fuse_unk"))
         self._byte_fallback = bool(state.get("byte_fallback"))
         self._ignore_merges = bool(state.get("ignore_merges"))
@@ -202,9 +191,6 @@ class BPEExplainer:
         merges = tuple(self._merge_steps(chain))
         return MergedWord(word, tuple(self._entry(token) for token in chain.tokens()), symbols, merges)
 
-    def _entry(self, token: str) -> Entry:
-        return Entry(self._vocabulary[token], token)
-
     def _symbols(self, word: str) -> Iterator[Symbol]:
         """One symbol for each character; for characters that the vocabulary lacks, their bytes or the unknown token."""
         unknown: Symbol | None = None
@@ -216,8 +202,9 @@ class BPEExplainer:
                     yield unknown
                     unknown = None
                 yield Symbol(self._vocabulary[written], written, character)
-            elif found := self._bytes(written, character):
-                yield from found
+            elif self._byte_fallback and (tokens := _byte_tokens(written, self._vocabulary)):
+                # As in the library: before an unknown token that waits for its end.
+                yield from (Symbol(self._vocabulary[token], token, character, "byte") for token in tokens)
             elif self._unknown is None:
                 yield Symbol(-1, "", character, "dropped")
             elif unknown is not None and self._fuse_unknown:
@@ -228,15 +215,6 @@ class BPEExplainer:
                 unknown = Symbol(self._vocabulary[self._unknown], self._unknown, character, "unknown")
         if unknown is not None:
             yield unknown
-
-    def _bytes(self, written: str, source: str) -> list[Symbol]:
-        """A character as the tokens of its bytes, if byte fallback is on and there is a token for each; else empty."""
-        if not self._byte_fallback:
-            return []
-        tokens = [f"<0x{byte:02X}>" for byte in written.encode("utf-8")]
-        if not all(token in self._vocabulary for token in tokens):
-            return []
-        return [Symbol(self._vocabulary[token], token, source, "byte") for token in tokens]
 
     def _merge_steps(self, chain: _SymbolChain) -> Iterator[Merge]:
         """Merge until there is nothing left to merge; every merge in order."""
@@ -249,7 +227,9 @@ class BPEExplainer:
             pair = self._pair(chain, place)
             if pair is None or self._result(pair) != result:
                 continue
-            yield Merge(pair, result, place, self._rival(chain, pair) if shows_rival else None)
+            others = (self._pair(chain, other) for other in chain.places()) if shows_rival else ()
+            rivals = (other for other in others if other is not None and other != pair)
+            yield Merge(pair, result, place, min(rivals, key=lambda rival: rival.rank, default=None))
             before = chain.merge(place, result)
             if before is not None:
                 self._queue_pair(queue, chain, before)
@@ -268,10 +248,11 @@ class BPEExplainer:
     def _result(self, pair: Pair) -> str:
         return pair.left + pair.right[len(self._prefix) :]
 
-    def _rival(self, chain: _SymbolChain, winner: Pair) -> Pair | None:
-        pairs = (self._pair(chain, place) for place in chain.places())
-        others = (pair for pair in pairs if pair is not None and pair != winner)
-        return min(others, key=lambda pair: pair.rank, default=None)
+
+def _byte_tokens(text: str, vocabulary: Mapping[str, int]) -> list[str]:
+    """The tokens of the bytes of a text; empty where the vocabulary lacks one."""
+    tokens = [f"<0x{byte:02X}>" for byte in text.encode("utf-8")]
+    return tokens if all(token in vocabulary for token in tokens) else []
 
 
 class _SymbolChain:
@@ -311,36 +292,25 @@ class _SymbolChain:
 # --- WordPiece and WordLevel
 
 
-class WordPieceExplainer:
-    """A WordPiece model.  state: the `model` of a tokenizer.json."""
+class WordPieceExplainer(_VocabularyExplainer):
+    """A WordPiece model."""
 
     def __init__(self, state: Mapping[str, Any]) -> None:
-        self._vocabulary: Mapping[str, int] = state["vocab"]
-        self._unknown: str = state["unk_token"]
-        self._prefix: str = state["continuing_subword_prefix"]
+        super().__init__(state)
         self._limit: int = state["max_input_chars_per_word"]
 
     def explain(self, word: str) -> MatchedWord:
+        unknown = (self._entry(str(self._unknown)),)
         if len(word) > self._limit:
-            return MatchedWord(word, (self._entry(self._unknown),), too_long=True, unknown=True)
-        matches = tuple(self._matches(word))
+            return MatchedWord(word, unknown, too_long=True, unknown=True)
+        # One after another; the last one has no token if nothing matches there.
+        matches: list[Match] = []
+        while (start := matches[-1].end if matches else 0) < len(word):
+            matches.append(self._longest(word, start))
+            if matches[-1].token is None:
+                return MatchedWord(word, unknown, tuple(matches), unknown=True)
         tokens = [match.token for match in matches if match.token is not None]
-        if len(tokens) < len(matches):
-            return MatchedWord(word, (self._entry(self._unknown),), matches, unknown=True)
-        return MatchedWord(word, tuple(map(self._entry, tokens)), matches)
-
-    def _entry(self, token: str) -> Entry:
-        return Entry(self._vocabulary[token], token)
-
-    def _matches(self, word: str) -> Iterator[Match]:
-        """The matches one after another; the last one has no token if nothing matches there."""
-        start = 0
-        while start < len(word):
-            match = self._longest(word, start)
-            yield match
-            if match.token is None:
-                return
-            start = match.end
+        return MatchedWord(word, tuple(map(self._entry, tokens)), tuple(matches))
 
     def _longest(self, word: str, start: int) -> Match:
         prefix = self._prefix if start else ""
@@ -351,17 +321,12 @@ class WordPieceExplainer:
         return Match(prefix + word[start:end] if end > start else None, start, end, len(missed), misses)
 
 
-class WordLevelExplainer:
-    """A WordLevel model.  state: the `model` of a tokenizer.json."""
-
-    def __init__(self, state: Mapping[str, Any]) -> None:
-        self._vocabulary: Mapping[str, int] = state["vocab"]
-        self._unknown: str = state["unk_token"]
+class WordLevelExplainer(_VocabularyExplainer):
+    """A WordLevel model."""
 
     def explain(self, word: str) -> LookedUpWord:
         unknown = word not in self._vocabulary
-        token = self._unknown if unknown else word
-        return LookedUpWord(word, (Entry(self._vocabulary[token], token),), unknown)
+        return LookedUpWord(word, (self._entry(str(self._unknown) if unknown else word),), unknown)
 
 
 # --- Unigram
@@ -415,15 +380,10 @@ class UnigramExplainer:
         for unknown, run in groupby(path.pieces, key=lambda piece: piece.unknown and self._unknown is not None):
             texts = [piece.text for piece in run]
             for text in ["".join(texts)] if unknown else texts:
-                yield from self._entries(text)
-
-    def _entries(self, text: str) -> list[Entry]:
-        if text in self._ids:
-            return [Entry(self._ids[text], text)]
-        written = [f"<0x{byte:02X}>" for byte in text.encode("utf-8")] if self._byte_fallback else []
-        if written and all(token in self._ids for token in written):
-            return [Entry(self._ids[token], token) for token in written]
-        return [] if self._unknown is None else [Entry(self._unknown, self._unknown_token)]
+                written = [text] if text in self._ids else _byte_tokens(text, self._ids) if self._byte_fallback else []
+                if not written and self._unknown is not None:
+                    yield Entry(self._unknown, self._unknown_token)
+                yield from (Entry(self._ids[token], token) for token in written)
 
 
 class _Arrival(NamedTuple):
@@ -452,7 +412,7 @@ def _trace_pieces(arrivals: Sequence[Sequence[_Arrival]], last: _Arrival) -> tup
 
 
 #: The models of the library `tokenizers`, by their `type` in a tokenizer.json.
-_MODEL_TYPES: Mapping[str, _ModelType] = {
+_MODEL_TYPES: Mapping[str, Callable[[Mapping[str, Any]], _VocabularyExplainer | UnigramExplainer]] = {
     "BPE": BPEExplainer,
     "WordPiece": WordPieceExplainer,
     "Unigram": UnigramExplainer,

@@ -6,8 +6,9 @@ These are suspects only: `lint` then compares the tokens with and without them.
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from functools import partial
+from itertools import groupby
 from typing import NamedTuple
 
 import regex
@@ -46,7 +47,6 @@ _LINE_ENDS = regex.compile(r"\r\n")
 _DAMAGE = regex.compile(r"[\ufffd\p{Co}\p{Cn}--\p{Default_Ignorable_Code_Point}]+", regex.VERSION1)
 
 _JOINERS = "\u200c\u200d"
-_EMOJI_SELECTORS = "\ufe0e\ufe0f"
 
 #: What may stand before and after a joiner: parts of an emoji on both sides; or, after UAX #31 (rules A1, A2 and B), a
 #: virama before it, or letters of a joining script on both sides.
@@ -55,13 +55,16 @@ _EMOJI_AFTER = regex.compile(r"\p{Extended_Pictographic}")
 _JOINING = regex.compile(r"[\p{Arabic}\p{Syriac}\p{Mongolian}\p{Nko}\p{Mandaic}\p{Adlam}]")
 _VIRAMA = 9
 
-#: What each kind of selector may follow.
-_SELECTOR_BASES = {
-    "emoji": regex.compile(r"\p{Emoji}"),
-    "standard": regex.compile(r"[\p{S}\p{Han}\p{Myanmar}\p{Phags_Pa}\p{Manichaean}\p{Egyptian_Hieroglyphs}0]"),
-    "ideographic": regex.compile(r"\p{Han}"),
-    "mongolian": regex.compile(r"\p{Mongolian}"),
-}
+#: Variation selectors, and what each kind of them may follow.
+_SELECTORS = (
+    ("\ufe0e\ufe0f", regex.compile(r"\p{Emoji}")),
+    (
+        "".join(map(chr, range(0xFE00, 0xFE0E))),
+        regex.compile(r"[\p{S}\p{Han}\p{Myanmar}\p{Phags_Pa}\p{Manichaean}\p{Egyptian_Hieroglyphs}0]"),
+    ),
+    ("".join(map(chr, range(0xE0100, 0xE01F0))), regex.compile(r"\p{Han}")),
+    ("\u180b\u180c\u180d\u180f", regex.compile(r"\p{Mongolian}")),
+)
 
 #: The flags of England, Scotland and Wales: a black flag, the tags of their code, and the tag that ends it.
 _FLAG = "\U0001f3f4"
@@ -71,11 +74,24 @@ _TAG_BASE, _FIRST_TAG, _LAST_TAG = 0xE0000, "\U000e0020", "\U000e007f"
 def character_suspects(text: str) -> Iterator[Suspect]:
     """All suspects but white space at the end, kind by kind, in the order of the text."""
     if not text.isascii():
-        yield from _runs(text, _INVISIBLE, _invisible)
-        yield from _runs(text, _SPACES, _odd_space)
-        yield from _runs(text, _DAMAGE, _damaged)
-    yield from _runs(text, _CONTROLS, _control)
-    yield from _runs(text, _LINE_ENDS, _line_end)
+        for pattern, judge in ((_INVISIBLE, _invisible), (_SPACES, _odd_space), (_DAMAGE, _damaged)):
+            for match in pattern.finditer(text):
+                yield from judge(text, *match.span())
+    for match in _CONTROLS.finditer(text):
+        message = f"{describe_characters(match[0])} is a control character"
+        yield Suspect(
+            "control",
+            match.start(),
+            match.end(),
+            message,
+            "take it out: it is mostly left over from another format",
+            "",
+        )
+    for match in _LINE_ENDS.finditer(text):
+        message = "the line ends as on Windows, with a carriage return before the newline"
+        yield Suspect(
+            "line_end", match.start(), match.end(), message, "convert the file, for instance with dos2unix", "\n"
+        )
 
 
 def describe_characters(characters: str) -> str:
@@ -87,13 +103,6 @@ def describe_characters(characters: str) -> str:
         return code
     same = len(set(characters)) == 1
     return f"{code} ({len(characters)} times)" if same else f"{code} and {len(characters) - 1} more"
-
-
-def _runs(
-    text: str, pattern: regex.Pattern[str], judge: Callable[[str, int, int], Iterator[Suspect]]
-) -> Iterator[Suspect]:
-    for match in pattern.finditer(text):
-        yield from judge(text, *match.span())
 
 
 def _invisible(text: str, start: int, end: int) -> Iterator[Suspect]:
@@ -121,34 +130,13 @@ def _expected_length(text: str, place: int, end: int) -> int:
     if not before:
         return 0
     if character in _JOINERS:
-        return int(_is_joined(before, after))
+        pairs = ((_EMOJI_BEFORE, _EMOJI_AFTER), (_JOINING, _JOINING))
+        joins = any(left.match(before) and right.match(after) for left, right in pairs)
+        return int(joins or unicodedata.combining(before) == _VIRAMA)
     if before == _FLAG and _FIRST_TAG < character < _LAST_TAG:
         closing = text.find(_LAST_TAG, place, end)
         return closing + 1 - place if 0 < closing - place <= 6 else 0
-    pattern = _SELECTOR_BASES.get(_selector(character))
-    return int(pattern is not None and pattern.match(before) is not None)
-
-
-def _is_joined(before: str, after: str) -> bool:
-    if unicodedata.combining(before) == _VIRAMA:
-        return True
-    between = partial(_between, before, after)
-    return between(_EMOJI_BEFORE, _EMOJI_AFTER) or between(_JOINING, _JOINING)
-
-
-def _between(before: str, after: str, left: regex.Pattern[str], right: regex.Pattern[str]) -> bool:
-    return left.match(before) is not None and right.match(after) is not None
-
-
-def _selector(character: str) -> str:
-    """The kind of a variation selector; "" for other characters."""
-    if character in _EMOJI_SELECTORS:
-        return "emoji"
-    if "\ufe00" <= character < "\ufe0e":
-        return "standard"
-    if "\U000e0100" <= character <= "\U000e01ef":
-        return "ideographic"
-    return "mongolian" if character in "\u180b\u180c\u180d\u180f" else ""
+    return int(any(character in selectors and base.match(before) for selectors, base in _SELECTORS))
 
 
 def _odd_space(text: str, start: int, end: int) -> Iterator[Suspect]:
@@ -160,16 +148,6 @@ def _odd_space(text: str, start: int, end: int) -> Iterator[Suspect]:
     replacement = "\n" if line else " " * (end - start)
     hint = "write a plain newline there" if line else "write a plain space there"
     yield Suspect("odd_space", start, end, f"{describe_characters(text[start:end])} {what}", hint, replacement)
-
-
-def _control(text: str, start: int, end: int) -> Iterator[Suspect]:
-    message = f"{describe_characters(text[start:end])} is a control character"
-    yield Suspect("control", start, end, message, "take it out: it is mostly left over from another format", "")
-
-
-def _line_end(text: str, start: int, end: int) -> Iterator[Suspect]:
-    message = "the line ends as on Windows, with a carriage return before the newline"
-    yield Suspect("line_end", start, end, message, "convert the file, for instance with dos2unix", "\n")
 
 
 def _damaged(text: str, start: int, end: int) -> Iterator[Suspect]:
@@ -188,13 +166,15 @@ def trailing_suspects(text: str) -> Iterator[Suspect]:
     stripped = text.rstrip()
     if not stripped or len(stripped) == len(text):
         return
-    space = text[len(stripped) :]
-    what = "a newline" if space.endswith("\n") else "a space" if space.endswith(" ") else "white space"
-    message = f"the text ends with {what}"
-    hint = "take it out: a model begins its next word with the space, and rarely saw one stand alone"
-    if space.endswith("\n"):
-        hint = "take it out, unless what the model goes on with shall begin a line"
-    yield Suspect("trailing_space", len(stripped), len(text), message, hint, "")
+    what, hint = (
+        "white space",
+        "take it out: a model begins its next word with the space, and rarely saw one stand alone",
+    )
+    if text.endswith("\n"):
+        what, hint = "a newline", "take it out, unless what the model goes on with shall begin a line"
+    elif text.endswith(" "):
+        what = "a space"
+    yield Suspect("trailing_space", len(stripped), len(text), f"the text ends with {what}", hint, "")
 
 
 # --- Letters that look like others
@@ -257,11 +237,6 @@ def letter_suspects(text: str) -> Iterator[Suspect]:
         return
     if not unicodedata.is_normalized("NFC", text):
         yield from _decomposed(text)
-    yield from _split_vowels(text)
-    yield from _compatibility_forms(text)
-
-
-def _split_vowels(text: str) -> Iterator[Suspect]:
     for match in _SPLIT_VOWEL.finditer(text):
         decomposed = match[0]
         vowel = _SPLIT_VOWELS[decomposed[0] + decomposed[-1]]
@@ -269,6 +244,17 @@ def _split_vowels(text: str) -> Iterator[Suspect]:
         message = f"{vowel} is written as two characters, {codes}"
         hint = f"write it as one character (U+{ord(vowel):04X}), which looks the same"
         yield Suspect("decomposed", match.start(), match.end(), message, hint, decomposed[1:-1] + vowel)
+    for match in _COMPATIBILITY.finditer(text):
+        for is_form, run in groupby(range(*match.span()), key=lambda place: _is_compatibility(text[place])):
+            if is_form:
+                places = list(run)
+                start, end = places[0], places[-1] + 1
+                letters = text[start:end]
+                plain = unicodedata.normalize("NFKC", letters)
+                name = unicodedata.name(letters[0], f"U+{ord(letters[0]):04X}")
+                what = "is" if len(letters) == 1 else "begins with"
+                message = f"{letters} looks like {plain}, but {what} {name}"
+                yield Suspect("compatibility", start, end, message, "write plain letters (Unicode's NFKC)", plain)
 
 
 def _decomposed(text: str) -> Iterator[Suspect]:
@@ -276,35 +262,12 @@ def _decomposed(text: str) -> Iterator[Suspect]:
         decomposed = match[0]
         composed = unicodedata.normalize("NFC", decomposed)
         if len(composed) < len(decomposed):
-            marks = " and ".join(_short_name(mark) for mark in decomposed[1:])
+            names = [unicodedata.name(mark, f"U+{ord(mark):04X}").lower() for mark in decomposed[1:]]
+            marks = " and ".join(f"{'an' if name[0] in 'aeiou' else 'a'} {name}" for name in names)
             message = f"{composed} is written as {decomposed[0]} and {marks}"
-            hint = "write it as one character (Unicode's NFC)"
-            yield Suspect("decomposed", match.start(), match.end(), message, hint, composed)
-
-
-def _compatibility_forms(text: str) -> Iterator[Suspect]:
-    for match in _COMPATIBILITY.finditer(text):
-        start = match.start()
-        for first, end in _compatibility_runs(match[0]):
-            letters = match[0][first:end]
-            plain = unicodedata.normalize("NFKC", letters)
-            name = unicodedata.name(letters[0], f"U+{ord(letters[0]):04X}")
-            message = (
-                f"{letters} looks like {plain}, but {(f'is {name}' if len(letters) == 1 else f'begins with {name}')}"
+            yield Suspect(
+                "decomposed", match.start(), match.end(), message, "write it as one character (Unicode's NFC)", composed
             )
-            hint = "write plain letters (Unicode's NFKC)"
-            yield Suspect("compatibility", start + first, start + end, message, hint, plain)
-
-
-def _compatibility_runs(letters: str) -> Iterator[tuple[int, int]]:
-    """The runs of letters in a compatibility form among others."""
-    start: int | None = None
-    for place, character in enumerate(f"{letters}\0"):
-        if _is_compatibility(character):
-            start = place if start is None else start
-        elif start is not None:
-            yield start, place
-            start = None
 
 
 def _is_compatibility(character: str) -> bool:
@@ -313,12 +276,6 @@ def _is_compatibility(character: str) -> bool:
     if decomposition.startswith("<"):
         return decomposition.startswith(_COMPATIBILITY_KINDS) or character in _LIGATURES
     return bool(decomposition) and " " not in decomposition
-
-
-def _short_name(mark: str) -> str:
-    """The mark's name with an article: `a combining acute accent`."""
-    name = unicodedata.name(mark, f"U+{ord(mark):04X}").lower()
-    return f"{'an' if name[0] in 'aeiou' else 'a'} {name}"
 
 
 # --- Lookalikes of other scripts
@@ -338,23 +295,26 @@ def lookalike_suspects(text: str) -> Iterator[Suspect]:
     if text.isascii() or _LOOKALIKE.search(text) is None:
         return
     words = [_Word(match.start(), match[0], tuple(map(script_of, match[0]))) for match in _WORD.finditer(text)]
-    in_use = {script for word in words for script in _scripts_in_use(word)}
+    # The scripts that the text really uses, shown by a letter that has no Latin lookalike.
+    in_use = {
+        script
+        for word in words
+        if not word.text.isascii()
+        for letter, script in zip(word.text, word.scripts, strict=True)
+        if script in _LOOKALIKES and letter not in _TO_LATIN
+    }
     for word in words:
         kinds = set(word.scripts) & {_LATIN, *_LOOKALIKES}
         if len(kinds) > 1:
+            # The script of most of its letters, of Latin and the scripts in use.
             likely = sorted(kinds & {_LATIN, *in_use}) or sorted(kinds)
-            yield from _foreign_runs(word, max(likely, key=lambda kind: (word.scripts.count(kind), kind == _LATIN)))
+            yield from _foreign_runs(word, max(likely, key=partial(_weight, word)))
         elif len(word.text) > 1 and kinds.isdisjoint({_LATIN, *in_use}) and set(word.text) <= _TO_LATIN.keys():
             yield from _foreign_runs(word, _LATIN)
 
 
-def _scripts_in_use(word: _Word) -> Iterator[str]:
-    """The scripts that a text really uses, shown by a letter in this word that has no Latin lookalike."""
-    if word.text.isascii():
-        return
-    for letter, script in zip(word.text, word.scripts, strict=True):
-        if script in _LOOKALIKES and letter not in _TO_LATIN:
-            yield script
+def _weight(word: _Word, script: str) -> tuple[int, bool]:
+    return word.scripts.count(script), script == _LATIN
 
 
 def _foreign_runs(word: _Word, main_script: str) -> Iterator[Suspect]:

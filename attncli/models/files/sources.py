@@ -20,6 +20,7 @@ from attncli.errors import ModelError
 from attncli.limits import MAX_JSON_BYTES
 from attncli.models.files import weight_headers
 from attncli.models.files.reference import is_plain_path, package_files
+from attncli.models.files.weight_headers import BrokenFileError
 
 #: Settings and vocabularies, which transformers reads whole; and all files of models.
 _SETTINGS_FILE = re.compile(r"(config|token|vocab|merges|index)[^/]*\.(json|txt)$|\.jinja$")
@@ -209,8 +210,8 @@ class SubfolderSource:
     def __init__(self, source: Source, folder: str) -> None:
         self._source = source
         self._prefix = f"{folder}/"
-        self.revision = source.revision
-        self.repair_hint = source.repair_hint
+        self.revision, self.repair_hint = source.revision, source.repair_hint
+        self.listing_error = source.listing_error
 
     def local(self, name: str) -> Path | None:
         return self._source.local(self._prefix + name)
@@ -222,21 +223,16 @@ class SubfolderSource:
         return self._source.find(self._prefix + name)
 
     def names(self) -> frozenset[str]:
-        return self._inside(self._source.names()) or self._listed()
+        return self._inside(self._source.names())
 
     def local_names(self) -> frozenset[str]:
-        return self._inside(self._source.local_names()) or self._listed()
+        return self._inside(self._source.local_names())
 
     def _inside(self, names: frozenset[str]) -> frozenset[str]:
-        return frozenset(name.removeprefix(self._prefix) for name in names if name.startswith(self._prefix))
-
-    def _listed(self) -> frozenset[str]:
-        """The files of a folder on this disk, whose source lists only what is directly in it."""
-        config = self.local("config.json")
-        return frozenset() if config is None else frozenset(path.name for path in config.parent.iterdir())
-
-    def listing_error(self) -> ModelError | None:
-        return self._source.listing_error()
+        """The names in the folder; its files where it is on this disk and the source lists only what is above it."""
+        inside = frozenset(name.removeprefix(self._prefix) for name in names if name.startswith(self._prefix))
+        config = None if inside else self.local("config.json")
+        return inside if config is None else frozenset(path.name for path in config.parent.iterdir())
 
 
 class SentenceModule(NamedTuple):
@@ -254,22 +250,21 @@ def sentence_modules(path: Path, *, repair_hint: str = weight_headers.FETCH_AGAI
     """The modules that a modules.json lists. Raises ModelError for a file that lists none."""
     import json
 
+    modules = []
     with weight_headers.check_file(path, repair_hint):
         try:
             listed = json.loads(path.read_bytes())
         except (ValueError, RecursionError) as error:
-            raise weight_headers.BrokenFileError("it is no JSON") from error
+            raise BrokenFileError("it is no JSON") from error
         if not isinstance(listed, list) or not all(isinstance(each, dict) for each in listed):
-            raise weight_headers.BrokenFileError("it holds no list of modules")
-        return tuple(_sentence_module(each) for each in listed)
-
-
-def _sentence_module(fields: dict[str, object]) -> SentenceModule:
-    folder, kind = fields.get("path", ""), fields.get("type")
-    # The file is untrusted: it must not name folders outside the model's own.
-    if not isinstance(folder, str) or not isinstance(kind, str) or not (folder == "" or is_plain_path(folder)):
-        raise weight_headers.BrokenFileError("it names a module without a class or outside of its folder")
-    return SentenceModule(folder, kind.rpartition(".")[2])
+            raise BrokenFileError("it holds no list of modules")
+        for each in listed:
+            folder, kind = each.get("path", ""), each.get("type")
+            # The file is untrusted: it must not name folders outside the model's own.
+            if not isinstance(folder, str) or not isinstance(kind, str) or not (folder == "" or is_plain_path(folder)):
+                raise BrokenFileError("it names a module without a class or outside of its folder")
+            modules.append(SentenceModule(folder, kind.rpartition(".")[2]))
+    return tuple(modules)
 
 
 def pipeline_folders(path: Path, *, repair_hint: str = weight_headers.FETCH_AGAIN) -> Iterator[str]:
