@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import unicodedata
 from bisect import bisect_left
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import groupby, pairwise
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 import regex
 
@@ -24,7 +24,7 @@ from attncli.tokens.suspects import (
 
 if TYPE_CHECKING:
     from attncli.models.tokenizers.types import Tokenizer
-    from attncli.results.chat import Chat, ChatMessage
+    from attncli.results.chat import Chat
 
 #: Kinds of findings that concern the whole conversation and not one message.
 _WHOLE_TEXT_KINDS = frozenset({"double_special", "round_trip"})
@@ -50,19 +50,14 @@ def failures(findings: Sequence[Finding], file: str | None = None) -> list[str]:
 def _in_messages(findings: Iterable[Finding], chat: Chat) -> Iterator[Finding]:
     """The findings within a message, with its number and role, and those about the whole conversation."""
     for finding in findings:
-        message = next((index for index, each in enumerate(chat.messages) if _is_in_message(each, finding)), None)
-        if message is not None:
-            role = chat.messages[message].role
-            yield finding._replace(message=f"in message {message + 1} ({role}), {finding.message}")
-        elif finding.kind in _WHOLE_TEXT_KINDS:
+        if finding.kind in _WHOLE_TEXT_KINDS:
             yield finding
-
-
-def _is_in_message(message: ChatMessage, finding: Finding) -> bool:
-    start, end = finding.start, finding.end
-    if start is None or end is None or finding.kind in _WHOLE_TEXT_KINDS:
-        return False
-    return any(first <= start and end <= last for first, last in message.contents or ())
+        elif finding.start is not None and finding.end is not None:
+            start, end = finding.start, finding.end
+            for number, message in enumerate(chat.messages, start=1):
+                if any(first <= start and end <= last for first, last in message.contents or ()):
+                    yield finding._replace(message=f"in message {number} ({message.role}), {finding.message}")
+                    break
 
 
 def _all_findings(tokenizer: Tokenizer, text: TokenizedText) -> tuple[Finding, ...]:
@@ -74,12 +69,18 @@ def _all_findings(tokenizer: Tokenizer, text: TokenizedText) -> tuple[Finding, .
     ]
     if not texts:
         return tuple(findings)
-    by_segment = [
-        [token for token in text.tokens if (token.start is not None and segments[token.index] == segment)]
-        for segment in range(len(texts))
-    ]
-    placed = _add_places(findings, texts, text.source.line if text.source is not None else 1)
-    found = [finding if finding.tokens else _add_tokens(finding, by_segment[finding.segment]) for finding in placed]
+    placed: list[list[Token]] = [[] for _ in texts]
+    for token, segment in zip(text.tokens, segments, strict=True):
+        if token.start is not None:
+            placed[segment].append(token)
+    found = []
+    for finding in _add_places(findings, texts, text.source.line if text.source is not None else 1):
+        # The tokens that overlap its characters.
+        tokens = placed[finding.segment]
+        first = bisect_left(tokens, (finding.start or 0) + 1, key=lambda token: token.end or 0)
+        last = bisect_left(tokens, finding.end or 0, key=lambda token: token.start or 0)
+        indices = finding.tokens or tuple(token.index for token in tokens[first:last])
+        found.append(finding._replace(tokens=indices))
     return tuple(sorted(found, key=lambda finding: (finding.segment, finding.start or 0)))
 
 
@@ -144,35 +145,28 @@ def _warning(kind: str, message: str, hint: str, place: Token | None, tokens: tu
 
 
 def _text_findings(tokenizer: Tokenizer, text: str, segment: int) -> Iterator[Finding]:
-    """Findings from the characters of a text, with a severity by whether they change the tokens."""
-    suspects = [
+    """Findings from the characters of a text: notes where replacing all of a kind gives the same tokens."""
+    groups: dict[str, list[Suspect]] = {}
+    for suspect in (
         *character_suspects(text),
         *letter_suspects(text),
         *lookalike_suspects(text),
         *trailing_suspects(text),
-    ]
-    ordered = sorted(suspects, key=lambda each: each.kind)
-    for finding in _judge_suspects(
-        tokenizer, text, [list(group) for _, group in groupby(ordered, lambda each: each.kind)]
     ):
-        yield finding._replace(segment=segment)
-    if (lost := round_trip(tokenizer, text)) is not None:
-        yield lost._replace(segment=segment)
-
-
-def _judge_suspects(tokenizer: Tokenizer, text: str, kinds: list[list[Suspect]]) -> Iterator[Finding]:
-    """Findings for suspects, kind by kind: notes where replacing all of that kind gives the same tokens."""
-    if not kinds:
-        return
-    original, *fixed = tokenizer.encode_batch([text, *(apply_fixes(text, group) for group in kinds)], special=False)
-    for group, ids in zip(kinds, fixed, strict=True):
+        groups.setdefault(suspect.kind, []).append(suspect)
+    fixed = [apply_fixes(text, groups[kind]) for kind in sorted(groups)]
+    original, *changed = tokenizer.encode_batch([text, *fixed], special=False) if groups else [()]
+    for kind, ids in zip(sorted(groups), changed, strict=True):
         same = list(ids) == list(original)
-        if same and group[0].kind == "trailing_space":
+        if same and kind == "trailing_space":
             continue  # this tokenizer drops white space at the end
         severity: Severity = "note" if same else "warning"
-        for suspect in group:
+        for suspect in groups[kind]:
             hint = "this tokenizer makes the same tokens without it" if same else suspect.hint
-            yield Finding(suspect.kind, severity, suspect.message, hint, start=suspect.start, end=suspect.end)
+            found = Finding(kind, severity, suspect.message, hint, start=suspect.start, end=suspect.end)
+            yield found._replace(segment=segment)
+    if (lost := round_trip(tokenizer, text)) is not None:
+        yield lost._replace(segment=segment)
 
 
 def _segments(text: TokenizedText) -> list[int]:
@@ -211,14 +205,6 @@ def _add_places(findings: Iterable[Finding], texts: Sequence[str], first_line: i
         yield finding._replace(byte_start=size, line=line, column=column)
 
 
-def _add_tokens(finding: Finding, tokens: Sequence[Token]) -> Finding:
-    """A finding with the tokens that overlap its characters."""
-    start, end = finding.start or 0, finding.end or 0
-    first = bisect_left(tokens, start + 1, key=lambda token: token.end or 0)
-    last = bisect_left(tokens, end, key=lambda token: token.start or 0)
-    return finding._replace(tokens=tuple(token.index for token in tokens[first:last]))
-
-
 # --- Encoding and decoding
 
 
@@ -227,22 +213,15 @@ _INVISIBLE = regex.compile(r"[\p{C}\p{Default_Ignorable_Code_Point}\ufffd--\s]+"
 _MARKS = regex.compile(r"\p{M}+")
 
 
-class _Loss(NamedTuple):
-    """A property of texts that tokenizers may drop.  without: removes it from a text."""
-
-    name: str
-    without: Callable[[str], str]
-
-
-#: In the order in which they are removed from a text.
-_LOSSES = (
-    _Loss("invisible characters", lambda text: _INVISIBLE.sub("", text)),
-    _Loss("characters that NFKC replaces", lambda text: unicodedata.normalize("NFKC", text)),
-    _Loss("how letters are composed", lambda text: unicodedata.normalize("NFC", text)),
-    _Loss("capital letters", str.lower),
-    _Loss("accents", lambda text: _MARKS.sub("", unicodedata.normalize("NFD", text))),
-    _Loss("white space", lambda text: "".join(text.split())),
-)
+#: The properties of texts that tokenizers may drop, and what removes each from a text, in this order.
+_LOSSES: Mapping[str, Callable[[str], str]] = {
+    "invisible characters": lambda text: _INVISIBLE.sub("", text),
+    "characters that NFKC replaces": lambda text: unicodedata.normalize("NFKC", text),
+    "how letters are composed": lambda text: unicodedata.normalize("NFC", text),
+    "capital letters": str.lower,
+    "accents": lambda text: _MARKS.sub("", unicodedata.normalize("NFD", text)),
+    "white space": lambda text: "".join(text.split()),
+}
 
 #: The most drastic first: in this order, `explain_losses` drops those that are not needed to explain a difference.
 _LARGEST_FIRST = (
@@ -291,7 +270,7 @@ def round_trip(tokenizer: Tokenizer, text: str) -> Finding | None:
 
 
 def _finding(before: str, after: str, places: Sequence[int], losses: Sequence[str] | None) -> Finding:
-    first = _first_difference(before, after)
+    first = _shared_start(before, after)
     severity: Severity = "warning" if losses is None else "note"
     lost = f" (it differs in {', '.join(losses)})" if losses else ""
     message = f"{_quote(before, first, places)} comes back as {_quote(after, first)}{lost}"
@@ -306,7 +285,7 @@ def _finding(before: str, after: str, places: Sequence[int], losses: Sequence[st
 
 def explain_losses(before: str, after: str) -> list[str] | None:
     """The fewest known losses that make both texts equal; None where they don't explain the difference."""
-    names = [loss.name for loss in _LOSSES]
+    names = list(_LOSSES)
     if not _are_equal(before, after, names):
         return None
     for name in _LARGEST_FIRST:
@@ -316,10 +295,9 @@ def explain_losses(before: str, after: str) -> list[str] | None:
     return names
 
 
-def _are_equal(before: str, after: str, names: Sequence[str]) -> bool:
-    for loss in _LOSSES:
-        if loss.name in names:
-            before, after = loss.without(before), loss.without(after)
+def _are_equal(before: str, after: str, names: Iterable[str]) -> bool:
+    for name in names:
+        before, after = _LOSSES[name](before), _LOSSES[name](after)
     return before == after
 
 
@@ -332,11 +310,12 @@ def _leave_out(text: str, gaps: Sequence[Span]) -> tuple[str, Sequence[int]]:
     return "".join(text[place] for place in places), [*places, len(text)]
 
 
-def _first_difference(before: str, after: str) -> int:
-    low, high = 0, min(len(before), len(after))
+def _shared_start(one: Sequence[object], other: Sequence[object]) -> int:
+    """How many of the first items are the same, by halving: comparing slices is fast."""
+    low, high = 0, min(len(one), len(other))
     while low < high:
         middle = (low + high + 1) // 2
-        low, high = (middle, high) if before[:middle] == after[:middle] else (low, middle - 1)
+        low, high = (middle, high) if one[:middle] == other[:middle] else (low, middle - 1)
     return low
 
 
@@ -376,12 +355,15 @@ def _check_run(tokenizer: Tokenizer, run: Sequence[Token], before: Token | None)
     cuts = list(_possible_ids(tokenizer, text, before))
     if ids in cuts:
         return
-    first, last, end = _differing_range(ids, cuts[0])
-    given, own = run[first:last], cuts[0][first:end]
+    # The range in which both differ.
+    own = cuts[0]
+    first = _shared_start(ids, own)
+    same = _shared_start(ids[first:][::-1], own[first:][::-1])
+    given, own = run[first : len(ids) - same], own[first : len(own) - same]
     if "\ufffd" in text:
         message, hint = "the ids cut a character in two", "look for an id that is missing"
     else:
-        message = f"{_list_ids(token.id for token in given)} spells what the tokenizer cuts into {_list_ids(own)}"
+        message = f"{_list_ids([token.id for token in given])} spells what the tokenizer cuts into {_list_ids(own)}"
         hint = "encode the whole text at once"
     yield Finding("non_canonical", "warning", message, hint, tokens=tuple(token.index for token in given))
 
@@ -399,15 +381,6 @@ def _possible_ids(tokenizer: Tokenizer, text: str, before: Token | None) -> Iter
             yield ids[ids.index(before.id) + 1 :]
 
 
-def _differing_range(given: Sequence[int], own: Sequence[int]) -> tuple[int, int, int]:
-    """The index from which both differ, and the index in each where the difference ends."""
-    shorter = min(len(given), len(own))
-    first = next((place for place in range(shorter) if given[place] != own[place]), shorter)
-    same = next((back for back in range(shorter - first) if given[-1 - back] != own[-1 - back]), shorter - first)
-    return first, len(given) - same, len(own) - same
-
-
-def _list_ids(ids: Iterator[int] | Sequence[int]) -> str:
-    listed = list(ids)
-    shown = " ".join(map(str, listed[:_SHOWN_IDS]))
-    return f"{shown} …" if len(listed) > _SHOWN_IDS else shown or "nothing"
+def _list_ids(ids: Sequence[int]) -> str:
+    shown = " ".join(map(str, ids[:_SHOWN_IDS]))
+    return f"{shown} …" if len(ids) > _SHOWN_IDS else shown or "nothing"

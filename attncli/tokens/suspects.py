@@ -79,19 +79,12 @@ def character_suspects(text: str) -> Iterator[Suspect]:
                 yield from judge(text, *match.span())
     for match in _CONTROLS.finditer(text):
         message = f"{describe_characters(match[0])} is a control character"
-        yield Suspect(
-            "control",
-            match.start(),
-            match.end(),
-            message,
-            "take it out: it is mostly left over from another format",
-            "",
-        )
+        hint = "take it out: it is mostly left over from another format"
+        yield Suspect("control", match.start(), match.end(), message, hint, "")
     for match in _LINE_ENDS.finditer(text):
         message = "the line ends as on Windows, with a carriage return before the newline"
-        yield Suspect(
-            "line_end", match.start(), match.end(), message, "convert the file, for instance with dos2unix", "\n"
-        )
+        hint = "convert the file, for instance with dos2unix"
+        yield Suspect("line_end", match.start(), match.end(), message, hint, "\n")
 
 
 def describe_characters(characters: str) -> str:
@@ -265,9 +258,8 @@ def _decomposed(text: str) -> Iterator[Suspect]:
             names = [unicodedata.name(mark, f"U+{ord(mark):04X}").lower() for mark in decomposed[1:]]
             marks = " and ".join(f"{'an' if name[0] in 'aeiou' else 'a'} {name}" for name in names)
             message = f"{composed} is written as {decomposed[0]} and {marks}"
-            yield Suspect(
-                "decomposed", match.start(), match.end(), message, "write it as one character (Unicode's NFC)", composed
-            )
+            hint = "write it as one character (Unicode's NFC)"
+            yield Suspect("decomposed", match.start(), match.end(), message, hint, composed)
 
 
 def _is_compatibility(character: str) -> bool:
