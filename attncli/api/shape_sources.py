@@ -20,8 +20,8 @@ from attncli.api.requests import LoadingRequest
 from attncli.errors import ModelError, UsageError
 from attncli.models.files.checkpoint import Checkpoint, local_checkpoint, read_checkpoint, read_source_checkpoint
 from attncli.models.files.model_files import ModelFiles, open_files
-from attncli.models.files.model_parts import MODULES_FILE, SentenceModule, SubfolderSource, sentence_modules
 from attncli.models.files.reference import Kind, ModelRef, parse_reference
+from attncli.models.files.sources import MODULES_FILE, SentenceModule, SubfolderSource, sentence_modules
 from attncli.parameters.inventory_sources import inventory_from_header
 from attncli.parameters.quantization import unpack
 from attncli.parameters.reconcile import prediction_layers
@@ -180,7 +180,7 @@ def _module_shapes(files: ModelFiles, module: SentenceModule) -> dict[str, tuple
 
 def shapes_from_checkpoint(checkpoint: Checkpoint, files: ModelFiles) -> ModelShapes:
     """The shapes of the weights in a checkpoint: quantized ones unpacked, buffers left out."""
-    from attncli.models.files.layer_types import with_layer_types
+    from attncli.models.files.gguf_names import with_layer_types
     from attncli.models.loading.config_source import declares_generation
     from attncli.parameters.reconcile import with_tied_unembedding
 

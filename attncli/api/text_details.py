@@ -106,7 +106,7 @@ def add_details(
             explainers[id(tokenizer)] = Explainer(tokenizer)
         text = text._replace(why=explainers[id(tokenizer)].explain(text.text, special=request.special and chat is None))
     if request.lint or "lint" in request.check:
-        from attncli.tokens.lint.lint import lint
+        from attncli.tokens.lint import lint
 
         text = text._replace(findings=lint(tokenizer, text))
     return text
@@ -132,7 +132,7 @@ def failed_checks(record: Record, checks: Sequence[str]) -> Iterator[str]:
     elif "same" in checks and len({tuple(text.ids) for text in record.texts}) > 1:
         yield f"same: {place}the models are given different texts"
     if "lint" in checks:
-        from attncli.tokens.lint.lint import failures
+        from attncli.tokens.lint import failures
 
         for text in record.texts:
             file = text.source and text.source.file

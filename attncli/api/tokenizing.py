@@ -17,8 +17,7 @@ from attncli.errors import UsageError
 from attncli.models.tokenizers.types import Encoding
 from attncli.progress import Progress, silent
 from attncli.results.tokenize import IdsPart, Record, Source, TokenizedText, TokenizeResult
-from attncli.tokens.encode import check_text, count_unspelled, covered_texts, encode, from_ids, was_cut
-from attncli.tokens.measure import measure
+from attncli.tokens.encode import check_text, count_unspelled, covered_texts, encode, from_ids, measure, was_cut
 
 if TYPE_CHECKING:
     from attncli.models.chat.chat_text import ChatText

@@ -11,7 +11,7 @@ from tokenizers import normalizers
 from attncli.api.requests import TokenizeRequest
 from attncli.api.tokenize import tokenize
 from attncli.api.tokenizing import TextInput, open_text_tokenizer
-from attncli.models.tokenizers.config import UNCHANGED_MODEL_TYPES, read_config, set_prefix_space
+from attncli.models.tokenizers.config import UNCHANGED_MODEL_TYPES, TokenizerConfig, apply_config, read_config
 from attncli.models.tokenizers.tokenizer_loader import load_tokenizer
 from tests.tokens import vocabularies as made
 
@@ -130,5 +130,5 @@ def test_a_named_file_has_no_tokens_of_the_settings(tmp_path: Path) -> None:
 def test_a_vocabulary_of_bytes_is_left_alone() -> None:
     backend = made.byte_bpe()
     before = backend.to_str()
-    set_prefix_space(backend, "first")
+    apply_config(backend, TokenizerConfig(prepend_scheme="first"))
     assert backend.to_str() == before

@@ -9,7 +9,7 @@ import pytest
 
 from attncli.errors import ModelError
 from attncli.models.files import hub as hub_module
-from attncli.models.files import hub_deadline, sources
+from attncli.models.files import hub_requests, sources
 from attncli.models.files.checkpoint import read_checkpoint
 from attncli.models.files.hub_cache import hub_settings
 from attncli.models.files.reference import DEFAULT_MODEL
@@ -183,8 +183,8 @@ def test_a_cache_that_cannot_be_written(
 @pytest.fixture
 def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
     """Deadlines that a test can wait for."""
-    monkeypatch.setattr(hub_deadline, "HUB_HEADER_SECONDS", 0.3)
-    monkeypatch.setattr(hub_deadline, "HUB_RATE_SECONDS", 0.3)
+    monkeypatch.setattr(hub_requests, "HUB_HEADER_SECONDS", 0.3)
+    monkeypatch.setattr(hub_requests, "HUB_RATE_SECONDS", 0.3)
 
 
 def test_headers_that_never_end(hub: HubServer, model: HubModel, hasty: None) -> None:

@@ -18,17 +18,22 @@ from tokenizers import Tokenizer as Backend
 from attncli.errors import FailedError
 from attncli.models.files.model_files import open_files
 from attncli.models.files.reference import DEFAULT_MODEL, parse_reference
-from attncli.models.tokenizers import chunks
-from attncli.models.tokenizers.chunks import Chunk, ChunkOverlap, ChunkSizes, encode_chunks, find_overlap, prefetch
+from attncli.models.tokenizers import long_text
 from attncli.models.tokenizers.fast import LONG_TEXT, FastTokenizer
 from attncli.models.tokenizers.long_text import (
+    Chunk,
+    ChunkOverlap,
+    ChunkSizes,
     Frame,
     add_frame,
+    encode_chunks,
     encode_many,
     encode_stream,
+    find_overlap,
+    prefetch,
     truncation_range,
 )
-from attncli.models.tokenizers.python import PythonTokenizer
+from attncli.models.tokenizers.slow import PythonTokenizer
 from attncli.models.tokenizers.tokenizer_loader import load_tokenizer
 from attncli.models.tokenizers.types import Encoding
 from tests.tokens import vocabularies as made
@@ -247,7 +252,7 @@ def test_ordinary_text_is_joined_at_every_chunk(kind: str, monkeypatch: pytest.M
         raise AssertionError("a chunk had to grow")
 
     if kind != "fixed_length":
-        monkeypatch.setattr(chunks, "_extend_chunk", fail)
+        monkeypatch.setattr(long_text, "_extend_chunk", fail)
     sizes = ChunkSizes(400, 200, 100, 3)
     assert len(list(encode_chunks(tokenizer_of(kind)._encode_plain, [words(2000)], sizes))) > 1
 

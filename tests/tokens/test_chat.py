@@ -10,8 +10,7 @@ from attncli.results.chat import Chat, ChatMessage, GenerationPrompt, RoleTokens
 from attncli.results.tokenize import TokenizedText
 from attncli.results.tokens import Token
 from attncli.tokens.chat_roles import assign_messages, has_double_bos
-from attncli.tokens.encode import encode
-from attncli.tokens.measure import measure
+from attncli.tokens.encode import encode, measure
 from tests.tokens import vocabularies as made
 
 #: `<s>[u] Hi[/u][a]Ho  x[/a][a]`, cut as in SPANS.

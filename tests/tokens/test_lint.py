@@ -15,12 +15,9 @@ from attncli.models.tokenizers.types import Tokenizer
 from attncli.results.chat import Chat, ChatMessage
 from attncli.results.tokenize import Source, TokenizedText
 from attncli.results.vocabulary import Finding
-from attncli.tokens.encode import encode, from_ids
-from attncli.tokens.lint.characters import Suspect, apply_fixes
-from attncli.tokens.lint.letters import _SPLIT_VOWELS, letter_suspects
-from attncli.tokens.lint.lint import lint
-from attncli.tokens.lint.round_trip import explain_losses
-from attncli.tokens.measure import measure
+from attncli.tokens.encode import encode, from_ids, measure
+from attncli.tokens.lint import explain_losses, lint
+from attncli.tokens.suspects import _SPLIT_VOWELS, Suspect, apply_fixes, letter_suspects
 from tests.tokens import vocabularies as made
 
 

@@ -12,8 +12,7 @@ import attncli
 from attncli.models.tokenizers.tokenizer_loader import wrap_tokenizer
 from attncli.results.tokenize import SYMBOLS, TokenStats
 from attncli.results.tokens import Token
-from attncli.tokens.encode import EncodedText, encode, from_ids
-from attncli.tokens.measure import _MAY_BE_UNSPACED, measure
+from attncli.tokens.encode import _MAY_BE_UNSPACED, EncodedText, encode, from_ids, measure
 from attncli.tokens.scripts import script_of
 from tests.tokens import vocabularies as made
 

@@ -17,8 +17,7 @@ from attncli.models.files.reference import DEFAULT_MODEL, parse_reference
 from attncli.models.tokenizers.tokenizer_loader import load_tokenizer, wrap_tokenizer
 from attncli.models.tokenizers.types import Encoding, Tokenizer
 from attncli.results.statistics import CutWord, TextLengths, TokenizerStatistics
-from attncli.tokens.encode import encode
-from attncli.tokens.measure import measure
+from attncli.tokens.encode import encode, measure
 from attncli.tokens.statistics import Statistics, parity, renyi_efficiency
 from tests.tokens import vocabularies as made
 from tests.tokens.test_places import TEXTS, WithoutOffsets
