@@ -35,6 +35,7 @@ AT_THE_TOP = {
 MAY_IMPORT = {
     "_version": set(),
     "choices": set(),
+    "components": set(),
     "errors": set(),
     "limits": set(),
     "progress": set(),
@@ -44,8 +45,8 @@ MAY_IMPORT = {
     "tokens": {"errors", "models", "results"},
     "attention": {"choices", "errors", "models", "results"},
     "embeddings": {"errors", "models", "results"},
-    "parameters": {"choices", "errors", "limits", "results"},
-    "render": {"choices", "errors", "progress", "results"},
+    "parameters": {"components", "errors", "limits", "results"},
+    "render": {"choices", "components", "errors", "progress", "results"},
     "api": {
         "_version",
         "attention",
@@ -61,7 +62,7 @@ MAY_IMPORT = {
     },
     # The one place where results and renderers meet: `attncli` hands results what shows them.
     "attncli": {"_version", "api", "errors", "render", "results"},
-    "cli": {"_version", "api", "choices", "errors", "models", "progress", "render", "results"},
+    "cli": {"_version", "api", "choices", "components", "errors", "models", "progress", "render", "results"},
     "__main__": {"cli"},
 }
 

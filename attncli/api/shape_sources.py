@@ -14,7 +14,7 @@ from attncli.models.files.checkpoint import Checkpoint, local_checkpoint, read_s
 from attncli.models.files.model_files import ModelFiles, open_files
 from attncli.models.files.model_parts import MODULES_FILE, SentenceModule, SubfolderSource, sentence_modules
 from attncli.models.files.reference import Kind, ModelRef, parse_reference
-from attncli.parameters.inventory_sources import inventory_from_header
+from attncli.parameters.inventory import inventory_from_header
 from attncli.parameters.quantization import unpack
 from attncli.parameters.reconcile import prediction_layers
 from attncli.progress import Progress

@@ -5,7 +5,7 @@ Every function takes what Click passes to a `shell_complete` callback: the conte
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from click.shell_completion import CompletionItem
@@ -62,24 +62,13 @@ def devices(_: click.Context, __: click.Parameter, incomplete: str) -> Items:
 
 def adapters(_: click.Context, __: click.Parameter, incomplete: str) -> Items:
     """The last component of RANK[:COMPONENT,…]."""
-    from attncli.choices import COMPONENTS
+    from attncli.components import NAMES
 
     rank, colon, components = incomplete.partition(":")
     if not colon:
         return []
     before, comma, _last = components.rpartition(",")
-    return _items_starting_with((f"{rank}:{before}{comma}{name}" for name in _with_group_names(COMPONENTS)), incomplete)
-
-
-def _with_group_names(components: Iterable[str]) -> Iterator[str]:
-    """Components, with each group's name before its components: attention, attention.query, …"""
-    last = None
-    for component in components:
-        group, dot, _ = component.partition(".")
-        if dot and group != last:
-            yield group
-        last = group
-        yield component
+    return _items_starting_with((f"{rank}:{before}{comma}{name}" for name in NAMES), incomplete)
 
 
 def _items_starting_with(words: Iterable[str], incomplete: str) -> Items:

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from math import prod
 from typing import Any, NamedTuple
 
-from attncli.parameters.inventory_sources import is_buffer
+from attncli.parameters.inventory import is_buffer
 from attncli.parameters.packing_layouts import (
     FLOATS_8,
     INTEGERS,

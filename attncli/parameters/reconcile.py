@@ -10,10 +10,10 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from itertools import chain
 from typing import Any, NamedTuple
 
-from attncli.parameters.attention_layers import PREDICTION_LAYERS
+from attncli.parameters.cache import PREDICTION_LAYERS
 from attncli.parameters.classify import classify
-from attncli.parameters.inventory import Inventory, Kind, Tensor, source_fields
-from attncli.parameters.inventory_sources import is_buffer
+from attncli.parameters.inventory import Inventory, Tensor, is_buffer, source_fields
+from attncli.parameters.name_rules import Kind
 from attncli.parameters.quantization import WeightTensor
 from attncli.results.reconciliation import REASONS, Reconciliation, TensorDifference
 

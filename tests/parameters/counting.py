@@ -9,8 +9,7 @@ from torch import nn
 
 from attncli.models.loading.meta_model import empty_module, whole_class
 from attncli.parameters.count import count_parameters
-from attncli.parameters.inventory import Inventory
-from attncli.parameters.inventory_sources import inventory_from_module
+from attncli.parameters.inventory import Inventory, inventory_from_module
 from attncli.results.params import ParameterCount
 
 

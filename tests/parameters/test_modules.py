@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from attncli.parameters.inventory_sources import inventory_from_module
+from attncli.parameters.inventory import inventory_from_module
 from attncli.results.params import PerHead
 from tests.parameters.counting import counted_module, sums
 
