@@ -37,9 +37,8 @@ from attncli.progress import Progress, silent
 from attncli.quantities import check_number
 
 if TYPE_CHECKING:
-    from attncli.embeddings.accumulator import StateAccumulator
     from attncli.embeddings.batches import ModelTraits, SentenceWords, StackRun
-    from attncli.embeddings.describe import OccurrenceRows, StatesRequest
+    from attncli.embeddings.describe import OccurrenceRows, StateAccumulator, StatesRequest
     from attncli.models.files.model_files import ModelFiles
     from attncli.models.loading.loaded_model import LoadedModel
     from attncli.models.tokenizers.types import Tokenizer
@@ -238,7 +237,7 @@ class _Comparison(NamedTuple):
     def _accumulator(
         self, rows: OccurrenceRows, chosen: Sequence[int], reference: ReferenceStatistics | None
     ) -> StateAccumulator:
-        from attncli.embeddings.accumulator import StateAccumulator
+        from attncli.embeddings.describe import StateAccumulator
 
         statistics = reference.states if reference else {}
         references = {state: each.reference(self.settings.adjust) for state, each in statistics.items()}

@@ -306,7 +306,7 @@ def _unknown_packing(unpacked: UnpackedCheckpoint, config: Mapping[str, Any] | N
     """The tensors that are packed in an unknown way, with the name that the configuration has for it."""
     if not unpacked.unknown:
         return None
-    from attncli.parameters.packing_settings import PackingSettings
+    from attncli.parameters.quantization import PackingSettings
 
     method = PackingSettings(config or {}).method
     return f"{_first_of(unpacked.unknown)}{f' ({method})' if method else ''}"

@@ -17,8 +17,7 @@ from transformers.integrations.compressed_tensors import CompressedTensorsFP8Lin
 from transformers.integrations.fbgemm_fp8 import FbgemmFp8Linear
 
 import attncli
-from attncli.parameters.packing_settings import PackingSettings
-from attncli.parameters.quantization import UnpackedCheckpoint, unpack
+from attncli.parameters.quantization import PackingSettings, UnpackedCheckpoint, unpack
 from attncli.results.reconciliation import Reconciliation
 from tests.cli.conftest import attn
 from tests.weight_files import with_header
