@@ -12,7 +12,8 @@ All of them take `revision`, `refresh`, `trust_remote_code` and `allow_pickle`, 
 of these options, as do `device` and `dtype` where a model runs; and `progress`, a function that is called with what is
 being done, how much of it is, and of how much.
 
-`print(result)` shows what the command prints, and a notebook shows a page.
+`print(result)` shows what the command prints, and a notebook shows a page. `attncli.read` gives a result back that was
+saved as JSON.
 
 Errors are `AttnError`s: a `UsageError` for wrong arguments, a `ModelError` for a model that is unavailable, a
 `FailedError` for a file that can't be read or written, or too little memory. Its `message` says what happened, its
@@ -33,20 +34,26 @@ if TYPE_CHECKING:
     from attncli.api.params import params
     from attncli.api.tokenize import tokenize
     from attncli.errors import AttnError, FailedError, ModelError, UsageError
+    from attncli.results.read import read
 else:
 
     def __getattr__(name: str) -> object:
         from importlib import import_module
 
-        if name in ("compare", "heads", "params", "tokenize"):
-            return getattr(import_module(f"attncli.api.{name}"), name)
+        from attncli.verbs import VERBS
+
+        if name in VERBS:
+            return VERBS[name].load("function")
         if name in ("AttnError", "FailedError", "ModelError", "UsageError"):
             return getattr(import_module("attncli.errors"), name)
+        if name == "read":
+            return import_module("attncli.results.read").read
         raise AttributeError(f"module 'attncli' has no attribute {name!r}")
 
 
 __all__ = [
-    "AttnError", "FailedError", "ModelError", "UsageError", "__version__", "compare", "heads", "params", "tokenize",
+    "AttnError", "FailedError", "ModelError", "UsageError", "__version__", "compare", "heads", "params", "read",
+    "tokenize",
 ]  # fmt: skip
 
 
@@ -56,17 +63,13 @@ def __dir__() -> list[str]:
 
 def _render(result: object, form: str) -> str:
     """A result as the command prints it, or as the page that a notebook shows."""
-    from importlib import import_module
+    from attncli.render.formats import FORMATS, Look, render
 
-    verb = type(result).__name__.removesuffix("Result").lower()
     if form == "text":
-        from attncli.render.common.terminal import Terminal
+        return str(render(result, FORMATS[form], Look())).removesuffix("\n")
+    from attncli.render.html.page import notebook
 
-        text: str = getattr(import_module(f"attncli.render.{verb}.text"), f"{verb}_text")(result, Terminal())
-        return text.removesuffix("\n")
-    page = import_module("attncli.render.html.page")
-    whole: str = page.notebook(getattr(import_module(f"attncli.render.html.{verb}"), f"{verb}_html")(result))
-    return whole
+    return notebook(str(render(result, FORMATS["html"], Look())))
 
 
 set_renderer(_render)

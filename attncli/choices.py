@@ -5,25 +5,6 @@ Imports nothing, so that help and completion start at once.
 
 from __future__ import annotations
 
-#: Metrics of heads, in the order in which they are shown; what `--metric` takes and what the JSON holds.
-METRICS = (
-    "entropy",
-    "distance",
-    "confidence",
-    "previous",
-    "current",
-    "next",
-    "first",
-    "special",
-    "token",
-    "virtual_sink",
-    "duplicate",
-    "induction",
-)
-
-#: The metrics that give a head its label where they are high, the most telling first.
-LABELS = ("induction", "previous", "next", "special", "first", "token")
-
 #: `params --by` and `--source`.
 BY = ("component", "layer", "part", "module", "tensor")
 SOURCES = ("config", "header")
@@ -39,7 +20,6 @@ POOLS = ("mean", "first", "last")
 ADJUSTMENTS = ("none", "baseline", "standardize", "abtt")
 
 #: Options of every verb.
-FORMATS = ("text", "json", "jsonl", "csv")
 COLORS = ("auto", "always", "never")
 ERRORS = ("strict", "replace")
 DTYPES = ("auto", "float32", "bfloat16", "float16")

@@ -1,32 +1,37 @@
-"""Metrics averaged over many texts, with 95 % confidence intervals, one batch at a time.
+"""Metrics averaged over many texts, with 95 % confidence intervals, one batch at a time (`Averages`, `BatchCheck`).
 
 Every text weighs the same, however long it is: a head's value is the mean over texts of the mean over a text's
 queries. Texts in which a metric is undefined for every query (no token repeats) don't count for that metric. Memory
 doesn't grow with the number of texts.
+
+Padding leaks into the states of some models: a convolution over tokens (ConvBERT) reads it, and texts of one batch may
+compete for experts. No field of a configuration says so; a model's attention shows it.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cache
-from typing import TYPE_CHECKING
+from itertools import groupby
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
 import torch
 from torch import Tensor
 
-from attncli.attention.inputs import ModelInputs
+from attncli.attention.inputs import ModelInputs, build_inputs
 from attncli.attention.labels import LABEL_THRESHOLDS, assign_labels
-from attncli.attention.metrics import REPEAT_METRICS
 from attncli.attention.selection import HeadsRequest
 from attncli.attention.stacks import collect, name_stacks, unread_stacks
-from attncli.choices import METRICS
+from attncli.metrics import METRICS, REPEAT_METRICS
 from attncli.results.heads import HeadMetrics, Interval, Spread, Stack
 
 if TYPE_CHECKING:
     from attncli.attention.collector import LayerSums, StackKey
+    from attncli.models.capture.attention_types import Attention
     from attncli.models.loading.loaded_model import LoadedModel
+    from attncli.results.tokens import Token
 
 
 @dataclass
@@ -71,9 +76,8 @@ class Averages:
             self.layers[key] = self.layers[key].merged(layer) if key in self.layers else layer
 
     def _stack(self, key: StackKey, template: Stack) -> Stack:
-        layers = {
-            number: layer for (other, number), layer in sorted(self.layers.items(), key=_layer_number) if other == key
-        }
+        numbers = sorted(number for other, number in self.layers if other == key)
+        layers = {number: self.layers[key, number] for number in numbers}
         baselines = {number: _mean_values(layer.baseline, 0) for number, layer in layers.items()}
         thresholds = {**LABEL_THRESHOLDS, **self.request.thresholds}
         heads = tuple(
@@ -83,32 +87,22 @@ class Averages:
         return replace(template, queries=(), keys=(), metrics=heads, baselines=baselines, patterns=(), repeats=repeats)
 
 
-def _layer_number(entry: tuple[tuple[StackKey, int], LayerAverages]) -> int:
-    return entry[0][1]
-
-
 def _head_metrics(
     template: HeadMetrics, layer: LayerAverages, baseline: Mapping[str, float | None], thresholds: Mapping[str, float]
 ) -> HeadMetrics:
-    values = _mean_values(layer.metrics, template.head)
+    moments, values = layer.metrics, _mean_values(layer.metrics, template.head)
     queries = dict(zip(METRICS, layer.queries.tolist(), strict=True))
+    means, squares = (part[:, template.head].tolist() for part in (moments.mean, moments.squares))
+    counts = dict(zip(METRICS, moments.count[:, template.head].int().tolist(), strict=True))
+    by_metric = zip(counts.items(), means, squares, strict=True)
+    intervals = {name: confidence_interval(mean, square, count) for (name, count), mean, square in by_metric}
     labels = assign_labels(values, baseline, queries, thresholds)
-    spread = _spread(layer.metrics, template.head)
-    return replace(template, labels=labels, values=values, spread=spread, token_index=None)
+    return replace(template, labels=labels, values=values, spread=Spread(intervals, counts), token_index=None)
 
 
 def _mean_values(moments: Moments, head: int) -> dict[str, float | None]:
     pairs = zip(moments.mean[:, head].tolist(), moments.count[:, head].tolist(), strict=True)
     return {name: mean if count else None for name, (mean, count) in zip(METRICS, pairs, strict=True)}
-
-
-def _spread(moments: Moments, head: int) -> Spread:
-    means, squares, counts = (part[:, head].tolist() for part in (moments.mean, moments.squares, moments.count))
-    ends = (
-        confidence_interval(mean, square, int(count))
-        for mean, square, count in zip(means, squares, counts, strict=True)
-    )
-    return Spread(dict(zip(METRICS, ends, strict=True)), {n: int(c) for n, c in zip(METRICS, counts, strict=True)})
 
 
 @dataclass(frozen=True)
@@ -128,9 +122,9 @@ class LayerAverages:
         return cls(Moments.from_values(sums.metrics.means_by_text()), baseline, sums.metrics.total_queries())
 
     def repeats(self) -> dict[str, int]:
-        """How many ordinary queries of all texts `duplicate` and `induction` are means of."""
-        counts = dict(zip(METRICS, self.queries.tolist(), strict=True))
-        return {name: counts[name] for name in REPEAT_METRICS if bool(self.metrics.count[METRICS.index(name)].any())}
+        """How many ordinary queries of all texts the metrics of repeats are means of."""
+        measured = zip(METRICS, self.queries.tolist(), self.metrics.count.any(1).tolist(), strict=True)
+        return {name: count for name, count, shown in measured if shown and name in REPEAT_METRICS}
 
     def merged(self, other: LayerAverages) -> LayerAverages:
         return LayerAverages(
@@ -197,7 +191,14 @@ def student_quantile(freedom: int) -> float:
     2.3646
     """
     if freedom > _EXPANSION_FROM:
-        return _expand_quantile(1.959963984540054, freedom)
+        # From that of the normal distribution (Abramowitz & Stegun 1964, 26.7.5).
+        z = 1.959963984540054
+        parts = (
+            (z**3 + z) / 4,
+            (5 * z**5 + 16 * z**3 + 3 * z) / 96,
+            (3 * z**7 + 19 * z**5 + 17 * z**3 - 15 * z) / 384,
+        )
+        return z + math.fsum(part / float(freedom) ** power for power, part in enumerate(parts, 1))
     low, high = 1.0, 13.0
     for _ in range(60):
         middle = (low + high) / 2
@@ -215,16 +216,83 @@ def _central_probability(t: float, freedom: int) -> float:
     for power in range(odd, freedom - 1, 2):
         total += term
         term *= cosine * cosine * (power + 1) / (power + 2)
-    if odd:
-        return 2 / math.pi * (angle + math.sin(angle) * total)
-    return math.sin(angle) * total
+    return 2 / math.pi * (angle + math.sin(angle) * total) if odd else math.sin(angle) * total
 
 
-def _expand_quantile(z: float, freedom: int) -> float:
-    """The quantile of Student's t from that of the normal distribution, z (Abramowitz & Stegun 1964, 26.7.5)."""
-    parts = (
-        (z**3 + z) / 4,
-        (5 * z**5 + 16 * z**3 + 3 * z) / 96,
-        (3 * z**7 + 19 * z**5 + 17 * z**3 - 15 * z) / 384,
-    )
-    return z + math.fsum(part / float(freedom) ** power for power, part in enumerate(parts, 1))
+# --- Batches that leave every text's attention as it is alone
+
+#: By how much a weight may differ between two batches: by rounding alone.
+_ROUNDING = {"float32": 1e-4, "float64": 1e-4}
+_ROUNDING_OF_HALVES = 2e-2
+
+
+class BatchText(Protocol):
+    """A text of a batch: its tokens, and their segment ids (`token_type_ids`)."""
+
+    @property
+    def tokens(self) -> tuple[Token, ...]: ...
+    @property
+    def segments(self) -> tuple[int, ...]: ...
+
+
+_Text = TypeVar("_Text", bound=BatchText)
+
+
+@dataclass
+class BatchCheck:
+    """Splits batches as far as a model needs. It is found out by running two texts together and one of them alone, at
+    the first batch and whenever texts are over twice as long as those before."""
+
+    model: LoadedModel
+    #: Whether texts of equal length, and of different lengths, may share a batch.
+    _may_share: dict[bool, bool] = field(default_factory=lambda: {True: True, False: True})
+    #: The longest text that was compared, of equal and of different lengths.
+    _compared: dict[bool, int] = field(default_factory=lambda: {True: 0, False: 0})
+
+    def split(self, texts: Sequence[_Text]) -> Iterator[list[_Text]]:
+        """The texts, the longest first, together; or those of equal length; or each alone."""
+        longest, shortest = texts[0], texts[-1]
+        length = len(longest.tokens)
+        is_equal = length == len(shortest.tokens)
+        if len(texts) > 1 and self._may_share[is_equal] and length > 2 * self._compared[is_equal]:
+            self._compared[is_equal] = length
+            self._may_share[is_equal] = self._reads_alike(longest, shortest)
+        if len(texts) == 1 or self._may_share[is_equal]:
+            yield list(texts)
+        elif is_equal:
+            yield from ([text] for text in texts)
+        else:
+            for _, group in groupby(texts, key=lambda text: len(text.tokens)):
+                yield from self.split(list(group))
+
+    def _reads_alike(self, longest: BatchText, shortest: BatchText) -> bool:
+        """Whether the attention of the shorter text is the same beside a longer one as alone."""
+        alone, beside = self._attention_of_last([shortest]), self._attention_of_last([longest, shortest])
+        allowed = _ROUNDING.get(self.model.dtype, _ROUNDING_OF_HALVES)
+        if alone.keys() != beside.keys():
+            return False
+        for call, weights in alone.items():
+            _, queries, keys = weights.shape
+            # Further queries and keys of the other batch are padding.
+            other = beside[call][:, :queries, :keys]
+            if other.shape != weights.shape or not bool(((other - weights).abs() <= allowed).all()):
+                return False
+        return True
+
+    def _attention_of_last(self, texts: Sequence[BatchText]) -> dict[tuple[str, int], Tensor]:
+        """The weights of the last text by the path of the module and the number of its call: (heads, queries, keys).
+
+        As many queries as the text has tokens at most: further ones are padding.
+        """
+        found: dict[tuple[str, int], Tensor] = {}
+        length = len(texts[-1].tokens)
+
+        def observe(path: str, attention: Attention) -> None:
+            rows = (0, min(length, attention.queries))
+            weights = [block.weights[-1] for block in attention.blocks(rows=rows)]
+            number = sum(1 for other, _ in found if other == path)
+            found[path, number] = torch.cat(weights, dim=1).cpu()
+
+        inputs = build_inputs(self.model, [text.tokens for text in texts], [text.segments for text in texts])
+        self.model.run_attention(inputs.arguments, observe)
+        return found

@@ -25,7 +25,6 @@ from attncli.errors import ModelError, UsageError
 if TYPE_CHECKING:
     from attncli.models.capture.attention_types import Attention, RowBlock
     from attncli.models.capture.fused_attention import FusedAttention
-    from attncli.models.capture.structure import Site
     from attncli.models.loading.loaded_model import LoadedModel
 
 #: Layers with up to so many weights are computed explicitly (64 MiB of float32); larger ones without the matrix.
@@ -48,31 +47,20 @@ class StackKey:
 
 @dataclass(frozen=True)
 class LayerSums:
-    """The running sums of a layer, of its attention and of uniform attention.
-
-    patterns: one for each text.  pair_attention: None unless two texts are read together.
-    """
+    """The running sums of a layer, of its attention and of uniform attention. patterns: one for each text."""
 
     metrics: MetricSums
     baseline: MetricSums
     patterns: tuple[PatternSums, ...] = ()
-    pair_attention: PairAttentionSums | None = None
-    uniform_pair_attention: PairAttentionSums | None = None
 
     def add_block(self, sides: QueryKeySides, block: RowBlock) -> tuple[bool, bool]:
         """Add the metrics of some rows. Returns whether each query sees only itself and earlier keys, and whether it
         sees all keys."""
-        real = sides.queries.real[:, None, block.start : block.stop, None]
-        visible = block.visible & sides.keys.real[:, None, None, :] & real
+        visible = sides.seen(block.start, block.stop, block.visible)
         self.metrics.add(block.start, block.weights, block.visible)
-        uniform = uniform_weights(visible)
-        self.baseline.add(block.start, uniform, block.visible)
-        if self.pair_attention is not None and self.uniform_pair_attention is not None:
-            self.pair_attention.add(block.start, block.weights)
-            self.uniform_pair_attention.add(block.start, uniform)
-        hidden = ~visible & sides.keys.real[:, None, None, :] & real
+        self.baseline.add(block.start, uniform_weights(visible), block.visible)
         causal = not bool(visible.triu(block.start + sides.prefix + 1).any())
-        return causal, not bool(hidden.any())
+        return causal, not bool(sides.seen(block.start, block.stop, ~visible).any())
 
     def add_fused(
         self, fused: FusedAttention, baseline: UniformBaseline, layer: int, metrics: Sequence[str], *, pooled: bool
@@ -88,9 +76,9 @@ class LayerSums:
         self.metrics.add_columns(readouts.columns)
         self.baseline.add_rows(baseline.rows)
         self.baseline.add_columns(None if readouts.columns is None else baseline.columns)
-        if self.pair_attention is not None and self.uniform_pair_attention is not None:
-            self.pair_attention.add_fused(fused)
-            self.uniform_pair_attention.add_uniform(fused.visibility)
+        if self.metrics.pairs is not None and self.baseline.pairs is not None:
+            self.metrics.pairs.add_fused(fused)
+            self.baseline.pairs.add_uniform(fused.visibility)
         if readouts.pooled is not None:
             self.patterns[0].add_pooled(readouts.pooled[0, list(self.patterns[0].heads)])
         return readouts.pooled is not None
@@ -108,13 +96,11 @@ class LayerSums:
 
     def _bins(self) -> tuple[Tensor, Tensor] | None:
         """The bins of queries and keys, where a readout can fill them: each weight is added unchanged to one cell."""
-        if len(self.patterns) != 1 or self.patterns[0].axes.bins is None or self.patterns[0].axes.renormalised:
+        if len(self.patterns) != 1:
             return None
-        first, last = self.patterns[0].rows
-        if last - first <= self.metrics.sides.queries.length // _FEW_ROWS_SHARE:
-            return None
-        axes = self.patterns[0].axes
-        return axes.rows.group, axes.columns.group
+        axes, (first, last) = self.patterns[0].axes, self.patterns[0].rows
+        few_rows = last - first <= self.metrics.sides.queries.length // _FEW_ROWS_SHARE
+        return None if axes.bins is None or axes.renormalised or few_rows else (axes.rows.group, axes.columns.group)
 
 
 @dataclass(frozen=True)
@@ -160,7 +146,14 @@ class Collector:
         site = self.model.site_of(path)
         key = StackKey(site.block_list.path if site.block_list else "", site.cross)
         records = self.layers.setdefault(key, {})
-        layer = _layer_number(site, records)
+        # A block that runs again in the same pass (ALBERT's shared one) is a further layer.
+        layers, length = (
+            ([site.block], 1)
+            if site.block_list is None
+            else (site.block_list.layers_of_block(site.block), site.block_list.length)
+        )
+        numbers = (time * length + layer for time in count() for layer in layers)
+        layer = next(number for number in numbers if number not in records)
         records[layer] = self._collect_layer(key, layer, path, attention)
 
     def possible_names(self, key: StackKey) -> tuple[str, ...]:
@@ -181,7 +174,10 @@ class Collector:
         word = self._word_of_path(key)
         virtual = self.model.virtual_tokens
         sides = self.inputs.sides(word, key.cross, attention.queries, attention.keys, virtual).to(attention.device)
-        chosen = self._chosen_heads(key, layer, attention.heads)
+        # Under any of the names that the stack may get.
+        names, selection, layers = self.possible_names(key), self.request.selection, self.layer_count(key)
+        found = {head for name in names for head in selection.heads_in(name, layer, layers, attention.heads)}
+        chosen = tuple(sorted(found))
         if (missing := self._position_error(sides)) is not None:
             # The errors of chosen stacks go before those of other stacks.
             errors = {key: missing, **self.position_errors} if chosen else {**self.position_errors, key: missing}
@@ -190,11 +186,17 @@ class Collector:
         rolled = self._roll_out(key, sides, attention) if is_rollout else None
         if not chosen or (is_rollout and rolled is None):
             return LayerRecord(sides, attention.heads, path)
-        keep_patterns = self.request.patterns or self._is_sketched(key, attention.heads)
-        patterns = self._empty_patterns(layer, (None,) if is_rollout else chosen, sides) if keep_patterns else ()
-        metrics, baseline = (MetricSums(sides, attention.has_sink, count) for count in (attention.heads, 1))
-        pair_attention, uniform_pair_attention = (PairAttentionSums.for_two_texts(sides) for _ in range(2))
-        sums = LayerSums(metrics, baseline, patterns, pair_attention, uniform_pair_attention)
+        few = layers * attention.heads <= MAX_SKETCH_HEADS
+        sketched = self.request.sketches and self.request.weighting == "attention" and few
+        patterns = tuple(
+            PatternSums(layer, (None,) if is_rollout else chosen, self.axes(sides, text))
+            for text in (range(self.inputs.batch) if self.request.patterns or sketched else ())
+        )
+        metrics, baseline = (
+            MetricSums(sides, attention.has_sink, heads, PairAttentionSums.for_two_texts(sides))
+            for heads in (attention.heads, 1)
+        )
+        sums = LayerSums(metrics, baseline, patterns)
         has_patterns, causal, full = self._add_metrics(sums, sides, layer, attention)
         norms = compute_value_norms(path, attention, self.projections) if self.request.weighting == "norm" else None
         if rolled is not None:
@@ -209,11 +211,6 @@ class Collector:
             reading = read_layer(attention, sides, self.request.view, layer, chosen, norms)
         return LayerRecord(sides, attention.heads, path, sums, causal, reading, full)
 
-    def _is_sketched(self, key: StackKey, heads: int) -> bool:
-        request = self.request
-        few = self.layer_count(key) * heads <= MAX_SKETCH_HEADS
-        return request.sketches and request.weighting == "attention" and few
-
     def _add_metrics(
         self, sums: LayerSums, sides: QueryKeySides, layer: int, attention: Attention
     ) -> tuple[bool, bool, bool | None]:
@@ -223,7 +220,8 @@ class Collector:
         Raises ModelError for attention that is NaN.
         """
         fused = attention.fused
-        if fused is not None and sides.one_dimensional and not sides.prefix and self._is_large(attention):
+        size = self.inputs.batch * attention.heads * attention.queries * attention.keys
+        if fused is not None and sides.one_dimensional and not sides.prefix and size > MAX_EXPLICIT_WEIGHTS:
             baseline = self._baseline(sides, fused)
             pooled = self.request.weighting == "attention"
             return sums.add_fused(fused, baseline, layer, self.request.metrics, pooled=pooled), baseline.causal, None
@@ -241,10 +239,6 @@ class Collector:
             self._rollouts[key] = Rollout(self.inputs.batch, attention.queries, attention.device)
         return self._rollouts[key].add_layer(attention)
 
-    def _is_large(self, attention: Attention) -> bool:
-        """Whether a layer has too many weights to compute them explicitly."""
-        return self.inputs.batch * attention.heads * attention.queries * attention.keys > MAX_EXPLICIT_WEIGHTS
-
     def _baseline(self, sides: QueryKeySides, fused: FusedAttention) -> UniformBaseline:
         """The uniform baseline under a mask; layers with the same mask and shape share it."""
         attention = fused.attention
@@ -254,17 +248,6 @@ class Collector:
                 return baseline
         self._baselines.append((key, compute_uniform_baseline(sides, fused.visibility)))
         return self._baselines[-1][1]
-
-    def _chosen_heads(self, key: StackKey, layer: int, heads: int) -> tuple[int, ...]:
-        """The chosen heads of a layer, under any of the names that the stack may get."""
-        selection, count = self.request.selection, self.layer_count(key)
-        names = self.possible_names(key)
-        return tuple(sorted({head for name in names for head in selection.heads_in(name, layer, count, heads)}))
-
-    def _empty_patterns(
-        self, layer: int, chosen: tuple[int | None, ...], sides: QueryKeySides
-    ) -> tuple[PatternSums, ...]:
-        return tuple(PatternSums(layer, chosen, self.axes(sides, text)) for text in range(self.inputs.batch))
 
     def _position_error(self, sides: QueryKeySides) -> UsageError | None:
         """The error for a requested query or key that isn't in one of the texts; None if all are."""
@@ -319,11 +302,3 @@ def _require_finite(finite: bool, layer: int) -> None:
             f"the attention of layer {layer} is not a number (NaN)",
             hint="the model's weights are broken, or too large for this format: try --dtype float32",
         )
-
-
-def _layer_number(site: Site, records: Mapping[int, object]) -> int:
-    """The layer of a call. A block that runs again in the same pass (ALBERT's shared one) is a further layer."""
-    if site.block_list is None:
-        return next(layer for layer in count(site.block) if layer not in records)
-    layers, length = site.block_list.layers_of_block(site.block), site.block_list.length
-    return next(time * length + layer for time in count() for layer in layers if time * length + layer not in records)

@@ -8,15 +8,15 @@ that of exact ones.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping
 
 import numpy as np
 
 from attncli.errors import UsageError
+from attncli.metrics import METRICS
 from attncli.results.heads import (
     DifferenceKind,
     HeadChange,
-    HeadMetrics,
     HeadsDifference,
     HeadsResult,
     KeyChange,
@@ -28,19 +28,8 @@ from attncli.results.patterns import Pattern
 #: At most so many keys explain a change, and each changed by more than a rounding error.
 _MOST_KEYS, _LEAST_CHANGE = 3, 1e-6
 
-#: Metrics that are shares of a row's weight, so that their changes are comparable. `token` is none of them, as it may
-#: be about another token on each side.
-SHARE_METRICS = (
-    "confidence",
-    "previous",
-    "current",
-    "next",
-    "first",
-    "special",
-    "virtual_sink",
-    "duplicate",
-    "induction",
-)
+#: Metrics that are shares of a row's weight, so that their changes are comparable.
+SHARE_METRICS = tuple(name for name, metric in METRICS.items() if metric.is_share)
 
 
 def total_variation(here: Pattern, there: Pattern) -> float:
@@ -81,26 +70,23 @@ def _lengths(stack: Stack) -> tuple[int, int]:
 
 
 def _stack_difference(here: Stack, there: Stack, metric: str | None, *, patterns: bool) -> StackDifference:
-    variations: dict[tuple[int, int | None], float] = {}
-    keys: dict[tuple[int, int | None], tuple[tuple[KeyChange, ...], tuple[KeyChange, ...]]] = {}
-    differences = []
-    if _have_comparable_patterns(here, there):
-        for a, b in zip(here.patterns, there.patterns, strict=True):
-            variations[a.layer, a.head] = total_variation(a, b)
-            keys[a.layer, a.head] = _key_changes(a, b)
-            if patterns:
-                differences.append(Pattern(a.layer, a.head, b.weights - a.weights, a.bins))
-    heads = [
-        _head_change(
-            a,
-            b,
-            variations.get((a.layer, a.head)),
-            [name for name in SHARE_METRICS if all(side.has_evidence(name, a.layer) for side in (here, there))],
-            *keys.get((a.layer, a.head), ()),
-        )
-        for a, b in zip(here.metrics, there.metrics, strict=True)
-    ]
+    comparable = _have_comparable_patterns(here, there)
+    pairs = list(zip(here.patterns, there.patterns, strict=True)) if comparable else []
+    by_head = {(a.layer, a.head): (total_variation(a, b), *_key_changes(a, b)) for a, b in pairs}
+    heads = []
+    for a, b in zip(here.metrics, there.metrics, strict=True):
+        variation, gained, lost = by_head.get((a.layer, a.head), (None, (), ()))
+        changes = {name: _subtract(b.values.get(name), value) for name, value in a.values.items()}
+        shares = {
+            name: abs(change)
+            for name in SHARE_METRICS
+            if (change := changes.get(name)) is not None
+            and all(side.has_evidence(name, a.layer) for side in (here, there))
+        }
+        largest = max(shares, key=lambda name: shares[name], default=None)
+        heads.append(HeadChange(a.name, a.layer, a.head, variation, b.labels, b.values, changes, largest, gained, lost))
     heads.sort(key=lambda head: -_amount_changed(head, metric))
+    differences = [Pattern(a.layer, a.head, b.weights - a.weights, a.bins) for a, b in pairs if patterns]
     return StackDifference(here.stack, there.queries, there.keys, tuple(heads), tuple(differences))
 
 
@@ -121,33 +107,15 @@ def _key_changes(here: Pattern, there: Pattern) -> tuple[tuple[KeyChange, ...], 
     return tuple(gained), tuple(lost)
 
 
-def _head_change(
-    here: HeadMetrics,
-    there: HeadMetrics,
-    variation: float | None,
-    shares: Sequence[str],
-    gained: tuple[KeyChange, ...] = (),
-    lost: tuple[KeyChange, ...] = (),
-) -> HeadChange:
-    """shares: the metrics that may explain the change."""
-    changes = {name: _subtract(there.values.get(name), value) for name, value in here.values.items()}
-    largest = _largest_change({name: changes.get(name) for name in shares})
-    return HeadChange(
-        here.name, here.layer, here.head, variation, there.labels, there.values, changes, largest, gained, lost
-    )
-
-
 def _subtract(there: float | None, here: float | None) -> float | None:
     return None if there is None or here is None else there - here
 
 
-def _largest_change(changes: Mapping[str, float | None]) -> str | None:
-    known = {name: abs(change) for name, change in changes.items() if change is not None}
-    return max(known, key=lambda name: known[name], default=None)
-
-
 def _require_same_shapes(here: HeadsResult, there: HeadsResult, kind: DifferenceKind) -> None:
-    shapes = [dict(_layer_heads(result)) for result in (here, there)]
+    shapes = [
+        {stack.stack: tuple(layer.heads for layer in stack.layers) for stack in result.stacks}
+        for result in (here, there)
+    ]
     if shapes[0] != shapes[1]:
         ours, theirs = (_describe_shape(shape) for shape in shapes)
         raise UsageError(
@@ -156,12 +124,6 @@ def _require_same_shapes(here: HeadsResult, there: HeadsResult, kind: Difference
             if kind == "models"
             else "compare texts that run through the same layers",
         )
-
-
-def _layer_heads(result: HeadsResult) -> Iterator[tuple[str, tuple[int, ...]]]:
-    """Each stack's name and number of heads per layer."""
-    for stack in result.stacks:
-        yield stack.stack, tuple(layer.heads for layer in stack.layers)
 
 
 def _describe_shape(shape: Mapping[str, tuple[int, ...]]) -> str:

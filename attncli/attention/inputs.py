@@ -10,20 +10,114 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from random import Random
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
 from torch import Tensor
 
-from attncli.attention.metrics import NEITHER_TEXT, QueryKeySides, Side, assign_parts
+from attncli.attention.metrics import NEITHER_TEXT, QueryKeySides, Side
 from attncli.errors import UsageError
 from attncli.models.loading.forward import accepted_arguments, needs_text
 from attncli.results.heads import Probe
+from attncli.results.patterns import Grid, Medium
 from attncli.results.tokens import Token
 
 if TYPE_CHECKING:
-    from attncli.attention.media_positions import MediaPositions
     from attncli.models.loading.loaded_model import LoadedModel
+
+
+# --- Positions of a picture or a sound: patches are called `ROW,COLUMN` (`4,7`), frames by their time (`1.5s`)
+
+
+class MediaPositions(Protocol):
+    """The positions of a picture or a sound. name: what a stack that reads nothing else is called."""
+
+    @property
+    def name(self) -> str: ...
+
+    def side(self, length: int) -> Side | None:
+        """The `length` positions of a stack as tokens; None where it is unknown what they stand for."""
+        ...
+
+
+@dataclass(frozen=True)
+class PicturePositions:
+    """The patches of a picture.
+
+    rows, columns: of patches at the model's input; towers that merge patches (Swin) halve both with each merge.
+    before: the names of the tokens before the patches, such as a class token.  window: patches a side of a window,
+    where each patch attends to those of its own window alone.
+    """
+
+    rows: int
+    columns: int
+    before: tuple[str, ...] = ()
+    window: int | None = None
+
+    @property
+    def name(self) -> str:
+        return "vision"
+
+    def side(self, length: int) -> Side | None:
+        grid = self._grid(length)
+        if grid is None:
+            return None
+        special = tuple(f"[{name.upper()}]" for name in self.before[: grid.first])
+        names = [*special, *(f"{row},{column}" for row in range(grid.rows) for column in range(grid.columns))]
+        window = None if self.window is None else min(self.window, grid.rows, grid.columns)
+        return _build_side(names, grid.first, Medium("patches", grid=grid, window=window))
+
+    def _grid(self, length: int) -> Grid | None:
+        """The grid with `length` positions: all patches and the tokens before them, or merged patches alone."""
+        if length == len(self.before) + self.rows * self.columns:
+            return Grid(self.rows, self.columns, len(self.before))
+        rows, columns = self.rows, self.columns
+        while rows * columns > length:
+            rows, columns = (rows + 1) // 2, (columns + 1) // 2
+        return Grid(rows, columns, 0) if rows * columns == length else None
+
+
+@dataclass(frozen=True)
+class UnnamedPositions:
+    """The positions of a tower whose order is unknown: it may cut a picture into crops, or sort its patches anew."""
+
+    @property
+    def name(self) -> str:
+        return "vision"
+
+    def side(self, length: int) -> Side | None:
+        return None
+
+
+@dataclass(frozen=True)
+class SoundPositions:
+    """The frames of a sound.
+
+    seconds: its length, with the silence that pads it.  step: seconds per position; None where that is unknown.
+    """
+
+    seconds: float
+    step: float | None = None
+
+    @property
+    def name(self) -> str:
+        return "audio"
+
+    def side(self, length: int) -> Side | None:
+        if not length:
+            return None
+        step = self.step or self.seconds / length
+        return _build_side([f"{index * step:.2f}s" for index in range(length)], 0, Medium("frames", seconds=step))
+
+
+def _build_side(names: list[str], special: int, medium: Medium) -> Side:
+    """A batch of one sequence, whose first `special` tokens are special."""
+    tokens = tuple(Token(index, index, name, name, special=index < special) for index, name in enumerate(names))
+    ids = torch.arange(len(tokens))[None]
+    return Side(ids, ids < special, torch.ones_like(ids, dtype=torch.bool), (tokens,), medium=medium)
+
+
+# --- The inputs of a model
 
 
 @dataclass(frozen=True)
@@ -101,18 +195,16 @@ def _with_virtual_tokens(side: Side, count: int) -> Side:
     tokens = tuple(
         Token(number - count, -2 - number, f"[P{number}]", f"[P{number}]", special=True) for number in range(count)
     )
-    batch = side.ids.shape[0]
-    ids = torch.tensor([token.id for token in tokens]).expand(batch, -1)
+    ids = torch.tensor([token.id for token in tokens]).expand(side.ids.shape[0], -1)
     yes = torch.ones_like(ids, dtype=torch.bool)
-    parts = None if side.parts is None else torch.cat([torch.full_like(ids, NEITHER_TEXT), side.parts], dim=1)
-    return Side(
-        torch.cat([ids, side.ids], dim=1),
-        torch.cat([yes, side.special], dim=1),
-        torch.cat([yes, side.real], dim=1),
-        tuple((*tokens, *text) for text in side.tokens),
-        parts,
-        side.medium,
-        count,
+    return replace(
+        side,
+        ids=torch.cat([ids, side.ids], dim=1),
+        special=torch.cat([yes, side.special], dim=1),
+        real=torch.cat([yes, side.real], dim=1),
+        tokens=tuple((*tokens, *text) for text in side.tokens),
+        parts=None if side.parts is None else torch.cat([torch.full_like(ids, NEITHER_TEXT), side.parts], dim=1),
+        virtual=count,
     )
 
 
@@ -131,8 +223,7 @@ def build_inputs(
     target: the tokens of an encoder–decoder's decoder, the same for each text; None for its start token alone.
     Raises UsageError for an id outside of the model's vocabulary, and a text that is too long for the model.
     """
-    _check_texts(model, texts)
-    main = _with_parts(_pad_texts(texts, pad_left), sequences, pad_left)
+    main = _with_parts(_checked_side(model, texts, pad_left=pad_left), sequences, pad_left)
     accepted = accepted_arguments(model.module)
     arguments: dict[str, Tensor | bool] = {"input_ids": main.ids, "attention_mask": main.real.long()}
     # Only if the model has an embedding for segments: GPT-2 would look them up in its token embedding.
@@ -144,8 +235,7 @@ def build_inputs(
         arguments["use_cache"] = False
     if not model.is_encoder_decoder:
         return ModelInputs(arguments, main)
-    start = _start_token(model)
-    decoder_side = _pad_texts([target or [start]] * len(texts), pad_left)
+    decoder_side = _pad_texts([target or [_start_token(model)]] * len(texts), pad_left)
     if target is not None:
         _check_ids(model, [target])
     return ModelInputs({**arguments, "decoder_input_ids": decoder_side.ids}, main, decoder_side)
@@ -165,26 +255,20 @@ def build_media_inputs(
     truncate: cut the text to what the model takes. A decoder, if there is one, gets its start token and the text.
     Raises UsageError for a text if the model reads none, and as `build_inputs` does.
     """
-    dtype = model.module.dtype
-    given: dict[str, Tensor | bool] = {
-        name: value.to(dtype) if value.is_floating_point() else value for name, value in arguments.items()
-    }
-    accepted = model.all_arguments
-    if "use_cache" in accepted:
-        given["use_cache"] = False
+    given, accepted = _cast_arguments(model, arguments), model.all_arguments
     start = _start_token(model)
     if "decoder_input_ids" in accepted:
         tokens = tuple(text)
         # Some tokenizers put the start token first themselves.
         if not tokens or tokens[0].id != start.id:
             tokens = (start, *(token._replace(index=token.index + 1) for token in tokens))
-        target = _checked_side(model, tokens, truncate=truncate)
+        target = _checked_side(model, [tokens[: model.max_positions if truncate else None]])
         return ModelInputs({**given, "decoder_input_ids": target.ids}, EMPTY_SIDE, target, media)
     if not text and not needs_text(model.module, given):
         return ModelInputs(given, EMPTY_SIDE, None, media)
     if "input_ids" not in accepted:
         raise UsageError(f"{model.name} reads no text", hint="leave the text out, or name a model that reads both (-m)")
-    main = _checked_side(model, tuple(text) or (start,), truncate=truncate)
+    main = _checked_side(model, [(tuple(text) or (start,))[: model.max_positions if truncate else None]])
     given["input_ids"] = main.ids
     if "attention_mask" in accepted:
         given["attention_mask"] = main.real.long()
@@ -200,28 +284,28 @@ def build_prompt_inputs(
     labels.  tokens: of `input_ids`, where those of the picture may be named after its patches.
     Raises UsageError for a text that is too long for the model.
     """
-    accepted, dtype = model.all_arguments, model.module.dtype
-    given = {
-        name: value.to(dtype) if isinstance(value, Tensor) and value.is_floating_point() else value
-        for name, value in arguments.items()
-        if name in accepted and name != "labels"
-    }
-    if "use_cache" in accepted:
-        given["use_cache"] = False
-    _check_texts(model, [tokens])
-    main = _pad_texts([tokens], pad_left=False)
+    accepted = model.all_arguments
+    given = {name: value for name, value in arguments.items() if name in accepted and name != "labels"}
+    given, main = _cast_arguments(model, given), _checked_side(model, [tokens])
     # The tokens of a picture have one id, and show different patches: none repeats another.
-    main = replace(main, ids=_distinct_ids(main.ids, model.picture_token))
+    if model.picture_token is not None:
+        places = torch.arange(main.length)
+        main = replace(main, ids=torch.where(main.ids == model.picture_token, -2 - places, main.ids))
     if "decoder_input_ids" not in accepted:
         return ModelInputs(given, main, None, media)
     target = _pad_texts([[_start_token(model)]], pad_left=False)
     return ModelInputs({**given, "decoder_input_ids": target.ids}, main, target, media)
 
 
-def _distinct_ids(ids: Tensor, repeated: int | None) -> Tensor:
-    """The ids with a negative number of its own for each place of one that stands for different things."""
-    places = torch.arange(ids.shape[1])
-    return ids if repeated is None else torch.where(ids == repeated, -2 - places, ids)
+def _cast_arguments(model: LoadedModel, arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """Arguments of the forward pass in the model's number format."""
+    dtype = model.module.dtype
+    # Nothing is generated, and a cache would keep every layer's keys and values in memory.
+    cache = {"use_cache": False} if "use_cache" in model.all_arguments else {}
+    return {
+        name: value.to(dtype) if isinstance(value, Tensor) and value.is_floating_point() else value
+        for name, value in arguments.items()
+    } | cache
 
 
 def name_patches(tokens: Sequence[Token], picture_token: int | None, grid: tuple[int, int] | None) -> tuple[Token, ...]:
@@ -241,16 +325,18 @@ def with_decoder_texts(model: LoadedModel, inputs: ModelInputs, texts: Sequence[
     """An encoder–decoder's inputs with texts of equal length for the decoder, after its start token."""
     start = _start_token(model)
     rows = [(start, *(token._replace(index=token.index + 1) for token in tokens)) for tokens in texts]
-    ids = torch.tensor([[token.id for token in row] for row in rows])
-    special = torch.tensor([[token.special for token in row] for row in rows])
-    target = Side(ids, special, torch.ones_like(special), tuple(rows))
-    return replace(inputs, arguments={**inputs.arguments, "decoder_input_ids": ids}, target=target)
+    target = _pad_texts(rows, pad_left=False)
+    return replace(inputs, arguments={**inputs.arguments, "decoder_input_ids": target.ids}, target=target)
 
 
-def _checked_side(model: LoadedModel, tokens: Sequence[Token], *, truncate: bool) -> Side:
-    tokens = tokens[: model.max_positions if truncate else None]
-    _check_texts(model, [tokens])
-    return _pad_texts([tokens], pad_left=False)
+def _checked_side(model: LoadedModel, texts: Sequence[Sequence[Token]], *, pad_left: bool = False) -> Side:
+    longest, limit = max(len(tokens) for tokens in texts), model.max_positions
+    if longest == 0:
+        raise UsageError("the text is empty", hint="give some text, or ids with --input-ids")
+    if limit is not None and longest > limit:
+        raise UsageError(f"the text has {longest:,} tokens and the model takes {limit:,}", hint="--truncate cuts it")
+    _check_ids(model, texts)
+    return _pad_texts(texts, pad_left)
 
 
 def _start_token(model: LoadedModel) -> Token:
@@ -281,7 +367,7 @@ def _with_parts(side: Side, sequences: Sequence[Sequence[int | None]] | None, pa
     if sequences is None or not all(1 in row for row in sequences):
         return side
     rows = [
-        assign_parts(row, [token.special for token in tokens])
+        [NEITHER_TEXT if part is None or token.special else part for part, token in zip(row, tokens, strict=True)]
         for row, tokens in zip(sequences, side.tokens, strict=True)
     ]
     padded = _pad_rows(rows, side.length, pad_left)
@@ -290,27 +376,19 @@ def _with_parts(side: Side, sequences: Sequence[Sequence[int | None]] | None, pa
 
 def _pad_texts(texts: Sequence[Sequence[Token]], pad_left: bool) -> Side:
     length = max(len(tokens) for tokens in texts)
-    rows = [[token.id for token in tokens] for tokens in texts]
-    special = [[int(token.special) for token in tokens] for tokens in texts]
-    real = [[1] * len(tokens) for tokens in texts]
-    ids, special_rows, real_rows = (_pad_rows(values, length, pad_left) for values in (rows, special, real))
-    return Side(ids, special_rows.bool(), real_rows.bool(), tuple(tuple(tokens) for tokens in texts))
+    fields = (
+        [[token.id for token in tokens] for tokens in texts],
+        [[int(token.special) for token in tokens] for tokens in texts],
+        [[1] * len(tokens) for tokens in texts],
+    )
+    ids, special, real = (_pad_rows(rows, length, pad_left) for rows in fields)
+    return Side(ids, special.bool(), real.bool(), tuple(tuple(tokens) for tokens in texts))
 
 
 def _pad_rows(rows: Sequence[Sequence[int]], length: int, left: bool) -> Tensor:
     """Rows of numbers padded with zeros, (batch, length)."""
     fills = [[0] * (length - len(row)) for row in rows]
     return torch.tensor([[*fill, *row] if left else [*row, *fill] for row, fill in zip(rows, fills, strict=True)])
-
-
-def _check_texts(model: LoadedModel, texts: Sequence[Sequence[Token]]) -> None:
-    longest = max(len(tokens) for tokens in texts)
-    if longest == 0:
-        raise UsageError("the text is empty", hint="give some text, or ids with --input-ids")
-    limit = model.max_positions
-    if limit is not None and longest > limit:
-        raise UsageError(f"the text has {longest:,} tokens and the model takes {limit:,}", hint="--truncate cuts it")
-    _check_ids(model, texts)
 
 
 def _check_ids(model: LoadedModel, texts: Sequence[Sequence[Token]]) -> None:

@@ -11,16 +11,14 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 
-from attncli.choices import LABELS, METRICS
 from attncli.errors import UsageError
-from attncli.results.heads import FEW_REPEATS, HeadMetrics, Stack
+from attncli.metrics import LABELS, METRICS, PROBED
+from attncli.results.heads import FEW_REPEATS, Stack
 
 # --- Labels
 
-#: The value of a metric above which a head earns its label; a map shows the first label that a head earns. Above one
-#: half a head attends more to the position than to all others together. Special tokens and the first token need more,
-#: since heads attend to them by default; any other single token that most queries read needs less.
-LABEL_THRESHOLDS: Mapping[str, float] = dict(zip(LABELS, (0.4, 0.5, 0.5, 0.6, 0.6, 0.4), strict=True))
+#: The value of a metric above which a head earns its label; a map shows the first label that a head earns.
+LABEL_THRESHOLDS: Mapping[str, float] = {name: label.threshold for name, label in LABELS.items()}
 
 #: How many times the uniform baseline a metric must exceed: in a text of three tokens nearly all weights are large.
 MIN_LIFT = 1.5
@@ -51,8 +49,7 @@ def assign_labels(
         return value > thresholds[name] and value > MIN_LIFT * (uniform.get(name) or 0.0)
 
     labels = [name for name in thresholds if earned(name)]
-    # Where most weight is on the first token, that is the token.
-    return tuple(name for name in labels if name != "token" or "first" not in labels)
+    return tuple(name for name in labels if LABELS[name].unless not in labels)
 
 
 def parse_thresholds(texts: Sequence[str]) -> dict[str, float]:
@@ -80,7 +77,7 @@ _SIGNS: Mapping[str, Callable[[float, float], bool]] = {
     ">=": operator.ge,
     "==": operator.eq,
 }
-_CLAIM_HINT = 'a check reads "1.2 induction > 0.8": a head, a metric, < <= > >= or ==, and a number'
+_CLAIM_HINT = f'a check reads "1.2 {PROBED} > 0.8": a head, a metric, < <= > >= or ==, and a number'
 
 
 @dataclass(frozen=True)
@@ -92,57 +89,42 @@ class Claim:
     sign: str
     number: float
 
-    def failure(self, stacks: Sequence[Stack]) -> str | None:
-        """Why it does not hold; None if it does. Raises UsageError for a head that isn't there."""
-        value = self._find_head(stacks).values[self.metric]
-        if self._is_true_of(value):
-            return None
-        found = "nothing shows it in this text" if value is None else f"it is {value:.4g}"
-        return f"{self} does not hold: {found}"
-
-    def success(self, stacks: Sequence[Stack]) -> str | None:
-        """That it holds, and the value; None if it doesn't. Raises UsageError for a head that isn't there."""
-        value = self._find_head(stacks).values[self.metric]
-        return f"{self} holds: it is {value:.4g}" if self._is_true_of(value) else None
-
-    def __str__(self) -> str:
-        return f"{self.head} {self.metric} {self.sign} {self.number:g}"
-
-    def _is_true_of(self, value: float | None) -> bool:
-        return value is not None and _SIGNS[self.sign](value, self.number)
-
-    def _find_head(self, stacks: Sequence[Stack]) -> HeadMetrics:
+    def test(self, stacks: Sequence[Stack]) -> tuple[bool, str]:
+        """Whether it holds, and a sentence with the value. Raises UsageError for a head that isn't there."""
         heads = {head.name: head for stack in stacks for head in stack.metrics}
-        if self.head in heads:
-            return heads[self.head]
-        near = sorted(get_close_matches(self.head, heads, n=3, cutoff=0.3) or [*heads][:3])
-        raise UsageError(f"--check: there is no head {self.head} here", hint=f"heads are named {', '.join(near)} …")
+        if self.head not in heads:
+            near = sorted(get_close_matches(self.head, heads, n=3, cutoff=0.3) or [*heads][:3])
+            raise UsageError(f"--check: there is no head {self.head} here", hint=f"heads are named {', '.join(near)} …")
+        value = heads[self.head].values[self.metric]
+        holds = value is not None and _SIGNS[self.sign](value, self.number)
+        found = "nothing shows it in this text" if value is None else f"it is {value:.4g}"
+        claim = f"{self.head} {self.metric} {self.sign} {self.number:g}"
+        return holds, f"{claim} {'holds' if holds else 'does not hold'}: {found}"
 
 
 def parse_claims(texts: Sequence[str]) -> tuple[Claim, ...]:
     """Parse claims. Raises UsageError for one that can't be parsed."""
-    return tuple(_parse_claim(text) for text in texts)
-
-
-def _parse_claim(text: str) -> Claim:
-    match = _CLAIM.fullmatch(text)
-    if match is None:
-        raise UsageError(f"--check: {text!r} is no claim", hint=_CLAIM_HINT)
-    try:
-        number = float(match["number"])
-    except ValueError as error:
-        raise UsageError(f"--check: {match['number']!r} is no number", hint=_CLAIM_HINT) from error
-    return Claim(match["head"], check_metric(match["metric"], "--check"), match["sign"], number)
+    claims = []
+    for text in texts:
+        match = _CLAIM.fullmatch(text)
+        if match is None:
+            raise UsageError(f"--check: {text!r} is no claim", hint=_CLAIM_HINT)
+        try:
+            number = float(match["number"])
+        except ValueError as error:
+            raise UsageError(f"--check: {match['number']!r} is no number", hint=_CLAIM_HINT) from error
+        claims.append(Claim(match["head"], check_metric(match["metric"], "--check"), match["sign"], number))
+    return tuple(claims)
 
 
 def claim_failures(claims: Sequence[Claim], stacks: Sequence[Stack]) -> Iterator[str]:
     """A sentence for each claim that does not hold."""
-    yield from (failure for claim in claims if (failure := claim.failure(stacks)) is not None)
+    yield from (sentence for holds, sentence in (claim.test(stacks) for claim in claims) if not holds)
 
 
 def claim_successes(claims: Sequence[Claim], stacks: Sequence[Stack]) -> Iterator[str]:
     """A sentence for each claim that holds."""
-    yield from (success for claim in claims if (success := claim.success(stacks)) is not None)
+    yield from (sentence for holds, sentence in (claim.test(stacks) for claim in claims) if holds)
 
 
 def check_metric(name: str, flag: str) -> str:

@@ -1,44 +1,35 @@
 """The metrics of attention heads, computed from blocks of explicit attention weights (see `compute_row_metrics`).
 
-A is a head's attention, rows i are queries, columns j keys; a row sums to 1, or less where the model has a sink. The
-value of a metric is the mean over the queries for which it is defined.
+Their formulas and sources are in `attncli.metrics`. For long texts `attention.readouts` computes the same metrics
+without the matrix. The uniform baseline, the same metrics of attention spread evenly over the visible keys, is in
+`attention.uniform_baseline`. `PairAttentionSums` measures how much attention stays within each of two texts that were
+read together.
 
-    entropy       −Σ_j A_ij ln A_ij, in nats; a sink is a key     Clark et al. 2019; Vig & Belinkov 2019
-    distance      Σ_j A_ij |i−j|, in tokens or patches            Vig & Belinkov 2019; Dosovitskiy et al. 2021
-    confidence    max_j A_ij                                      Voita et al. 2019
-    previous      A_{i,i−1}                                       Clark et al. 2019
-    current       A_{i,i}                                         Clark et al. 2019
-    next          A_{i,i+1}                                       Clark et al. 2019
-    first         A_{i,0}                                         Xiao et al. 2023
-    special       mass on special tokens                          Clark et al. 2019
-    token         max_j of the mean over i ≠ j of A_ij            see `ColumnSums`
-    virtual_sink  1 − Σ_j A_ij                                    gpt-oss's learned sinks
-    duplicate     Σ A_ij over j < i with x_j = x_i                Wang et al. 2022
-    induction     Σ A_ij over 1 ≤ j < i with x_{j−1} = x_i        Olsson et al. 2022
-
-Where x_{i−1} = x_i the token after the earlier copy is the query itself: that weight counts as `current` alone.
-
-Between patches of a picture |i−j| is the distance of their centres, and i−1 and i+1 are the patches to the left and to
-the right; a class token has no coordinates, neither as a query nor as a key.
-
-`PairAttentionSums` measures how much attention stays within each of two texts that were read together. For long texts
-`attention.readouts` computes the same metrics without the matrix. The uniform baseline, the same metrics of attention
-spread evenly over the visible keys, is in `attention.uniform_baseline`; the thresholds of labels are in
-`attention.labels`.
-
-Sums are taken in float64, on the CPU where a device has none (`with_float64`).
+Sums are taken in float64, on the CPU where a device has none (`to_float64_device`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
-from attncli.choices import METRICS
+from attncli.metrics import (
+    METRICS,
+    REPEAT_METRICS,
+    Distance,
+    Entropy,
+    Formula,
+    LargestWeight,
+    Place,
+    Unattended,
+    WeightAt,
+    WeightOnCopies,
+    WeightOnSpecial,
+)
 from attncli.results.heads import Quadrants
 from attncli.results.patterns import TOKENS, Grid, Medium
 from attncli.results.tokens import Token
@@ -64,8 +55,8 @@ def to_float64_device(values: Tensor) -> Tensor:
 #: A value for every row, (batch, heads, rows), and for which rows it is defined, broadcastable to that.
 RowValues = tuple[Tensor, Tensor]
 
-#: Metrics that are defined where tokens repeat.
-REPEAT_METRICS = ("duplicate", "induction")
+#: Metrics that follow from the sums of columns.
+COLUMN_METRICS = tuple(name for name, metric in METRICS.items() if metric.of_one_key)
 
 
 @dataclass(frozen=True)
@@ -97,9 +88,9 @@ class Side:
         return self.virtual + self.real[:, self.virtual :].int().argmax(dim=1)
 
     def to(self, device: torch.device) -> Side:
-        parts = None if self.parts is None else self.parts.to(device)
         ids, special, real = (each.to(device) for each in (self.ids, self.special, self.real))
-        return Side(ids, special, real, self.tokens, parts, self.medium, self.virtual)
+        parts = None if self.parts is None else self.parts.to(device)
+        return replace(self, ids=ids, special=special, real=real, parts=parts)
 
 
 @dataclass(frozen=True)
@@ -121,7 +112,26 @@ class QueryKeySides:
         return self.queries.medium.grid is None or not self.same_sequence
 
     def to(self, device: torch.device) -> QueryKeySides:
-        return QueryKeySides(self.queries.to(device), self.keys.to(device), self.same_sequence, self.prefix)
+        return replace(self, queries=self.queries.to(device), keys=self.keys.to(device))
+
+    def seen(self, start: int, stop: int, visible: Tensor) -> Tensor:
+        """Which keys the rows start…stop see, without padding on either side: (batch, heads or 1, rows, keys).
+
+        visible: what the mask says, broadcastable to that.
+        """
+        real = self.queries.real[:, None, start:stop, None]
+        return visible & self.keys.real[:, None, None, :] & real
+
+    def keys_at(self, place: Place, rows: Tensor) -> Tensor:
+        """The key at a place of each of `rows`, (batch, rows); beyond the keys where there is none."""
+        if place == "first":
+            return self.keys.first[:, None].expand(-1, len(rows))
+        return neighbours(self.queries.medium, rows + self.prefix, place).expand(self.keys.ids.shape[0], -1)
+
+    def ids_before(self, shift: int) -> Tensor:
+        """The id so many keys before each key, −1 for padding and where there is none: (batch, keys)."""
+        ids = self.keys.ids.masked_fill(~self.keys.real, -1)
+        return torch.cat([ids.new_full((len(ids), shift), -1), ids], dim=1)[:, : ids.shape[1]]
 
 
 @dataclass(frozen=True)
@@ -141,9 +151,8 @@ class ColumnSums:
     @classmethod
     def of_block(cls, sides: QueryKeySides, start: int, weights: Tensor, visible: Tensor) -> ColumnSums:
         """The sums of the rows from `start`: weights (batch, heads, rows, keys), visible broadcastable to them."""
-        rows = torch.arange(start, start + weights.shape[2], device=weights.device)
-        real = sides.queries.real[:, None, start : start + weights.shape[2], None]
-        seen = visible & sides.keys.real[:, None, None, :] & real
+        stop = start + weights.shape[2]
+        rows, seen = torch.arange(start, stop, device=weights.device), sides.seen(start, stop, visible)
         if sides.same_sequence:
             seen = seen & (rows[:, None] != torch.arange(weights.shape[3], device=weights.device))
         sums = torch.where(seen, weights, 0).sum(2, dtype=torch.float32)
@@ -155,7 +164,13 @@ class ColumnSums:
         keys, queries = sides.keys.real.double(), sides.queries.real.double()
         seen = keys.cumsum(1) if causal else keys.sum(1, keepdim=True).expand_as(queries)
         share = torch.where(seen > 0, queries / seen.clamp(min=1), 0)
-        sums, counts = (_sum_after(each) if causal else _sum_of_others(each, sides) for each in (share, queries))
+        # Of the queries after a key; or of all but, in one sequence, the key's own.
+        sums, counts = (
+            each.flip(1).cumsum(1).flip(1) - each
+            if causal
+            else each.sum(1, keepdim=True) - (each if sides.same_sequence else torch.zeros_like(keys))
+            for each in (share, queries)
+        )
         return cls((sums * keys)[:, None], (counts * keys)[:, None])
 
     def __add__(self, other: ColumnSums) -> ColumnSums:
@@ -171,17 +186,6 @@ class ColumnSums:
         return torch.where(value < 0, torch.nan, value), torch.where(value < 0, -1, index)
 
 
-def _sum_after(values: Tensor) -> Tensor:
-    """The sum of the values after each position: (batch, n)."""
-    return values.flip(1).cumsum(1).flip(1) - values
-
-
-def _sum_of_others(values: Tensor, sides: QueryKeySides) -> Tensor:
-    """The sum of the values of all queries, for each key; of one sequence, without the key's own: (batch, keys)."""
-    total = values.sum(1, keepdim=True).expand(-1, sides.keys.length)
-    return total - values if sides.same_sequence else total
-
-
 #: `ColumnSums.largest` leaves out keys that fewer queries see.
 MIN_TOKEN_QUERIES = 2
 
@@ -193,6 +197,8 @@ class MetricSums:
     sides: QueryKeySides
     has_sink: bool
     heads: int = 1
+    #: None unless two texts are read together.
+    pairs: PairAttentionSums | None = None
     _sums: dict[str, Tensor] = field(default_factory=dict)
     _counts: dict[str, Tensor] = field(default_factory=dict)
     #: Counts without special tokens: repeated separators don't show what a head does with repeated text.
@@ -201,16 +207,16 @@ class MetricSums:
 
     def add(self, start: int, weights: Tensor, visible: Tensor) -> None:
         """Add the rows from `start`: weights float32 (batch, heads, rows, keys), visible broadcastable to them."""
-        rows = compute_row_metrics(self.sides, start, weights, visible)
-        if self.has_sink:
-            (entropy, shows), (sink, _) = rows["entropy"], rows["virtual_sink"]
-            rows["entropy"] = entropy + sink_entropy(sink), shows
-        self.add_rows(rows, start)
+        self.add_rows(compute_row_metrics(self.sides, start, weights, visible, has_sink=self.has_sink), start)
         self.add_columns(ColumnSums.of_block(self.sides, start, weights, visible))
+        if self.pairs is not None:
+            self.pairs.add(start, weights)
 
     def add_rows(self, rows: Mapping[str, RowValues], start: int = 0) -> None:
-        """Add metrics of the rows from `start`."""
+        """Add metrics of the rows from `start`; those of a sink count where there is one."""
         for name, (value, shows) in rows.items():
+            if METRICS[name].of_sink and not self.has_sink:
+                continue
             shows = shows.expand_as(value)
             # Rows for which a metric is undefined may hold anything, NaN too.
             total = to_float64_device(torch.where(shows, value, 0)).sum(-1, dtype=torch.float64)
@@ -228,17 +234,16 @@ class MetricSums:
 
     def means(self) -> list[list[dict[str, float | None]]]:
         """The metrics of every head of every text; None where a metric is defined for no query."""
-        means = self.means_by_text()
         return [
             [
                 {name: None if value != value else value for name, value in zip(METRICS, head, strict=True)}
                 for head in text.T.tolist()
             ]
-            for text in means
+            for text in self.means_by_text()
         ]
 
     def token_indices(self) -> list[list[int | None]]:
-        """The key that the metric `token` of every head of every text is about; None without one."""
+        """The key that the metrics of one key of every head of every text are about; None without one."""
         if self._columns is None:
             return [[None] * self.heads for _ in range(self.sides.queries.ids.shape[0])]
         _, index = self._columns.largest(self.sides)
@@ -246,11 +251,10 @@ class MetricSums:
 
     def means_by_text(self) -> Tensor:
         """The means as one tensor: float64 (batch, metrics, heads) on a CPU, NaN where a metric is undefined."""
-        shown = {name: total for name, total in self._sums.items() if name != "virtual_sink" or self.has_sink}
         # The mean over no queries is 0/0, which is NaN as well.
-        means = {name: total / self._counts[name] for name, total in shown.items()}
+        means = {name: total / self._counts[name] for name, total in self._sums.items()}
         if self._columns is not None:
-            means["token"] = self._columns.largest(self.sides)[0]
+            means |= dict.fromkeys(COLUMN_METRICS, self._columns.largest(self.sides)[0])
         # A mask of its own for each head makes a uniform baseline for each.
         empty = torch.empty(self.sides.queries.ids.shape[0], self.heads, dtype=torch.float64)
         nothing = torch.full_like(next(iter(means.values()), empty), torch.nan, device="cpu")
@@ -258,88 +262,108 @@ class MetricSums:
 
     def total_queries(self) -> Tensor:
         """`query_counts` of all texts together: int64 (metrics,) on a CPU."""
-        counts = self._counts | self._ordinary_counts
-        totals = [counts[name].amax(1).sum() if name in counts else 0 for name in METRICS]
-        return torch.tensor(list(map(int, totals))) + torch.tensor([name == "token" for name in METRICS]) * sum(
-            self._token_queries(text) for text in range(self.sides.queries.ids.shape[0])
-        )
+        counts = self._counts_by_text()
+        return torch.tensor([int(counts[name].sum()) if name in counts else 0 for name in METRICS])
 
     def query_counts(self, text: int) -> dict[str, int]:
         """How many queries of a text each metric is a mean of; for repeats, without special tokens."""
-        counts = {name: int(count[text].max()) for name, count in (self._counts | self._ordinary_counts).items()}
-        return counts | {"token": self._token_queries(text)}
+        return {name: int(count[text]) for name, count in self._counts_by_text().items()}
 
     def repeats(self, text: int) -> dict[str, int]:
         """`query_counts` of the metrics that are defined where tokens repeat, 0 where none does."""
-        counts = self.query_counts(text)
-        return {name: counts.get(name, 0) for name in REPEAT_METRICS if name in self._sums}
+        return {name: count for name, count in self.query_counts(text).items() if name in REPEAT_METRICS}
 
-    def _token_queries(self, text: int) -> int:
-        return 0 if self._columns is None else int(self._columns.queries[text].max())
+    def _counts_by_text(self) -> dict[str, Tensor]:
+        """`query_counts` of each text: (batch,)."""
+        counts = {name: count.amax(1) for name, count in (self._counts | self._ordinary_counts).items()}
+        columns = {} if self._columns is None else dict.fromkeys(COLUMN_METRICS, self._columns.queries.amax((1, 2)))
+        return counts | columns
 
 
-def compute_row_metrics(sides: QueryKeySides, start: int, weights: Tensor, visible: Tensor) -> dict[str, RowValues]:
+def compute_row_metrics(
+    sides: QueryKeySides, start: int, weights: Tensor, visible: Tensor, *, has_sink: bool = False
+) -> dict[str, RowValues]:
     """Every metric of the rows from `start`, and for which rows it is defined.
 
     weights: float32 (batch, heads, rows, keys).  visible: bool, broadcastable to them.
+    has_sink: whether what rows lack counts as one more key in their entropy.
     """
-    rows = torch.arange(start, start + weights.shape[2], device=weights.device)
-    seen = visible & sides.keys.real[:, None, None, :]
-    real = sides.queries.real[:, None, start : start + weights.shape[2]]
-    special = sides.keys.special & sides.keys.real
-    shown: dict[str, RowValues] = {
-        "entropy": (torch.special.entr(weights).sum(-1), real & seen.any(-1)),
-        "confidence": (weights.amax(-1), real & seen.any(-1)),
-        "virtual_sink": (1 - weights.sum(-1), real & seen.any(-1)),
-        "special": _weight_on(weights, seen, special[:, None, :].expand(-1, len(rows), -1)),
-        "first": _weight_at(weights, seen, sides.keys.first[:, None].expand(-1, len(rows))),
-    }
-    if sides.same_sequence:
-        shown |= _positional_metrics(sides, rows, weights, seen)
-    return {name: (value, shows & real) for name, (value, shows) in shown.items()}
-
-
-def _positional_metrics(sides: QueryKeySides, rows: Tensor, weights: Tensor, seen: Tensor) -> dict[str, RowValues]:
-    """The metrics that compare positions or tokens of queries and keys."""
-    columns = torch.arange(weights.shape[3], device=weights.device)
-    now = sides.queries.ids[:, rows, None]
-    # From here on the positions of the queries among the keys.
-    rows = rows + sides.prefix
-    medium, batch = sides.queries.medium, weights.shape[0]
-    offsets = position_distances(medium, rows, weights.shape[3])
-    earlier = columns[None, :] < rows[:, None]
-    ids = sides.keys.ids.masked_fill(~sides.keys.real, -1)
-    before = torch.cat([ids.new_full((batch, 1), -1), ids[:, :-1]], dim=1)
+    stop = start + weights.shape[2]
+    seen = sides.seen(start, stop, visible)
+    block = _Block(sides, torch.arange(start, stop, device=weights.device), weights, seen, seen.any(-1), has_sink)
     return {
-        "distance": (torch.einsum("bhrk,rk->bhr", weights, offsets), seen.any(-1) & have_coordinates(medium, rows)),
-        "previous": _weight_at(weights, seen, neighbours(medium, rows, -1).expand(batch, -1)),
-        "current": _weight_at(weights, seen, rows.expand(batch, -1)),
-        "next": _weight_at(weights, seen, neighbours(medium, rows, 1).expand(batch, -1)),
-        "duplicate": _weight_on(weights, seen, earlier & (ids[:, None, :] == now)),
-        "induction": _weight_on(weights, seen, earlier & (before[:, None, :] == now)),
+        name: block.row_values(metric.formula)
+        for name, metric in METRICS.items()
+        if not metric.of_one_key and (sides.same_sequence or not metric.needs_one_sequence)
     }
 
 
-def _weight_at(weights: Tensor, seen: Tensor, columns: Tensor) -> RowValues:
-    """The weight at one column per row, (batch, rows); defined where that column exists and is visible."""
-    inside = (columns >= 0) & (columns < weights.shape[3])
-    place = columns.clamp(0, weights.shape[3] - 1)[:, None, :, None]
-    value = weights.gather(-1, place.expand(*weights.shape[:3], 1)).squeeze(-1)
-    whole = seen.expand(weights.shape[0], seen.shape[1], *weights.shape[2:])
-    visible = whole.gather(-1, place.expand(*whole.shape[:3], 1)).squeeze(-1)
-    return value, visible & inside[:, None, :]
+@dataclass(frozen=True)
+class _Block:
+    """Some rows of the weights, and which keys they see: (batch, heads, rows, keys); `seen` may have one head.
+
+    sees: whether each row sees a key.
+    """
+
+    sides: QueryKeySides
+    rows: Tensor
+    weights: Tensor
+    seen: Tensor
+    sees: Tensor
+    has_sink: bool
+
+    def row_values(self, formula: Formula) -> RowValues:
+        sides, weights, sees = self.sides, self.weights, self.sees
+        match formula:
+            case Entropy():
+                entropy = torch.special.entr(weights).sum(-1)
+                return entropy + sink_entropy(1 - weights.sum(-1)) if self.has_sink else entropy, sees
+            case Distance():
+                medium, positions = sides.queries.medium, self.rows + sides.prefix
+                offsets = position_distances(medium, positions, weights.shape[3])
+                return torch.einsum("bhrk,rk->bhr", weights, offsets), sees & have_coordinates(medium, positions)
+            case LargestWeight():
+                return weights.amax(-1), sees
+            case Unattended():
+                return 1 - weights.sum(-1), sees
+            case WeightAt(places):
+                value, shows = self._weight_at(places[0])
+                for place in places[1:]:
+                    more, also = self._weight_at(place)
+                    value, shows = value + more, shows | also
+                return value, shows
+            case WeightOnSpecial():
+                return self._weight_on((sides.keys.special & sides.keys.real)[:, None, :])
+            case WeightOnCopies(shift):
+                same = sides.ids_before(shift)[:, None, :] == sides.queries.ids[:, self.rows, None]
+                columns = torch.arange(weights.shape[3], device=weights.device)
+                return self._weight_on(same & (columns < (self.rows + sides.prefix)[:, None]))
+        raise TypeError(f"{formula} is of no single row")
+
+    def _weight_at(self, place: Place) -> RowValues:
+        """The weight of each row at a place, 0 where no key is visible there; defined where one is."""
+        keys = self.sides.keys_at(place, self.rows)
+        at = keys.clamp(0, self.weights.shape[3] - 1)[:, None, :, None]
+        value = self.weights.gather(-1, at.expand(*self.weights.shape[:3], 1)).squeeze(-1)
+        shows = visible_at(self.seen, keys)
+        return torch.where(shows, value, 0), shows
+
+    def _weight_on(self, keys: Tensor) -> RowValues:
+        """The weight on a set of keys per row, (batch, rows or 1, keys); defined where one of them is visible."""
+        chosen = self.seen & keys[:, None]
+        return torch.where(chosen, self.weights, 0).sum(-1), chosen.any(-1)
 
 
-def _weight_on(weights: Tensor, seen: Tensor, keys: Tensor) -> RowValues:
-    """The weight on a set of keys per row, (batch, rows, keys); defined where one of them is visible."""
-    chosen = seen & keys[:, None]
-    return torch.where(chosen, weights, 0).sum(-1), chosen.any(-1)
+def visible_at(seen: Tensor, keys: Tensor) -> Tensor:
+    """Whether rows see one key each: seen (batch, heads or 1, rows, keys), keys (batch, rows)."""
+    inside = (keys >= 0) & (keys < seen.shape[3])
+    place = keys.clamp(0, seen.shape[3] - 1)[:, None, :, None]
+    return inside[:, None, :] & seen.gather(-1, place.expand(*seen.shape[:3], 1)).squeeze(-1)
 
 
 def sink_entropy(weight: Tensor) -> Tensor:
     """−a ln a of a sink's weight a, by which it counts as one more key in a row's entropy. Rounding may make it < 0."""
-    entropy: Tensor = torch.special.entr(weight.clamp(min=0))
-    return entropy
+    return torch.special.entr(weight.clamp(min=0))  # type: ignore[no-any-return]
 
 
 def uniform_weights(visible: Tensor) -> Tensor:
@@ -396,14 +420,6 @@ def _grid_coordinates(grid: Grid, positions: Tensor) -> Tensor:
 FIRST_TEXT, SECOND_TEXT, NEITHER_TEXT = 0, 1, 2
 
 
-def assign_parts(sequences: Sequence[int | None], special: Sequence[bool]) -> list[int]:
-    """The part of every token. sequences: 0 or 1 for the text that it is in, None for neither."""
-    return [
-        NEITHER_TEXT if sequence is None or is_special else sequence
-        for sequence, is_special in zip(sequences, special, strict=True)
-    ]
-
-
 @dataclass
 class PairAttentionSums:
     """Running sums of the attention within and between two texts, of all heads of one layer.
@@ -426,9 +442,8 @@ class PairAttentionSums:
     def indicators(self) -> Tensor:
         """V': a column for each part, float32 (batch, keys, 3)."""
         assert self.sides.keys.parts is not None
-        return torch.stack(
-            [self.sides.keys.parts == part for part in (FIRST_TEXT, SECOND_TEXT, NEITHER_TEXT)], dim=-1
-        ).float()
+        parts = [self.sides.keys.parts == part for part in (FIRST_TEXT, SECOND_TEXT, NEITHER_TEXT)]
+        return torch.stack(parts, dim=-1).float()
 
     def add(self, start: int, weights: Tensor) -> None:
         """Add the rows from `start`: weights float32 (batch, heads, rows, keys)."""
@@ -438,10 +453,8 @@ class PairAttentionSums:
         """Add the weight of the rows from `start` on each part: (batch, heads, rows, 3)."""
         assert self.sides.queries.parts is not None
         parts = self.sides.queries.parts[:, start : start + masses.shape[2]]
-        query_parts = to_float64_device(
-            torch.stack([parts == part for part in (FIRST_TEXT, SECOND_TEXT)], dim=1)
-        ).double()
-        total = query_parts[:, None] @ to_float64_device(masses).double()
+        query_parts = torch.stack([parts == part for part in (FIRST_TEXT, SECOND_TEXT)], dim=1)
+        total = to_float64_device(query_parts).double()[:, None] @ to_float64_device(masses).double()
         self._sums = total if self._sums is None else self._sums + total
 
     def add_fused(self, fused: FusedAttention) -> None:
@@ -454,8 +467,8 @@ class PairAttentionSums:
 
     def add_uniform(self, visibility: Visibility) -> None:
         """Add all rows of attention spread evenly over the visible keys."""
-        for start, _, visible in visibility.blocks(self.sides.keys.ids.shape[0]):
-            self.add(start, uniform_weights(visible & self.sides.keys.real[:, None, None, :]))
+        for start, stop, visible in visibility.blocks(self.sides.keys.ids.shape[0]):
+            self.add(start, uniform_weights(self.sides.seen(start, stop, visible)))
 
     def means(self, text: int) -> list[Quadrants]:
         """The quadrants of every head."""

@@ -65,9 +65,10 @@ class Axes:
         return Bins(self.rows.spans, self.columns.spans)
 
     def pooled_to_fit(self, requested: int | None) -> Axes:
-        """These axes, pooled into as many bins as `choose_bins` says."""
-        bins = choose_bins(len(self.rows.units), len(self.columns.units), requested)
-        return self if bins is None else Axes(self.rows.pooled(bins), self.columns.pooled(bins), self.renormalised)
+        """These axes, pooled into as many bins a side as were requested, or as `EXACT_LIMIT` says."""
+        longest = max(len(self.rows.units), len(self.columns.units))
+        bins = requested or (DEFAULT_BINS if longest > EXACT_LIMIT else longest)
+        return self if bins >= longest else Axes(self.rows.pooled(bins), self.columns.pooled(bins), self.renormalised)
 
 
 def build_axis(view: View, tokens: Sequence[Token], real: Tensor, position: Position | None) -> Axis:
@@ -85,13 +86,6 @@ def build_axis(view: View, tokens: Sequence[Token], real: Tensor, position: Posi
     padded_group = torch.full((len(real),), -1)
     padded_group[real.nonzero().flatten()] = group
     return Axis(tuple(merge_tokens(tokens[start:stop]) for start, stop in spans), padded_group)
-
-
-def choose_bins(queries: int, keys: int, requested: int | None) -> int | None:
-    """The number of bins a side; None for an exact pattern."""
-    if requested is not None:
-        return requested if requested < max(queries, keys) else None
-    return DEFAULT_BINS if max(queries, keys) > EXACT_LIMIT else None
 
 
 def unit_lines(units: Sequence[Token], view: View) -> tuple[int | None, ...] | None:

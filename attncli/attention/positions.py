@@ -8,7 +8,7 @@ virtual tokens of an adapter, which come before them, are named: `P0`.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from itertools import groupby
@@ -51,15 +51,17 @@ class Position:
         """
         first, typed = _count_virtual(tokens), self.typed.strip()
         count = len(tokens) - first
+        indices = f"tokens run from 0 to {count - 1}, or from the end, -1 to -{count}"
+        hint = indices if count > 1 else "there is token 0 alone"
         if sliced := _SLICE.fullmatch(typed):
             start, stop, _ = slice(*(None if part is None else int(part) for part in sliced.groups())).indices(count)
             if start >= stop:
-                raise self._error(f"the slice {typed} holds none of the {count:,} tokens", _index_hint(count))
+                raise self._error(f"the slice {typed} holds none of the {count:,} tokens", hint)
             return first + start, first + stop
         if _INDEX.fullmatch(typed):
             index = int(typed) + count * (int(typed) < 0)
             if not 0 <= index < count:
-                raise self._error(f"no token {typed} among {count:,}", _index_hint(count))
+                raise self._error(f"no token {typed} among {count:,}", hint)
             return first + index, first + index + 1
         try:
             index_in_media = media_position(typed, tokens)
@@ -97,11 +99,16 @@ def _count_virtual(tokens: Sequence[Token]) -> int:
 
 def word_spans(tokens: Sequence[Token]) -> list[Span]:
     """The tokens of each word; tokens in no word, such as special ones, are on their own."""
-    keyed = groupby(
-        range(len(tokens)), lambda index: index if tokens[index].word is None else (tokens[index].word, "word")
-    )
-    groups = (list(indices) for _, indices in keyed)
-    return [(indices[0], indices[-1] + 1) for indices in groups]
+    return group_spans(token.word for token in tokens)
+
+
+def group_spans(groups: Iterable[int | None]) -> list[Span]:
+    """The positions of each run of equal numbers; those without one are on their own."""
+    spans: list[Span] = []
+    for _, run in groupby(enumerate(groups), lambda each: (each[1], each[0] if each[1] is None else None)):
+        indices = [index for index, _ in run]
+        spans.append((indices[0], indices[-1] + 1))
+    return spans
 
 
 def word_text(tokens: Sequence[Token], span: Span) -> str:
@@ -153,12 +160,6 @@ def _find_special_tokens(typed: str, tokens: Sequence[Token]) -> list[Span]:
     return [(index, index + 1) for index in found]
 
 
-def _index_hint(count: int) -> str:
-    return (
-        f"tokens run from 0 to {count - 1}, or from the end, -1 to -{count}" if count > 1 else "there is token 0 alone"
-    )
-
-
 def _nearest_hint(word: str, tokens: Sequence[Token]) -> str:
     texts = {_strip_punctuation(text): None for span in word_spans(tokens) if (text := word_text(tokens, span)).strip()}
     names = [token.token.strip(_BRACKETS).lower() for token in tokens if token.special]
@@ -185,29 +186,26 @@ def media_position(typed: str, tokens: Sequence[Token]) -> int | None:
     """
     last = tokens[-1].token if tokens and tokens[-1].word is None else ""
     if (patch := _PATCH.fullmatch(typed)) and (corner := _PATCH.fullmatch(last)):
-        return _patch_position((int(patch[1]), int(patch[2])), (int(corner[1]) + 1, int(corner[2]) + 1), len(tokens))
+        rows, columns = int(corner[1]) + 1, int(corner[2]) + 1
+        row, column = (
+            int(each) + size * (int(each) < 0) for each, size in zip(patch.groups(), (rows, columns), strict=True)
+        )
+        if not (0 <= row < rows and 0 <= column < columns):
+            raise NoSuchPositionError(
+                f"no patch {int(patch[1])},{int(patch[2])} among {rows} rows of {columns}",
+                f"rows run from 0 to {rows - 1}, columns from 0 to {columns - 1}",
+            )
+        # Tokens that are no patches, such as a class token, come before the patches.
+        return len(tokens) - rows * columns + row * columns + column
     if (moment := _SECONDS.fullmatch(typed)) and _SECONDS.fullmatch(last) and len(tokens) > 1:
         # The step from the last frame's time has a smaller rounding error than the second frame's time.
-        return _frame_position(float(moment[1]), float(last.rstrip("s")) / (len(tokens) - 1), len(tokens))
+        seconds, step = float(moment[1]), float(last.rstrip("s")) / (len(tokens) - 1)
+        # 0.06 / 0.02 is a little less than 3.
+        frame = int(seconds / step + 1e-6)
+        if frame < len(tokens):
+            return frame
+        raise NoSuchPositionError(
+            f"nothing is heard at {seconds:g} s",
+            f"moments run from 0s to {step * (len(tokens) - 1):.2f}s, {step:.3g} s each",
+        )
     return None
-
-
-def _patch_position(typed: tuple[int, int], size: tuple[int, int], count: int) -> int:
-    row, column = (index + length * (index < 0) for index, length in zip(typed, size, strict=True))
-    if not (0 <= row < size[0] and 0 <= column < size[1]):
-        raise NoSuchPositionError(
-            f"no patch {typed[0]},{typed[1]} among {size[0]} rows of {size[1]}",
-            f"rows run from 0 to {size[0] - 1}, columns from 0 to {size[1] - 1}",
-        )
-    # Tokens that are no patches, such as a class token, come before the patches.
-    return count - size[0] * size[1] + row * size[1] + column
-
-
-def _frame_position(seconds: float, step: float, count: int) -> int:
-    # 0.06 / 0.02 is a little less than 3.
-    frame = int(seconds / step + 1e-6)
-    if frame >= count:
-        raise NoSuchPositionError(
-            f"nothing is heard at {seconds:g} s", f"moments run from 0s to {step * (count - 1):.2f}s, {step:.3g} s each"
-        )
-    return frame

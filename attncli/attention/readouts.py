@@ -4,22 +4,20 @@ What is linear in the attention weights is attention with other values: the fuse
 gives A V' for any V', and A never exists. With V' = …
 
     the one-hot bin of each key        a heatmap pooled to P × P, once the rows of a bin are averaged
-    an indicator of some keys          the mass on them (`special`)
-    the position j of each key         the mean position attended to, and so the `distance` of causal heads
-    K itself                           Σ_j A_ij s_ij, and so the `entropy`: H_i = lse_i − Σ_j A_ij s_ij
+    an indicator of some keys          the mass on them (`WeightOnSpecial`)
+    the position j of each key         the mean position attended to, and so the `Distance` of causal heads
+    K itself                           Σ_j A_ij s_ij, and so the `Entropy`: H_i = lse_i − Σ_j A_ij s_ij
 
 where s_ij are the scores and lse_i the logarithm of the sum under row i, which the kernel gives as well. Weights at
-known keys (`first`, `previous`, `current`, `next`) are exp(s_ij − lse_i). A distance in both directions takes a second
+known keys (`WeightAt`) are exp(s_ij − lse_i). A distance in both directions takes a second
 readout, of the keys before each query:
 
     Σ_j A_ij |i−j| = 2 w_i (i − E_i) + Σ_j A_ij j − i Σ_j A_ij
 
-with w_i the weight on keys up to i and E_i their mean position. Sums over queries i in place of keys (`token`) are
-attention the other way round: Σ_i A_ij = Σ_i exp(s_ij − lse_i), whose logarithm the kernel gives as the lse of a row j
-where the keys are the queries and −lse_i is added to the scores (`FusedAttention.column_sums`).
-
-What is not linear (`confidence`) or compares tokens
-(`duplicate`, `induction`) goes over the scores tile by tile, and stores none of them.
+with w_i the weight on keys up to i and E_i their mean position. Sums over queries i in place of keys (`LargestColumn`)
+are attention the other way round: Σ_i A_ij = Σ_i exp(s_ij − lse_i), whose logarithm the kernel gives as the lse of a
+row j where the keys are the queries and −lse_i is added to the scores (`FusedAttention.column_sums`). What is not
+linear (`LargestWeight`) or compares tokens (`WeightOnCopies`) goes over the scores tile by tile, and stores none.
 
 `compute_value_norms` gives the norms for norm-weighted attention. A head adds Σ_j A_ij f(x_j) to the residual stream,
 with f(x) = (x W_V + b_V) W_O. Kobayashi et al. 2020 ("Attention is not only a weight") measure ‖A_ij f(x_j)‖ =
@@ -28,7 +26,7 @@ A_ij ‖f(x_j)‖ instead of A_ij: a separator that a head attends to often has 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -36,17 +34,26 @@ import torch
 from torch import Tensor
 
 from attncli.attention.metrics import ColumnSums, QueryKeySides, sink_entropy, to_float64_device
-from attncli.attention.token_matches import TileMatches
 from attncli.attention.uniform_baseline import UniformBaseline
-from attncli.choices import METRICS
 from attncli.errors import UsageError
+from attncli.metrics import (
+    METRICS,
+    Distance,
+    Entropy,
+    Formula,
+    LargestWeight,
+    Unattended,
+    WeightAt,
+    WeightOnCopies,
+    WeightOnSpecial,
+)
 
 if TYPE_CHECKING:
     from attncli.models.capture.attention_types import Attention
-    from attncli.models.capture.fused_attention import FusedAttention, FusedRows, QueryKeyStates, ScoreTile
+    from attncli.models.capture.fused_attention import FusedAttention, FusedRows, QueryKeyStates
 
-#: Metrics that are computed from the scores tile by tile.
-_TILED_METRICS = frozenset({"confidence", "duplicate", "induction"})
+#: The bin of every query and of every key, int64 (queries,) and (keys,), −1 for those in none.
+BinsOfSides = tuple[Tensor, Tensor]
 
 
 @dataclass(frozen=True)
@@ -54,7 +61,7 @@ class Readouts:
     """The metrics of one layer.
 
     rows: a value for every query, float32 (batch, heads, queries), of each requested metric.
-    columns: the sums over the queries of the weight on each key; None unless `token` is requested.
+    columns: the sums over the queries of the weight on each key; None unless a metric of one key is requested.
     pooled: heatmaps, (batch, heads, row bins, column bins): rows averaged, columns summed; None without bins.
     finite: whether the sum under every row with a visible key is finite.
     """
@@ -70,176 +77,175 @@ def read_metrics(
     sides: QueryKeySides,
     baseline: UniformBaseline,
     *,
-    metrics: Sequence[str] = METRICS,
-    bins: tuple[Tensor, Tensor] | None = None,
+    metrics: Iterable[str] = METRICS,
+    bins: BinsOfSides | None = None,
 ) -> Readouts:
     """Compute the metrics of every head of one layer, in O(N·d) memory per head beyond the forward pass.
 
     metrics: which to compute; those that are defined for no query are left out.
-    bins: the bin of every query and of every key, int64 (queries,) and (keys,), −1 for those in none.
     """
-    names = {name for name in metrics if name in baseline.rows and bool(baseline.rows[name][1].any())}
-    values, columns = _readout_values(sides, names, bins)
-    sums = _RowSums.zeros(fused.attention, sides, bins)
-    for part in fused.weighted_sums(values, scores="entropy" in names):
+    wanted = {name: METRICS[name] for name in metrics}
+    formulas = {
+        name: metric.formula
+        for name, metric in wanted.items()
+        if name in baseline.rows
+        and (fused.attention.has_sink or not metric.of_sink)
+        and bool(baseline.rows[name][1].any())
+    }
+    values, columns = _readout_values(sides, formulas, bins)
+    sums = _RowSums.zeros(fused.attention, list(columns), bins)
+    for part in fused.weighted_sums(values, scores=Entropy() in formulas.values()):
         sums.add(part, columns)
         del part  # freed before the next is computed
-    rows = sums.rows(names)
-    if "distance" in names:
-        rows["distance"] = _distance_rows(fused, sums, baseline)
-    rows |= _weights_at_known_keys(fused, sides, sums.lse, names)
-    if names & _TILED_METRICS:
-        rows |= _tiled_rows(fused, baseline, sums.lse, names)
-    key_sums = _column_sums(fused, sides, baseline, sums.lse) if "token" in metrics else None
-    shows = baseline.rows["entropy"][1]
-    return Readouts(rows, key_sums, sums.pooled, bool((torch.isfinite(sums.lse) | ~shows).all()))
+    rows = _rows_in_tiles(fused, baseline, sums.lse, formulas)
+    for name, formula in formulas.items():
+        match formula:
+            case Entropy():
+                entropy = sums.lse * sums.share - sums.score
+                rows[name] = entropy + sink_entropy(1 - sums.share) if fused.attention.has_sink else entropy
+            case Unattended():
+                rows[name] = 1 - sums.share
+            case WeightOnSpecial():
+                rows[name] = sums.values[name]
+            case Distance():
+                rows[name] = _distance_rows(fused, sums, sums.values[name], baseline)
+            case WeightAt():
+                rows[name] = _weight_at(fused, sides, baseline, sums.lse, formula)
+    of_key = any(metric.of_one_key for metric in wanted.values())
+    key_sums = _column_sums(fused, sides, baseline, sums.lse) if of_key else None
+    return Readouts(rows, key_sums, sums.pooled_means(), bool((torch.isfinite(sums.lse) | ~baseline.sees).all()))
 
 
 def _column_sums(fused: FusedAttention, sides: QueryKeySides, baseline: UniformBaseline, lse: Tensor) -> ColumnSums:
     """Σ_i A_ij over the queries i ≠ j."""
-    sums = fused.column_sums(lse, sides.queries.real & baseline.rows["entropy"][1][:, 0])
+    sums = fused.column_sums(lse, baseline.sees[:, 0])
     if sides.same_sequence:
-        positions = torch.arange(fused.attention.queries, device=lse.device).expand(lse.shape[0], -1)
-        seen, real = baseline.rows["current"][1], sides.queries.real[:, None]
-        sums = sums - torch.where(seen & real, (fused.scores_at(positions) - lse).exp(), 0)
+        sums = sums - _weight_at(fused, sides, baseline, lse, WeightAt((0,)))
     return ColumnSums(to_float64_device(sums).double(), baseline.columns.queries)
 
 
 def _readout_values(
-    sides: QueryKeySides, names: set[str], bins: tuple[Tensor, Tensor] | None
+    sides: QueryKeySides, formulas: Mapping[str, Formula], bins: BinsOfSides | None
 ) -> tuple[Tensor, dict[str, int]]:
-    """V', (batch, keys, w): an indicator of each bin, then one column per sum; and the column of each sum."""
+    """V', (batch, keys, w): an indicator of each bin, then one column per sum; and the column of each metric's sum."""
     batch, keys = sides.keys.ids.shape
     device = sides.keys.ids.device
-    columns, sum_columns = [], {}
+    values, columns = [torch.zeros(batch, keys, 0, dtype=torch.float32, device=device)], dict[str, int]()
     if bins is not None:
         # The first column is that of keys in no bin (−1), and is dropped.
         indicators = torch.nn.functional.one_hot(bins[1].to(device) + 1)[:, 1:]
-        columns.append(indicators.float().expand(batch, -1, -1))
-    width = sum(column.shape[-1] for column in columns)
-    if "special" in names:
-        sum_columns["special"] = width
-        columns.append((sides.keys.special & sides.keys.real).float()[..., None])
-    if "distance" in names:
-        sum_columns["position"] = width + len(sum_columns)
-        columns.append(torch.arange(keys, device=device).float().expand(batch, -1)[..., None])
-    empty = torch.zeros(batch, keys, 0, dtype=torch.float32, device=device)
-    return torch.cat(columns, dim=-1) if columns else empty, sum_columns
+        values.append(indicators.float().expand(batch, -1, -1))
+    width = sum(column.shape[-1] for column in values)
+    for name, formula in formulas.items():
+        if isinstance(formula, WeightOnSpecial | Distance):
+            columns[name] = width + len(columns)
+            special = sides.keys.special & sides.keys.real
+            positions = torch.arange(keys, device=device).expand(batch, -1)
+            values.append((special if isinstance(formula, WeightOnSpecial) else positions).float()[..., None])
+    return torch.cat(values, dim=-1), columns
 
 
 @dataclass
 class _RowSums:
     """The sums of every row that the fused kernel gives. Every tensor but `pooled` is (batch, heads, queries).
 
-    lse: the logarithm of the sum under each row.  share: Σ_j A_ij.  score: Σ_j A_ij s_ij.  special: the mass on special
-    tokens.  position: Σ_j A_ij j.
+    lse: the logarithm of the sum under each row.  share: Σ_j A_ij.  score: Σ_j A_ij s_ij.  values: Σ_j A_ij V'_j, by
+    metric.
     """
 
     lse: Tensor
     share: Tensor
     score: Tensor
-    special: Tensor
-    position: Tensor
+    values: dict[str, Tensor]
     pooled: Tensor | None
     row_bins: Tensor | None
-    has_sink: bool
 
     @classmethod
-    def zeros(cls, attention: QueryKeyStates, sides: QueryKeySides, bins: tuple[Tensor, Tensor] | None) -> _RowSums:
+    def zeros(cls, attention: QueryKeyStates, names: Sequence[str], bins: BinsOfSides | None) -> _RowSums:
         batch, device = attention.query.shape[0], attention.query.device
-        lse, share, score, special, position = torch.zeros(
-            5, batch, attention.heads, attention.queries, dtype=torch.float32, device=device
+        lse, share, score, *values = torch.zeros(
+            3 + len(names), batch, attention.heads, attention.queries, dtype=torch.float32, device=device
         ).unbind()
-        rows = None if bins is None else bins[0].to(device)
-        shape = None if bins is None else (int(bins[0].max()) + 1, int(bins[1].max()) + 1)
-        pooled = (
-            None if shape is None else torch.zeros(batch, attention.heads, *shape, dtype=torch.float32, device=device)
-        )
-        return cls(lse, share, score, special, position, pooled, rows, attention.has_sink)
+        by_name = dict(zip(names, values, strict=True))
+        if bins is None:
+            return cls(lse, share, score, by_name, None, None)
+        shape = batch, attention.heads, int(bins[0].max()) + 1, int(bins[1].max()) + 1
+        pooled = torch.zeros(shape, dtype=torch.float32, device=device)
+        return cls(lse, share, score, by_name, pooled, bins[0].to(device))
 
-    def add(self, part: FusedRows, columns: dict[str, int]) -> None:
-        """Add some heads and rows. columns: of `special` and `position` in their values."""
+    def add(self, part: FusedRows, columns: Mapping[str, int]) -> None:
+        """Add some heads and rows. columns: of each metric's sum in their values."""
         where = (slice(None), part.heads, slice(part.start, part.stop))
         self.lse[where] = part.lse
         self.share[where] = 1.0 if part.share is None else part.share
         if part.score is not None:
             self.score[where] = part.score
         for name, column in columns.items():
-            getattr(self, name)[where] = part.values[..., column]
+            self.values[name][where] = part.values[..., column]
         if self.pooled is not None and self.row_bins is not None:
             masses = part.values[..., : self.pooled.shape[-1]]
             rows = self.row_bins[part.start : part.stop]
             self.pooled[:, part.heads].index_add_(2, rows[rows >= 0], masses[:, :, rows >= 0])
 
-    def rows(self, names: set[str]) -> dict[str, Tensor]:
-        """The metrics that follow from the sums alone; turns heatmaps into means of their rows."""
-        if self.pooled is not None and self.row_bins is not None:
-            self.pooled /= self.row_bins[self.row_bins >= 0].bincount(minlength=self.pooled.shape[2])[:, None]
-        found = {"special": self.special, "entropy": self.lse * self.share - self.score}
-        if self.has_sink:
-            found["virtual_sink"] = 1 - self.share
-            found["entropy"] = found["entropy"] + sink_entropy(found["virtual_sink"])
-        return {name: values for name, values in found.items() if name in names}
+    def pooled_means(self) -> Tensor | None:
+        """The heatmaps with the means of their rows."""
+        if self.pooled is None or self.row_bins is None:
+            return None
+        return self.pooled / self.row_bins[self.row_bins >= 0].bincount(minlength=self.pooled.shape[2])[:, None]
 
 
-def _distance_rows(fused: FusedAttention, sums: _RowSums, baseline: UniformBaseline) -> Tensor:
-    """Σ_j A_ij |i−j|, (batch, heads, queries)."""
+def _distance_rows(fused: FusedAttention, sums: _RowSums, position: Tensor, baseline: UniformBaseline) -> Tensor:
+    """Σ_j A_ij |i−j|, (batch, heads, queries). position: Σ_j A_ij j."""
     positions = torch.arange(fused.attention.queries, device=sums.lse.device).float()
     if baseline.causal:
-        return positions * sums.share - sums.position
+        return positions * sums.share - position
     behind = torch.empty_like(sums.lse)
     for part in fused.earlier_weighted_sums(positions[None, :, None]):
         where = (slice(None), part.heads, slice(part.start, part.stop))
         weight = (part.lse - sums.lse[where]).exp()
         behind[where] = weight * (positions[part.start : part.stop] - part.values[..., 0])
-    return 2 * behind + sums.position - positions * sums.share
+    return 2 * behind + position - positions * sums.share
 
 
-def _weights_at_known_keys(
-    fused: FusedAttention, sides: QueryKeySides, lse: Tensor, names: set[str]
+def _weight_at(
+    fused: FusedAttention, sides: QueryKeySides, baseline: UniformBaseline, lse: Tensor, formula: WeightAt
+) -> Tensor:
+    rows = torch.arange(fused.attention.queries, device=lse.device)
+    total = torch.zeros_like(lse)
+    for place in formula.places:
+        keys = sides.keys_at(place, rows).clamp(0, fused.attention.keys - 1)
+        total += torch.where(baseline.sees_at[place], (fused.scores_at(keys) - lse).exp(), 0)
+    return total
+
+
+def _rows_in_tiles(
+    fused: FusedAttention, baseline: UniformBaseline, lse: Tensor, formulas: Mapping[str, Formula]
 ) -> dict[str, Tensor]:
-    attention = fused.attention
-    positions = torch.arange(attention.queries, device=lse.device).expand(lse.shape[0], -1)
-    known = {
-        "first": sides.keys.first[:, None].expand(-1, attention.queries),
-        "previous": positions - 1,
-        "current": positions,
-        "next": positions + 1,
+    """The metrics that are not linear in the weights, or compare tokens, from the scores tile by tile."""
+    tiled = {name: each for name, each in formulas.items() if isinstance(each, LargestWeight | WeightOnCopies)}
+    rows = {
+        name: torch.full_like(lse, -torch.inf if isinstance(each, LargestWeight) else 0) for name, each in tiled.items()
     }
-    return {
-        name: (fused.scores_at(keys.clamp(0, attention.keys - 1)) - lse).exp()
-        for name, keys in known.items()
-        if name in names
+    matches = {
+        name: baseline.matches.in_tiles(each.shift, *fused.tile_size)
+        for name, each in tiled.items()
+        if isinstance(each, WeightOnCopies)
     }
-
-
-def _tiled_rows(fused: FusedAttention, baseline: UniformBaseline, lse: Tensor, names: set[str]) -> dict[str, Tensor]:
-    """The metrics that are not linear in the weights, or compare tokens."""
-    rows = {name: torch.zeros_like(lse) for name in sorted(names & _TILED_METRICS)}
-    if "confidence" in rows:
-        rows["confidence"] = torch.full_like(lse, -torch.inf)
-    matches = {name: baseline.matches.in_tiles(name, *fused.tile_size) for name in rows if name != "confidence"}
-    for tile in fused.tiles():
+    for tile in fused.tiles() if tiled else ():
         tile_rows = slice(tile.start, tile.start + tile.scores.shape[2])
-        if "confidence" in rows:
-            largest = rows["confidence"][:, :, tile_rows]
-            torch.maximum(largest, tile.scores.amax(-1), out=largest)
-        for name, in_tile in matches.items():
-            _add_matches(rows[name], lse, tile, in_tile)
-    if "confidence" in rows:
-        rows["confidence"] = (rows["confidence"] - lse).exp()
-    return rows
-
-
-def _add_matches(sums: Tensor, lse: Tensor, tile: ScoreTile, in_tile: TileMatches) -> None:
-    """Add the weights of a tile's matches to their rows. A tile has few of them, so only theirs are computed."""
-    rows = slice(tile.start, tile.start + tile.scores.shape[2])
-    columns = slice(tile.first, tile.first + tile.scores.shape[3])
-    texts, row, column = in_tile(rows, columns)
-    if len(texts):
-        queries = (texts, tile.start + row)
-        weights = (tile.scores[texts, :, row, column] - lse.transpose(1, 2)[queries]).exp()
-        sums.transpose(1, 2).index_put_(queries, weights, accumulate=True)
+        tile_columns = slice(tile.first, tile.first + tile.scores.shape[3])
+        for name, sums in rows.items():
+            if name not in matches:
+                largest = sums[:, :, tile_rows]
+                torch.maximum(largest, tile.scores.amax(-1), out=largest)
+                continue
+            # A tile has few matches, so only their weights are computed.
+            texts, row, column = matches[name](tile_rows, tile_columns)
+            if len(texts):
+                queries = (texts, tile.start + row)
+                weights = (tile.scores[texts, :, row, column] - lse.transpose(1, 2)[queries]).exp()
+                sums.transpose(1, 2).index_put_(queries, weights, accumulate=True)
+    return {name: sums if name in matches else (sums - lse).exp() for name, sums in rows.items()}
 
 
 # --- Norm-weighted attention

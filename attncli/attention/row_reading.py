@@ -24,6 +24,7 @@ from torch import Tensor
 
 from attncli.attention.metrics import QueryKeySides, uniform_weights
 from attncli.attention.pattern_axes import Axes, Axis, PatternSums, build_axis, merge_tokens, unit_lines
+from attncli.attention.positions import Position, Span
 from attncli.attention.selection import View
 from attncli.errors import UsageError
 from attncli.results.patterns import HeadWeight, KeyRead, KeyWeights, Ranking, RowReading
@@ -82,8 +83,7 @@ def read_layer(
     for block in attention.blocks(heads, sums.rows):
         weights = block.weights[0]
         sums.add(block.start, weights if norms is None else weights * norms[0, list(heads), None])
-        real = sides.queries.real[:, None, block.start : block.stop, None]
-        seen = block.visible & sides.keys.real[:, None, None, :] & real
+        seen = sides.seen(block.start, block.stop, block.visible)
         uniform.add(block.start, uniform_weights(seen)[0].mean(0, keepdim=True))
     rows = np.stack([pattern.weights[0] for pattern in sums.patterns()])
     (uniform_row,) = (pattern.weights[0] for pattern in uniform.patterns())
@@ -107,29 +107,29 @@ def read_rollout(rolled: Tensor, sides: QueryKeySides, view: View, layer: int, h
 def _row_axes(view: View, sides: QueryKeySides) -> Axes:
     """All tokens of the position as one row; the keys that are shown, or all keys where one is ranked among them."""
     rows = build_axis(view, sides.queries.tokens[0], sides.queries.real[0].cpu(), view.query)
-    one_row = Axis((_position_token(view, sides),), torch.where(rows.group >= 0, 0, -1))
+    one_row = Axis((_query_token(view, sides),), torch.where(rows.group >= 0, 0, -1))
     position = None if view.has_one_key else view.key
     return Axes(one_row, build_axis(view, sides.keys.tokens[0], sides.keys.real[0].cpu(), position), view.hide_special)
 
 
-def _position_token(view: View, sides: QueryKeySides) -> Token:
-    assert view.query is not None
+def _span(position: Position | None, tokens: Sequence[Token]) -> Span:
+    assert position is not None
+    return position.span(tokens)
+
+
+def _query_token(view: View, sides: QueryKeySides) -> Token:
     tokens = sides.queries.tokens[0]
-    return merge_tokens(tokens[slice(*view.query.span(tokens))])
-
-
-def _query_length(view: View, sides: QueryKeySides) -> int:
-    assert view.query is not None
-    start, stop = view.query.span(sides.queries.tokens[0])
-    return stop - start
+    return merge_tokens(tokens[slice(*_span(view.query, tokens))])
 
 
 def _key_units(view: View, sides: QueryKeySides) -> list[int]:
     """The units of the whole axis that the key consists of."""
-    assert view.key is not None
     tokens = sides.keys.tokens[0]
-    start, stop = view.key.span(tokens)
-    return [unit for unit, (a, b) in enumerate(view.unit_spans(tokens, None)) if a < stop and b > start]
+    return _overlapping(view.unit_spans(tokens, None), _span(view.key, tokens))
+
+
+def _overlapping(units: Sequence[Span], span: Span) -> list[int]:
+    return [unit for unit, (start, stop) in enumerate(units) if start < span[1] and stop > span[0]]
 
 
 def _key_weights(
@@ -164,11 +164,21 @@ def average_reading(
     heads = int(counts.sum())
     weights = np.asarray(np.stack([layer.total for layer in layers]).sum(axis=0) / heads, dtype=np.float32)
     uniform = np.asarray(counts @ np.stack([layer.uniform for layer in layers]) / heads, dtype=np.float32)
-    reading = RowReading(_position_token(view, sides), heads, weights, uniform if shares else None, uniform > 0, ())
-    own = _position_units(view, sides) if sides.same_sequence else ()
-    top_keys = _top_keys(reading, layers, names, top)
-    reading = replace(reading, top=top_keys, own=own, query_tokens=_query_length(view, sides))
-    return _with_lines(reading, view, sides) if view.by == "line" else reading
+    reading = RowReading(_query_token(view, sides), heads, weights, uniform if shares else None, uniform > 0, ())
+    tokens = sides.keys.tokens[0]
+    units = view.unit_spans(tokens, view.key)
+    # The shown units that contain the position itself.
+    own = _overlapping(units, _span(view.query, tokens)) if sides.same_sequence else []
+    start, stop = _span(view.query, sides.queries.tokens[0])
+    (query_line,) = unit_lines([reading.query], view) or (None,)
+    return replace(
+        reading,
+        top=_top_keys(reading, layers, names, top),
+        own=tuple(own),
+        query_tokens=stop - start,
+        lines=unit_lines([tokens[first] for first, _ in units], view),
+        query_line=query_line,
+    )
 
 
 def _top_keys(
@@ -185,27 +195,10 @@ def _top_keys(
     return tuple(keys)
 
 
-def _position_units(view: View, sides: QueryKeySides) -> tuple[int, ...]:
-    """The shown units that contain the position itself."""
-    assert view.query is not None
-    tokens = sides.keys.tokens[0]
-    start, stop = view.query.span(tokens)
-    return tuple(unit for unit, (a, b) in enumerate(view.unit_spans(tokens, view.key)) if a < stop and b > start)
-
-
-def _with_lines(reading: RowReading, view: View, sides: QueryKeySides) -> RowReading:
-    tokens = sides.keys.tokens[0]
-    (line,) = unit_lines([reading.query], view) or (None,)
-    keys = [tokens[start] for start, _ in view.unit_spans(tokens, view.key)]
-    return replace(reading, lines=unit_lines(keys, view), query_line=line)
-
-
 def rank_heads(
     layers: Sequence[LayerReading], sides: QueryKeySides, view: View, names: HeadNames, *, shares: bool = True
 ) -> Ranking:
     """The heads by their weight on the key, the largest first; ties in the order of layers and heads."""
-    assert view.key is not None
-    tokens = sides.keys.tokens[0]
     units = _key_units(view, sides)
     heads = [
         HeadWeight(
@@ -220,12 +213,14 @@ def rank_heads(
         for layer in layers
         for weight in layer.key_weights
     ]
+    tokens = sides.keys.tokens[0]
     spans = view.unit_spans(tokens, None)
     start, stop = spans[units[0]][0], spans[units[-1]][1]
-    key, query = merge_tokens(tokens[start:stop]), _position_token(view, sides)
+    key, query = merge_tokens(tokens[start:stop]), _query_token(view, sides)
+    query_start, query_stop = _span(view.query, sides.queries.tokens[0])
     ordered = tuple(sorted(heads, key=lambda head: -head.weight))
     query_line, key_line = unit_lines([query, key], view) or (None, None)
-    return Ranking(query, key, ordered, query_line, key_line, _query_length(view, sides), stop - start)
+    return Ranking(query, key, ordered, query_line, key_line, query_stop - query_start, stop - start)
 
 
 # --- Attention rollout

@@ -10,12 +10,11 @@ import re
 from bisect import bisect_right
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import groupby
 from typing import TYPE_CHECKING, Literal
 
-from attncli.attention.positions import Position, Span, word_spans
-from attncli.choices import METRICS
+from attncli.attention.positions import Position, Span, group_spans, word_spans
 from attncli.errors import UsageError
+from attncli.metrics import METRICS
 from attncli.results.tokens import Token
 
 if TYPE_CHECKING:
@@ -63,16 +62,13 @@ class View:
         return ordinary
 
     def _units(self, tokens: Sequence[Token]) -> list[Span]:
-        if self.by == "token":
-            return [(index, index + 1) for index in range(len(tokens))]
         if self.by == "word":
             return word_spans(tokens)
-        keys = [
-            (index, "alone") if token.start is None else (bisect_right(self.line_starts, token.start), "line")
-            for index, token in enumerate(tokens)
-        ]
-        groups = (list(indices) for _, indices in groupby(range(len(tokens)), keys.__getitem__))
-        return [(indices[0], indices[-1] + 1) for indices in groups]
+        lines = (
+            None if self.by == "token" or token.start is None else bisect_right(self.line_starts, token.start)
+            for token in tokens
+        )
+        return group_spans(lines)
 
 
 #: A view that leaves nothing out.
@@ -120,10 +116,7 @@ class LayerSpan:
 
         what: the stack or model, for the message.
         """
-        first, last = (number + count if number < 0 else number for number in (self.first, self.last))
-        for typed, number in ((self.first, first), (self.last, last)):
-            if not 0 <= number < count:
-                raise UsageError(f"no layer {typed} in {what}", hint=_range_hint("-l", "layer", count))
+        first, last = (_resolve_index(number, count, what, "-l", "layer") for number in (self.first, self.last))
         if last < first:
             raise UsageError(f"the layers {self.first}-{self.last} run backwards", hint=_LAYER_HINT)
         return range(first, last + 1)
@@ -164,8 +157,10 @@ class Selection:
         # Stages follow one another, and the last needs all.
         if not self.chosen or not attending or any(block_list.stage for block_list in attending):
             return {}
-        # Encoders and towers come before what reads them, so the last stack decides.
-        target = self._target(attending)
+        # Encoders and towers come before what reads them, so without a name the last stack decides.
+        stack = self.stack or next((name.stack for name in self.heads if name.stack), None)
+        word = "decoder" if stack == "cross" else stack
+        target = next((block_list for block_list in attending if block_list.word == word), attending[-1])
         last = self._last_layer(target)
         self._require_attention(target)
         limits = {} if last is None else {target.path: last + 1}
@@ -180,43 +175,28 @@ class Selection:
             return ()
         if not self.heads:
             return tuple(range(heads))
-        names = [name for name in self.heads if self._matches(name, stack, layer, layers)]
-        return tuple(sorted({_resolve_index(name.head, heads, f"layer {layer}", "-H", "head") for name in names}))
-
-    def _matches(self, name: HeadName, stack: str, layer: int, layers: int) -> bool:
-        if name.stack not in (None, stack):
-            return False
-        return name.layer is None or _resolve_index(name.layer, layers, "the model", "-H", "layer") == layer
+        of_layer = (
+            name
+            for name in self.heads
+            if name.stack in (None, stack)
+            and (name.layer is None or _resolve_index(name.layer, layers, "the model", "-H", "layer") == layer)
+        )
+        return tuple(sorted({_resolve_index(name.head, heads, f"layer {layer}", "-H", "head") for name in of_layer}))
 
     def _has_layer(self, layer: int, layers: int, stack: str) -> bool:
         return not self.layers or any(layer in span.within(layers, f"the {stack}") for span in self.layers)
 
-    def _chosen_layers(self, target: BlockList) -> set[int]:
-        """The named layers, in a stack that has them all."""
-        spans = {layer for span in self.layers for layer in span.within(target.length, "the model")}
-        return spans | {name.layer % target.length for name in self.heads if name.layer is not None}
-
     def _require_attention(self, target: BlockList) -> None:
         """Raise UsageError if no chosen layer has attention: hybrid models mix tokens otherwise in most layers."""
         blocks = target.describe_layers()
-        chosen = sorted(layer for layer in self._chosen_layers(target) if layer < len(blocks))
+        named = {layer for span in self.layers for layer in span.within(target.length, "the model")}
+        named |= {name.layer % target.length for name in self.heads if name.layer is not None}
+        chosen = sorted(layer for layer in named if layer < len(blocks))
         if chosen and not any(blocks[layer].attends for layer in chosen):
             attending = ", ".join(str(layer) for layer, block in enumerate(blocks) if block.attends)
             mixer = blocks[chosen[0]].mixer or "something else"
             message = f"layer {chosen[0]} has no attention: {mixer} mixes its tokens"
             raise UsageError(message, hint=f"the layers with attention are {attending}")
-
-    def _target(self, lists: Sequence[BlockList]) -> BlockList:
-        stack = self.stack or next((name.stack for name in self.heads if name.stack), None)
-        word = "decoder" if stack == "cross" else stack
-        return next((block_list for block_list in lists if block_list.word == word), lists[-1])
-
-    def _layer_of(self, name: HeadName, count: int, what: str) -> int:
-        assert name.layer is not None
-        layer = _resolve_index(name.layer, count, what, "-H", "layer")
-        if not self._has_layer(layer, count, what):
-            raise UsageError(f"head {name} is in none of the layers of -l", hint="leave -l out, or name heads in them")
-        return layer
 
     def _last_layer(self, target: BlockList) -> int | None:
         """The last layer that must be run; None for all."""
@@ -224,7 +204,10 @@ class Selection:
         last = [max(span.within(target.length, what)) for span in self.layers]
         for name in self.heads:
             if name.layer is not None:
-                last.append(self._layer_of(name, target.length, what))
+                last.append(_resolve_index(name.layer, target.length, what, "-H", "layer"))
+                if not self._has_layer(last[-1], target.length, what):
+                    message = f"head {name} is in none of the layers of -l"
+                    raise UsageError(message, hint="leave -l out, or name heads in them")
             elif not self.layers:
                 return None
         return max(last)
@@ -238,12 +221,21 @@ def parse_selection(layer: SelectionSpec = None, head: SelectionSpec = None, sta
 
     Raises UsageError for input that can't be parsed.
     """
-    layers = tuple(_parse_layers(part) for part in _split_spec(layer, _LAYER_HINT))
-    heads = tuple(_parse_head(part) for part in _split_spec(head, _HEAD_HINT))
+    layers, heads = [], []
+    for part in _split_spec(layer, _LAYER_HINT):
+        match = _LAYERS.fullmatch(part)
+        if match is None:
+            raise UsageError(f"{part!r} names no layer", hint=_LAYER_HINT)
+        layers.append(LayerSpan(int(match[1]), int(match[2] or match[1])))
+    for part in _split_spec(head, _HEAD_HINT):
+        match = _HEAD.fullmatch(part)
+        if match is None:
+            raise UsageError(f"{part!r} names no head", hint=_HEAD_HINT)
+        heads.append(HeadName(match["stack"], int(match["layer"]) if match["layer"] else None, int(match["head"])))
     wrong = next((name for name in heads if None not in (stack, name.stack) and name.stack != stack), None)
     if wrong is not None:
         raise UsageError(f"head {wrong} is not of the stack {stack}", hint="leave --stack out, or name its heads")
-    return Selection(layers, heads, stack)
+    return Selection(tuple(layers), tuple(heads), stack)
 
 
 def _split_spec(spec: SelectionSpec, hint: str) -> list[str]:
@@ -260,31 +252,12 @@ def _split_spec(spec: SelectionSpec, hint: str) -> list[str]:
     return parts
 
 
-def _parse_layers(part: str) -> LayerSpan:
-    match = _LAYERS.fullmatch(part)
-    if match is None:
-        raise UsageError(f"{part!r} names no layer", hint=_LAYER_HINT)
-    first = int(match[1])
-    return LayerSpan(first, first if match[2] is None else int(match[2]))
-
-
-def _parse_head(part: str) -> HeadName:
-    match = _HEAD.fullmatch(part)
-    if match is None:
-        raise UsageError(f"{part!r} names no head", hint=_HEAD_HINT)
-    layer = match["layer"]
-    return HeadName(match["stack"], None if layer is None else int(layer), int(match["head"]))
-
-
 def _resolve_index(number: int, count: int, where: str, flag: str, kind: str) -> int:
     index = number + count if number < 0 else number
     if not 0 <= index < count:
-        raise UsageError(f"no {kind} {number} in {where}", hint=_range_hint(flag, kind, count))
+        hint = f"{flag} takes {kind}s 0-{count - 1}" if count > 1 else f"there is {kind} 0 alone"
+        raise UsageError(f"no {kind} {number} in {where}", hint=hint)
     return index
-
-
-def _range_hint(flag: str, kind: str, count: int) -> str:
-    return f"{flag} takes {kind}s 0-{count - 1}" if count > 1 else f"there is {kind} 0 alone"
 
 
 # --- The request
@@ -312,7 +285,7 @@ class HeadsRequest:
     selection: Selection = Selection()
     patterns: bool = False
     bins: int | None = None
-    metrics: tuple[str, ...] = METRICS
+    metrics: tuple[str, ...] = tuple(METRICS)
     view: View = EVERYTHING
     weighting: Weighting = "attention"
     thresholds: Mapping[str, float] = field(default_factory=dict)

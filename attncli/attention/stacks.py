@@ -11,7 +11,7 @@ from attncli.attention.inputs import ModelInputs
 from attncli.attention.labels import LABEL_THRESHOLDS, assign_labels
 from attncli.attention.pattern_axes import unit_lines
 from attncli.attention.row_reading import average_reading, rank_heads
-from attncli.attention.selection import HeadsRequest, Selection
+from attncli.attention.selection import HeadsRequest
 from attncli.errors import UsageError
 from attncli.models.capture.qkv_inputs import output_projections
 from attncli.results.heads import HeadMetrics, Layer, Stack
@@ -50,10 +50,8 @@ def unread_stacks(collector: Collector) -> Iterator[tuple[str, str]]:
     sites = {path: collector.model.site_of(path).block_list for path in collector.unread}
     stacks = {site.path: site for site in sites.values() if site is not None and site.path not in read}
     for path, block_list in stacks.items():
-        yield (
-            block_list.word or path,
-            next((block.mixer for block in block_list.describe_layers() if block.mixer), "attention"),
-        )
+        mixers = (block.mixer for block in block_list.describe_layers() if block.mixer)
+        yield block_list.word or path, next(mixers, "attention")
 
 
 def build_stacks(collector: Collector, collected: CollectedStacks | None = None) -> tuple[tuple[Stack, ...], ...]:
@@ -89,12 +87,20 @@ class CollectedStacks:
 
 def name_stacks(collector: Collector) -> CollectedStacks:
     """Name the stacks of a pass. Raises UsageError for a stack, layer or position that isn't there."""
-    request = collector.request
+    selection = collector.request.selection
     names = {key: _stack_name(collector, key) for key in collector.layers}
-    _require_known_stacks(request.selection, tuple(names.values()))
-    stack = request.selection.stack
-    chosen = {key: name for key, name in _number_duplicates(names).items() if stack in (None, names[key])}
-    chosen = {key: name for key, name in chosen.items() if collector.can_show(key)}
+    named = [selection.stack, *(name.stack for name in selection.heads)]
+    wrong = next((stack for stack in named if stack is not None and stack not in names.values()), None)
+    if wrong is not None:
+        raise UsageError(f"the model has no stack {wrong!r}", hint=f"--stack takes one of: {', '.join(names.values())}")
+    unique: dict[StackKey, str] = {}
+    for key, name in names.items():
+        # The second of two towers of one kind gets a number.
+        duplicates = sum(1 for other in unique if names[other] == name)
+        unique[key] = f"{name}{duplicates + 1}" if duplicates else name
+    chosen = {
+        key: name for key, name in unique.items() if selection.stack in (None, names[key]) and collector.can_show(key)
+    }
     if not chosen:
         raise _no_rollout_error(collector)
     shown = {key: name for key, name in chosen.items() if key not in collector.position_errors}
@@ -117,7 +123,7 @@ def _no_rollout_error(collector: Collector) -> UsageError:
 
 def _stack_name(collector: Collector, key: StackKey) -> str:
     names = collector.possible_names(key)
-    return names[0] if len(names) == 1 else names[int(_is_causal(collector, key))]
+    return names[0 if len(names) == 1 else int(_is_causal(collector, key))]
 
 
 def _is_causal(collector: Collector, key: StackKey) -> bool:
@@ -126,13 +132,6 @@ def _is_causal(collector: Collector, key: StackKey) -> bool:
     if records and all(layer.sides.queries.length > 1 for layer in records):
         return all(layer.causal for layer in records if layer.causal is not None)
     return collector.possible_names(key) == ("decoder",) or collector.model.generates
-
-
-def _require_known_stacks(selection: Selection, names: Sequence[str]) -> None:
-    chosen = [selection.stack, *(name.stack for name in selection.heads)]
-    wrong = next((stack for stack in chosen if stack is not None and stack not in names), None)
-    if wrong is not None:
-        raise UsageError(f"the model has no stack {wrong!r}", hint=f"--stack takes one of: {', '.join(names)}")
 
 
 def _require_readable_layers(collector: Collector) -> None:
@@ -145,15 +144,6 @@ def _require_readable_layers(collector: Collector) -> None:
         raise UsageError(
             "none of the chosen layers has attention that can be read", hint=f"those that have: {attending}"
         )
-
-
-def _number_duplicates(names: Mapping[StackKey, str]) -> dict[StackKey, str]:
-    """Unique names: the second of two towers of one kind gets a number."""
-    unique: dict[StackKey, str] = {}
-    for key, name in names.items():
-        duplicates = sum(1 for other in unique if names[other] == name)
-        unique[key] = f"{name}{duplicates + 1}" if duplicates else name
-    return unique
 
 
 def _build_stack(collector: Collector, key: StackKey, name: str, text: int, *, several: bool) -> Stack:
@@ -171,7 +161,7 @@ def _build_stack(collector: Collector, key: StackKey, name: str, text: int, *, s
     )
     return Stack(
         stack=name,
-        layers=_build_layers(collector, key),
+        layers=tuple(_build_layer(collector, key, records, number) for number in range(collector.layer_count(key))),
         queries=axes.rows.units,
         keys=axes.columns.units,
         metrics=metrics,
@@ -186,9 +176,9 @@ def _build_stack(collector: Collector, key: StackKey, name: str, text: int, *, s
         reading=reading,
         ranking=ranking,
         even_quadrants={
-            number: sums.uniform_pair_attention.means(text)[0]
+            number: sums.baseline.pairs.means(text)[0]
             for number, sums in by_layer.items()
-            if sums.uniform_pair_attention is not None
+            if sums.baseline.pairs is not None
         },
         query_medium=sides.queries.medium,
         key_medium=sides.keys.medium,
@@ -231,33 +221,19 @@ def _head_metrics(
     """The chosen heads of every layer in `by_layer`."""
     selection, count = collector.request.selection, collector.layer_count(key)
     for number, sums in by_layer.items():
-        values, uniform, queries = (
-            sums.metrics.means()[text],
-            sums.baseline.means()[text][0],
-            sums.metrics.query_counts(text),
-        )
-        indices = sums.metrics.token_indices()[text]
-        quadrants = [None] * len(values) if sums.pair_attention is None else sums.pair_attention.means(text)
+        values, uniform = sums.metrics.means()[text], sums.baseline.means()[text][0]
+        queries, indices = sums.metrics.query_counts(text), sums.metrics.token_indices()[text]
+        quadrants = [None] * len(values) if sums.metrics.pairs is None else sums.metrics.pairs.means(text)
         for head in selection.heads_in(name, number, count, len(values)):
             labels = assign_labels(values[head], uniform, queries, {**LABEL_THRESHOLDS, **collector.request.thresholds})
+            head_name = f"{prefix}{number}.{head}"
             yield HeadMetrics(
-                f"{prefix}{number}.{head}",
-                number,
-                head,
-                labels,
-                values[head],
-                quadrants=quadrants[head],
-                token_index=indices[head],
+                head_name, number, head, labels, values[head], quadrants=quadrants[head], token_index=indices[head]
             )
 
 
-def _build_layers(collector: Collector, key: StackKey) -> tuple[Layer, ...]:
-    """Every layer of the stack; one that wasn't run is assumed to have as many heads as the others."""
-    records = collector.layers[key]
-    return tuple(_build_layer(collector, key, records, number) for number in range(collector.layer_count(key)))
-
-
 def _build_layer(collector: Collector, key: StackKey, records: Mapping[int, LayerRecord], number: int) -> Layer:
+    """A layer of the stack; one that wasn't run is assumed to have as many heads as the others."""
     if number in records:
         return Layer(number, records[number].heads)
     blocks = collector.model.blocks.get(key.path, ())

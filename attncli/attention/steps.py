@@ -9,6 +9,7 @@ framework for transformer circuits".)
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -16,7 +17,6 @@ import torch
 from torch import Tensor
 
 from attncli.attention.collector import Collector, LayerRecord, StackKey
-from attncli.attention.positions import Position
 from attncli.attention.selection import View
 from attncli.attention.stacks import CollectedStacks
 from attncli.errors import UsageError
@@ -26,7 +26,6 @@ from attncli.results.tokens import Token
 
 if TYPE_CHECKING:
     from attncli.models.capture.attention_types import QueryKeyAttention, SingleQuery
-    from attncli.models.capture.qkv_inputs import HeadProjection
     from attncli.models.capture.residual_trace import AttentionTrace, ResidualWrite
 
 #: Up to so many keys are all listed; of more keys, the so many with the largest weights.
@@ -49,22 +48,13 @@ def same_head_in_other_stacks(collected: CollectedStacks, view: View, walks: Seq
     """The first walked head's counterparts in other stacks that have the query; none if the user named a stack."""
     if not walks or _stack_is_chosen(collected):
         return ()
-    first = walks[0]
-    return tuple(
-        f"{name}.{first.layer}.{first.head}"
-        for key, name in collected.names.items()
-        if name != first.stack
-        and (key, first.layer, first.head) in _stack_heads(collected, key)
-        and _has_query(collected, view, key, first.layer)
-    )
-
-
-def _has_query(collected: CollectedStacks, view: View, key: StackKey, number: int) -> bool:
-    try:
-        _query_index(collected.collector.layers[key][number], view)
-    except UsageError:
-        return False
-    return True
+    first, others = walks[0], []
+    for key, name in collected.names.items():
+        if name != first.stack and (key, first.layer, first.head) in _stack_heads(collected, key):
+            with suppress(UsageError):
+                _query_index(collected.collector.layers[key][first.layer], view)
+                others.append(f"{name}.{first.layer}.{first.head}")
+    return tuple(others)
 
 
 def _stack_is_chosen(collected: CollectedStacks) -> bool:
@@ -74,19 +64,18 @@ def _stack_is_chosen(collected: CollectedStacks) -> bool:
 
 def _chosen_heads(collected: CollectedStacks, view: View) -> list[tuple[StackKey, int, int]]:
     """Stack, layer and number of the chosen heads; if no stack was named, in the first that has the query."""
-    missing = None
+    by_stack = (_stack_heads(collected, key) for key in collected.names)
     if _stack_is_chosen(collected):
-        return [head for key in collected.names for head in _stack_heads(collected, key)]
-    for key in collected.names:
-        heads = _stack_heads(collected, key)
+        return [head for heads in by_stack for head in heads]
+    missing = None
+    for heads in filter(None, by_stack):
         try:
-            for _, number, _ in heads:
+            for key, number, _ in heads:
                 _query_index(collected.collector.layers[key][number], view)
         except UsageError as error:
             missing = missing or error
         else:
-            if heads:
-                return heads
+            return heads
     if missing is not None:
         raise missing
     return []
@@ -117,14 +106,11 @@ def _walk_head(collected: CollectedStacks, view: View, key: StackKey, number: in
 
 
 def _query_index(layer: LayerRecord, view: View) -> int:
-    return _resolve_query(layer.sides.queries.tokens[0], view.query)
-
-
-def _resolve_query(tokens: Sequence[Token], position: Position | None) -> int:
     """The index of the query: the last token of the position, or without one the last that isn't special.
 
     Raises UsageError for a position that isn't there, and for a slice of several tokens.
     """
+    tokens, position = layer.sides.queries.tokens[0], view.query
     if position is None:
         ordinary = [index for index, token in enumerate(tokens) if not token.special]
         return ordinary[-1] if ordinary else len(tokens) - 1
@@ -153,7 +139,10 @@ def _build_steps(
     """The steps with all keys listed. row_index: of the query, which is `query`."""
     attention = None if trace.attention is None else trace.attention.with_values
     if attention is None:
-        raise _no_vectors_error(head.name)
+        raise UsageError(
+            f"--steps needs queries, keys and values, and this model hands out the weights of head {head.name} alone",
+            hint=f"-H {head.name} --query P shows the weights of one query; or name another model (-m)",
+        )
     row = attention.single_query(head.head, row_index)
     scores = row.scores
     with_sink = scores if row.sink is None else torch.cat([scores, scores.new_tensor([row.sink])])
@@ -208,19 +197,18 @@ def _origin(
     built_key, built_value = (
         entering.find_projection(states[0, row.key_head]) for states in (attention.key, attention.value)
     )
+    query_from, key_from, value_from = (
+        None if built is None else Projection(*built[:-1]) for built in (built_query, built_key, built_value)
+    )
     return Origin(
         states=entering.states.numpy(),
         normalised=entering.follows_norm(trace.residual),
-        query=_projection(built_query),
-        key=_projection(built_key),
-        value=_projection(built_value),
+        query=query_from,
+        key=key_from,
+        value=value_from,
         before_rotation=built_query.vector.numpy() if built_query is not None and trace.rotated else None,
         reader=head.reader,
     )
-
-
-def _projection(built: HeadProjection | None) -> Projection | None:
-    return None if built is None else Projection(*built[:-1])
 
 
 def _reading_stack(collector: Collector, key: StackKey, layer: LayerRecord) -> str | None:
@@ -248,11 +236,4 @@ def _head_output(addition: ResidualWrite, weighted_sum: Tensor, head: int, toler
         module=float(addition.output.norm()),
         residual=None if addition.residual is None else float(addition.residual.norm()),
         scale=addition.scale,
-    )
-
-
-def _no_vectors_error(name: str) -> UsageError:
-    return UsageError(
-        f"--steps needs queries, keys and values, and this model hands out the weights of head {name} alone",
-        hint=f"-H {name} --query P shows the weights of one query; or name another model (-m)",
     )

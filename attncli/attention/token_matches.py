@@ -1,7 +1,7 @@
-"""Earlier keys that repeat the query's token, and the keys that follow them: what `duplicate` and `induction` sum over.
+"""Earlier keys that repeat the query's token, or follow such a key: what `WeightOnCopies` sums over.
 
-A query's duplicates are the real keys before it with the same token. Its induction keys are those that follow a
-duplicate and still come before the query.
+A query's copies are the real keys before it with the same token; with a shift, the keys so many tokens after a copy
+that still come before the query.
 """
 
 from __future__ import annotations
@@ -27,24 +27,23 @@ class TokenMatches:
     """All matches of a batch, found once for all layers."""
 
     sides: QueryKeySides
-    _by_tile_size: dict[tuple[str, int, int], TileMatches] = field(default_factory=dict)
+    _by_tile_size: dict[tuple[int, int, int], TileMatches] = field(default_factory=dict)
 
-    def in_tiles(self, metric: str, rows: int, columns: int) -> TileMatches:
-        """A function that finds the matches of a metric in a tile whose corner is at multiples of `rows`, `columns`."""
-        key = (metric, rows, columns)
+    def in_tiles(self, shift: int, rows: int, columns: int) -> TileMatches:
+        """A function that finds the matches of a shift in a tile whose corner is at multiples of `rows`, `columns`."""
+        key = (shift, rows, columns)
         if key not in self._by_tile_size:
-            self._by_tile_size[key] = self._from_list(*key) if self._are_few() else self._by_comparison(metric)
+            self._by_tile_size[key] = self._from_list(*key) if self._are_few() else self._by_comparison(shift)
         return self._by_tile_size[key]
 
     def _are_few(self) -> bool:
-        copies, _ = count_earlier_matches(self.sides)
-        return int(copies[self.sides.keys.real].sum()) <= _MAX_MATCHES_PER_TOKEN * self.sides.keys.ids.numel()
+        real = self.sides.keys.real
+        return int(count_earlier_matches(self.sides)[real].sum()) <= _MAX_MATCHES_PER_TOKEN * real.numel()
 
-    def _from_list(self, metric: str, rows: int, columns: int) -> TileMatches:
+    def _from_list(self, shift: int, rows: int, columns: int) -> TileMatches:
         """From a list of all matches, sorted by tile."""
         texts, queries, keys = _list_earlier_copies(self.sides)
-        if metric == "induction":
-            texts, queries, keys = (part[keys + 1 < queries] for part in (texts, queries, keys + 1))
+        texts, queries, keys = (part[keys + shift < queries] for part in (texts, queries, keys + shift))
         across = -(-self.sides.keys.length // columns)
         tiles = queries // rows * across + keys // columns
         order = tiles.argsort()
@@ -58,11 +57,9 @@ class TokenMatches:
 
         return in_tile
 
-    def _by_comparison(self, metric: str) -> TileMatches:
+    def _by_comparison(self, shift: int) -> TileMatches:
         """By comparing every query of a tile with every key."""
-        ids = self.sides.keys.ids.masked_fill(~self.sides.keys.real, -1)
-        if metric == "induction":
-            ids = torch.cat([ids.new_full((ids.shape[0], 1), -1), ids[:, :-1]], dim=1)
+        ids = self.sides.ids_before(shift)
         queries = self.sides.queries.ids
         positions = torch.arange(ids.shape[1], device=ids.device)
 
@@ -74,16 +71,13 @@ class TokenMatches:
         return in_tile
 
 
-def count_earlier_matches(sides: QueryKeySides) -> tuple[Tensor, Tensor]:
-    """The number of duplicates and of induction keys of each query: (batch, queries) each.
-
-    The key that follows a copy just before the query is the query itself, and isn't counted.
-    """
-    ids = sides.keys.ids.masked_fill(~sides.keys.real, -1)
-    copies, _, _ = _rank_among_equal_ids(ids)
-    just_before = torch.zeros_like(copies)
-    just_before[:, 1:] = (ids[:, 1:] == ids[:, :-1]).long()
-    return copies, copies - just_before
+def count_earlier_matches(sides: QueryKeySides, shift: int = 0) -> Tensor:
+    """The number of matches of each query, (batch, queries). Copies less than `shift` before it have none."""
+    ids = sides.ids_before(0)
+    count, _, _ = _rank_among_equal_ids(ids)
+    for step in range(1, shift + 1):
+        count[:, step:] -= (ids[:, step:] == ids[:, :-step]).long()
+    return count
 
 
 def _rank_among_equal_ids(ids: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -100,7 +94,7 @@ def _rank_among_equal_ids(ids: Tensor) -> tuple[Tensor, Tensor, Tensor]:
 
 def _list_earlier_copies(sides: QueryKeySides) -> tuple[Tensor, Tensor, Tensor]:
     """Text, query and key of every two equal real tokens, the key before the query."""
-    ids = sides.keys.ids.masked_fill(~sides.keys.real, -1)
+    ids = sides.ids_before(0)
     copies, order, begins = _rank_among_equal_ids(ids)
     texts, queries = sides.keys.real.nonzero(as_tuple=True)
     counts = copies[texts, queries]

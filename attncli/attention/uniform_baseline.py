@@ -6,7 +6,9 @@ and full masks each metric has a closed form of running sums, O(N); for other ma
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 import torch
@@ -19,8 +21,21 @@ from attncli.attention.metrics import (
     compute_row_metrics,
     float64_device,
     uniform_weights,
+    visible_at,
 )
 from attncli.attention.token_matches import TokenMatches, count_earlier_matches
+from attncli.metrics import (
+    METRICS,
+    Distance,
+    Entropy,
+    Formula,
+    LargestWeight,
+    Place,
+    Unattended,
+    WeightAt,
+    WeightOnCopies,
+    WeightOnSpecial,
+)
 
 if TYPE_CHECKING:
     from attncli.models.capture.lazy_mask import Visibility
@@ -30,11 +45,14 @@ if TYPE_CHECKING:
 class UniformBaseline:
     """The metrics of uniform attention for every query, with the queries for which each is defined.
 
-    rows: (batch, 1, queries) each.  columns: the sums over the queries of the weight on each key.
+    rows: (batch, 1, queries) each.  sees: whether a query sees any key.  sees_at: whether it sees the one at a place.
+    columns: the sums over the queries of the weight on each key.
     causal: no query sees a later key.  matches: positions with equal tokens.
     """
 
-    rows: dict[str, RowValues]
+    rows: Mapping[str, RowValues]
+    sees: Tensor
+    sees_at: Mapping[Place, Tensor]
     columns: ColumnSums
     causal: bool
     matches: TokenMatches
@@ -42,111 +60,109 @@ class UniformBaseline:
 
 def compute_uniform_baseline(sides: QueryKeySides, visibility: Visibility) -> UniformBaseline:
     """The metrics of uniform attention under a mask."""
+    at = (metric.formula for metric in METRICS.values() if isinstance(metric.formula, WeightAt))
+    # The query itself too, which sums of columns leave out.
+    every = dict.fromkeys((0, *(place for formula in at for place in formula.places)))
+    places = [place for place in every if sides.same_sequence or place == "first"]
     if visibility.shape == "other" or sides.keys.length != visibility.keys:
-        return _baseline_by_blocks(sides, visibility)
+        return _baseline_by_blocks(sides, visibility, places)
     causal, device = visibility.shape == "causal", sides.keys.ids.device
-    sides_float64 = sides.to(float64_device(device))
-    rows = _closed_form_metrics(sides_float64, _VisibleKeys.count(sides_float64, causal=causal))
-    moved = {name: (value.to(device), shows.to(device)) for name, (value, shows) in rows.items()}
-    columns = ColumnSums.uniform(sides_float64, causal=causal)
-    return UniformBaseline(moved, columns, causal, TokenMatches(sides))
+    visible = _VisibleKeys(sides.to(float64_device(device)), causal)
+    rows: dict[str, RowValues] = {}
+    for name, metric in METRICS.items():
+        if not metric.of_one_key and (sides.same_sequence or not metric.needs_one_sequence):
+            value, shows = visible.row_values(metric.formula)
+            rows[name] = value[:, None].to(device), shows[:, None].to(device)
+    return UniformBaseline(
+        rows,
+        (visible.counts > 0)[:, None].to(device),
+        {place: visible.contain(place)[:, None].to(device) for place in places},
+        ColumnSums.uniform(visible.sides, causal=causal),
+        causal,
+        TokenMatches(sides),
+    )
 
 
-def _baseline_by_blocks(sides: QueryKeySides, visibility: Visibility) -> UniformBaseline:
+def _baseline_by_blocks(sides: QueryKeySides, visibility: Visibility, places: list[Place]) -> UniformBaseline:
     """Block by block of the mask's rows, for masks of any form."""
     parts: list[dict[str, RowValues]] = []
     columns: list[ColumnSums] = []
+    sees: list[list[Tensor]] = []
     causal = True
     for start, stop, visible in visibility.blocks(sides.keys.ids.shape[0]):
-        real = sides.queries.real[:, None, start:stop, None]
-        seen = visible & sides.keys.real[:, None, None, :] & real
+        seen = sides.seen(start, stop, visible)
         causal &= not bool(seen.triu(start + 1).any())
-        uniform = uniform_weights(seen)
+        uniform, rows = uniform_weights(seen), torch.arange(start, stop, device=seen.device)
         parts.append(compute_row_metrics(sides, start, uniform, visible))
         columns.append(ColumnSums.of_block(sides, start, uniform, visible))
-    rows = {name: _concatenate([part[name] for part in parts]) for name in parts[0]}
-    return UniformBaseline(rows, sum(columns[1:], columns[0]), causal, TokenMatches(sides))
-
-
-def _concatenate(parts: list[RowValues]) -> RowValues:
-    values, shows = zip(*((value, shown.expand_as(value)) for value, shown in parts), strict=True)
-    return torch.cat(values, dim=-1), torch.cat(shows, dim=-1)
+        sees.append([seen.any(-1), *(visible_at(seen, sides.keys_at(place, rows)) for place in places)])
+    whole = {
+        name: (torch.cat([part[name][0] for part in parts], -1), torch.cat([part[name][1] for part in parts], -1))
+        for name in parts[0]
+    }
+    sees_any, *sees_each = (torch.cat(each, dim=-1) for each in zip(*sees, strict=True))
+    by_place = dict(zip(places, sees_each, strict=True))
+    return UniformBaseline(whole, sees_any, by_place, sum(columns[1:], columns[0]), causal, TokenMatches(sides))
 
 
 @dataclass(frozen=True)
 class _VisibleKeys:
-    """Sums over the keys that each query sees under a causal or full mask.
-
-    counts: how many keys each query sees, float64 (batch, queries).
-    """
+    """Sums over the keys that each query sees under a causal or full mask."""
 
     sides: QueryKeySides
     causal: bool
-    counts: Tensor
 
-    @classmethod
-    def count(cls, sides: QueryKeySides, *, causal: bool) -> _VisibleKeys:
-        visible = cls(sides, causal, sides.keys.real)
-        return cls(sides, causal, visible.sum(sides.keys.real))
+    @cached_property
+    def counts(self) -> Tensor:
+        """How many keys each query sees, float64 (batch, queries), 0 for padding."""
+        return self.sum(self.sides.keys.real) * self.sides.queries.real
 
     def sum(self, values: Tensor) -> Tensor:
         """Σ over visible keys of a value per key (batch, keys): float64 (batch, queries)."""
         real = values.double() * self.sides.keys.real
-        if self.causal:
-            return real.cumsum(1)
-        return real.sum(1, keepdim=True).expand(-1, self.sides.queries.length)
+        return real.cumsum(1) if self.causal else real.sum(1, keepdim=True).expand(-1, self.sides.queries.length)
 
-    def contain(self, columns: Tensor) -> Tensor:
-        """Whether each query sees the key at its entry of `columns`, (batch, queries)."""
-        inside = (columns >= 0) & (columns < self.sides.keys.length)
+    def contain(self, place: Place) -> Tensor:
+        """Whether each query sees the key at a place: (batch, queries)."""
+        rows = torch.arange(self.sides.queries.length, device=self.sides.keys.ids.device)
+        columns = self.sides.keys_at(place, rows)
+        inside = (columns >= 0) & (columns < self.sides.keys.length) & self.sides.queries.real
         real = self.sides.keys.real.gather(1, columns.clamp(0, self.sides.keys.length - 1))
-        rows = torch.arange(self.sides.queries.length, device=columns.device)
         return inside & real & ((columns <= rows) if self.causal else True)
 
+    def row_values(self, formula: Formula) -> tuple[Tensor, Tensor]:
+        """A metric of every query, float32, and for which it is defined: (batch, queries) each."""
+        count, shows = self.counts.clamp(min=1), self.counts > 0
+        match formula:
+            case Entropy():
+                value = count.log()
+            case Distance():
+                value = self._distance_sum() / count
+            case LargestWeight():
+                value = 1 / count
+            case Unattended():
+                value = torch.zeros_like(count)
+            case WeightAt(places):
+                keys = torch.stack([self.contain(place) for place in places]).sum(0)
+                value, shows = keys / count, keys > 0
+            case WeightOnSpecial():
+                keys = self.sum(self.sides.keys.special)
+                value, shows = keys / count, shows & (keys > 0)
+            case WeightOnCopies(shift):
+                keys = count_earlier_matches(self.sides, shift).double()
+                value, shows = keys / count, shows & (keys > 0)
+            case _:
+                raise TypeError(f"{formula} is of no single row")
+        return value.float(), shows
 
-def _closed_form_metrics(sides: QueryKeySides, visible: _VisibleKeys) -> dict[str, RowValues]:
-    count = visible.counts.clamp(min=1)
-    shown = {
-        "entropy": (count.log(), visible.counts > 0),
-        "confidence": (1 / count, visible.counts > 0),
-        "virtual_sink": (torch.zeros_like(count), visible.counts > 0),
-        "special": _weight_on_keys(visible.sum(sides.keys.special), count),
-        "first": _weight_at_key(visible, sides.keys.first[:, None].expand(-1, sides.queries.length), count),
-    }
-    if sides.same_sequence:
-        shown |= _positional_metrics(sides, visible, count)
-    real = sides.queries.real
-    return {name: (value.float()[:, None], (shows & real)[:, None]) for name, (value, shows) in shown.items()}
-
-
-def _positional_metrics(sides: QueryKeySides, visible: _VisibleKeys, count: Tensor) -> dict[str, RowValues]:
-    positions = torch.arange(sides.keys.length, device=count.device).expand_as(sides.keys.ids)
-    duplicates, induction_keys = count_earlier_matches(sides)
-    return {
-        "distance": (_distance_sum(sides, visible, positions) / count, visible.counts > 0),
-        "previous": _weight_at_key(visible, positions - 1, count),
-        "current": _weight_at_key(visible, positions, count),
-        "next": _weight_at_key(visible, positions + 1, count),
-        "duplicate": _weight_on_keys(duplicates.double(), count),
-        "induction": _weight_on_keys(induction_keys.double(), count),
-    }
-
-
-def _distance_sum(sides: QueryKeySides, visible: _VisibleKeys, positions: Tensor) -> Tensor:
-    """Σ |i − j| over visible keys j: those before the query and, under a full mask, those after it."""
-    real = sides.keys.real.double()
-    before, before_positions = real.cumsum(1), (real * positions).cumsum(1)
-    behind = positions * before - before_positions
-    if visible.causal:
-        return behind
-    after = real.sum(1, keepdim=True) - before
-    after_positions = (real * positions).sum(1, keepdim=True) - before_positions
-    return behind + after_positions - positions * after
-
-
-def _weight_on_keys(keys: Tensor, count: Tensor) -> RowValues:
-    return keys / count, keys > 0
-
-
-def _weight_at_key(visible: _VisibleKeys, columns: Tensor, count: Tensor) -> RowValues:
-    return 1 / count, visible.contain(columns)
+    def _distance_sum(self) -> Tensor:
+        """Σ |i − j| over visible keys j: those before the query and, under a full mask, those after it."""
+        real = self.sides.keys.real.double()
+        positions = torch.arange(self.sides.keys.length, device=real.device)
+        before, before_positions = real.cumsum(1), (real * positions).cumsum(1)
+        behind = positions * before - before_positions
+        if self.causal:
+            return behind
+        after = real.sum(1, keepdim=True) - before
+        after_positions = (real * positions).sum(1, keepdim=True) - before_positions
+        return behind + after_positions - positions * after

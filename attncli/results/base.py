@@ -1,4 +1,7 @@
-"""What all results share: a short `repr`, the library versions, and how a result shows itself.
+"""What all results share: how they are written, read, and shown, and the versions of the libraries.
+
+Values are named tuples with `@struct()` where many are made or a command must start at once, else frozen dataclasses,
+`Struct`. `attncli.results.walk` writes and reads both.
 
 >>> result.stacks[0].patterns[0]
 Pattern(layer=5, head=1, weights=<float32 (7, 7)>)
@@ -6,7 +9,7 @@ Pattern(layer=5, head=1, weights=<float32 (7, 7)>)
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import Any, NamedTuple, TypeVar
 
 from attncli import results
@@ -24,10 +27,48 @@ _ELIDED = "(...)"
 _Class = TypeVar("_Class", bound=type)
 
 
-def showable(cls: _Class) -> _Class:
-    """Class decorator: `print` shows what the command prints, and a notebook shows the HTML page."""
-    cls.__str__ = _as_text  # type: ignore[method-assign, assignment]
-    cls._repr_html_ = _as_html  # type: ignore[attr-defined]
+def struct(json: str = "", *, short: bool = True) -> Callable[[_Class], _Class]:
+    """Class decorator of named tuples: `to_dict`, `from_dict` and a `repr` of limited length.
+
+    json: the fields and properties in the JSON, in its order; by default all fields.  short: leave out of the `repr`
+    what is empty or as by default; arrays are shown by shape, long collections by length.
+    """
+
+    def decorate(cls: _Class) -> _Class:
+        found: Any = cls
+        if json:
+            found._json = json.split()
+        found.to_dict = to_dict
+        found.from_dict = classmethod(from_dict)
+        if short:
+            found.__repr__ = short_repr
+        return cls
+
+    return decorate
+
+
+def to_dict(value: object) -> dict[str, Any]:
+    """A value as an object for JSON."""
+    from attncli.results import walk
+
+    return walk.to_dict(value)
+
+
+def from_dict(cls: Any, data: Any) -> Any:
+    """The value of a class whose `to_dict` gave `data`. Raises KeyError, TypeError and ValueError for other data."""
+    from attncli.results import walk
+
+    try:
+        return walk.from_dict(cls, data)
+    except (ArithmeticError, RecursionError) as error:
+        raise ValueError(str(error)) from error
+
+
+def show_result(cls: _Class) -> _Class:
+    """Class decorator of the results of verbs: `print` shows what the command prints, and a notebook shows the page."""
+    found: Any = cls
+    found.__str__ = _as_text
+    found._repr_html_ = _as_html
     return cls
 
 
@@ -41,21 +82,13 @@ def _as_html(result: object) -> str:
     return results.get_renderer()(result, "html")
 
 
-def short_repr(cls: _Class) -> _Class:
-    """Class decorator of named tuples and dataclasses: a `repr` of limited length.
-
-    Fields with their default value are left out; arrays are shown by shape, long collections by length.
-    """
-    cls.__repr__ = _format_fields  # type: ignore[method-assign, assignment]
-    return cls
-
-
 def shortened(text: str) -> str:
     """The `repr` of a text, or of the start of a long one."""
     return repr(text) if len(text) <= _MAX_TEXT else f"{text[:_MAX_TEXT]!r}..."
 
 
-def _format_fields(value: object) -> str:
+def short_repr(value: object) -> str:
+    """The class and the fields of a value, without those that are empty or as by default."""
     fields = ", ".join(f"{name}={_format_value(each)}" for name, each in _nondefault_fields(value))
     return f"{type(value).__name__}({fields})"
 
@@ -103,7 +136,7 @@ def _item_type(values: Collection[Any]) -> str:
     return type(next(iter(values))).__name__
 
 
-@short_repr
+@struct()
 class MadeBy(NamedTuple):
     """What a result was made by: versions of libraries, the class of the model, and its commit on the hub.
 
@@ -117,6 +150,3 @@ class MadeBy(NamedTuple):
     torch: str | None = None
     model_class: str | None = None
     revision: str | None = None
-
-    def to_dict(self) -> dict[str, str | None]:
-        return self._asdict()

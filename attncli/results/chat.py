@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import TYPE_CHECKING, Annotated, NamedTuple
 
-from attncli.results.base import short_repr
+from attncli.results.base import struct
+
+if TYPE_CHECKING:
+    from attncli.results.marks import Key
 
 Span = tuple[int, int]
 
 
-@short_repr
+@struct()
 class ChatMessage(NamedTuple):
     """One message of a conversation, in the text that the chat template made of it.
 
@@ -27,11 +30,8 @@ class ChatMessage(NamedTuple):
     tokens: int
     content_tokens: int | None
 
-    def to_dict(self) -> dict[str, object]:
-        contents = None if self.contents is None else [list(span) for span in self.contents]
-        return {**self._asdict(), "contents": contents}
 
-
+@struct(short=False)
 class GenerationPrompt(NamedTuple):
     """The prompt for an answer at the end of the text: its characters and the number of its tokens."""
 
@@ -39,10 +39,8 @@ class GenerationPrompt(NamedTuple):
     end: int
     tokens: int
 
-    def to_dict(self) -> dict[str, object]:
-        return self._asdict()
 
-
+@struct(short=False)
 class RoleTokens(NamedTuple):
     """The sums over all messages of one role; the fields are those of `ChatMessage`."""
 
@@ -51,11 +49,8 @@ class RoleTokens(NamedTuple):
     tokens: int
     content_tokens: int | None
 
-    def to_dict(self) -> dict[str, object]:
-        return self._asdict()
 
-
-@short_repr
+@struct()
 class Chat(NamedTuple):
     """Which message each token of a conversation belongs to.
 
@@ -73,21 +68,6 @@ class Chat(NamedTuple):
     roles: tuple[RoleTokens, ...]
     content_tokens: int | None
     template_tokens: int | None
-    owners: tuple[int | None, ...]
-    content: tuple[bool, ...]
+    owners: Annotated[tuple[int | None, ...], Key("token_messages")]
+    content: Annotated[tuple[bool, ...], Key("token_is_content")]
     double_bos: bool = False
-
-    def to_dict(self) -> dict[str, object]:
-        """The field `chat` of a text in the JSON."""
-        prompt = self.generation_prompt
-        return {
-            "template": self.template,
-            "messages": [message.to_dict() for message in self.messages],
-            "generation_prompt": None if prompt is None else prompt.to_dict(),
-            "roles": [role.to_dict() for role in self.roles],
-            "content_tokens": self.content_tokens,
-            "template_tokens": self.template_tokens,
-            "token_messages": list(self.owners),
-            "token_is_content": list(self.content),
-            "double_bos": self.double_bos,
-        }

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Iterator
+from dataclasses import replace
 from math import isfinite
-from typing import NamedTuple
+from typing import Annotated, Any, Literal, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from attncli.results.base import MadeBy, short_repr, showable
+from attncli.results.base import MadeBy, show_result, struct
+from attncli.results.marks import FLAT, Key
+from attncli.results.struct import Struct
 
-SCHEMA = "attncli.compare/1"
+SCHEMA: Literal["attncli.compare/1"] = "attncli.compare/1"
 
 #: Up to this many occurrences there is a matrix of similarities; beyond, only summaries and nearest neighbours.
 MOST_IN_MATRIX = 1000
@@ -23,7 +26,7 @@ Matrix = npt.NDArray[np.float64]
 Indices = npt.NDArray[np.int64]
 
 
-@short_repr
+@struct()
 class Occurrence(NamedTuple):
     """One occurrence of a word.
 
@@ -43,10 +46,8 @@ class Occurrence(NamedTuple):
     positions: tuple[int, ...] = ()
     label: str | None = None
 
-    def to_dict(self) -> dict[str, object]:
-        return {**self._asdict(), "pieces": list(self.pieces), "positions": list(self.positions)}
 
-
+@struct(short=False)
 class Permutation(NamedTuple):
     """A permutation test: how often permuted labels separate as well as the real ones.
 
@@ -59,10 +60,8 @@ class Permutation(NamedTuple):
     exact: bool
     smallest: float
 
-    def to_dict(self) -> dict[str, object]:
-        return self._asdict()
 
-
+@struct(short=False)
 class Miss(NamedTuple):
     """An occurrence whose nearest neighbour, or an equally near one (tied), has another label; both by index."""
 
@@ -72,7 +71,7 @@ class Miss(NamedTuple):
     tied: bool
 
 
-@short_repr
+@struct()
 class Neighbours(NamedTuple):
     """How many occurrences have their nearest neighbour in their own sense.
 
@@ -84,11 +83,8 @@ class Neighbours(NamedTuple):
     chance: float
     wrong: tuple[Miss, ...] = ()
 
-    def to_dict(self) -> dict[str, object]:
-        return {**self._asdict(), "wrong": [miss._asdict() for miss in self.wrong]}
 
-
-@short_repr
+@struct("occurrences labels within across silhouette neighbours permutation why_no_p separation")
 class Senses(NamedTuple):
     """How well sense labels agree with the similarities of one word's occurrences.
 
@@ -110,17 +106,8 @@ class Senses(NamedTuple):
     def separation(self) -> float | None:
         return None if self.within is None or self.across is None else self.within - self.across
 
-    def to_dict(self) -> dict[str, object]:
-        return {
-            **self._asdict(),
-            "labels": list(self.labels),
-            "separation": self.separation,
-            "neighbours": self.neighbours and self.neighbours.to_dict(),
-            "permutation": self.permutation and self.permutation.to_dict(),
-        }
 
-
-@short_repr
+@struct("members silhouette p sampled why_not clear")
 class Groups(NamedTuple):
     """Clusters of the vectors.
 
@@ -140,10 +127,8 @@ class Groups(NamedTuple):
     def clear(self) -> bool:
         return bool(self.members)
 
-    def to_dict(self) -> dict[str, object]:
-        return {**self._asdict(), "members": [list(group) for group in self.members], "clear": self.clear}
 
-
+@struct(short=False)
 class Dimension(NamedTuple):
     """A dimension of the vectors and its share of the mean cosine: the mean over pairs of u_i v_i / (‖u‖‖v‖)."""
 
@@ -151,11 +136,8 @@ class Dimension(NamedTuple):
     contribution: float
     share: float
 
-    def to_dict(self) -> dict[str, object]:
-        return self._asdict()
 
-
-@short_repr
+@struct()
 class WordFigures(NamedTuple):
     """The figures of one of several words at one state; across: its mean similarity with each other word."""
 
@@ -165,13 +147,8 @@ class WordFigures(NamedTuple):
     explained_variance: float | None
     across: dict[str, float]
 
-    def to_dict(self) -> dict[str, object]:
-        return self._asdict()
 
-
-@short_repr
-@dataclass(frozen=True, slots=True)
-class Reference:
+class Reference(Struct):
     """Statistics of the reference sample at one state: the baseline, and what `--adjust` needs.
 
     baseline: mean cosine of random words of different sentences.  baseline_interval: its 95 % interval.
@@ -189,9 +166,28 @@ class Reference:
     components: Vectors | None = None
 
 
-@short_repr
-@dataclass(frozen=True, slots=True)
-class State:
+class NearestNeighbour(NamedTuple):
+    """The nearest neighbour of an occurrence at one state: its index and similarity; None where not computed."""
+
+    state: int
+    nearest: int | None
+    nearest_similarity: float | None
+
+
+class Adjustment(Struct):
+    """What vectors were adjusted with: see `Reference`."""
+
+    mean: Vectors
+    deviation: Vectors | None
+    components: Vectors | None
+
+
+class State(
+    Struct,
+    json="state chosen similarity adjusted percentile baseline baseline_interval self_similarity explained_variance "
+    "explained_variance_random adjusted_self_similarity within across separation senses groups words dimensions "
+    "nearest nearest_similarity positions explained vectors adjusted_with",
+):
     """One hidden state: 0 is the input of the first block, k the output of block k−1, the last after the final norm.
 
     chosen: whether the user selected it.  self_similarity: mean cosine over pairs of occurrences of the (first) word;
@@ -227,8 +223,8 @@ class State:
     nearest: Indices | None = None
     nearest_similarity: Matrix | None = None
     vectors: Vectors | None = None
-    positions: Matrix | None = None
-    explained: tuple[float, float] | None = None
+    positions: Annotated[Matrix | None, Key("map")] = None
+    explained: Annotated[tuple[float, float] | None, Key("map_explained")] = None
 
     @property
     def shown(self) -> Matrix | None:
@@ -239,52 +235,56 @@ class State:
     def separation(self) -> float | None:
         return None if self.within is None or self.across is None else self.within - self.across
 
-    def to_dict(self, *, matrices: bool, vectors: bool) -> dict[str, object]:
-        """matrices: include those of a state that wasn't chosen.  vectors: include the vectors and their adjustment."""
-        with_matrices = matrices or self.chosen
-        return {
-            "state": self.state,
-            "chosen": self.chosen,
-            "similarity": _to_list(self.similarity) if with_matrices else None,
-            "adjusted": _to_list(self.adjusted) if with_matrices else None,
-            "percentile": _to_list(self.percentile) if with_matrices else None,
-            "baseline": None if self.reference is None else self.reference.baseline,
-            "baseline_interval": None if self.reference is None else _finite_ends(self.reference.baseline_interval),
-            "self_similarity": self.self_similarity,
-            "explained_variance": self.explained_variance,
-            "explained_variance_random": self.explained_variance_random,
-            "adjusted_self_similarity": self.adjusted_self_similarity,
-            "within": self.within,
-            "across": self.across,
-            "separation": self.separation,
-            "senses": self.senses and self.senses.to_dict(),
-            "groups": self.groups and self.groups.to_dict(),
-            "words": [word.to_dict() for word in self.words],
-            "dimensions": [dimension.to_dict() for dimension in self.dimensions],
-            "nearest": _to_list(self.nearest) if with_matrices else None,
-            "nearest_similarity": _to_list(self.nearest_similarity) if with_matrices else None,
-            "map": _to_list(self.positions) if self.chosen else None,
-            "map_explained": list(self.explained) if self.explained else None,
-            "vectors": _to_list(self.vectors) if vectors and self.chosen else None,
-            "adjusted_with": self._adjusted_with() if vectors and self.chosen else None,
-        }
+    @property
+    def baseline(self) -> float | None:
+        return None if self.reference is None else self.reference.baseline
 
-    def _adjusted_with(self) -> dict[str, object] | None:
+    @property
+    def baseline_interval(self) -> tuple[float, float] | None:
+        ends = None if self.reference is None else self.reference.baseline_interval
+        return ends if ends is not None and all(map(isfinite, ends)) else None
+
+    @property
+    def adjusted_with(self) -> Adjustment | None:
         reference = self.reference
         if reference is None or reference.mean is None:
             return None
-        parts = {"mean": reference.mean, "deviation": reference.deviation, "components": reference.components}
-        return {name: _to_list(values) for name, values in parts.items()}
+        return Adjustment(reference.mean, reference.deviation, reference.components)
+
+    @staticmethod
+    def _unwritten(data: dict[str, Any]) -> dict[str, Any]:
+        if data["baseline"] is None:
+            return {"reference": None}
+        interval = data["baseline_interval"] and tuple(data["baseline_interval"])
+        adjustment = data["adjusted_with"] and Adjustment.from_dict(data["adjusted_with"])
+        parts = {} if adjustment is None else vars(adjustment)
+        return {"reference": Reference(data["baseline"], np.empty(0), interval, **parts)}
+
+    def written(self, *, matrices: bool, vectors: bool) -> State:
+        """The state as it is in the JSON.
+
+        matrices: with those of a state that wasn't chosen.  vectors: with the vectors of a chosen one, and what they
+        were adjusted with.
+        """
+        changes: dict[str, Any] = {}
+        if not (matrices or self.chosen):
+            changes = dict.fromkeys(("similarity", "adjusted", "percentile", "nearest", "nearest_similarity"))
+        if not self.chosen:
+            changes["positions"] = None
+        if not (vectors and self.chosen):
+            changes["vectors"] = None
+            if self.reference is not None:
+                changes["reference"] = replace(self.reference, mean=None, deviation=None, components=None)
+        return replace(self, **changes)
+
+    def neighbour(self, index: int) -> NearestNeighbour:
+        """The nearest neighbour of one occurrence."""
+        if self.nearest is None or self.nearest_similarity is None or self.nearest[index] < 0:
+            return NearestNeighbour(self.state, None, None)
+        return NearestNeighbour(self.state, int(self.nearest[index]), float(self.nearest_similarity[index]))
 
 
-def _finite_ends(ends: tuple[float, float] | None) -> list[float] | None:
-    return None if ends is None or not all(map(isfinite, ends)) else list(ends)
-
-
-def _to_list(values: npt.NDArray[np.generic] | None) -> object:
-    return None if values is None else values.tolist()
-
-
+@struct(short=False)
 class SampleInfo(NamedTuple):
     """The reference sample: the source of its sentences, and the numbers of sentences, words and pairs."""
 
@@ -293,14 +293,21 @@ class SampleInfo(NamedTuple):
     words: int
     pairs: int
 
-    def to_dict(self) -> dict[str, object]:
-        return self._asdict()
+
+class OccurrenceLine(NamedTuple):
+    """One occurrence as a line of JSON Lines. occurrence: its index.  states: the chosen ones."""
+
+    occurrence: int
+    content: Annotated[Occurrence, FLAT]
+    states: tuple[NearestNeighbour, ...]
 
 
-@showable
-@short_repr
-@dataclass(frozen=True, slots=True)
-class CompareResult:
+@show_result
+class CompareResult(
+    Struct,
+    json="schema warnings notes model device dtype stack state_count causal word words pool adjust sample best "
+    "left_out occurrences written_states made_by",
+):
     """Occurrences of a word, and how alike they are at every state that was run.
 
     model, device, dtype: what was run, where, and in which number format.
@@ -326,10 +333,10 @@ class CompareResult:
     sample: SampleInfo | None
     made_by: MadeBy
     causal: bool = False
-    best: int | None = None
+    best: Annotated[int | None, Key("best_state")] = None
     left_out: tuple[int, ...] = ()
     warnings: tuple[str, ...] = ()
-    notes: tuple[str, ...] = field(default=())
+    notes: tuple[str, ...] = ()
 
     @property
     def word(self) -> str:
@@ -339,32 +346,19 @@ class CompareResult:
     def chosen(self) -> tuple[State, ...]:
         return tuple(state for state in self.states if state.chosen)
 
-    def to_dict(self) -> dict[str, object]:
-        """Exactly the JSON that `attn compare --json` prints."""
-        count = len(self.occurrences)
-        small = count <= MOST_ON_THE_WAY
-        return {
-            "schema": SCHEMA,
-            "warnings": list(self.warnings),
-            "notes": list(self.notes),
-            "model": self.model,
-            "device": self.device,
-            "dtype": self.dtype,
-            "stack": self.stack,
-            "state_count": self.state_count,
-            "word": self.word,
-            "words": list(self.words),
-            "pool": self.pool,
-            "adjust": self.adjust,
-            "sample": self.sample and self.sample.to_dict(),
-            "best_state": self.best,
-            "left_out": list(self.left_out),
-            "occurrences": [occurrence.to_dict() for occurrence in self.occurrences],
-            "states": [state.to_dict(matrices=small, vectors=small and self._needs_vectors) for state in self.states],
-            "made_by": self.made_by.to_dict(),
-        }
+    @property
+    def schema(self) -> Literal["attncli.compare/1"]:
+        return SCHEMA
 
     @property
-    def _needs_vectors(self) -> bool:
-        """Whether adjusted values can't be computed from the raw ones and the baseline."""
-        return self.adjust in ("standardize", "abtt")
+    def written_states(self) -> Annotated[tuple[State, ...], Key("states")]:
+        """The states without matrices that are too large, and without vectors that nothing needs."""
+        small = len(self.occurrences) <= MOST_ON_THE_WAY
+        # Only these adjusted values can't be computed from the raw ones and the baseline.
+        vectors = small and self.adjust in ("standardize", "abtt")
+        return tuple(state.written(matrices=small, vectors=vectors) for state in self.states)
+
+    def lines(self) -> Iterator[OccurrenceLine]:
+        """The occurrences, as JSON Lines has them."""
+        for index, each in enumerate(self.occurrences):
+            yield OccurrenceLine(index, each, tuple(state.neighbour(index) for state in self.chosen))

@@ -5,16 +5,19 @@ Named tuples, as in every module that `tokenize` imports.
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
-from attncli.results.base import short_repr
+from attncli.results.base import from_dict, struct
 from attncli.results.tokens import Token
+
+if TYPE_CHECKING:
+    from attncli.results.marks import FLAT, Key, Only
 
 #: A half-open range of indices into the tokens of one model.
 TokenRange = tuple[int, int]
 
 
-@short_repr
+@struct()
 class Segment(NamedTuple):
     """A part of the text between two neighbouring cuts that all models have in common.
 
@@ -43,29 +46,16 @@ class Segment(NamedTuple):
         """Whether some model cuts the segment differently from the first one."""
         return not all(self.same_cuts)
 
-    def to_dict(self) -> dict[str, object]:
-        content = self._asdict()
-        return {
-            **content,
-            **{key: list(content[key]) for key in ("same_cuts", "same_ids")},
-            "tokens": _token_ranges(self),
-        }
 
-
-@short_repr
+@struct()
 class TokenDifference(NamedTuple):
     """A segment that not all models cut in the same way, with the tokens of each."""
 
-    segment: Segment
-    pieces: tuple[tuple[Token, ...], ...]
-
-    def to_dict(self) -> dict[str, object]:
-        place = {key: getattr(self.segment, key) for key in ("sequence", "start", "end", "byte_start", "byte_end")}
-        pieces = [[_token_summary(token) for token in tokens] for tokens in self.pieces]
-        return {**place, "text": self.segment.text, "pieces": pieces}
+    segment: Annotated[Segment, FLAT, Only(("sequence", "start", "end", "byte_start", "byte_end", "text"))]
+    pieces: tuple[tuple[Annotated[Token, Only(("index", "id", "token", "text"))], ...], ...]
 
 
-@short_repr
+@struct()
 class IdDifference(NamedTuple):
     """The first position where a model's ids differ from those of the first model.
 
@@ -74,16 +64,12 @@ class IdDifference(NamedTuple):
     the end of the shorter list.
     """
 
-    position: int
-    first: Token | None
-    other: Token | None
-
-    def to_dict(self) -> dict[str, object]:
-        sides = {"first": self.first, "other": self.other}
-        return {"index": self.position, **{key: token and _token_summary(token) for key, token in sides.items()}}
+    position: Annotated[int, Key("index")]
+    first: Annotated[Token | None, Only(("index", "id", "token", "text"))]
+    other: Annotated[Token | None, Only(("index", "id", "token", "text"))]
 
 
-@short_repr
+@struct("record models same agreement parity ids differences segments")
 class Comparison(NamedTuple):
     """One text cut by several tokenizers, in the order in which the user named them.
 
@@ -99,7 +85,7 @@ class Comparison(NamedTuple):
     models: tuple[str, ...]
     segments: tuple[Segment, ...]
     differences: tuple[TokenDifference, ...]
-    ids: tuple[IdDifference | None, ...]
+    ids: Annotated[tuple[IdDifference | None, ...], Key("first_different_ids")]
     agreement: tuple[tuple[float, ...], ...]
     parity: tuple[tuple[float | None, ...], ...]
 
@@ -108,22 +94,14 @@ class Comparison(NamedTuple):
         """Whether all models have the same ids for the text, at the same positions."""
         return not self.differences and not any(self.ids)
 
-    def to_dict(self) -> dict[str, object]:
-        return {
-            "record": self.record,
-            "models": list(self.models),
-            "same": self.same,
-            "agreement": [list(row) for row in self.agreement],
-            "parity": [list(row) for row in self.parity],
-            "first_different_ids": [place and place.to_dict() for place in self.ids],
-            "differences": [difference.to_dict() for difference in self.differences],
-            "segments": [segment.to_dict() for segment in self.segments],
-        }
-
-
-def _token_ranges(segment: Segment) -> list[list[int]]:
-    return [list(indices) for indices in segment.tokens]
-
-
-def _token_summary(token: Token) -> dict[str, object]:
-    return {"index": token.index, "id": token.id, "token": token.token, "text": token.text}
+    @staticmethod
+    def _unwritten(data: dict[str, Any]) -> dict[str, Any]:
+        segments = from_dict(tuple[Segment, ...], data["segments"])
+        by_place = {segment[:6]: segment for segment in reversed(segments)}
+        differences = []
+        for each in data["differences"]:
+            place = tuple(each[key] for key in Segment._fields[:6])
+            differences.append(
+                TokenDifference(by_place[place], from_dict(tuple[tuple[Token, ...], ...], each["pieces"]))
+            )
+        return {"segments": segments, "differences": tuple(differences)}

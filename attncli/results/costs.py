@@ -6,9 +6,12 @@ from collections import Counter
 from collections.abc import Mapping
 from fractions import Fraction
 from math import ceil
-from typing import NamedTuple
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
-from attncli.results.base import short_repr
+from attncli.results.base import from_dict, struct
+
+if TYPE_CHECKING:
+    from attncli.results.marks import Key
 
 #: Bits of a number, by the dtypes of weights.
 WEIGHT_BITS: Mapping[str, int] = {"float32": 32, "bfloat16": 16, "float16": 16, "int8": 8, "int4": 4}
@@ -33,6 +36,7 @@ def by_dtype(numbers: int, bits: Mapping[str, int]) -> dict[str, int]:
     return {dtype: in_bytes(numbers, width) for dtype, width in bits.items()}
 
 
+@struct(short=False)
 class Compressed(NamedTuple):
     """Numbers that one layer caches for each full block of `ratio` tokens: their keys and values as one."""
 
@@ -40,6 +44,7 @@ class Compressed(NamedTuple):
     ratio: int
 
 
+@struct(short=False)
 class CachedLayer(NamedTuple):
     """How many numbers one layer caches.
 
@@ -84,10 +89,8 @@ class CachedLayer(NamedTuple):
         found["compressed"] += sum((Fraction(part.numbers, part.ratio) for part in self.compressed), Fraction(0))
         return found
 
-    def to_dict(self) -> dict[str, object]:
-        return {**self._asdict(), "compressed": [part._asdict() for part in self.compressed]}
 
-
+@struct(short=False)
 class CachePart(NamedTuple):
     """What the layers cache in one way.
 
@@ -101,7 +104,17 @@ class CachePart(NamedTuple):
     numbers: int
 
 
-@short_repr
+class CachePartBytes(NamedTuple):
+    """The same in bytes of a dtype."""
+
+    kind: str
+    layers: int
+    dtype: str
+    bytes_per_token: int
+    bytes: int
+
+
+@struct("context batch dtype_bytes beyond_windows_bytes cross_bytes cross_positions state_bytes layers")
 class Cache(NamedTuple):
     """The cache of a generating model, for `batch` texts of `context` tokens.
 
@@ -188,33 +201,33 @@ class Cache(NamedTuple):
         """Numbers cached for the whole batch after `context` tokens of each text."""
         return self.batch * sum(layer.numbers(self.context if context is None else context) for layer in self.layers)
 
-    def to_dict(self) -> dict[str, object]:
-        return {
-            "context": self.context,
-            "batch": self.batch,
-            "bytes": by_dtype(self.numbers(), CACHE_BITS),
-            "bytes_per_token_beyond_windows": by_dtype(self.beyond_windows, CACHE_BITS),
-            "cross_bytes_per_token": by_dtype(self.cross, CACHE_BITS),
-            "cross_positions": self.cross_positions,
-            "state_bytes": by_dtype(self.state, CACHE_BITS),
-            "layers": [layer.to_dict() for layer in self.layers],
-        }
+    @property
+    def byte_parts(self) -> tuple[CachePartBytes, ...]:
+        """The parts in bytes of the cache's dtype."""
+        bits, found = CACHE_BITS[self.dtype], []
+        for part in self.parts:
+            sizes = in_bytes(part.per_token, bits), in_bytes(part.numbers, bits)
+            found.append(CachePartBytes(part.kind, part.layers, self.dtype, *sizes))
+        return tuple(found)
 
-    def parts_to_dicts(self) -> list[dict[str, object]]:
-        """The parts of the cache as JSON, in bytes of its dtype."""
-        bits = CACHE_BITS[self.dtype]
-        return [
-            {
-                "kind": part.kind,
-                "layers": part.layers,
-                "dtype": self.dtype,
-                "bytes_per_token": in_bytes(part.per_token, bits),
-                "bytes": in_bytes(part.numbers, bits),
-            }
-            for part in self.parts
-        ]
+    @property
+    def dtype_bytes(self) -> Annotated[dict[str, int], Key("bytes")]:
+        return by_dtype(self.numbers(), CACHE_BITS)
+
+    @property
+    def beyond_windows_bytes(self) -> Annotated[dict[str, int], Key("bytes_per_token_beyond_windows")]:
+        return by_dtype(self.beyond_windows, CACHE_BITS)
+
+    @property
+    def cross_bytes(self) -> Annotated[dict[str, int], Key("cross_bytes_per_token")]:
+        return by_dtype(self.cross, CACHE_BITS)
+
+    @property
+    def state_bytes(self) -> dict[str, int]:
+        return by_dtype(self.state, CACHE_BITS)
 
 
+@struct("context linear attention total", short=False)
 class Flops(NamedTuple):
     """Floating-point operations of the forward pass for one token that attends to `context` tokens.
 
@@ -234,10 +247,8 @@ class Flops(NamedTuple):
     def attention_share(self) -> float:
         return self.attention / self.total if self.total else 0.0
 
-    def to_dict(self) -> dict[str, object]:
-        return {**self._asdict(), "total": self.total}
 
-
+@struct(short=False)
 class Fit(NamedTuple):
     """The longest context whose cache fits beside the weights, for a batch.
 
@@ -251,11 +262,8 @@ class Fit(NamedTuple):
     context: int | None
     by_positions: bool = False
 
-    def to_dict(self) -> dict[str, object]:
-        return self._asdict()
 
-
-@short_repr
+@struct()
 class Fits(NamedTuple):
     """What fits into `budget` bytes of memory.
 
@@ -269,10 +277,8 @@ class Fits(NamedTuple):
     made_for: int | None = None
     written: str | None = None
 
-    def to_dict(self) -> dict[str, object]:
-        return {**self._asdict(), "choices": [choice.to_dict() for choice in self.choices]}
 
-
+@struct(short=False)
 class Published(NamedTuple):
     """The weights in the format that they are published in, with the scales of packed ones.
 
@@ -288,10 +294,8 @@ class Published(NamedTuple):
         """Whether it is none of the dtypes that memory is given for anyway."""
         return self.format not in WEIGHT_BITS
 
-    def to_dict(self) -> dict[str, object]:
-        return self._asdict()
 
-
+@struct("weights gradients optimizer master total", short=False)
 class Training(NamedTuple):
     """Bytes of memory for training, without the activations.
 
@@ -307,10 +311,8 @@ class Training(NamedTuple):
     def total(self) -> int:
         return sum(self)
 
-    def to_dict(self) -> dict[str, int]:
-        return {**self._asdict(), "total": self.total}
 
-
+@struct(short=False)
 class LoraComponent(NamedTuple):
     """Parameters of the adapters of one kind of matrix. component: joined by plus signs for a fused matrix."""
 
@@ -319,7 +321,7 @@ class LoraComponent(NamedTuple):
     parameters: int
 
 
-@short_repr
+@struct("rank parameters components")
 class Lora(NamedTuple):
     """Low-rank adapters: rank · (in + out) parameters a matrix (Hu 2021)."""
 
@@ -330,12 +332,11 @@ class Lora(NamedTuple):
     def parameters(self) -> int:
         return sum(component.parameters for component in self.components)
 
-    def to_dict(self) -> dict[str, object]:
-        components = [component._asdict() for component in self.components]
-        return {"rank": self.rank, "parameters": self.parameters, "components": components}
 
-
-@short_repr
+@struct(
+    "made_for memory published cache_parts cache_bytes_per_token cache flops growth attention_entries_per_head fits "
+    "written_training lora notes"
+)
 class Costs(NamedTuple):
     """Everything that one model costs.
 
@@ -348,15 +349,15 @@ class Costs(NamedTuple):
     """
 
     parameters: int
-    cache: Cache | None
-    flops: Flops
-    growth: tuple[Flops, ...]
+    cache: Annotated[Cache | None, Key("kv_cache")]
+    flops: Annotated[Flops, Key("flops_per_token")]
+    growth: Annotated[tuple[Flops, ...], Key("flops_by_context")]
     attends: bool
-    fits: Fits | None = None
+    fits: Annotated[Fits | None, Key("fit")] = None
     training: Mapping[str, Training] = {}
     lora: Lora | None = None
     made_for: int | None = None
-    notes: tuple[str, ...] = ()
+    notes: Annotated[tuple[str, ...], Key("cost_notes")] = ()
     published: Published | None = None
 
     @property
@@ -369,19 +370,24 @@ class Costs(NamedTuple):
         """The size of a head's attention pattern: every token by every token."""
         return self.flops.context**2 if self.attends else None
 
-    def to_dict(self) -> dict[str, object]:
-        """The second half of a model's entry in the JSON of `attn params`."""
+    @property
+    def cache_parts(self) -> Annotated[tuple[CachePartBytes, ...], Key("cache")]:
+        return () if self.cache is None else self.cache.byte_parts
+
+    @property
+    def cache_bytes_per_token(self) -> Annotated[dict[str, int], Key("kv_cache_bytes_per_token")]:
+        return by_dtype(self.cache.per_token if self.cache else 0, CACHE_BITS)
+
+    @property
+    def written_training(self) -> Annotated[Mapping[str, Training] | None, Key("training")]:
+        return self.training or None
+
+    @staticmethod
+    def _unwritten(data: dict[str, Any]) -> dict[str, Any]:
+        cache = from_dict(Cache, data["kv_cache"]) if data["kv_cache"] else None
         return {
-            "made_for": self.made_for,
-            "memory": self.memory,
-            "published": None if self.published is None else self.published.to_dict(),
-            "cache": [] if self.cache is None else self.cache.parts_to_dicts(),
-            "kv_cache_bytes_per_token": by_dtype(self.cache.per_token if self.cache else 0, CACHE_BITS),
-            "kv_cache": None if self.cache is None else self.cache.to_dict(),
-            "flops_per_token": self.flops.to_dict(),
-            "flops_by_context": [flops.to_dict() for flops in self.growth],
-            "attention_entries_per_head": self.attention_entries_per_head,
-            "fit": None if self.fits is None else self.fits.to_dict(),
-            "training": {dtype: need.to_dict() for dtype, need in self.training.items()} or None,
-            "lora": None if self.lora is None else self.lora.to_dict(),
+            "parameters": data["memory"]["int8"],
+            "cache": cache._replace(dtype=data["cache"][0]["dtype"]) if cache and data["cache"] else cache,
+            "attends": data["attention_entries_per_head"] is not None,
+            "training": from_dict(dict[str, Training], data["training"] or {}),
         }

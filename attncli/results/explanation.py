@@ -9,22 +9,23 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
-from typing import NamedTuple
+from typing import TYPE_CHECKING, Annotated, NamedTuple
 
-from attncli.results.base import short_repr
+from attncli.results.base import struct
+
+if TYPE_CHECKING:
+    from attncli.results.marks import FLAT, OPTIONAL, Key, Named
 
 
+@struct(short=False)
 class Entry(NamedTuple):
     """An entry of the vocabulary in its raw form: `Ġmole`, `##les`."""
 
     id: int
     token: str
 
-    def to_dict(self) -> dict[str, object]:
-        return self._asdict()
 
-
-@short_repr
+@struct()
 class Step(NamedTuple):
     """A step of the normalizer or pre-tokenizer: its kind and settings as in the tokenizer's file.
 
@@ -33,14 +34,10 @@ class Step(NamedTuple):
 
     kind: str
     settings: Mapping[str, object]
-    pre_tokens: int | None = None
-
-    def to_dict(self) -> dict[str, object]:
-        counted = {} if self.pre_tokens is None else {"pre_tokens": self.pre_tokens}
-        return {"kind": self.kind, "settings": dict(self.settings), **counted}
+    pre_tokens: Annotated[int | None, OPTIONAL] = None
 
 
-@short_repr
+@struct()
 class Segment(NamedTuple):
     """Text between added tokens, which is normalized as a whole.
 
@@ -52,13 +49,10 @@ class Segment(NamedTuple):
     end: int
     text: str
     normalized: str
-    changes: tuple[tuple[int, str], ...] = ()
-
-    def to_dict(self) -> dict[str, object]:
-        changes = [{"step": step, "text": text} for step, text in self.changes]
-        return {**self._asdict(), "changes": changes}
+    changes: tuple[Annotated[tuple[int, str], Named(("step", "text"))], ...] = ()
 
 
+@struct(short=False)
 class PreToken(NamedTuple):
     """A unit that the model cuts separately; or an added token in the text, which the model doesn't see.
 
@@ -73,10 +67,8 @@ class PreToken(NamedTuple):
     word: int | None = None
     added: int | None = None
 
-    def to_dict(self) -> dict[str, object]:
-        return self._asdict()
 
-
+@struct(short=False)
 class Symbol(NamedTuple):
     """A symbol that BPE starts from: an entry of the vocabulary for the characters `source`.
 
@@ -89,10 +81,8 @@ class Symbol(NamedTuple):
     source: str
     how: str = "character"
 
-    def to_dict(self) -> dict[str, object]:
-        return self._asdict()
 
-
+@struct(short=False)
 class Pair(NamedTuple):
     """Two neighbouring symbols in the table of merges, and their rank in it, from 0."""
 
@@ -100,11 +90,8 @@ class Pair(NamedTuple):
     right: str
     rank: int
 
-    def to_dict(self) -> dict[str, object]:
-        return self._asdict()
 
-
-@short_repr
+@struct()
 class Merge(NamedTuple):
     """A merge that was applied.
 
@@ -113,17 +100,13 @@ class Merge(NamedTuple):
     where it isn't computed.
     """
 
-    pair: Pair
+    pair: Annotated[Pair, FLAT]
     result: str
     at: int
     rival: Pair | None = None
 
-    def to_dict(self) -> dict[str, object]:
-        rival = None if self.rival is None else self.rival.to_dict()
-        return {**self.pair.to_dict(), "result": self.result, "at": self.at, "rival": rival}
 
-
-@short_repr
+@struct("form tokens whole symbols merges")
 class MergedWord(NamedTuple):
     """BPE (Sennrich et al. 2016): of all neighbours, the pair of lowest rank is merged, until none is in the table.
 
@@ -136,16 +119,8 @@ class MergedWord(NamedTuple):
     merges: tuple[Merge, ...] = ()
     whole: bool = False
 
-    def to_dict(self) -> dict[str, object]:
-        return {
-            **_word_fields(self),
-            "whole": self.whole,
-            "symbols": [symbol.to_dict() for symbol in self.symbols],
-            "merges": [merge.to_dict() for merge in self.merges],
-        }
 
-
-@short_repr
+@struct()
 class Match(NamedTuple):
     """The longest matching entry at a position of a word, or none.
 
@@ -159,11 +134,8 @@ class Match(NamedTuple):
     missed: int
     misses: tuple[str, ...]
 
-    def to_dict(self) -> dict[str, object]:
-        return {**self._asdict(), "misses": list(self.misses)}
 
-
-@short_repr
+@struct("form tokens too_long unknown matches")
 class MatchedWord(NamedTuple):
     """WordPiece: the longest entry that begins the word, then the longest that continues it, and so on.
 
@@ -177,11 +149,8 @@ class MatchedWord(NamedTuple):
     too_long: bool = False
     unknown: bool = False
 
-    def to_dict(self) -> dict[str, object]:
-        matches = [match.to_dict() for match in self.matches]
-        return {**_word_fields(self), "too_long": self.too_long, "unknown": self.unknown, "matches": matches}
 
-
+@struct(short=False)
 class ScoredPiece(NamedTuple):
     """A piece of a path. score: the natural logarithm of its probability; of an unknown character, the penalty."""
 
@@ -189,22 +158,16 @@ class ScoredPiece(NamedTuple):
     score: float
     unknown: bool = False
 
-    def to_dict(self) -> dict[str, object]:
-        return self._asdict()
 
-
-@short_repr
+@struct()
 class Path(NamedTuple):
     """A way to cut a word, and the sum of its pieces' scores."""
 
     score: float
     pieces: tuple[ScoredPiece, ...]
 
-    def to_dict(self) -> dict[str, object]:
-        return {"score": self.score, "pieces": [piece.to_dict() for piece in self.pieces]}
 
-
-@short_repr
+@struct()
 class ScoredWord(NamedTuple):
     """Unigram (Kudo 2018): the path with the highest score; `runner_up` is the second best, if there are two."""
 
@@ -213,12 +176,8 @@ class ScoredWord(NamedTuple):
     best: Path
     runner_up: Path | None = None
 
-    def to_dict(self) -> dict[str, object]:
-        runner_up = None if self.runner_up is None else self.runner_up.to_dict()
-        return {**_word_fields(self), "best": self.best.to_dict(), "runner_up": runner_up}
 
-
-@short_repr
+@struct()
 class LookedUpWord(NamedTuple):
     """WordLevel: the word is in the vocabulary, or unknown."""
 
@@ -226,14 +185,18 @@ class LookedUpWord(NamedTuple):
     tokens: tuple[Entry, ...]
     unknown: bool = False
 
-    def to_dict(self) -> dict[str, object]:
-        return {**_word_fields(self), "unknown": self.unknown}
-
 
 Word = MergedWord | MatchedWord | ScoredWord | LookedUpWord
 
 
-@short_repr
+class CountedWord(NamedTuple):
+    """A word, and how often it occurs in the text."""
+
+    word: Annotated[Word, FLAT]
+    count: int  # type: ignore[assignment]  # shadows the method of tuples
+
+
+@struct()
 class Model(NamedTuple):
     """The model of a tokenizer: its kind (BPE, WordPiece, Unigram, WordLevel), and its other settings as in its file.
 
@@ -245,11 +208,8 @@ class Model(NamedTuple):
     merges: int | None
     settings: Mapping[str, object]
 
-    def to_dict(self) -> dict[str, object]:
-        return {**self._asdict(), "settings": dict(self.settings)}
 
-
-@short_repr
+@struct("normalizer segments pre_tokenizer pre_tokens model counted_words template tokens special agrees")
 class Explanation(NamedTuple):
     """How a tokenizer came to the tokens of one text.
 
@@ -274,21 +234,8 @@ class Explanation(NamedTuple):
         """How often each word, by its index, occurs in the text."""
         return Counter(pre_token.word for pre_token in self.pre_tokens if pre_token.word is not None)
 
-    def to_dict(self) -> dict[str, object]:
+    @property
+    def counted_words(self) -> Annotated[tuple[CountedWord, ...], Key("words")]:
+        """The words with their counts."""
         counts = self.counts()
-        return {
-            "normalizer": [step.to_dict() for step in self.normalizer],
-            "segments": [segment.to_dict() for segment in self.segments],
-            "pre_tokenizer": [step.to_dict() for step in self.pre_tokenizer],
-            "pre_tokens": [pre_token.to_dict() for pre_token in self.pre_tokens],
-            "model": self.model.to_dict(),
-            "words": [{**word.to_dict(), "count": counts[index]} for index, word in enumerate(self.words)],
-            "template": None if self.template is None else list(self.template),
-            "tokens": [entry.to_dict() for entry in self.tokens],
-            "special": list(self.special),
-            "agrees": self.agrees,
-        }
-
-
-def _word_fields(word: Word) -> dict[str, object]:
-    return {"form": word.form, "tokens": [entry.to_dict() for entry in word.tokens]}
+        return tuple(CountedWord(word, counts[index]) for index, word in enumerate(self.words))

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Literal, NamedTuple
+from collections.abc import Iterator, Mapping
+from typing import Annotated, Any, Literal, NamedTuple
 
-from attncli.choices import METRICS
-from attncli.results.base import MadeBy, short_repr, showable
+from attncli.results.base import MadeBy, from_dict, show_result, struct
+from attncli.results.marks import FLAT, OPTIONAL, Beside, ByKey, Key
 from attncli.results.patterns import (
     TOKENS,
     Bins,
+    HeadWeight,
     Medium,
     Pattern,
     Picture,
@@ -21,10 +21,10 @@ from attncli.results.patterns import (
     equal_spans,
 )
 from attncli.results.steps import Steps
+from attncli.results.struct import Struct, field
 from attncli.results.tokens import Token
 
 __all__ = [
-    "METRICS",
     "SCHEMA",
     "Bins",
     "HeadMetrics",
@@ -40,7 +40,7 @@ __all__ = [
     "equal_spans",
 ]
 
-SCHEMA = "attncli.heads/1"
+SCHEMA: Literal["attncli.heads/1"] = "attncli.heads/1"
 
 #: `duplicate` and `induction` of so many repeated tokens or fewer are a coincidence.
 FEW_REPEATS = 1
@@ -51,7 +51,7 @@ DifferenceKind = Literal["models", "texts"]
 Interval = tuple[float, float]
 
 
-@short_repr
+@struct()
 class Spread(NamedTuple):
     """The confidence of a mean over texts.
 
@@ -62,11 +62,8 @@ class Spread(NamedTuple):
     intervals: Mapping[str, Interval | None]
     counts: Mapping[str, int]
 
-    def to_dict(self) -> dict[str, object]:
-        intervals = {name: None if ends is None else list(ends) for name, ends in self.intervals.items()}
-        return {"intervals": intervals, "counts": dict(self.counts)}
 
-
+@struct(short=False)
 class Probe(NamedTuple):
     """Random tokens in the place of texts: sequences of `tokens` different ones, each repeated `repeats` times."""
 
@@ -75,33 +72,24 @@ class Probe(NamedTuple):
     repeats: int
     seed: int
 
-    def to_dict(self) -> dict[str, int]:
-        return self._asdict()
 
-
-@short_repr
+@struct()
 class Generated(NamedTuple):
     """The tokens that the model generated greedily. text: None without a tokenizer."""
 
     ids: tuple[int, ...]
     text: str | None
 
-    def to_dict(self) -> dict[str, object]:
-        return {"ids": list(self.ids), "text": self.text}
 
-
-@dataclass(frozen=True, slots=True)
-class Layer:
+class Layer(Struct):
     """A layer by its true index. mixer: what mixes its tokens where it has no attention (then `heads` is 0)."""
 
     layer: int
     heads: int
     mixer: str | None = None
 
-    def to_dict(self) -> dict[str, object]:
-        return {"layer": self.layer, "heads": self.heads, "mixer": self.mixer}
 
-
+@struct(short=False)
 class Quadrants(NamedTuple):
     """Attention within and between a text and its pair (A and B).
 
@@ -121,13 +109,8 @@ class Quadrants(NamedTuple):
         """The mean weight from one text to the other."""
         return (self.a_to_b + self.b_to_a) / 2
 
-    def to_dict(self) -> dict[str, float]:
-        return self._asdict()
 
-
-@short_repr
-@dataclass(frozen=True, slots=True)
-class HeadMetrics:
+class HeadMetrics(Struct, json="name layer head labels values token_index spread quadrants"):
     """The metrics of one head; `name` is the head as printed (`5.1`, or `cross.1.2` where there are several stacks).
 
     layer, head: from 0.  labels: what the head does by its metrics (`previous`, `induction`); often empty.
@@ -140,24 +123,28 @@ class HeadMetrics:
     layer: int
     head: int
     labels: tuple[str, ...]
-    values: Mapping[str, float | None]
-    spread: Spread | None = None
-    quadrants: Quadrants | None = None
+    values: Annotated[Mapping[str, float | None], FLAT]
+    spread: Annotated[Spread | None, FLAT, OPTIONAL] = None
+    quadrants: Annotated[Quadrants | None, OPTIONAL] = None
     token_index: int | None = None
 
     def interval(self, metric: str) -> Interval | None:
         """The confidence interval of a metric; None for a single text."""
         return None if self.spread is None else self.spread.intervals.get(metric)
 
-    def to_dict(self) -> dict[str, object]:
-        start = {"name": self.name, "layer": self.layer, "head": self.head, "labels": list(self.labels)}
-        spread = {} if self.spread is None else self.spread.to_dict()
-        quadrants = {} if self.quadrants is None else {"quadrants": self.quadrants.to_dict()}
-        return {**start, **self.values, "token_index": self.token_index, **spread, **quadrants}
+
+class Baseline(Struct):
+    """The metrics of uniform attention in one layer."""
+
+    values: Annotated[Mapping[str, float | None], FLAT]
+    quadrants: Annotated[Quadrants | None, OPTIONAL] = None
 
 
-@dataclass(frozen=True, slots=True)
-class Stack:
+class Stack(
+    Struct,
+    json="stack causal full unit whole layers queries keys query_lines key_lines query_medium key_medium metrics "
+    "baseline_entries repeats patterns reading ranking",
+):
     """The layers of one kind: `encoder` (BERT too), `decoder` (GPT too), `cross`, or a tower.
 
     stack: which of these.  layers: all of the stack.  metrics: one entry per head.
@@ -187,15 +174,15 @@ class Stack:
     sketches: tuple[Pattern, ...] = ()
     unit: str = "token"
     whole: tuple[int, int] | None = None
-    reading: RowReading | None = None
-    ranking: Ranking | None = None
+    reading: Annotated[RowReading | None, OPTIONAL] = None
+    ranking: Annotated[Ranking | None, OPTIONAL] = None
     even_quadrants: Mapping[int, Quadrants] = field(default_factory=dict)
-    query_medium: Medium = TOKENS
-    key_medium: Medium = TOKENS
+    query_medium: Annotated[Medium, Key("axes.queries")] = TOKENS
+    key_medium: Annotated[Medium, Key("axes.keys")] = TOKENS
     full: bool = True
-    query_lines: tuple[int | None, ...] | None = None
-    key_lines: tuple[int | None, ...] | None = None
-    repeats: Mapping[int, Mapping[str, int]] = field(default_factory=dict)
+    query_lines: Annotated[tuple[int | None, ...] | None, OPTIONAL] = None
+    key_lines: Annotated[tuple[int | None, ...] | None, OPTIONAL] = None
+    repeats: Annotated[Mapping[int, Mapping[str, int]], ByKey("layer")] = field(default_factory=dict)
 
     def has_evidence(self, metric: str, layer: int | None = None) -> bool:
         """Whether a metric of a layer, or of any, rests on enough queries to rank heads or to explain a change."""
@@ -205,49 +192,35 @@ class Stack:
 
     def __repr__(self) -> str:
         """For instance `<Stack decoder: 12 layers of 12 heads, 7 tokens>`."""
-        return f"<Stack {self.stack}: {', '.join((self._height(), *self._extent()))}>"
-
-    def _height(self) -> str:
         counts = [layer.heads for layer in self.layers]
-        if len(set(counts)) == 1:
-            return f"{len(counts)} layers of {counts[0]} heads"
-        return f"{len(counts)} layers, {sum(counts)} heads in {len(counts) - counts.count(0)} of them"
-
-    def _extent(self) -> tuple[str, ...]:
+        parts = [f"{len(counts)} layers of {counts[0]} heads" if len(set(counts)) == 1 else
+                 f"{len(counts)} layers, {sum(counts)} heads in {len(counts) - counts.count(0)} of them"]  # fmt: skip
         sides = ((self.queries, self.query_medium), (self.keys, self.key_medium))
-        texts = dict.fromkeys(self._counted(len(side), medium) for side, medium in sides if side)
-        return (" on ".join(texts),) if texts else ()
+        if lengths := dict.fromkeys(self._length(len(side), medium) for side, medium in sides if side):
+            parts.append(" on ".join(lengths))
+        return f"<Stack {self.stack}: {', '.join(parts)}>"
 
-    def _counted(self, number: int, medium: Medium) -> str:
+    def _length(self, number: int, medium: Medium) -> str:
         unit = self.unit if medium.kind == "tokens" else medium.kind.removesuffix("s")
         return f"{number:,} {unit}{'' if number == 1 else 's'}"
 
-    def to_dict(self) -> dict[str, object]:
-        read = {} if self.reading is None else {"reading": self.reading.to_dict()}
-        ranked = {} if self.ranking is None else {"ranking": self.ranking.to_dict()}
-        numbers = {"query_lines": self.query_lines, "key_lines": self.key_lines}
-        return {
-            "stack": self.stack,
-            "causal": self.causal,
-            "layers": [layer.to_dict() for layer in self.layers],
-            "queries": [token.to_dict() for token in self.queries],
-            "keys": [token.to_dict() for token in self.keys],
-            **{name: list(lines) for name, lines in numbers.items() if lines is not None},
-            "axes": {"queries": self.query_medium.to_dict(), "keys": self.key_medium.to_dict()},
-            "metrics": [head.to_dict() for head in self.metrics],
-            "baselines": [self._baseline(layer) for layer in self.baselines],
-            "repeats": [{"layer": layer, **counts} for layer, counts in self.repeats.items()],
-            "patterns": [pattern.to_dict() for pattern in self.patterns],
-            **read,
-            **ranked,
-        }
+    @property
+    def baseline_entries(self) -> Annotated[Mapping[int, Baseline], Key("baselines"), ByKey("layer")]:
+        return {layer: Baseline(values, self.even_quadrants.get(layer)) for layer, values in self.baselines.items()}
 
-    def _baseline(self, layer: int) -> dict[str, object]:
-        even = self.even_quadrants.get(layer)
-        quadrants = {} if even is None else {"quadrants": even.to_dict()}
-        return {"layer": layer, **self.baselines[layer], **quadrants}
+    @staticmethod
+    def _unwritten(data: dict[str, Any]) -> dict[str, Any]:
+        rows, columns = len(data["queries"]), len(data["keys"])
+        for pattern in data["patterns"]:
+            lengths = [len(row) for row in pattern["weights"]]
+            if pattern["bins"] is None and lengths != [columns] * rows:
+                raise ValueError(f"the pattern {pattern['layer']}.{pattern['head']} isn't {rows} by {columns}")
+        entries: dict[int, Baseline] = from_dict(Annotated[dict[int, Baseline], ByKey("layer")], data["baselines"])
+        even = {layer: entry.quadrants for layer, entry in entries.items() if entry.quadrants is not None}
+        return {"baselines": {layer: entry.values for layer, entry in entries.items()}, "even_quadrants": even}
 
 
+@struct(short=False)
 class KeyChange(NamedTuple):
     """How much more of a head's weight a key gets on the other side, mean over the rows: a share, with its sign.
 
@@ -257,11 +230,8 @@ class KeyChange(NamedTuple):
     key: int
     change: float
 
-    def to_dict(self) -> dict[str, object]:
-        return self._asdict()
 
-
-@short_repr
+@struct()
 class HeadChange(NamedTuple):
     """How one head differs between this side and the other.
 
@@ -279,7 +249,7 @@ class HeadChange(NamedTuple):
     head: int
     total_variation: float | None
     labels: tuple[str, ...]
-    values: Mapping[str, float | None]
+    values: Annotated[Mapping[str, float | None], Key("metrics")]
     changes: Mapping[str, float | None]
     largest: str | None
     gained: tuple[KeyChange, ...] = ()
@@ -292,24 +262,8 @@ class HeadChange(NamedTuple):
             return self.total_variation
         return abs(self.changes[self.largest] or 0.0)
 
-    def to_dict(self) -> dict[str, object]:
-        return {
-            "name": self.name,
-            "layer": self.layer,
-            "head": self.head,
-            "total_variation": self.total_variation,
-            "labels": list(self.labels),
-            "metrics": dict(self.values),
-            "changes": dict(self.changes),
-            "largest": self.largest,
-            "gained": [key.to_dict() for key in self.gained],
-            "lost": [key.to_dict() for key in self.lost],
-        }
 
-
-@short_repr
-@dataclass(frozen=True, slots=True)
-class StackDifference:
+class StackDifference(Struct):
     """The heads of a stack, those with the largest change first.
 
     queries, keys: the other side's.  patterns: the other side's weights minus those of this one, of the chosen heads.
@@ -321,19 +275,8 @@ class StackDifference:
     heads: tuple[HeadChange, ...]
     patterns: tuple[Pattern, ...] = ()
 
-    def to_dict(self) -> dict[str, object]:
-        return {
-            "stack": self.stack,
-            "queries": [token.to_dict() for token in self.queries],
-            "keys": [token.to_dict() for token in self.keys],
-            "heads": [head.to_dict() for head in self.heads],
-            "patterns": [pattern.to_dict() for pattern in self.patterns],
-        }
 
-
-@short_repr
-@dataclass(frozen=True, slots=True)
-class HeadsDifference:
+class HeadsDifference(Struct, json="kind model ranked_by stacks"):
     """How the heads of the other side (another model or text) differ from those of this one.
 
     model: the other side's.  metric: the one that heads are ranked by; None for the overall change.
@@ -346,19 +289,40 @@ class HeadsDifference:
     by_total_variation: bool
     stacks: tuple[StackDifference, ...]
 
-    def to_dict(self) -> dict[str, object]:
-        return {
-            "kind": self.kind,
-            "model": self.model,
-            "ranked_by": self.metric or ("total_variation" if self.by_total_variation else "largest"),
-            "stacks": [stack.to_dict() for stack in self.stacks],
-        }
+    @property
+    def ranked_by(self) -> str:
+        return self.metric or ("total_variation" if self.by_total_variation else "largest")
+
+    @staticmethod
+    def _unwritten(data: dict[str, Any]) -> dict[str, Any]:
+        metric = None if data["ranked_by"] in ("total_variation", "largest") else data["ranked_by"]
+        known = any(head["total_variation"] is not None for stack in data["stacks"] for head in stack["heads"])
+        return {"metric": metric, "by_total_variation": known}
 
 
-@showable
-@short_repr
-@dataclass(frozen=True, slots=True)
-class HeadsResult:
+class HeadLine(Struct):
+    """One head as a line of JSON Lines: its metrics, and its pattern if the result has it.
+
+    baseline: the metrics of uniform attention in its layer.
+    """
+
+    model: str
+    stack: str
+    head: Annotated[HeadMetrics, FLAT]
+    baseline: Mapping[str, float | None]
+    ranking: Annotated[HeadWeight | None, OPTIONAL] = None
+    difference: Annotated[HeadChange | None, OPTIONAL] = None
+    steps: Annotated[Steps | None, OPTIONAL] = None
+    weights: Annotated[Weights | None, OPTIONAL] = None
+    bins: Annotated[Bins | None, Beside("weights")] = None
+
+
+@show_result
+class HeadsResult(
+    Struct,
+    json="schema warnings notes model device dtype text_count probe by weighting chosen metric top failures generated "
+    "steps stacks difference picture made_by",
+):
     """The attention of a model's heads on one text, or its mean over many.
 
     model, device, dtype: what was run, where, and in which number format.  stacks: one in most models; encoder, decoder
@@ -389,32 +353,46 @@ class HeadsResult:
     metric: str | None = None
     by: str = "token"
     weighting: str = "attention"
-    failures: tuple[str, ...] | None = None
+    failures: Annotated[tuple[str, ...] | None, OPTIONAL] = None
     texts: int | None = None
     probe: Probe | None = None
     top: int = 10
-    difference: HeadsDifference | None = None
-    steps: tuple[Steps, ...] | None = None
-    generated: Generated | None = None
-    picture: Picture | None = None
+    difference: Annotated[HeadsDifference | None, OPTIONAL] = None
+    steps: Annotated[tuple[Steps, ...] | None, OPTIONAL] = None
+    generated: Annotated[Generated | None, OPTIONAL] = None
+    picture: Annotated[Picture | None, OPTIONAL] = None
 
-    def to_dict(self) -> dict[str, object]:
-        """Exactly the JSON that `attn heads --json` prints."""
-        return {
-            "schema": SCHEMA,
-            "warnings": list(self.warnings),
-            "notes": list(self.notes),
-            "model": self.model,
-            "device": self.device,
-            "dtype": self.dtype,
-            "texts": 1 if self.texts is None else self.texts,
-            "probe": None if self.probe is None else self.probe.to_dict(),
-            "by": self.by,
-            "weighting": self.weighting,
-            **({} if self.failures is None else {"failures": list(self.failures)}),
-            **({} if self.generated is None else {"generated": self.generated.to_dict()}),
-            **({} if self.steps is None else {"steps": [steps.to_dict() for steps in self.steps]}),
-            "stacks": [stack.to_dict() for stack in self.stacks],
-            **({} if self.difference is None else {"difference": self.difference.to_dict()}),
-            "made_by": self.made_by.to_dict(),
-        }
+    @property
+    def schema(self) -> Literal["attncli.heads/1"]:
+        return SCHEMA
+
+    @property
+    def text_count(self) -> Annotated[int, Key("texts")]:
+        return 1 if self.texts is None else self.texts
+
+    @staticmethod
+    def _unwritten(data: dict[str, Any]) -> dict[str, Any]:
+        # Means over texts have no tokens.
+        one = data["texts"] == 1 and any(stack["queries"] for stack in data["stacks"])
+        return {"texts": None if one else int(data["texts"])}
+
+    def lines(self) -> Iterator[HeadLine]:
+        """The heads of all stacks, as JSON Lines has them."""
+        changed = self.difference.stacks if self.difference is not None else ()
+        changes = {head.name: head for stack in changed for head in stack.heads}
+        steps = {each.name: each for each in reversed(self.steps or ())}
+        for stack in self.stacks:
+            patterns = {(pattern.layer, pattern.head): pattern for pattern in reversed(stack.patterns)}
+            ranked = {} if stack.ranking is None else {one.name: one for one in stack.ranking.heads}
+            for head in stack.metrics:
+                name, pattern = head.name, patterns.get((head.layer, head.head))
+                yield HeadLine(
+                    self.model,
+                    stack.stack,
+                    head,
+                    stack.baselines.get(head.layer, {}),
+                    ranked.get(name),
+                    changes.get(name),
+                    steps.get(name),
+                    *((None, None) if pattern is None else (pattern.weights, pattern.bins)),
+                )

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple
 
-from attncli.results.base import MadeBy, short_repr, showable
+from attncli.results.base import MadeBy, from_dict, show_result, struct, to_dict
 from attncli.results.costs import Costs
 from attncli.results.reconciliation import Reconciliation
 
+if TYPE_CHECKING:
+    from attncli.results.marks import FLAT, OPTIONAL, Key, Named, Only
 
-@short_repr
+
+@struct()
 class Node(NamedTuple):
     """A module or a tensor, and its children.
 
@@ -34,6 +37,7 @@ class Node(NamedTuple):
         return self._replace(name="", copies=1, last=None) == other._replace(name="", copies=1, last=None)
 
 
+@struct("part component weights biases parameters", short=False)
 class Component(NamedTuple):
     """The parameters of one component of one part (`text`, `vision`, …).
 
@@ -59,30 +63,26 @@ class Component(NamedTuple):
         }
 
 
-@short_repr
+@struct("part layer stack parameters components")
 class Layer(NamedTuple):
     """A layer by its true index in its stack, the path of a list of blocks."""
 
     part: str
     layer: int
     stack: str
-    components: tuple[Component, ...]
+    components: tuple[Annotated[Component, Only(("component", "weights", "biases", "parameters"))], ...]
 
     @property
     def parameters(self) -> int:
         return sum(component.parameters for component in self.components)
 
-    def to_dict(self) -> dict[str, object]:
-        return {
-            "part": self.part,
-            "layer": self.layer,
-            "stack": self.stack,
-            "parameters": self.parameters,
-            "components": [component.to_counts() for component in self.components],
-        }
+    @staticmethod
+    def _unwritten(data: dict[str, Any]) -> dict[str, Any]:
+        components = [{**each, "part": data["part"]} for each in data["components"]]
+        return {"components": from_dict(tuple[Component, ...], components)}
 
 
-@short_repr
+@struct()
 class Row(NamedTuple):
     """The parameters of one component in a tensor, or without a tensor, in a module and all modules inside."""
 
@@ -92,10 +92,8 @@ class Row(NamedTuple):
     component: str
     parameters: int
 
-    def to_dict(self) -> dict[str, object]:
-        return {**self._asdict(), "shape": None if self.shape is None else list(self.shape)}
 
-
+@struct(short=False)
 class AlternativeCount(NamedTuple):
     """Another way to count the same model, and where it is used."""
 
@@ -104,6 +102,7 @@ class AlternativeCount(NamedTuple):
     source: str
 
 
+@struct("query key value output heads layer key_value_heads stack layers shapes parameters", short=False)
 class PerHead(NamedTuple):
     """The parameters of one head's matrices, without biases; heads of a group share key and value matrices.
 
@@ -122,7 +121,7 @@ class PerHead(NamedTuple):
     key_value_heads: int
     stack: str = ""
     layers: int = 1
-    shapes: tuple[tuple[int, int], ...] | None = None
+    shapes: Annotated[tuple[tuple[int, int], ...] | None, Named(("query", "key", "value", "output"))] = None
 
     @property
     def parameters(self) -> int:
@@ -134,12 +133,8 @@ class PerHead(NamedTuple):
         own = self.heads * (self.query + self.output) + self.key_value_heads * (self.key + self.value)
         return self.layer - own
 
-    def to_dict(self) -> dict[str, object]:
-        named = zip(("query", "key", "value", "output"), self.shapes or (), strict=False)
-        shapes = {name: list(shape) for name, shape in named} or None
-        return {**self._asdict(), "shapes": shapes, "parameters": self.parameters}
 
-
+@struct(short=False)
 class Active(NamedTuple):
     """The parameters that one token passes through.
 
@@ -151,7 +146,14 @@ class Active(NamedTuple):
     without_embedding_lookup: int
 
 
-@short_repr
+class ComponentShare(NamedTuple):
+    """A component, and its share of all parameters."""
+
+    component: Annotated[Component, FLAT]
+    share: float
+
+
+@struct("model source total tied readings component_shares layers per_head active notes rows")
 class ParameterCount(NamedTuple):
     """The parameters of one model, each counted once.
 
@@ -171,7 +173,7 @@ class ParameterCount(NamedTuple):
     readings: tuple[AlternativeCount, ...]
     per_head: PerHead | None
     active: Active
-    rows: tuple[Row, ...] = ()
+    rows: Annotated[tuple[Row, ...], OPTIONAL] = ()
     notes: tuple[str, ...] = ()
 
     def of(self, component: str) -> int:
@@ -182,30 +184,19 @@ class ParameterCount(NamedTuple):
             if found.component == component or found.component.startswith(f"{component}.")
         )
 
-    def to_dict(self) -> dict[str, object]:
-        """The model's entry in the JSON of `attn params`."""
-        return {
-            "model": self.model,
-            "source": self.source,
-            "total": self.total,
-            "tied": [list(names) for names in self.tied],
-            "readings": [reading._asdict() for reading in self.readings],
-            "components": [self._component(component) for component in self.components],
-            "layers": [layer.to_dict() for layer in self.layers],
-            "per_head": None if self.per_head is None else self.per_head.to_dict(),
-            "active": self.active._asdict(),
-            "notes": list(self.notes),
-            **({"rows": [row.to_dict() for row in self.rows]} if self.rows else {}),
-        }
-
-    def _component(self, component: Component) -> dict[str, object]:
-        share = component.parameters / self.total if self.total else 0.0
-        return {"part": component.part, **component.to_counts(), "share": share}
+    @property
+    def component_shares(self) -> Annotated[tuple[ComponentShare, ...], Key("components")]:
+        return tuple(
+            ComponentShare(each, each.parameters / self.total if self.total else 0.0) for each in self.components
+        )
 
 
-SCHEMA = "attncli.params/1"
+SCHEMA: Literal["attncli.params/1"] = "attncli.params/1"
 
 
+@struct(
+    "model source changes total model_class dtype stored_bytes counted costs reconciliation all_notes tree", short=False
+)
 class ModelParameters(NamedTuple):
     """One model: its parameters and what they cost.
 
@@ -218,13 +209,13 @@ class ModelParameters(NamedTuple):
     isn't that of the parameters, and counted from the configuration it can't be compared with the checkpoint.
     """
 
-    counted: ParameterCount
-    costs: Costs
+    counted: Annotated[ParameterCount, FLAT]
+    costs: Annotated[Costs, FLAT]
     model_class: str | None = None
     dtype: str | None = None
     stored_bytes: int | None = None
     notes: tuple[str, ...] = ()
-    tree: tuple[Node, ...] = ()
+    tree: Annotated[tuple[Node, ...], OPTIONAL] = ()
     reconciliation: Reconciliation | None = None
     changes: tuple[str, ...] = ()
     unknown_packing: str | None = None
@@ -234,20 +225,33 @@ class ModelParameters(NamedTuple):
         """The name with the changes: `gpt2`, or `gpt2 with n_layer=48`."""
         return f"{self.counted.model} with {', '.join(self.changes)}" if self.changes else self.counted.model
 
+    @property
+    def model(self) -> str:
+        return self.counted.model
+
+    @property
+    def source(self) -> str:
+        return self.counted.source
+
+    @property
+    def total(self) -> int:
+        return self.counted.total
+
+    @property
+    def all_notes(self) -> Annotated[tuple[str, ...], Key("notes")]:
+        """The notes on the model, on how its numbers were found, and on its costs."""
+        return (*self.counted.notes, *self.notes, *self.costs.notes)
+
+    @staticmethod
+    def _unwritten(data: dict[str, Any]) -> dict[str, Any]:
+        others = data["notes"][: len(data["notes"]) - len(data["cost_notes"])]
+        return {"counted": from_dict(ParameterCount, {**data, "notes": []}), "notes": tuple(others)}
+
     def __repr__(self) -> str:
         return f"<ModelParameters {self.name!r}: {self.counted.total:,} parameters>"
 
-    def to_dict(self) -> dict[str, object]:
-        fields = self.counted.to_dict()
-        head = {name: fields.pop(name) for name in ("model", "source")}
-        head |= {"changes": list(self.changes), "total": fields.pop("total")}
-        notes = [*self.counted.notes, *self.notes, *self.costs.notes]
-        files = {"model_class": self.model_class, "dtype": self.dtype, "stored_bytes": self.stored_bytes}
-        comparison = {"reconciliation": None if self.reconciliation is None else self.reconciliation.to_dict()}
-        return {**head, **files, **fields, **self.costs.to_dict(), **comparison, "notes": notes}
 
-
-@short_repr
+@struct()
 class ParameterDifference(NamedTuple):
     """A component of a part, and its number of parameters in each model: 0 where a model hasn't got it."""
 
@@ -255,11 +259,8 @@ class ParameterDifference(NamedTuple):
     component: str
     parameters: tuple[int, ...]
 
-    def to_dict(self) -> dict[str, object]:
-        return {**self._asdict(), "parameters": list(self.parameters)}
 
-
-@short_repr
+@struct()
 class ListedPreset(NamedTuple):
     """An architecture that `preset:` knows.
 
@@ -273,12 +274,9 @@ class ListedPreset(NamedTuple):
     aliases: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
 
-    def to_dict(self) -> dict[str, object]:
-        return {**self._asdict(), "aliases": list(self.aliases), "notes": list(self.notes)}
 
-
-@showable
-@short_repr
+@show_result
+@struct("schema warnings by models differences presets failures made_by")
 class ParamsResult(NamedTuple):
     """The parameters and costs of one or several models.
 
@@ -293,17 +291,18 @@ class ParamsResult(NamedTuple):
     differences: tuple[ParameterDifference, ...] = ()
     by: str = "component"
     warnings: tuple[str, ...] = ()
-    presets: tuple[ListedPreset, ...] = ()
-    failures: tuple[str, ...] | None = None
+    presets: Annotated[tuple[ListedPreset, ...], OPTIONAL] = ()
+    failures: Annotated[tuple[str, ...] | None, OPTIONAL] = None
 
-    def to_dict(self) -> dict[str, object]:
+    @property
+    def schema(self) -> Literal["attncli.params/1"]:
+        return SCHEMA
+
+    def to_dict(self) -> dict[str, Any]:
         """Exactly the JSON that `attn params --json` prints."""
-        return {
-            "schema": SCHEMA,
-            "warnings": list(self.warnings),
-            "models": [model.to_dict() for model in self.models],
-            "differences": [difference.to_dict() for difference in self.differences],
-            **({"presets": [preset.to_dict() for preset in self.presets]} if self.presets else {}),
-            **({} if self.failures is None else {"failures": list(self.failures)}),
-            "made_by": self.made_by.to_dict(),
-        }
+        return to_dict(self)
+
+    @classmethod
+    def from_dict(cls, data: dict[str, Any]) -> ParamsResult:
+        """The result of such JSON."""
+        return from_dict(cls, data)  # type: ignore[no-any-return]

@@ -5,14 +5,15 @@ Positions are tokens of a text, patches of a picture or frames of a sound.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from itertools import pairwise
-from typing import Literal, NamedTuple
+from typing import Annotated, Literal, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from attncli.results.base import short_repr
+from attncli.results.base import struct
+from attncli.results.marks import OPTIONAL, PACKED, Beside
+from attncli.results.struct import Struct
 from attncli.results.tokens import Token
 
 AxisKind = Literal["tokens", "patches", "frames"]
@@ -23,6 +24,7 @@ KeyWeights = npt.NDArray[np.float32]
 Span = tuple[int, int]
 
 
+@struct(short=False)
 class Grid(NamedTuple):
     """Patches in rows and columns, row by row. first: the position of patch 0,0; a class token may precede it."""
 
@@ -39,11 +41,8 @@ class Grid(NamedTuple):
         """The row and column of a position; None for one that is no patch."""
         return divmod(position - self.first, self.columns) if position in self.patches else None
 
-    def to_dict(self) -> dict[str, int]:
-        return self._asdict()
 
-
-@short_repr
+@struct()
 class Medium(NamedTuple):
     """What the positions on an axis are.
 
@@ -56,10 +55,6 @@ class Medium(NamedTuple):
     window: int | None = None
     seconds: float | None = None
 
-    def to_dict(self) -> dict[str, object]:
-        grid = None if self.grid is None else self.grid.to_dict()
-        return {"kind": self.kind, "grid": grid, "window": self.window, "seconds": self.seconds}
-
     def time_range(self, first: int, last: int) -> str | None:
         """The time from one frame to the end of another, as `0.20–0.40s`; None for other positions."""
         return None if self.seconds is None else f"{first * self.seconds:.2f}–{(last + 1) * self.seconds:.2f}s"
@@ -68,15 +63,10 @@ class Medium(NamedTuple):
 TOKENS = Medium()
 
 
-@short_repr
-@dataclass(frozen=True, slots=True)
-class Picture:
-    """The picture that the model saw, at low resolution: uint8 (height, width, 3).
+class Picture(Struct):
+    """The picture that the model saw, at low resolution: uint8 (height, width, 3)."""
 
-    For renderers only; it isn't in the data.
-    """
-
-    pixels: npt.NDArray[np.uint8]
+    pixels: Annotated[npt.NDArray[np.uint8], PACKED]
 
     def resized(self, height: int, width: int) -> npt.NDArray[np.uint8]:
         """The mean pixel of each of height × width cells; the nearest pixel where there are more cells than pixels."""
@@ -94,16 +84,11 @@ def _cell_edges(size: int, wanted: int) -> list[tuple[int, int]]:
     return list(zip(starts, ends, strict=True))
 
 
-@short_repr
-@dataclass(frozen=True, slots=True)
-class Bins:
+class Bins(Struct):
     """The half-open spans of positions that the rows and columns of a pooled pattern represent."""
 
     rows: tuple[Span, ...]
     columns: tuple[Span, ...]
-
-    def to_dict(self) -> dict[str, object]:
-        return {"rows": [list(span) for span in self.rows], "columns": [list(span) for span in self.columns]}
 
 
 def equal_spans(length: int, bins: int) -> tuple[Span, ...]:
@@ -113,9 +98,7 @@ def equal_spans(length: int, bins: int) -> tuple[Span, ...]:
     return tuple(pairwise(edges))
 
 
-@short_repr
-@dataclass(frozen=True, slots=True)
-class Pattern:
+class Pattern(Struct):
     """One head's attention, (queries, keys), rows summing to 1; or pooled: rows averaged and columns summed per bin.
 
     layer, head: from 0; head: None for a rollout up to this layer, which is of all heads together.
@@ -147,19 +130,12 @@ class Pattern:
             return self.bins.rows if axis == 0 else self.bins.columns
         return tuple((index, index + 1) for index in range(self.weights.shape[axis]))
 
-    def to_dict(self) -> dict[str, object]:
-        return {
-            "layer": self.layer,
-            "head": self.head,
-            "weights": self.weights.tolist(),
-            "bins": None if self.bins is None else self.bins.to_dict(),
-        }
-
 
 def _merge_spans(spans: tuple[Span, ...], groups: tuple[Span, ...]) -> tuple[Span, ...]:
     return tuple((spans[a][0], spans[b - 1][1]) for a, b in groups)
 
 
+@struct(short=False)
 class KeyRead(NamedTuple):
     """One key that a position attends to.
 
@@ -174,13 +150,8 @@ class KeyRead(NamedTuple):
     head: str | None
     head_weight: float
 
-    def to_dict(self) -> dict[str, object]:
-        return self._asdict()
 
-
-@short_repr
-@dataclass(frozen=True, slots=True)
-class RowReading:
+class RowReading(Struct):
     """The attention of one position, as the mean over some heads.
 
     query: the position; a word of several tokens is one.  heads: how many the weights are means over.
@@ -200,22 +171,12 @@ class RowReading:
     visible: npt.NDArray[np.bool_]
     top: tuple[KeyRead, ...]
     own: tuple[int, ...] = ()
-    query_line: int | None = None
-    lines: tuple[int | None, ...] | None = None
+    query_line: Annotated[int | None, Beside("lines")] = None
+    lines: Annotated[tuple[int | None, ...] | None, OPTIONAL] = None
     query_tokens: int = 1
 
-    def to_dict(self) -> dict[str, object]:
-        return {
-            "query": self.query.to_dict(),
-            "heads": self.heads,
-            "weights": self.weights.tolist(),
-            "uniform": None if self.uniform is None else self.uniform.tolist(),
-            "top": [key.to_dict() for key in self.top],
-            "own": list(self.own),
-            **({} if self.lines is None else {"query_line": self.query_line, "lines": list(self.lines)}),
-        }
 
-
+@struct(short=False)
 class HeadWeight(NamedTuple):
     """The weight of one head from a position on one key.
 
@@ -230,13 +191,8 @@ class HeadWeight(NamedTuple):
     rank: int | None
     keys: int
 
-    def to_dict(self) -> dict[str, object]:
-        return self._asdict()
 
-
-@short_repr
-@dataclass(frozen=True, slots=True)
-class Ranking:
+class Ranking(Struct):
     """The chosen heads by their weight from a query on a key, the largest first.
 
     key: the whole word or line, where positions are those.  query_tokens, key_tokens: how many tokens they have.
@@ -246,16 +202,7 @@ class Ranking:
     query: Token
     key: Token
     heads: tuple[HeadWeight, ...]
-    query_line: int | None = None
-    key_line: int | None = None
+    query_line: Annotated[int | None, Beside("key_line")] = None
+    key_line: Annotated[int | None, OPTIONAL] = None
     query_tokens: int = 1
     key_tokens: int = 1
-
-    def to_dict(self) -> dict[str, object]:
-        lines = {"query_line": self.query_line, "key_line": self.key_line}
-        return {
-            "query": self.query.to_dict(),
-            "key": self.key.to_dict(),
-            "heads": [head.to_dict() for head in self.heads],
-            **({} if self.key_line is None else lines),
-        }

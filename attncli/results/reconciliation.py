@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import NamedTuple
 
-from attncli.results.base import short_repr
+from attncli.results.base import struct
 
 #: Why checkpoint and module differ: an identifier and a description. The harmless reasons come first.
 REASONS: Mapping[str, str] = {
@@ -23,6 +23,7 @@ REASONS: Mapping[str, str] = {
 FAULTS = frozenset({"extra_layer", "size", "missing", "unexpected"})
 
 
+@struct("reason checkpoint module tensors checkpoint_parameters module_parameters why", short=False)
 class TensorDifference(NamedTuple):
     """Tensors that differ for the same reason, and only in the numbers in their names.
 
@@ -47,11 +48,8 @@ class TensorDifference(NamedTuple):
         """Whether the difference is an error, where both sides should be the same model."""
         return self.reason in FAULTS
 
-    def to_dict(self) -> dict[str, object]:
-        return {**self._asdict(), "why": self.why}
 
-
-@short_repr
+@struct("module_total checkpoint_total matched agrees is_same_model differences")
 class Reconciliation(NamedTuple):
     """The comparison of a module with a checkpoint.
 
@@ -78,13 +76,3 @@ class Reconciliation(NamedTuple):
     def unexpected(self) -> int:
         """Elements of the checkpoint without a counterpart or an explanation."""
         return sum(each.checkpoint_parameters for each in self.differences if each.reason == "unexpected")
-
-    def to_dict(self) -> dict[str, object]:
-        return {
-            "module_total": self.module_total,
-            "checkpoint_total": self.checkpoint_total,
-            "matched": self.matched,
-            "agrees": self.agrees,
-            "is_same_model": self.is_same_model,
-            "differences": [difference.to_dict() for difference in self.differences],
-        }

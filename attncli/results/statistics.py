@@ -8,11 +8,15 @@ leave these scripts out, but for `words_unspaced`. The punctuation around a word
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import NamedTuple
+from typing import TYPE_CHECKING, Annotated, NamedTuple
 
-from attncli.results.base import short_repr
+from attncli.results.base import struct
+
+if TYPE_CHECKING:
+    from attncli.results.marks import ByKey
 
 
+@struct(short=False)
 class ScriptStatistics(NamedTuple):
     """The text in one script, and the tokens that begin in it.
 
@@ -38,10 +42,8 @@ class ScriptStatistics(NamedTuple):
     unknown_characters: int = 0
     unknown_characters_share: float | None = None
 
-    def to_dict(self) -> dict[str, object]:
-        return self._asdict()
 
-
+@struct(short=False)
 class TotalStatistics(NamedTuple):
     """Sums over all texts; added special tokens are counted only in `special_tokens`.
 
@@ -71,10 +73,8 @@ class TotalStatistics(NamedTuple):
     unknown_characters_share: float | None = None
     words_unspaced: int = 0
 
-    def to_dict(self) -> dict[str, object]:
-        return self._asdict()
 
-
+@struct(short=False)
 class TextLengths(NamedTuple):
     """Tokens per text, special ones included, as the model takes them.
 
@@ -87,10 +87,8 @@ class TextLengths(NamedTuple):
     longer: int
     max_length: int | None
 
-    def to_dict(self) -> dict[str, object]:
-        return self._asdict()
 
-
+@struct(short=False)
 class CutWord(NamedTuple):
     """A word (its first 100 characters), its length, and the number of tokens that it is cut into."""
 
@@ -98,11 +96,8 @@ class CutWord(NamedTuple):
     characters: int
     tokens: int
 
-    def to_dict(self) -> dict[str, object]:
-        return self._asdict()
 
-
-@short_repr
+@struct()
 class TokenizerStatistics(NamedTuple):
     """The statistics of one model's tokenizer.
 
@@ -117,19 +112,8 @@ class TokenizerStatistics(NamedTuple):
     lengths: TextLengths
     most_cut_words: tuple[CutWord, ...]
 
-    def to_dict(self) -> dict[str, object]:
-        return {
-            "model": self.model,
-            "texts": self.texts,
-            "vocabulary_size": self.vocabulary_size,
-            "total": self.total.to_dict(),
-            "scripts": [script.to_dict() for script in self.scripts],
-            "lengths": self.lengths.to_dict(),
-            "most_cut_words": [word.to_dict() for word in self.most_cut_words],
-        }
 
-
-@short_repr
+@struct()
 class Parity(NamedTuple):
     """How many tokens one tokenizer needs for each token of another on the same texts (Petrov et al. 2023).
 
@@ -141,8 +125,4 @@ class Parity(NamedTuple):
     model: str
     reference: str
     tokens: float | None
-    scripts: Mapping[str, float | None]
-
-    def to_dict(self) -> dict[str, object]:
-        scripts = [{"script": script, "tokens": ratio} for script, ratio in self.scripts.items()]
-        return {"model": self.model, "reference": self.reference, "tokens": self.tokens, "scripts": scripts}
+    scripts: Annotated[Mapping[str, float | None], ByKey("script", "tokens")]

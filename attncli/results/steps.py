@@ -3,22 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import cached_property
+from typing import Annotated, Any
 
 import numpy as np
 import numpy.typing as npt
 
-from attncli.results.base import short_repr
+from attncli.results.marks import FLAT, INFINITE, Key
+from attncli.results.struct import Struct
 from attncli.results.tokens import Token
 
 #: float64, computed from the queries, keys and values that the model made in its own precision.
 Vector = npt.NDArray[np.float64]
 
 
-@short_repr
-@dataclass(frozen=True, slots=True)
-class Projection:
+class Projection(Struct, json="module columns bias factor"):
     """How a linear module computes a head's q, k or v: factor · (x W[:, start:stop] + b).
 
     module: its path.  start, stop: the head's columns of W, which is (d_model, …): rows of the weight of a `Linear`.
@@ -31,18 +31,17 @@ class Projection:
     bias: bool
     factor: float
 
-    def to_dict(self) -> dict[str, object]:
-        return {
-            "module": self.module,
-            "columns": [self.start, self.stop],
-            "bias": self.bias,
-            "factor": self.factor,
-        }
+    @property
+    def columns(self) -> tuple[int, int]:
+        return self.start, self.stop
+
+    @staticmethod
+    def _unwritten(data: dict[str, Any]) -> dict[str, Any]:
+        start, stop = data["columns"]
+        return {"start": start, "stop": stop}
 
 
-@short_repr
-@dataclass(frozen=True, slots=True, eq=False)
-class Origin:
+class Origin(Struct, json="cross reader states normalised query key value before_rotation", eq=False):
     """What q, k and v are computed from.
 
     states: the input of the attention layer at the query, (d_model,); None where unknown.
@@ -53,28 +52,20 @@ class Origin:
     all three are from the same states.
     """
 
-    states: Vector | None = None
-    normalised: bool | None = None
-    query: Projection | None = None
-    key: Projection | None = None
-    value: Projection | None = None
-    before_rotation: Vector | None = None
-    reader: str | None = None
+    states: Annotated[Vector | None, Key("input")] = None
+    normalised: Annotated[bool | None, Key("input_normalised")] = None
+    query: Annotated[Projection | None, Key("projections.query")] = None
+    key: Annotated[Projection | None, Key("projections.key")] = None
+    value: Annotated[Projection | None, Key("projections.value")] = None
+    before_rotation: Annotated[Vector | None, Key("query_before_rotation")] = None
+    reader: Annotated[str | None, Key("query_stack")] = None
 
-    def to_dict(self) -> dict[str, object]:
-        projections = {"query": self.query, "key": self.key, "value": self.value}
-        return {
-            "cross": self.reader is not None,
-            "input": None if self.states is None else self.states.tolist(),
-            "input_normalised": self.normalised,
-            "projections": {name: None if each is None else each.to_dict() for name, each in projections.items()},
-            "query_before_rotation": None if self.before_rotation is None else self.before_rotation.tolist(),
-        }
+    @property
+    def cross(self) -> bool:
+        return self.reader is not None
 
 
-@short_repr
-@dataclass(frozen=True, slots=True)
-class UnlistedKeys:
+class UnlistedKeys(Struct):
     """The sums over the keys that aren't listed.
 
     visible, hidden: how many of them the query may attend to, and how many not.  weight: the sum of their weights.
@@ -86,18 +77,8 @@ class UnlistedKeys:
     weight: float
     weighted_sum: Vector
 
-    def to_dict(self) -> dict[str, object]:
-        return {
-            "visible": self.visible,
-            "hidden": self.hidden,
-            "weight": self.weight,
-            "weighted_sum": self.weighted_sum.tolist(),
-        }
 
-
-@short_repr
-@dataclass(frozen=True, slots=True)
-class HeadOutput:
+class HeadOutput(Struct, json="passed_on output bias residual added all_added scale module"):
     """The output of the head through its rows of the output matrix, and the residual stream that it is added to.
 
     passed_on: the input of these rows, (d_value,), where a gate or a norm changes the weighted sum; else None.
@@ -108,10 +89,10 @@ class HeadOutput:
 
     passed_on: Vector | None
     output: Vector
-    bias: Vector | None
-    module: float
-    residual: float | None
-    scale: float | None
+    bias: Annotated[Vector | None, Key("output_bias")]
+    module: Annotated[float, Key("residual.module")]
+    residual: Annotated[float | None, Key("residual.before")]
+    scale: Annotated[float | None, Key("residual.scale")]
 
     @property
     def norm(self) -> float:
@@ -119,32 +100,22 @@ class HeadOutput:
         return float(np.linalg.norm(self.output))
 
     @property
-    def added(self) -> float:
+    def added(self) -> Annotated[float, Key("residual.added_by_head")]:
         """‖what this head adds to the residual stream‖"""
         return self.norm * (1.0 if self.scale is None else self.scale)
 
     @property
-    def all_added(self) -> float:
+    def all_added(self) -> Annotated[float, Key("residual.added_by_all_heads")]:
         """‖what all heads and the bias add to the residual stream‖"""
         return self.module * (1.0 if self.scale is None else self.scale)
 
-    def to_dict(self) -> dict[str, object]:
-        return {
-            "passed_on": None if self.passed_on is None else self.passed_on.tolist(),
-            "output": self.output.tolist(),
-            "output_bias": None if self.bias is None else self.bias.tolist(),
-            "residual": {
-                "before": self.residual,
-                "added_by_head": self.added,
-                "added_by_all_heads": self.all_added,
-                "scale": self.scale,
-            },
-        }
 
-
-@short_repr
-@dataclass(frozen=True)
-class Steps:
+class Steps(
+    Struct,
+    json="name stack layer head key_head sharing query origin query_vector rotated scale softcap keys key_vectors "
+    "products scaled capped bias causal visible scores sink sink_weight log_sum weights values others weighted_sum "
+    "written query_norm key_norms value_norms sum_norm output_norm",
+):
     """From the query vector of one token to the output of the head there, key by key.
 
         products_j = q · k_j        scaled = scale · products        capped = softcap · tanh(scaled / softcap)
@@ -175,17 +146,17 @@ class Steps:
     products: Vector
     scaled: Vector
     capped: Vector | None
-    bias: Vector | None
+    bias: Annotated[Vector | None, INFINITE]
     visible: npt.NDArray[np.bool_]
-    scores: Vector
+    scores: Annotated[Vector, INFINITE]
     sink: float | None
     log_sum: float
     weights: Vector
     values: Vector
     others: UnlistedKeys
     weighted_sum: Vector
-    written: HeadOutput | None
-    origin: Origin
+    written: Annotated[HeadOutput | None, FLAT]
+    origin: Annotated[Origin, FLAT]
     causal: bool
 
     @property
@@ -199,21 +170,25 @@ class Steps:
         return None if self.sink is None else float(np.exp(self.sink - self.log_sum))
 
     @cached_property
-    def query_norm(self) -> float:
+    def query_norm(self) -> Annotated[float, Key("norms.query")]:
         return float(np.linalg.norm(self.query_vector))
 
     @cached_property
-    def key_norms(self) -> Vector:
+    def key_norms(self) -> Annotated[Vector, Key("norms.keys")]:
         return _vector_norms(self.key_vectors)
 
     @cached_property
-    def value_norms(self) -> Vector:
+    def value_norms(self) -> Annotated[Vector, Key("norms.values")]:
         return _vector_norms(self.values)
 
     @cached_property
-    def sum_norm(self) -> float:
+    def sum_norm(self) -> Annotated[float, Key("norms.weighted_sum")]:
         """‖weighted_sum‖"""
         return float(np.linalg.norm(self.weighted_sum))
+
+    @property
+    def output_norm(self) -> Annotated[float | None, Key("norms.output")]:
+        return None if self.written is None else self.written.norm
 
     def visible_only(self) -> Steps:
         """The same with only the visible keys listed."""
@@ -253,57 +228,7 @@ class Steps:
             others=others,
         )
 
-    def to_dict(self) -> dict[str, object]:
-        """All numbers at full precision, so that each step can be recomputed."""
-        written: dict[str, object] = {"passed_on": None, "output": None, "output_bias": None, "residual": None}
-        return {
-            "name": self.name,
-            "stack": self.stack,
-            "layer": self.layer,
-            "head": self.head,
-            "key_head": self.key_head,
-            "sharing": self.sharing,
-            "query": self.query.to_dict(),
-            **self.origin.to_dict(),
-            "query_vector": self.query_vector.tolist(),
-            "rotated": self.rotated,
-            "scale": self.scale,
-            "softcap": self.softcap,
-            "keys": [token.to_dict() for token in self.keys],
-            "key_vectors": self.key_vectors.tolist(),
-            "products": self.products.tolist(),
-            "scaled": self.scaled.tolist(),
-            "capped": None if self.capped is None else self.capped.tolist(),
-            "bias": None if self.bias is None else _finite_or_none(self.bias),
-            "causal": self.causal,
-            "visible": self.visible.tolist(),
-            "scores": _finite_or_none(self.scores),
-            "sink": self.sink,
-            "sink_weight": self.sink_weight,
-            "log_sum": self.log_sum,
-            "weights": self.weights.tolist(),
-            "values": self.values.tolist(),
-            "others": self.others.to_dict(),
-            "weighted_sum": self.weighted_sum.tolist(),
-            **(written if self.written is None else self.written.to_dict()),
-            "norms": self._norms(),
-        }
-
-    def _norms(self) -> dict[str, object]:
-        return {
-            "query": self.query_norm,
-            "keys": self.key_norms.tolist(),
-            "values": self.value_norms.tolist(),
-            "weighted_sum": self.sum_norm,
-            "output": None if self.written is None else self.written.norm,
-        }
-
 
 def _vector_norms(vectors: Vector) -> Vector:
     norms: Vector = np.linalg.norm(vectors, axis=-1)
     return norms
-
-
-def _finite_or_none(values: Vector) -> list[float | None]:
-    """Numbers for JSON, which has no infinity."""
-    return [value if np.isfinite(value) else None for value in values.tolist()]

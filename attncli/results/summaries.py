@@ -6,11 +6,11 @@ from collections.abc import Iterable, Sequence
 from itertools import groupby
 from typing import NamedTuple
 
-from attncli.results.base import short_repr
+from attncli.results.base import struct
 from attncli.results.params import Component, Layer, ParameterCount
 
 
-@short_repr
+@struct()
 class ComponentGroup(NamedTuple):
     """The components of a part with the same prefix: `attention` is `attention.query`, `attention.key`, …"""
 
@@ -31,7 +31,7 @@ class ComponentGroup(NamedTuple):
         return self.weights + self.biases
 
 
-@short_repr
+@struct()
 class LayerRun(NamedTuple):
     """Consecutive layers with the same parameters, component by component."""
 
@@ -75,7 +75,7 @@ def layer_runs(layers: Sequence[Layer]) -> tuple[LayerRun, ...]:
     return tuple(runs)
 
 
-@short_repr
+@struct()
 class LayerKind(NamedTuple):
     """All layers of a stack with the same parameters, also where they aren't neighbours."""
 

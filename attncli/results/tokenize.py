@@ -6,29 +6,33 @@ dataclasses.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import groupby
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple
 
-from attncli.results.base import MadeBy, short_repr, shortened, showable
+from attncli.results.base import MadeBy, from_dict, shortened, show_result, struct, to_dict
 from attncli.results.tokens import Token
 
 if TYPE_CHECKING:
     # Each belongs to a separate view: plain tokens don't pay for its definition.
-    from typing import Protocol
-
     from attncli.results.chat import Chat
     from attncli.results.comparison import Comparison
     from attncli.results.explanation import Explanation
+    from attncli.results.marks import OPTIONAL
     from attncli.results.statistics import Parity, TokenizerStatistics
     from attncli.results.vocabulary import Finding, Unreachable, Vocabulary
 
-    class HasDict(Protocol):
-        """A part of a result."""
+#: The modules of these classes, for those who write or read one.
+LAZY = {
+    "Chat": "chat",
+    "Comparison": "comparison",
+    "Explanation": "explanation",
+    "Parity": "statistics",
+    "TokenizerStatistics": "statistics",
+    **dict.fromkeys(("Finding", "Unreachable", "Vocabulary"), "vocabulary"),
+}
 
-        def to_dict(self) -> dict[str, object]: ...
-
-
-SCHEMA = "attncli.tokenize/1"
+SCHEMA: Literal["attncli.tokenize/1"] = "attncli.tokenize/1"
 
 #: The name under which emoji and other symbols, which have no script, are counted.
 SYMBOLS = "Symbols"
@@ -37,6 +41,7 @@ SYMBOLS = "Symbols"
 MUCH_UNKNOWN = 0.1
 
 
+@struct(short=False)
 class TokenStats(NamedTuple):
     """Counts and ratios of one text; added special tokens are counted only in `special_tokens`.
 
@@ -75,10 +80,8 @@ class TokenStats(NamedTuple):
         figures are misleading."""
         return self.unknown_characters > 0 and self.unknown_characters >= MUCH_UNKNOWN * self.characters
 
-    def to_dict(self) -> dict[str, object]:
-        return {**self._asdict(), "unspaced_scripts": list(self.unspaced_scripts)}
 
-
+@struct(short=False)
 class Source(NamedTuple):
     """Where a text begins: in which file (`stdin`; None for a text that was given itself), and in which line of it,
     from 1."""
@@ -86,10 +89,8 @@ class Source(NamedTuple):
     file: str | None
     line: int = 1
 
-    def to_dict(self) -> dict[str, object]:
-        return self._asdict()
 
-
+@struct("record model text pair tokens stats max_length unknown_id sequences source chat why findings", short=False)
 class TokenizedText(NamedTuple):
     """One text cut by one model's tokenizer. `record` counts the texts of the call from 0.
 
@@ -97,7 +98,7 @@ class TokenizedText(NamedTuple):
     tokens: in their order.  stats: what can be counted of them.
     max_length: the number of tokens that the model takes, if it says.
     sequences: an entry a token, 0 for those of the text, 1 for those of its pair, None for added ones; empty where all
-    are of the text.  unknown_id: the id that stands for what the vocabulary can't spell. Neither is part of the JSON.
+    are of the text.  unknown_id: the id that stands for what the vocabulary can't spell.
     chat: whose the tokens are, where the text is a conversation.  why: how the tokenizer came to them.
     findings: what is odd about them.  None where it was not asked for.
     source: where the text was read; None where it was given itself, and for a conversation, which a template wrote.
@@ -110,12 +111,12 @@ class TokenizedText(NamedTuple):
     stats: TokenStats
     max_length: int | None = None
     pair: str | None = None
-    sequences: tuple[int | None, ...] = ()
+    sequences: Annotated[tuple[int | None, ...], OPTIONAL] = ()
     unknown_id: int | None = None
-    chat: Chat | None = None
-    why: Explanation | None = None
-    findings: tuple[Finding, ...] | None = None
-    source: Source | None = None
+    chat: Annotated[Chat | None, OPTIONAL] = None
+    why: Annotated[Explanation | None, OPTIONAL] = None
+    findings: Annotated[tuple[Finding, ...] | None, OPTIONAL] = None
+    source: Annotated[Source | None, OPTIONAL] = None
 
     def __repr__(self) -> str:
         text = "ids" if self.text is None else shortened(self.text)
@@ -125,33 +126,8 @@ class TokenizedText(NamedTuple):
     def ids(self) -> list[int]:
         return [token.id for token in self.tokens]
 
-    def to_dict(self) -> dict[str, object]:
-        return {
-            "record": self.record,
-            "model": self.model,
-            "text": self.text,
-            "pair": self.pair,
-            "tokens": [token.to_dict() for token in self.tokens],
-            "stats": self.stats.to_dict(),
-            "max_length": self.max_length,
-            **self._optional_fields(),
-        }
 
-    def _optional_fields(self) -> dict[str, object]:
-        """The keys that a text has only if they were requested, or if it is from a file."""
-        content: dict[str, object] = {}
-        if self.source is not None:
-            content["source"] = self.source.to_dict()
-        if self.chat is not None:
-            content["chat"] = self.chat.to_dict()
-        if self.why is not None:
-            content["why"] = self.why.to_dict()
-        if self.findings is not None:
-            content["findings"] = [finding.to_dict() for finding in self.findings]
-        return content
-
-
-@short_repr
+@struct()
 class Record(NamedTuple):
     """One text of the call under every model, in the order in which the user named them.
 
@@ -164,7 +140,7 @@ class Record(NamedTuple):
     comparison: Comparison | None = None
 
 
-@short_repr
+@struct()
 class IdsPart(NamedTuple):
     """Some of the ids of one text under one model. first, last: whether they contain the text's beginning and end."""
 
@@ -175,8 +151,8 @@ class IdsPart(NamedTuple):
     last: bool = True
 
 
-@showable
-@short_repr
+@show_result
+@struct("schema texts comparisons statistics parity vocabularies unreachable failures warnings made_by")
 class TokenizeResult(NamedTuple):
     """Every text under every model, text by text, and summaries of all texts.
 
@@ -190,12 +166,12 @@ class TokenizeResult(NamedTuple):
     texts: tuple[TokenizedText, ...]
     made_by: MadeBy
     warnings: tuple[str, ...] = ()
-    comparisons: tuple[Comparison, ...] | None = None
-    statistics: tuple[TokenizerStatistics, ...] | None = None
-    parity: tuple[Parity, ...] | None = None
-    vocabularies: tuple[Vocabulary, ...] | None = None
-    unreachable: tuple[Unreachable, ...] | None = None
-    failures: tuple[str, ...] | None = None
+    comparisons: Annotated[tuple[Comparison, ...] | None, OPTIONAL] = None
+    statistics: Annotated[tuple[TokenizerStatistics, ...] | None, OPTIONAL] = None
+    parity: Annotated[tuple[Parity, ...] | None, OPTIONAL] = None
+    vocabularies: Annotated[tuple[Vocabulary, ...] | None, OPTIONAL] = None
+    unreachable: Annotated[tuple[Unreachable, ...] | None, OPTIONAL] = None
+    failures: Annotated[tuple[str, ...] | None, OPTIONAL] = None
 
     def with_records(self, records: Iterable[Record]) -> TokenizeResult:
         """This summary with its texts."""
@@ -205,26 +181,29 @@ class TokenizeResult(NamedTuple):
             texts=tuple(text for record in records for text in record.texts), comparisons=compared or None
         )
 
-    def to_dict(self) -> dict[str, object]:
+    def records(self) -> Iterator[Record]:
+        """The texts of each record together, with where the models cut them differently."""
+        comparisons = iter(self.comparisons or ())
+        for number, texts in groupby(self.texts, lambda text: text.record):
+            yield Record(number, tuple(texts), next(comparisons, None))
+
+    @property
+    def schema(self) -> Literal["attncli.tokenize/1"]:
+        return SCHEMA
+
+    def to_dict(self) -> dict[str, Any]:
         """Exactly the JSON that `attn tokenize --json` prints."""
-        texts = [text.to_dict() for text in self.texts]
-        return {"schema": SCHEMA, "texts": texts, **self.closing()}
+        return to_dict(self)
+
+    @classmethod
+    def from_dict(cls, data: dict[str, Any]) -> TokenizeResult:
+        """The result of such JSON."""
+        return from_dict(cls, data)  # type: ignore[no-any-return]
 
     def closing(self) -> dict[str, object]:
         """The JSON after the texts, which may be written one by one."""
-        optional: dict[str, object] = {
-            name: _dicts(getattr(self, name)) for name in _OPTIONAL_FIELDS if getattr(self, name) is not None
-        }
-        if self.failures is not None:
-            optional["failures"] = list(self.failures)
-        return {**optional, "warnings": list(self.warnings), "made_by": self.made_by.to_dict()}
-
-
-_OPTIONAL_FIELDS = ("comparisons", "statistics", "parity", "vocabularies", "unreachable")
-
-
-def _dicts(values: Iterable[HasDict]) -> list[dict[str, object]]:
-    return [value.to_dict() for value in values]
+        content = to_dict(self._replace(texts=()))
+        return {key: content[key] for key in content if key not in ("schema", "texts")}
 
 
 def sequences(text: TokenizedText) -> list[int | None]:

@@ -5,7 +5,10 @@ from __future__ import annotations
 from typing import NamedTuple
 from unicodedata import category
 
+from attncli.results.base import struct
 
+
+@struct(short=False)
 class Token(NamedTuple):
     """One token of a text.
 
@@ -28,9 +31,6 @@ class Token(NamedTuple):
     byte_end: int | None = None
     word: int | None = None
     special: bool = False
-
-    def to_dict(self) -> dict[str, object]:
-        return self._asdict()
 
 
 #: What BERT takes for punctuation besides Unicode's categories P: everything in ASCII but letters, digits and space.

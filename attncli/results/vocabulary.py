@@ -6,14 +6,14 @@ from collections import Counter
 from collections.abc import Iterable
 from typing import Literal, NamedTuple
 
-from attncli.results.base import short_repr
+from attncli.results.base import struct
 
 #: A warning is a problem of the text or its ids that should be fixed. A note is what the tokenizer does to every such
 #: text, or something harmless. `--check lint` counts warnings.
 Severity = Literal["warning", "note"]
 
 
-@short_repr
+@struct()
 class Finding(NamedTuple):
     """One unexpected thing in the tokens of a text.
 
@@ -44,11 +44,8 @@ class Finding(NamedTuple):
         where = "pair " if self.segment else f"{file}:" if file is not None else ""
         return f"{where}{self.line}:{self.column}"
 
-    def to_dict(self) -> dict[str, object]:
-        return {**self._asdict(), "tokens": list(self.tokens)}
 
-
-@short_repr
+@struct()
 class DeadEntry(NamedTuple):
     """An entry of a vocabulary that encoding its own text doesn't give.
 
@@ -62,11 +59,8 @@ class DeadEntry(NamedTuple):
     reason: str
     ids: tuple[int, ...]
 
-    def to_dict(self) -> dict[str, object]:
-        return {**self._asdict(), "ids": list(self.ids)}
 
-
-@short_repr
+@struct("entries tried undecided reserved reasons")
 class Unreachable(NamedTuple):
     """The entries of a vocabulary that no encoded text contained.
 
@@ -85,16 +79,13 @@ class Unreachable(NamedTuple):
         """The number of entries by reason, the most frequent first."""
         return counts(entry.reason for entry in self.entries)
 
-    def to_dict(self) -> dict[str, object]:
-        entries = [entry.to_dict() for entry in self.entries]
-        return {**self._asdict(), "entries": entries, "reasons": self.reasons}
-
 
 def counts(names: Iterable[str]) -> dict[str, int]:
     """How often each name occurs, the most frequent first."""
     return dict(Counter(names).most_common())
 
 
+@struct(short=False)
 class VocabularyEntry(NamedTuple):
     """One entry of a vocabulary.
 
@@ -110,11 +101,8 @@ class VocabularyEntry(NamedTuple):
     kind: str
     special: bool = False
 
-    def to_dict(self) -> dict[str, object]:
-        return self._asdict()
 
-
-@short_repr
+@struct()
 class SpecialEntry(NamedTuple):
     """A special token and its known uses: `begins` or `ends` a text, `unknown`."""
 
@@ -122,11 +110,8 @@ class SpecialEntry(NamedTuple):
     token: str
     uses: tuple[str, ...] = ()
 
-    def to_dict(self) -> dict[str, object]:
-        return {**self._asdict(), "uses": list(self.uses)}
 
-
-@short_repr
+@struct()
 class Search(NamedTuple):
     """The entries of a vocabulary for a searched text.
 
@@ -144,19 +129,8 @@ class Search(NamedTuple):
     hits: int
     cut: tuple[VocabularyEntry, ...]
 
-    def to_dict(self) -> dict[str, object]:
-        return {
-            "text": self.text,
-            "by_id": self.by_id.to_dict() if self.by_id else None,
-            "exact": _dicts(self.exact),
-            "variants": _dicts(self.variants),
-            "containing": _dicts(self.containing),
-            "hits": self.hits,
-            "cut": _dicts(self.cut),
-        }
 
-
-@short_repr
+@struct()
 class Vocabulary(NamedTuple):
     """A vocabulary in numbers.
 
@@ -186,18 +160,3 @@ class Vocabulary(NamedTuple):
     duplicates: int
     searches: tuple[Search, ...] = ()
     unreachable: Unreachable | None = None
-
-    def to_dict(self) -> dict[str, object]:
-        return {
-            **self._asdict(),
-            "holes": [list(hole) for hole in self.holes],
-            "specials": [special.to_dict() for special in self.specials],
-            "longest": _dicts(self.longest),
-            "spaces": _dicts(self.spaces),
-            "searches": [search.to_dict() for search in self.searches],
-            "unreachable": self.unreachable.to_dict() if self.unreachable else None,
-        }
-
-
-def _dicts(entries: tuple[VocabularyEntry, ...]) -> list[dict[str, object]]:
-    return [entry.to_dict() for entry in entries]

@@ -7,7 +7,7 @@ import math
 import pytest
 import torch
 
-from attncli.attention.media_positions import PicturePositions, SoundPositions
+from attncli.attention.inputs import PicturePositions, SoundPositions
 from attncli.attention.metrics import (
     MetricSums,
     QueryKeySides,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from attncli.attention.labels import assign_labels
+from attncli.metrics import LABELS
 
 MANY = {"previous": 9, "special": 9, "induction": 9}
 
@@ -24,3 +25,10 @@ MANY = {"previous": 9, "special": 9, "induction": 9}
 )
 def test_labels(metrics, uniform, queries, expected) -> None:
     assert assign_labels(metrics, uniform, queries) == expected
+
+
+def test_labels_can_be_told_apart() -> None:
+    rules = LABELS.values()
+    shown = ((rule.rank, rule.place, rule.letter, *rule.colors) for rule in rules)
+    assert all(len({*values}) == len(LABELS) for values in zip(*shown, strict=True))
+    assert {rule.unless for rule in rules} <= {None, *LABELS}

@@ -11,7 +11,7 @@ from attncli.attention.inputs import build_inputs
 from attncli.attention.metrics import MetricSums, QueryKeySides, Side, uniform_weights
 from attncli.attention.selection import HeadsRequest
 from attncli.attention.stacks import read_heads
-from attncli.choices import METRICS
+from attncli.metrics import METRICS
 from attncli.models.loading.loaded_model import wrap_model
 from tests import tiny
 
@@ -136,7 +136,7 @@ def test_special_tokens_that_repeat_show_a_metric_and_earn_no_label() -> None:
         # Rows 3, 4 and 6 have earlier copies; of these, 4 alone is no special token.
         assert sums.query_counts(0)["induction"] == sums.query_counts(0)["duplicate"] == 1
         assert sums.query_counts(0)["previous"] == 6
-        assert sums.total_queries()[METRICS.index("induction")] == 1
+        assert sums.total_queries()[[*METRICS].index("induction")] == 1
         assert sums.means()[0][0]["induction"] == pytest.approx((1 / 7 + 1 / 7 + 2 / 7) / 3)
 
 

@@ -22,7 +22,7 @@ from attncli.attention.selection import HeadsRequest, parse_selection
 from attncli.attention.stacks import read_heads_of_each
 from attncli.attention.token_matches import TokenMatches, count_earlier_matches
 from attncli.attention.uniform_baseline import compute_uniform_baseline
-from attncli.choices import METRICS
+from attncli.metrics import METRICS, Metric, WeightAt
 from attncli.models.capture import fused_attention
 from attncli.models.capture import lazy_mask as masks
 from attncli.models.capture.attention_types import QueryKeyAttention
@@ -162,6 +162,18 @@ def test_as_many_key_heads_at_once_as_there_are_threads(
     assert_equals_explicit(call, QueryKeySides(one, one, same_sequence=True))
 
 
+@pytest.mark.parametrize("kind", ["causal", "full", "window"])
+def test_an_entry_is_all_that_a_further_metric_needs(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    recent = Metric("recent", WeightAt((-2, -1)), "weight on the two before", source="nobody")
+    monkeypatch.setitem(METRICS, "recent", recent)  # type: ignore[arg-type]
+    one, call = side("none"), attention(rule(kind, "none"))
+    sides = QueryKeySides(one, one, same_sequence=True)
+    assert_equals_explicit(call, sides)
+    weights = torch.cat([block.weights for block in call.blocks()], dim=2)[0, 0]
+    by_hand = (weights.diagonal(-1).sum() + weights.diagonal(-2).sum()) / (LENGTH - 1)
+    assert explicit(call, sides)[0].means()[0][0]["recent"] == pytest.approx(float(by_hand), abs=1e-5)
+
+
 @pytest.mark.parametrize("mask", ["none", "bool", "added"])
 def test_masks_of_other_makes(mask: str) -> None:
     one = side("none")
@@ -236,24 +248,24 @@ def test_blocks_of_selected_rows_and_heads() -> None:
 def test_earlier_copies_are_counted() -> None:
     ids = torch.tensor([[5, 6, 5, 5, 7, 6, 5]])
     one = Side(ids, ids < 0, torch.tensor([[1, 1, 1, 1, 1, 1, 0]]).bool(), ((),))
-    copies, followed = count_earlier_matches(QueryKeySides(one, one, same_sequence=True))
+    sides = QueryKeySides(one, one, same_sequence=True)
+    copies, followed = count_earlier_matches(sides), count_earlier_matches(sides, 1)
     assert copies[0, :6].tolist() == [0, 0, 1, 2, 0, 1]
     # What follows the copy at place 2 is the query at place 3 itself.
     assert followed[0, :6].tolist() == [0, 0, 1, 1, 0, 1]
 
 
-@pytest.mark.parametrize("metric", ["duplicate", "induction"])
+@pytest.mark.parametrize("shift", [0, 1])
 @pytest.mark.parametrize("limit", [0, 256])
-def test_pairs_are_found_tile_by_tile(metric: str, limit: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_pairs_are_found_tile_by_tile(shift: int, limit: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(token_matches, "_MAX_MATCHES_PER_TOKEN", limit)
     one = side("left", vocabulary=4)
-    in_tile = TokenMatches(QueryKeySides(one, one, same_sequence=True)).in_tiles(metric, 10, 16)
+    in_tile = TokenMatches(QueryKeySides(one, one, same_sequence=True)).in_tiles(shift, 10, 16)
     found = set()
     for start in range(0, LENGTH, 10):
         for first in range(0, LENGTH, 16):
             parts = in_tile(slice(start, min(start + 10, LENGTH)), slice(first, min(first + 16, LENGTH)))
             found |= {(t, start + r, first + c) for t, r, c in torch.stack(parts, 1).tolist()}
-    shift = int(metric == "induction")
     ids, real = one.ids.tolist(), one.real.tolist()
     assert found == {
         (text, query, key + shift)
@@ -264,8 +276,10 @@ def test_pairs_are_found_tile_by_tile(metric: str, limit: int, monkeypatch: pyte
     }
 
 
-@pytest.mark.parametrize("pad_left", [False, True], ids=["pad-right", "pad-left"])
-@pytest.mark.parametrize("family", tiny.FAMILIES)
+@pytest.mark.parametrize(
+    ("family", "pad_left"),
+    [*((family, False) for family in tiny.FAMILIES), *((family, True) for family in ("bert", "llama", "t5"))],
+)
 def test_whole_models_read_as_they_are_computed(family: str, pad_left: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     loaded = tiny.loaded(family)
     inputs = inputs_for(loaded, [IDS, IDS[:6]], pad_left=pad_left)

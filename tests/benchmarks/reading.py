@@ -157,7 +157,7 @@ def _ours(model: Any, ids: list[int], what: str) -> Callable[[], object]:
     from attncli.attention.inputs import build_inputs
     from attncli.attention.selection import HeadsRequest
     from attncli.attention.stacks import read_heads
-    from attncli.choices import METRICS
+    from attncli.metrics import METRICS
     from attncli.models.loading.loaded_model import wrap_model
     from attncli.results.tokens import Token
 

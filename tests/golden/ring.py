@@ -20,6 +20,7 @@ from tests.golden.commands import COMMANDS, Command
 from tests.golden.comparing import agree
 from tests.golden.forms import Section, mask, section, shown
 from tests.golden.samples import variables
+from tests.golden.schemas import validate
 from tests.hub_server import HubServer
 
 RECORDED = Path(__file__).parent / "recorded"
@@ -59,12 +60,15 @@ def outcome_of(command: Command, folder: Path) -> list[Section]:
             sections.append(Section("stderr", "text", shown(mask(outcome.err, folder))))
         if outcome.out:
             out = mask(outcome.out.decode("utf-8"), folder).encode()
-            sections.append(section("stdout", _form(command), out))
+            form = _form(command)
+            _validate(command, form, out)
+            sections.append(section("stdout", form, out))
         for name in sorted(_files(folder) - before):
             content = (folder / name).read_bytes()
             form = Path(name).suffix.removeprefix(".")
             if form != "npz":
                 content = mask(content.decode("utf-8"), folder).encode()
+                _validate(command, form, content)
             sections.append(section(name, form, content))
             (folder / name).unlink()
     return sections
@@ -111,6 +115,13 @@ def _hub(command: Command) -> Iterator[None]:
     finally:
         constants.HF_HUB_OFFLINE = before
         close_session()
+
+
+def _validate(command: Command, form: str, content: bytes) -> None:
+    """Check JSON against the schema of the verb."""
+    if form in ("json", "jsonl"):
+        verb = "heads" if command.line.startswith("python ") else shlex.split(command.line)[1]
+        validate(verb, form, content.decode())
 
 
 def _form(command: Command) -> str:

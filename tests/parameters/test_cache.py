@@ -18,9 +18,7 @@ from attncli.parameters.count import locate_shares
 from attncli.parameters.inventory import Settings, inventory_from_module
 from attncli.results.costs import Cache, CachedLayer, Compressed, Costs
 from tests.gguf_files import decoder_tensors, gguf_model
-from tests.parameters.counting import inventory_of
-
-LLAMA = {"num_hidden_layers": 2, "hidden_size": 32, "num_attention_heads": 4, "intermediate_size": 48, "vocab_size": 99}
+from tests.parameters.counting import LLAMA, inventory_of
 
 
 def cache_of(name: str, context: int = 1, batch: int = 1, **fields: Any) -> Cache:
@@ -198,9 +196,8 @@ def test_the_parts_of_a_cache_add_up() -> None:
     }
     assert sum(part.numbers for part in cache.parts) == cache.numbers()
     assert (cache.per_token, cache.beyond_windows) == (10 + 12 + 3 + 2, 10 + 3 + 2)
-    written = cache.parts_to_dicts()
-    assert written[0] == {"kind": "growing", "layers": 1, "dtype": "bfloat16", "bytes_per_token": 20, "bytes": 360}
-    assert sum(part["bytes"] for part in written) == cache.to_dict()["bytes"]["bfloat16"]  # type: ignore[index, misc]
+    assert cache.byte_parts[0] == ("growing", 1, "bfloat16", 20, 360)
+    assert sum(part.bytes for part in cache.byte_parts) == cache.dtype_bytes["bfloat16"]
 
 
 # --- As transformers caches

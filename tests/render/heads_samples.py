@@ -6,7 +6,7 @@ import re
 
 import numpy as np
 
-from attncli.choices import METRICS
+from attncli.metrics import METRICS
 from attncli.results.base import MadeBy
 from attncli.results.heads import HeadMetrics, HeadsResult, Layer, Stack
 from attncli.results.patterns import Pattern, Weights

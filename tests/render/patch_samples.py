@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from attncli.choices import METRICS
+from attncli.metrics import METRICS
 from attncli.results.base import MadeBy
 from attncli.results.heads import HeadMetrics, HeadsResult, Layer, Stack
 from attncli.results.patterns import TOKENS, Grid, Medium, Pattern, Picture

@@ -9,9 +9,9 @@ import pytest
 from attncli.render.common.colormap import difference_color, has_colormap, text_color_on, weight_color
 from attncli.render.common.document import ansi_line
 from attncli.render.common.lines import Line, Rgb, Style, StyledSpan
-from attncli.render.common.numbers import metric_number
+from attncli.render.common.numbers import hundredths, metric_number
 from attncli.render.common.terminal import ColorDepth, Terminal
-from attncli.render.heads.heatmap import DENSITY_RAMP, HeatScale, hundredths
+from attncli.render.heads.heatmap import DENSITY_RAMP, HeatScale
 
 STEPS = [step / 255 for step in range(256)]
 

@@ -10,7 +10,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from attncli.render.heads.difference_view import difference_result
+from attncli.render.views.difference import difference_stacks
 from attncli.results.heads import HeadsResult
 from attncli.results.patterns import Bins, Pattern
 from tests.render.difference_samples import compared
@@ -202,7 +202,7 @@ def test_what_was_compared_is_drawn_as_its_difference() -> None:
     found = texts(svg(replace(compared(pattern("0.1", on_offset(1) - on_offset(-1))), chosen=True)))
     assert {"difference 0.1", "weight in B minus weight in A; numbers: hundredths", "90", "-90", "cat→dog"} < {*found}
     assert "orange: B has more, purple: A has more, white: the same" in found
-    maps = metric_maps(difference_result(replace(compared(), metric="first")))
+    maps = metric_maps(replace(compared(), metric="first", stacks=difference_stacks(compared())))
     assert maps[0].values[0].tolist() == [0.0, 0.02, 0.0, -0.3]
 
 

@@ -11,8 +11,8 @@ from attncli.render.common.document import lines_to_text
 from attncli.render.common.lines import Line, Style, StyledSpan
 from attncli.render.common.terminal import ColorDepth, Terminal
 from attncli.render.heads.overview import letter_map, overview
-from attncli.render.heads.ranking import standouts
 from attncli.render.heads.text import heads_text
+from attncli.render.views.overview import standouts
 from attncli.results.heads import HeadMetrics, Layer, Stack
 from attncli.results.patterns import Pattern
 from tests.render.heads_samples import HEADS, SENTENCE, head, result, stack, tokens
@@ -111,7 +111,7 @@ def test_each_label_has_a_colour_of_its_own() -> None:
 
 
 def found(*heads: HeadMetrics, limit: int = 8) -> list[tuple[str, str]]:
-    return [(one.head.name, one.metric) for one in standouts(stack(heads=heads), limit, Terminal())]
+    return [(one.head.name, one.metric) for one in standouts(stack(heads=heads), limit)]
 
 
 def test_the_strongest_two_of_each_label_stand_out() -> None:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 
 from attncli.render.common.terminal import ColorDepth, Terminal
-from attncli.render.heads.shaded_text import position_label
 from attncli.render.heads.text import heads_text
+from attncli.render.views.sentences import Position
 from attncli.results.patterns import Pattern
 from tests.render.heads_samples import SGR
 from tests.render.position_samples import WORDS, placed, position, ranked, reading_of
@@ -53,7 +53,8 @@ def test_rows_end_where_lines_of_the_text_do() -> None:
 def test_a_position_of_several_tokens_is_called_by_all_of_them() -> None:
     text = heads_text(position(replace(READ.stacks[0].reading, query_tokens=3), WORDS), Terminal(80))
     assert "\nwhere ding (tokens 5–7) looks, mean of all 8 heads\n" in text
-    assert position_label(1234, 1, None) == "token 1,234" and position_label(2, 3, 7) == "tokens 2–4, line 7"
+    assert Position(WORDS[2]._replace(index=1234)).place == "token 1,234"
+    assert Position(WORDS[2], line=7, length=3).place == "tokens 2–4, line 7"
     of = ranked(0.5, 0.25)
     (shown,) = of.stacks
     ranking = replace(shown.ranking, query_tokens=2, key_tokens=4)

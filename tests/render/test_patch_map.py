@@ -9,13 +9,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from attncli.choices import METRICS
+from attncli.metrics import METRICS
 from attncli.render.common.cells import cell_width
 from attncli.render.common.lines import Style
 from attncli.render.common.terminal import ColorDepth, Terminal
 from attncli.render.heads.heatmap import HeatScale
-from attncli.render.heads.patch_map import colored_map, patch_weights
+from attncli.render.heads.patch_map import colored_map
 from attncli.render.heads.text import heads_text
+from attncli.render.views.patches import patch_weights
 from attncli.results.base import MadeBy
 from attncli.results.heads import HeadMetrics, HeadsResult, Layer, Stack
 from attncli.results.patterns import TOKENS, Grid, Medium, Pattern, Picture

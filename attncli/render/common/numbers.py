@@ -77,6 +77,11 @@ def two_digits(value: float) -> str:
     return _scientific(value, 1) if 0 < abs(value) < 1e-4 else f"{value:.2g}" if abs(value) < 0.1 else f"{value:.2f}"
 
 
+def hundredths(weight: float) -> str:
+    """`83` for 0.83; empty for less than half a hundredth."""
+    return str(round(weight * 100) or "")
+
+
 def _scientific(value: float, decimals: int) -> str:
     """`4.3e-5`"""
     mantissa, power = f"{value:.{decimals}e}".split("e")

@@ -10,17 +10,16 @@ from math import ceil, floor, log10
 from typing import TYPE_CHECKING
 
 from attncli.render.common.escape import printable, visible
-from attncli.render.common.numbers import weight_number
+from attncli.render.common.numbers import two_digits, weight_number
 from attncli.render.figures.panels import FigureText
 from attncli.render.figures.text_layout import POINTS_PER_INCH, drawable, room_for, text_width, type_size
-from attncli.render.heads.difference_view import DIFFERENCE
-from attncli.render.heads.header import is_cross, model_lines, stack_lines
-from attncli.render.heads.heatmap import spans_of
-from attncli.render.heads.metric_words import label_of
-from attncli.render.heads.shaded_text import line_numbers, plain_text, position_label, text_excerpt
-from attncli.render.html.page import PAGE, SEPARATOR, joined_text
+from attncli.render.views.difference import DIFFERENCE
+from attncli.render.views.header import SEPARATOR, is_cross, model_facts, stack_facts
+from attncli.render.views.metric_words import label_of
+from attncli.render.views.patterns import Axis, axes_of
+from attncli.render.views.sentences import Position, shorten_plain, text_excerpt
 from attncli.results.heads import HeadsResult, Stack
-from attncli.results.patterns import Medium, Pattern
+from attncli.results.patterns import Pattern
 from attncli.results.tokens import Token
 
 if TYPE_CHECKING:
@@ -45,86 +44,65 @@ def visible_title(text: str) -> str:
     return visible(text).replace("·", " ") if " " in text else visible(text)
 
 
-def figure_text(result: HeadsResult, form: str, title: str | None, notes: Sequence[str] = ()) -> FigureText:
+def figure_text(result: HeadsResult, form: str, title: str | None) -> FigureText:
     """Title, model, shape and text of a figure; several stacks have their shapes and texts as captions."""
-    model = joined_text(model_lines(result, PAGE))
-    facts = stack_facts(result.stacks[0]) if len(result.stacks) == 1 else []
-    facts.append(model.removeprefix(f"{printable(result.model)}{SEPARATOR}") if title is None else model)
-    facts = [drawable(fact, form) for fact in facts]
-    return FigureText(
-        drawable(visible_title(title or result.model), form), facts, [drawable(note, form) for note in notes]
-    )
+    facts = shown_facts(result.stacks[0]) if len(result.stacks) == 1 else []
+    facts.append(SEPARATOR.join([*([] if title is None else [printable(result.model)]), *model_facts(result)]))
+    return FigureText(drawable(visible_title(title or result.model), form), [drawable(fact, form) for fact in facts])
 
 
-def stack_facts(stack: Stack) -> list[str]:
+def shown_facts(stack: Stack) -> list[str]:
     """The shape of a stack, and its text if all keys are shown."""
-    shape = joined_text(stack_lines(stack, PAGE))
+    shape = SEPARATOR.join(stack_facts(stack))
     whole = stack.whole is None or stack.whole[1] == len(stack.keys)
     text = text_excerpt(stack.keys) if whole and stack.key_medium.kind == "tokens" and not is_cross(stack) else ""
     return [shape, f"text: {text}"] if text else [shape]
 
 
-def key_labels(stack: Stack, pattern: Pattern, form: str) -> AxisLabels:
-    """The labels above the columns of a pattern."""
-    return _axis_labels(stack, stack.keys, stack.key_medium, stack.key_lines, pattern, 1, form)
+def axis_labels(stack: Stack, pattern: Pattern, form: str) -> tuple[AxisLabels, AxisLabels]:
+    """The labels beside the rows and above the columns of a pattern."""
+    rows, columns = (_axis_labels(axis, form, binned=pattern.bins is not None) for axis in axes_of(stack, pattern))
+    return rows, columns
 
 
-def query_labels(stack: Stack, pattern: Pattern, form: str) -> AxisLabels:
-    """The labels beside the rows of a pattern."""
-    return _axis_labels(stack, stack.queries, stack.query_medium, stack.query_lines, pattern, 0, form)
-
-
-def _axis_labels(
-    stack: Stack,
-    tokens: Sequence[Token],
-    medium: Medium,
-    lines: Sequence[int | None] | None,
-    pattern: Pattern,
-    axis: int,
-    form: str,
-) -> AxisLabels:
-    spans = (spans_of(pattern).rows, spans_of(pattern).columns)[axis]
-    numbers: list[float] = [*(line_numbers(lines) if lines is not None else (token.index for token in tokens))]
+def _axis_labels(axis: Axis, form: str, *, binned: bool) -> AxisLabels:
+    numbers: list[float] = [*axis.numbers]
     numbers.append(numbers[-1] + 1)
-    seconds = medium.seconds
+    seconds = axis.medium.seconds
     if seconds is not None:
         numbers = [number * seconds for number in numbers]
-    starts = [numbers[a] for a, _ in spans] + [numbers[spans[-1][1]]]
+    starts = [numbers[a] for a, _ in axis.spans] + [numbers[axis.spans[-1][1]]]
     unit = "" if seconds is None else "s"
-    if pattern.bins is not None or (seconds is not None and len(tokens) > _MAX_NAMED_FRAMES):
+    if binned or (seconds is not None and len(axis.tokens) > _MAX_NAMED_FRAMES):
         return AxisLabels([f"{start:g}{unit}" for start in starts[:-1]], starts, unit, numbered=True)
-    of_line = lines if lines is not None else [None] * len(tokens)
-    texts = [label_text(token, stack.unit, form, line) for token, line in zip(tokens, of_line, strict=True)]
+    lines = axis.lines if axis.lines is not None else [None] * len(axis.tokens)
+    texts = [label_text(token, axis.unit, form, line) for token, line in zip(axis.tokens, lines, strict=True)]
     return AxisLabels(texts, starts, unit)
 
 
 def label_text(token: Token, unit: str, form: str, line: int | None = None) -> str:
     """The text of a token, of a word, or of a line after its number."""
     if unit == "token":
-        return drawable(_shorten(visible(token.text or token.token or str(token.id)), _MAX_TOKEN_CHARACTERS), form)
-    text = " ".join(plain_text(token).split())
-    if line is not None:
-        return drawable(_shorten(f"{line:,}  {text}", _MAX_LINE_CHARACTERS), form)
-    return drawable(_shorten(text, _MAX_TOKEN_CHARACTERS if unit == "word" else _MAX_LINE_CHARACTERS), form)
+        text, longest = visible(token.text or token.token or str(token.id)), _MAX_TOKEN_CHARACTERS
+    else:
+        text = f"{'' if line is None else f'{line:,}  '}{Position(token).text}"
+        longest = _MAX_TOKEN_CHARACTERS if unit == "word" and line is None else _MAX_LINE_CHARACTERS
+    return drawable(shorten_plain(text, longest), form)
 
 
-def _shorten(text: str, longest: int) -> str:
-    return text if len(text) <= longest else f"{text[: longest - 1]}…"
-
-
-def head_title(stack: Stack, pattern: Pattern) -> str:
+def head_title(stack: Stack, layer: int, head: int | None) -> str:
     """`head 5.1, looks at the next token`."""
-    head = next((one for one in stack.metrics if (one.layer, one.head) == (pattern.layer, pattern.head)), None)
-    if head is None:
-        return f"rollout to layer {pattern.layer}"
-    label = "".join(f", {label_of(label).sentence}" for label in head.labels[:1])
-    return f"{'' if head.name.startswith(DIFFERENCE) else 'head '}{head.name}{label}"
+    found = next((one for one in stack.metrics if (one.layer, one.head) == (layer, head)), None)
+    if found is None:
+        return f"rollout to layer {layer}"
+    label = "".join(f", {label_of(label).sentence}" for label in found.labels[:1])
+    return f"{'' if found.name.startswith(DIFFERENCE) else 'head '}{found.name}{label}"
 
 
-def position_text(token: Token, form: str, line: int | None = None, count: int = 1) -> str:
-    """A position in a sentence: its text and number, or the numbers of its `count` tokens."""
-    text = " ".join(plain_text(token).split()) or visible(token.text or token.token)
-    return drawable(f"{_shorten(text, _MAX_LINE_CHARACTERS)} ({position_label(token.index, count, line)})", form)
+def position_text(position: Position, form: str) -> str:
+    """A position in a sentence: its text and number, or the numbers of its tokens."""
+    text = position.text or visible(position.token.text or position.token.token)
+    return drawable(f"{shorten_plain(text, _MAX_LINE_CHARACTERS)} ({position.place})", form)
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,11 +147,6 @@ class AxisLabels:
         assert self.starts is not None
         return self.starts[-1]
 
-    @property
-    def _mean_width(self) -> float:
-        assert self.starts is not None
-        return (self._end - self.starts[0]) / len(self.texts)
-
     def _number(self, position: float) -> str:
         return f"{position:,.0f}{self.unit}" if float(position).is_integer() else f"{position:g}{self.unit}"
 
@@ -195,7 +168,8 @@ class AxisLabels:
         assert self.starts is not None
         needs = text_width(self._number(self._end), _NUMBER_SIZE) if horizontal else _NUMBER_SIZE / POINTS_PER_INCH
         apart = (needs + _NUMBER_GAP) / cell
-        wide = max(b - a for a, b in pairwise(self.starts)) if self.numbered else self._mean_width
+        mean = (self._end - self.starts[0]) / len(self.texts)
+        wide = max(b - a for a, b in pairwise(self.starts)) if self.numbered else mean
         step = _round_up(max(apart * wide, 0.0 if self.unit else 1.0))
         last = -apart
         for number in range(ceil(self.starts[0] / step), int(self._end / step) + 1):
@@ -248,4 +222,4 @@ def span_text(values: Iterable[float]) -> str:
 
 def short_number(value: float) -> str:
     """The number to three decimals, or if it is small to two significant digits."""
-    return weight_number(value) if value >= 0.01 or not value else f"{value:.2g}"
+    return weight_number(value) if value >= 0.01 or not value else two_digits(value)

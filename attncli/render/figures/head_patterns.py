@@ -14,6 +14,7 @@ from matplotlib.patches import Rectangle
 
 from attncli.render.figures.axis_labels import AxisLabels, draw_labels
 from attncli.render.figures.panels import (
+    DIM_COLOR,
     DPI,
     EDGE,
     Array,
@@ -85,38 +86,39 @@ class OneHead(NamedTuple):
     def _cell(self) -> tuple[float, float]:
         """Inches of a column and of a row."""
         rows, columns = self.panel.values.shape
-        cell = min(_LARGEST_CELL, _SINGLE_SIDE / self.panel.longest)
-        if 4 * min(rows, columns) <= max(rows, columns):
-            # The cells of a long and narrow pattern aren't square, so that it fills the page.
-            return min(_LARGEST_CELL, _SINGLE_SIDE / columns), row_height(rows, min(_LARGEST_CELL, _SINGLE_SIDE / rows))
-        return cell, cell
+        if 4 * min(rows, columns) > max(rows, columns):
+            cell = min(_LARGEST_CELL, _SINGLE_SIDE / self.panel.longest)
+            return cell, cell
+        # The cells of a long and narrow pattern aren't square, so that it fills the page.
+        return min(_LARGEST_CELL, _SINGLE_SIDE / columns), row_height(rows, min(_LARGEST_CELL, _SINGLE_SIDE / rows))
 
     @property
-    def _corner(self) -> tuple[float, float]:
-        """Inches to the left of the cells and above them."""
-        cell, tall = self._cell
-        above = self.panel.columns.height(cell)
-        return EDGE + self.panel.rows.room(tall), above + line_height(_TITLE_SIZE) + 0.05 * bool(self.panel.title)
+    def _box(self) -> Box:
+        """The cells, from the top of the title."""
+        (rows, columns), (cell, tall) = self.panel.values.shape, self._cell
+        above = self.panel.columns.height(cell) + line_height(_TITLE_SIZE) + 0.05 * bool(self.panel.title)
+        return Box(EDGE + self.panel.rows.room(tall), above, columns * cell, rows * tall)
 
     @property
     def _legend(self) -> str:
         return f"{self.legend}; numbers: hundredths" if has_hundredths(*self._cell) else self.legend
 
     def size(self) -> tuple[float, float]:
-        (rows, columns), (cell, tall), (left, above) = self.panel.values.shape, self._cell, self._corner
-        wide = max(columns * cell, _COLOR_BAR_WIDTH, room_for([self._legend], 8))
-        return left + wide + 0.1, above + rows * tall + _COLOR_BAR_HEIGHT + 0.1
+        box = self._box
+        wide = max(box.width, _COLOR_BAR_WIDTH, room_for([self._legend], 8))
+        return box.left + wide + 0.1, box.top + box.height + _COLOR_BAR_HEIGHT + 0.1
 
     def draw(self, figure: Figure, top: float) -> None:
-        (rows, columns), (cell, tall), (left, above) = self.panel.values.shape, self._cell, self._corner
-        write_line(figure, self.panel.title, top=top, left=left, size=_TITLE_SIZE)
-        box = Box(left, top + above, columns * cell, rows * tall)
+        (cell, tall), box = self._cell, self._box
+        box = box._replace(top=top + box.top)
+        write_line(figure, self.panel.title, top=top, left=box.left, size=_TITLE_SIZE)
         axes, scale = axes_at(figure, box), Scale.from_values([self.panel.values])
         picture = draw_cells(axes, self.panel.values, scale)
         draw_labels(axes, self.panel.rows, self.panel.columns, cell=cell, tall=tall)
         if has_hundredths(cell, tall):
             draw_hundredths(axes, self.panel.values, scale, cell=cell, tall=tall)
-        draw_color_bar(figure, picture, Box(left, box.top + box.height + 0.15, _COLOR_BAR_WIDTH, 0.1), self._legend)
+        below = Box(box.left, box.top + box.height + 0.15, _COLOR_BAR_WIDTH, 0.1)
+        draw_color_bar(figure, picture, below, self._legend)
 
 
 class PanelGrid(NamedTuple):
@@ -131,54 +133,48 @@ class PanelGrid(NamedTuple):
         return [self.legend, *(text for panel in self.panels for text in panel.texts)]
 
     @property
-    def _across(self) -> int:
-        return min(_MAX_ACROSS, len(self.panels))
-
-    @property
     def _cell(self) -> tuple[float, float]:
+        """Inches of a column and of a row."""
         cell = min(_LARGEST_PANEL_CELL, _PANEL_SIDE / max(panel.longest for panel in self.panels))
         return cell, max(row_height(len(panel.values), cell) for panel in self.panels)
 
     @property
     def _corner(self) -> tuple[float, float]:
+        """Inches to the left of the cells of each and above them."""
         cell, tall = self._cell
-        left = max(panel.rows.room(tall) for panel in self.panels)
-        lines = max(len(self._title(panel)) for panel in self.panels)
-        return left, max(panel.columns.height(cell) for panel in self.panels) + lines * line_height(
-            _PANEL_TITLE_SIZE
-        ) + 0.04
-
-    def _title(self, panel: Panel) -> list[str]:
-        return wrap_text(panel.title, _MIN_TITLE_WIDTH, _PANEL_TITLE_SIZE, most=2)
+        lines = max(len(_title_lines(panel)) for panel in self.panels)
+        above = max(panel.columns.height(cell) for panel in self.panels) + lines * line_height(_PANEL_TITLE_SIZE) + 0.04
+        return max(panel.rows.room(tall) for panel in self.panels), above
 
     @property
-    def _step(self) -> tuple[float, float]:
-        """Inches from one to the next, across and down."""
+    def _grid(self) -> tuple[int, float, float, float]:
+        """How many are side by side, inches from one to the next, across and down, and of all rows."""
         (cell, tall), (left, above) = self._cell, self._corner
-        width = left + max(max(panel.values.shape[1] for panel in self.panels) * cell, _MIN_TITLE_WIDTH) + 0.15
-        return width, above + max(panel.values.shape[0] for panel in self.panels) * tall + 0.2
+        rows, columns = (max(panel.values.shape[axis] for panel in self.panels) for axis in (0, 1))
+        across, height = min(_MAX_ACROSS, len(self.panels)), above + rows * tall + 0.2
+        width = left + max(columns * cell, _MIN_TITLE_WIDTH) + 0.15
+        return across, width, height, ceil(len(self.panels) / across) * height
 
     def size(self) -> tuple[float, float]:
-        width, height = self._step
-        return EDGE + self._across * width, ceil(len(self.panels) / self._across) * height + _COLOR_BAR_HEIGHT
+        across, width, _, whole = self._grid
+        return EDGE + across * width, whole + _COLOR_BAR_HEIGHT
 
     def draw(self, figure: Figure, top: float) -> None:
-        (left, _), (width, height) = self._corner, self._step
-        for place, panel in enumerate(self.panels):
-            down, right = divmod(place, self._across)
-            picture = self._draw_panel(figure, panel, (EDGE + right * width, top + down * height))
-        bar = top + ceil(len(self.panels) / self._across) * height
-        draw_color_bar(figure, picture, Box(EDGE + left, bar, _COLOR_BAR_WIDTH, 0.1), self.legend)
-
-    def _draw_panel(self, figure: Figure, panel: Panel, corner: tuple[float, float]) -> ScalarMappable:
         (cell, tall), (left, above) = self._cell, self._corner
-        write_lines(
-            figure, self._title(panel), left=corner[0] + left, top=corner[1], size=_PANEL_TITLE_SIZE, color="black"
-        )
-        rows, columns = panel.values.shape
-        axes = axes_at(figure, Box(corner[0] + left, corner[1] + above, columns * cell, rows * tall))
-        draw_labels(axes, panel.rows, panel.columns, cell=cell, tall=tall)
-        return draw_cells(axes, panel.values, self.scale)
+        across, width, height, whole = self._grid
+        for place, panel in enumerate(self.panels):
+            down, right = divmod(place, across)
+            start, beneath = EDGE + right * width + left, top + down * height
+            write_lines(figure, _title_lines(panel), left=start, top=beneath, size=_PANEL_TITLE_SIZE, color="black")
+            rows, columns = panel.values.shape
+            axes = axes_at(figure, Box(start, beneath + above, columns * cell, rows * tall))
+            draw_labels(axes, panel.rows, panel.columns, cell=cell, tall=tall)
+            picture = draw_cells(axes, panel.values, self.scale)
+        draw_color_bar(figure, picture, Box(EDGE + left, top + whole, _COLOR_BAR_WIDTH, 0.1), self.legend)
+
+
+def _title_lines(panel: Panel) -> list[str]:
+    return wrap_text(panel.title, _MIN_TITLE_WIDTH, _PANEL_TITLE_SIZE, most=2)
 
 
 #: Inches: all tiles of a layer, one tile at most and at least, and the gap between two.
@@ -187,7 +183,6 @@ _LAYER_WIDTH, _MAX_TILE, _MIN_TILE, _TILE_GAP = 9.0, 0.9, 0.3, 0.06
 _MARGIN_ABOVE, _NUMBERS_TOP, _MARGIN_LEFT, _TILE_BAR_HEIGHT, _TILE_BAR_WIDTH = 0.34, 0.24, 0.45, 0.55, 2.6
 #: Points: names of heads, numbers, and the least size of tokens.
 _NAME_SIZE, _MIN_NAME_SIZE, _NUMBER_SIZE, _TOKEN_SIZE = 6.5, 4.2, 8.0, 4.6
-_DIM = "0.32"
 #: Cells along a side of a tile, at most.
 _MAX_TILE_CELLS = 96
 
@@ -207,11 +202,7 @@ class HeadTiles:
 
     @property
     def texts(self) -> Sequence[str]:
-        return [
-            self.legend,
-            *(self.rows.texts if self._shows_tokens else ()),
-            *(self.columns.texts if self._shows_tokens else ()),
-        ]
+        return [self.legend, *((*self.rows.texts, *self.columns.texts) if self._shows_tokens else ())]
 
     @cached_property
     def _layers(self) -> list[int]:
@@ -256,16 +247,16 @@ class HeadTiles:
     def _corner(self) -> tuple[float, float]:
         if not self._shows_tokens:
             return EDGE + _MARGIN_LEFT, _MARGIN_ABOVE
-        return EDGE + _MARGIN_LEFT + self._room(self.rows), _MARGIN_ABOVE + self._room(self.columns)
-
-    def _room(self, side: AxisLabels) -> float:
-        return max((text_width(text, _TOKEN_SIZE) for text in side.texts), default=0.0) + 0.06
+        rows, columns = (
+            max((text_width(text, _TOKEN_SIZE) for text in side.texts), default=0.0) + 0.06
+            for side in (self.rows, self.columns)
+        )
+        return EDGE + _MARGIN_LEFT + rows, _MARGIN_ABOVE + columns
 
     def size(self) -> tuple[float, float]:
         (left, above), (width, height) = self._corner, self._step
-        return left + max(len(self._heads) * width, _TILE_BAR_WIDTH), above + len(
-            self._layers
-        ) * height + _TILE_BAR_HEIGHT
+        wide = max(len(self._heads) * width, _TILE_BAR_WIDTH)
+        return left + wide, above + len(self._layers) * height + _TILE_BAR_HEIGHT
 
     def draw(self, figure: Figure, top: float) -> None:
         (left, above), (width, height) = self._corner, self._step
@@ -322,4 +313,4 @@ class HeadTiles:
 
 
 def _write_centred(axes: Axes, x: float, y: float, text: str, rotation: float = 0.0) -> None:
-    axes.text(x, y, text, size=_NUMBER_SIZE, ha="center", va="center", color=_DIM, rotation=rotation)
+    axes.text(x, y, text, size=_NUMBER_SIZE, ha="center", va="center", color=DIM_COLOR, rotation=rotation)

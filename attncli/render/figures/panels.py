@@ -19,6 +19,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from attncli.render.common.colormap import text_color_on
+from attncli.render.common.numbers import hundredths
 from attncli.render.figures.text_layout import (
     POINTS_PER_INCH,
     clip_text,
@@ -53,7 +54,8 @@ EDGE, _MARGIN_RIGHT, _GAP, _CAPTION_GAP, _MIN_WIDTH = 0.15, 0.15, 0.18, 0.04, 3.
 #: Inches up to which a caption widens a figure.
 _MAX_CAPTION_WIDTH = 6.5
 _TITLE_SIZE, _FACT_SIZE, _NOTE_SIZE, _CAPTION_SIZE = 11.0, 8.5, 7.5, 9.5
-_DIM = "0.32"
+#: The colour of texts that explain.
+DIM_COLOR = "0.32"
 _MAX_LINES = 2
 _SETTINGS = {
     "font.size": 9.0,
@@ -156,11 +158,11 @@ def compose_figure(text: FigureText, parts: Sequence[Part]) -> Figure:
     body = sum(height + gap for (_, height), gap in zip(sizes, gaps, strict=True))
     figure = Figure(figsize=(width, EDGE + above + body + len(notes) * line_height(_NOTE_SIZE) + EDGE))
     top = write_lines(figure, title, top=EDGE, left=EDGE, size=_TITLE_SIZE, color="black")
-    top = write_lines(figure, facts, top=top, left=EDGE, size=_FACT_SIZE, color=_DIM) + _GAP
+    top = write_lines(figure, facts, top=top, left=EDGE, size=_FACT_SIZE, color=DIM_COLOR) + _GAP
     for part, (_, height), gap in zip(parts, sizes, gaps, strict=True):
         part.draw(figure, top)
         top += height + gap
-    write_lines(figure, notes, top=top, left=EDGE, size=_NOTE_SIZE, color=_DIM)
+    write_lines(figure, notes, top=top, left=EDGE, size=_NOTE_SIZE, color=DIM_COLOR)
     return figure
 
 
@@ -256,7 +258,7 @@ def has_hundredths(cell: float, tall: float) -> bool:
 
 def draw_hundredths(axes: Axes, values: Array, scale: Scale, *, cell: float, tall: float) -> None:
     """Write whole hundredths on the cells, and nothing on values that round to 0."""
-    shares = {at: str(round(100 * float(value)) or "") for at, value in np.ndenumerate(values) if not np.isnan(value)}
+    shares = {at: hundredths(float(value)) for at, value in np.ndenumerate(values) if not np.isnan(value)}
     _write_on_cells(axes, {at: text for at, text in shares.items() if text}, values, scale, cell=cell, tall=tall)
 
 

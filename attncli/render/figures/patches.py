@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from math import ceil
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -11,21 +11,25 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 from attncli.render.common.escape import visible
+from attncli.render.common.numbers import two_digits
 from attncli.render.figures.axis_labels import AxisLabels, draw_labels
 from attncli.render.figures.panels import Array, Box, Scale, axes_at, draw_color_bar, hide_axes
 from attncli.render.figures.text_layout import drawable, write_line
-from attncli.render.heads.patch_map import greyscale, patch_weights, tint_shares
-from attncli.render.heads.patch_view import (
-    MapRow,
+from attncli.render.views.patches import (
+    MOST_MAPS,
+    MapView,
+    greyscale,
     head_name,
-    map_rows,
+    left_out_note,
+    map_views,
+    patch_weights,
     query_phrase,
-    share_text,
-    shown_maps,
     shows_caption_words,
+    tint_shares,
 )
+from attncli.render.views.sentences import Position, shorten_plain, written
 from attncli.results.heads import HeadsResult, Stack
-from attncli.results.patterns import Grid, Pattern, Picture, RowReading
+from attncli.results.patterns import Pattern, Picture, RowReading
 from attncli.results.tokens import Token
 
 if TYPE_CHECKING:
@@ -67,22 +71,19 @@ class PatchPanels(NamedTuple):
 
 def patch_panels(result: HeadsResult, form: str) -> PatchPanels | None:
     """The maps of the chosen heads; None if matrices of weights suit better."""
-    name_of = _token_namer(form)
     stacks = [stack for stack in result.stacks if stack.patterns]
-    found = [(stack, map_rows(stack, name_of)) for stack in stacks]
-    if not found or not all(looks for _, looks in found):
+    found = [(stack, map_views(stack)) for stack in stacks]
+    if not found or not all(views for _, views in found):
         return None
-    shown, left_out = shown_maps([look for _, looks in found for look in looks])
-    places = [(stack, look) for stack, looks in found for look in looks][-len(shown) :]
-    about = list(dict.fromkeys(_looking_text(stack, name_of) for stack in stacks))
-    return PatchPanels(
-        ", ".join([*about, left_out] if left_out else about), [_panel(*place, name_of) for place in places]
-    )
+    panels = [_panel(stack, view, form) for stack, views in found for view in views]
+    about = dict.fromkeys(_looking_text(stack, form) for stack in stacks)
+    left_out = left_out_note(len(panels))
+    return PatchPanels(", ".join([*about, *([left_out] if left_out else [])]), panels[-MOST_MAPS:])
 
 
 def query_name(stack: Stack, form: str) -> str:
     """The query in words."""
-    return query_phrase(stack, _token_namer(form))
+    return written(query_phrase(stack), lambda content: _name_text(content, form))
 
 
 def grid_weights(stack: Stack, pattern: Pattern) -> Array | None:
@@ -104,76 +105,61 @@ class PatchMaps(NamedTuple):
         return [self.legend, *self.maps.texts]
 
     @property
-    def _panel_count(self) -> int:
-        return len(self.maps.panels) + (self.picture is not None and len(self.maps.panels) == 1)
-
-    @property
-    def _side(self) -> float:
-        return _SINGLE_SIDE if len(self.maps.panels) == 1 else _GRID_SIDE
-
-    @property
-    def _columns(self) -> int:
-        return min(self._panel_count, _MAX_COLUMNS)
-
-    @property
-    def _step(self) -> tuple[float, float]:
-        """Inches from one map to the next, across and down."""
-        return _MARGIN_LEFT + self._side + _GAP, _MARGIN_ABOVE + self._side + _MARGIN_BELOW
+    def _grid(self) -> tuple[int, float, float, float]:
+        """How many are side by side, with the picture; the side of a map; and inches across and down to the next."""
+        alone = len(self.maps.panels) == 1
+        side = _SINGLE_SIDE if alone else _GRID_SIDE
+        across = min(len(self.maps.panels) + (alone and self.picture is not None), _MAX_COLUMNS)
+        return across, side, _MARGIN_LEFT + side + _GAP, _MARGIN_ABOVE + side + _MARGIN_BELOW
 
     def size(self) -> tuple[float, float]:
-        width, height = self._step
-        return _MARGIN_LEFT + self._columns * width, ceil(
-            self._panel_count / self._columns
-        ) * height + _COLOR_BAR_HEIGHT
+        across, _, width, height = self._grid
+        return _MARGIN_LEFT + across * width, ceil(len(self.maps.panels) / across) * height + _COLOR_BAR_HEIGHT
 
     def draw(self, figure: Figure, top: float) -> None:
-        (width, height), scale = self._step, Scale.from_values([panel.values for panel in self.maps.panels])
+        across, side, width, height = self._grid
+        scale = Scale.from_values([panel.values for panel in self.maps.panels])
         for place, panel in enumerate(self.maps.panels):
-            down, right = divmod(place, self._columns)
+            down, right = divmod(place, across)
             corner = (_MARGIN_LEFT + right * width, top + down * height)
-            drawn = _draw_map(figure, panel, self.picture, corner, self._side, scale)
-        if self._panel_count > len(self.maps.panels) and self.picture is not None:
-            _draw_picture(figure, self.picture, self.maps.panels[0], (_MARGIN_LEFT + width, top), self._side)
-        bar = top + ceil(self._panel_count / self._columns) * height + 0.1
+            drawn = _draw_map(figure, panel, self.picture, corner, side, scale)
+        if self.picture is not None and len(self.maps.panels) == 1:
+            _draw_picture(figure, self.picture, self.maps.panels[0], (_MARGIN_LEFT + width, top), side)
+        bar = top + ceil(len(self.maps.panels) / across) * height + 0.1
         draw_color_bar(figure, drawn, Box(_MARGIN_LEFT, bar, 2.6, 0.1), self.legend)
 
 
 def mean_map(result: HeadsResult, stack: Stack, reading: RowReading, form: str) -> PatchMaps | None:
     """What a position reads of a picture, the mean over heads; None if the keys are no patches."""
-    if stack.key_medium.grid is None:
+    grid = stack.key_medium.grid
+    if grid is None:
         return None
-    name_of = _token_namer(form)
     query = reading.query if stack.query_medium.grid is not None else None
-    look = MapRow(f"mean of {reading.heads:,} heads", reading.weights.tolist(), query)
-    panel = _panel(stack, look, name_of)._replace(title=look.name)
-    return PatchMaps(
-        PatchPanels(f"where {query_phrase(stack, name_of)} looks", [panel]), result.picture, "attention weight"
-    )
+    view = MapView("", patch_weights(stack.keys, reading.weights.tolist(), grid, query))
+    panel = _panel(stack, view, form)._replace(title=f"mean of {reading.heads:,} heads")
+    about = f"where {query_name(stack, form)} looks"
+    return PatchMaps(PatchPanels(about, [panel]), result.picture, "attention weight")
 
 
-def _token_namer(form: str) -> Callable[[Token], str]:
-    """A function that gives the text of a token in a figure of this form."""
-
-    def name_of(token: Token) -> str:
-        text = visible(token.text or token.token or str(token.id))
-        return drawable(text if len(text) <= _MAX_NAME_CHARACTERS else f"{text[: _MAX_NAME_CHARACTERS - 1]}…", form)
-
-    return name_of
+def _name_text(content: str | Token | Position, form: str) -> str:
+    """A token in a figure of this form, or our own words."""
+    if isinstance(content, str):
+        return content
+    token = content.token if isinstance(content, Position) else content
+    return drawable(shorten_plain(visible(token.text or token.token or str(token.id)), _MAX_NAME_CHARACTERS), form)
 
 
-def _looking_text(stack: Stack, name_of: Callable[[Token], str]) -> str:
+def _looking_text(stack: Stack, form: str) -> str:
     if shows_caption_words(stack):
         return f"head {head_name(stack, stack.patterns[0])}: where each word looks"
-    return f"where {query_phrase(stack, name_of)} looks"
+    return f"where {query_name(stack, form)} looks"
 
 
-def _panel(stack: Stack, look: MapRow, name_of: Callable[[Token], str]) -> PatchPanel:
-    grid = stack.key_medium.grid
-    assert isinstance(grid, Grid)
-    patches = patch_weights(stack.keys, look.weights, grid, look.query)
-    other_keys = [f"{name_of(token)} {share_text(weight)}" for token, weight in patches.other_keys[:_MAX_NOTED_TOKENS]]
-    title = look.name if shows_caption_words(stack) else f"head {look.name}"
-    return PatchPanel(title, ", ".join(other_keys), patches.weights, patches.query_cell)
+def _panel(stack: Stack, view: MapView, form: str) -> PatchPanel:
+    noted = view.patches.other_keys[:_MAX_NOTED_TOKENS]
+    others = ", ".join(f"{_name_text(token, form)} {two_digits(weight)}" for token, weight in noted)
+    title = f"{'' if shows_caption_words(stack) else 'head '}{_name_text(view.name, form)}"
+    return PatchPanel(title, others, view.patches.weights, view.patches.query_cell)
 
 
 def _draw_map(

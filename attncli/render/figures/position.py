@@ -5,16 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from attncli.render.common.numbers import decimals_for, weight_number
 from attncli.render.figures.axis_labels import (
     AxisLabels,
+    axis_labels,
     draw_labels,
     head_title,
-    key_labels,
     label_text,
     position_text,
     short_number,
@@ -22,6 +21,7 @@ from attncli.render.figures.axis_labels import (
 )
 from attncli.render.figures.metric_map import HeadMap, HeadMaps
 from attncli.render.figures.panels import (
+    DIM_COLOR,
     EDGE,
     Array,
     Box,
@@ -35,9 +35,10 @@ from attncli.render.figures.panels import (
 )
 from attncli.render.figures.patches import mean_map
 from attncli.render.figures.text_layout import drawable, line_height, room_for, write_line
-from attncli.render.heads.heatmap import pooled_evenly, spans_of
+from attncli.render.views.patterns import strip_view
+from attncli.render.views.reading import LOOKS_FROM_HERE, query_of, rank_text, ranking_view
 from attncli.results.heads import HeadsResult, Stack
-from attncli.results.patterns import KeyRead, Pattern, Ranking, RowReading
+from attncli.results.patterns import KeyRead, Ranking, RowReading
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -49,7 +50,7 @@ _STRIP_HEIGHT, _STRIP_WIDTH, _COLOR_BAR_HEIGHT, _COLOR_BAR_WIDTH, _MAX_STRIP_CEL
 #: Inches of a weight as a number.
 _NUMBER_WIDTH = 0.6
 _TEXT_SIZE, _SMALL_SIZE = 8.5, 7.5
-_BAR_COLOR, _DIM, _UNIFORM_COLOR = "#31688e", "0.32", "black"
+_BAR_COLOR, _UNIFORM_COLOR = "#31688e", "black"
 #: Cells of a strip, at most.
 _MAX_STRIP_CELLS = 160
 _NORM_LEGEND = "weight × norm of what is read (Kobayashi et al. 2020)"
@@ -60,33 +61,19 @@ def position_parts(result: HeadsResult, stack: Stack, form: str) -> list[Part]:
     """What one position reads in one stack: all keys, or one key by every head."""
     if stack.ranking is not None:
         return [_ranking_maps(result, stack, stack.ranking, form)]
-    assert stack.reading is not None
-    if (mean := mean_map(result, stack, stack.reading, form)) is not None:
+    reading = stack.reading
+    assert reading is not None
+    if (mean := mean_map(result, stack, reading, form)) is not None:
         return [Caption(mean.maps.about), mean]
-    return _reading_parts(result, stack, stack.reading, form)
-
-
-def _reading_parts(result: HeadsResult, stack: Stack, reading: RowReading, form: str) -> list[Part]:
-    """Bars of the keys that a position reads most, and a strip of all keys in their order."""
-    legend = _NORM_LEGEND if result.weighting == "norm" else "attention weight"
+    # Bars of the keys that the position reads most, and a strip of all keys in their order.
     many = f", mean of {reading.heads:,} heads" if reading.heads > 1 else ""
-    bars = [_bar(stack, reading, key, form) for key in reading.top]
-    parts: list[Part] = [Caption(_looking_text(stack, reading, form))]
-    if bars:
-        parts.append(Bars(bars, f"{legend}{many}"))
-    if len(stack.keys) > 1:
-        parts.append(_strip(stack, reading, form, f"{legend}{many}"))
-    return parts
-
-
-def _looking_text(stack: Stack, reading: RowReading, form: str) -> str:
-    """`Where it (token 8) looks: the mean of 72 heads`."""
-    query = position_text(reading.query, form, reading.query_line, reading.query_tokens)
-    if reading.heads > 1:
-        return f"where {query} looks: the mean of {reading.heads:,} heads"
-    head = stack.metrics[0]
-    only = Pattern(head.layer, head.head, np.zeros((1, 1), dtype=np.float32))
-    return f"where {query} looks in {head_title(stack, only)}"
+    legend = f"{_NORM_LEGEND if result.weighting == 'norm' else 'attention weight'}{many}"
+    query, head = position_text(query_of(reading), form), stack.metrics[0]
+    single = f"where {query} looks in {head_title(stack, head.layer, head.head)}"
+    parts: list[Part] = [Caption(f"where {query} looks: the{many[1:]}" if many else single)]
+    if reading.top:
+        parts.append(Bars([_bar(stack, reading, key, form) for key in reading.top], legend))
+    return [*parts, _strip(stack, reading, form, legend)] if len(stack.keys) > 1 else parts
 
 
 def _bar(stack: Stack, reading: RowReading, key: KeyRead, form: str) -> Bar:
@@ -99,43 +86,26 @@ def _bar(stack: Stack, reading: RowReading, key: KeyRead, form: str) -> Bar:
 
 def _strip(stack: Stack, reading: RowReading, form: str, legend: str) -> Strip:
     """All keys as cells, pooled if there are many; blank where the mask hides them."""
-    whole = Pattern(0, None, reading.weights[None])
-    pooled = pooled_evenly(whole, 1, _MAX_STRIP_CELLS)
-    spans = spans_of(pooled).columns
-    seen = np.array([[reading.visible[start:end].any() for start, end in spans]])
-    values = np.where(seen, pooled.weights.astype(np.float64), np.nan)
-    query_cell = next((at for at, (_, end) in enumerate(spans) if reading.own and reading.own[0] < end), None)
-    side = key_labels(stack, pooled, form)
-    return Strip(_strip_title(stack, len(spans)), values, side, query_cell, drawable("looks from here", form), legend)
-
-
-def _strip_title(stack: Stack, cells: int) -> str:
-    unit, whole = (stack.unit, "text") if stack.key_medium.kind == "tokens" else ("frame", "sound")
-    if cells == len(stack.keys):
-        return f"the whole {whole}, a cell for each {unit}"
-    return f"the whole {whole}: {len(stack.keys):,} {unit}s in {cells} cells, each the sum of its {unit}s"
+    view = strip_view(stack, reading, _MAX_STRIP_CELLS)
+    title = f"the whole {view.whole}" + (f": {view.note}" if view.note else f", a cell for each {view.unit}")
+    _, side = axis_labels(stack, view.pooled, form)
+    return Strip(title, view.values[None], side, view.query, drawable(LOOKS_FROM_HERE, form), legend)
 
 
 def _ranking_maps(result: HeadsResult, stack: Stack, ranking: Ranking, form: str) -> HeadMaps:
     """A map of one weight by every head."""
+    view = ranking_view(stack, ranking)
+    query, key = (position_text(position._replace(line=None), form) for position in (view.query, view.key))
     norms = " × norm of what is read" if result.weighting == "norm" else ""
-    query = position_text(ranking.query, form, count=ranking.query_tokens)
-    key = position_text(ranking.key, form, count=ranking.key_tokens)
     title = f"how much {query} looks at {key}: weight{norms} of each head"
+    first, uniform = ranking.heads[0], [head.uniform for head in ranking.heads if head.uniform is not None]
+    place = "" if first.rank is None else f", place {rank_text(first)} in its row"
+    notes = [f"largest: head {first.name} with {short_number(first.weight)}{place}"]
+    notes += [f"uniform: {span_text(uniform)} with attention spread evenly"] if uniform else []
+    if view.hidden:
+        notes = [f"{key} {view.hidden} {query}"]
     values = {(head.layer, head.head): head.weight for head in ranking.heads}
-    return HeadMaps([HeadMap.from_values(title, values, _ranking_notes(stack, ranking, query, key))])
-
-
-def _ranking_notes(stack: Stack, ranking: Ranking, query: str, key: str) -> Sequence[str]:
-    first = ranking.heads[0]
-    if all(head.rank is None for head in ranking.heads):
-        later = stack.causal and ranking.key.index > ranking.query.index
-        why = "comes later, and each token sees earlier ones alone" if later else "is hidden by the model's mask"
-        return [f"{key} {why}: no head looks there from {query}"]
-    place = "" if first.rank is None else f", place {first.rank:,} of {first.keys:,} in its row"
-    most = f"largest: head {first.name} with {short_number(first.weight)}{place}"
-    uniform = [head.uniform for head in ranking.heads if head.uniform is not None]
-    return [most, f"uniform: {span_text(uniform)} with attention spread evenly"] if uniform else [most]
+    return HeadMaps([HeadMap.from_values(title, values, notes)])
 
 
 # --- Parts of the figure
@@ -168,15 +138,14 @@ class Bars(NamedTuple):
     def _shows_heads(self) -> bool:
         return any(bar.head for bar in self.bars)
 
-    def size(self) -> tuple[float, float]:
-        heads = room_for([*(bar.head for bar in self.bars), "most by head"], _TEXT_SIZE) if self._shows_heads else 0.0
-        return self._left + _MAX_BAR_LENGTH + 0.12 + _NUMBER_WIDTH + heads, self._above + len(
-            self.bars
-        ) * _BAR_HEIGHT + _AXIS_HEIGHT
-
     @property
     def _above(self) -> float:
         return line_height(_SMALL_SIZE) + 0.04 if self._shows_heads else 0.0
+
+    def size(self) -> tuple[float, float]:
+        heads = room_for([*(bar.head for bar in self.bars), "most by head"], _TEXT_SIZE) if self._shows_heads else 0.0
+        height = self._above + len(self.bars) * _BAR_HEIGHT + _AXIS_HEIGHT
+        return self._left + _MAX_BAR_LENGTH + 0.12 + _NUMBER_WIDTH + heads, height
 
     def draw(self, figure: Figure, top: float) -> None:
         box = Box(self._left, top + self._above, _MAX_BAR_LENGTH, len(self.bars) * _BAR_HEIGHT)
@@ -206,11 +175,11 @@ class Bars(NamedTuple):
         left = box.left + box.width + 0.12
         if self._shows_heads:
             for text, column in (("weight", left), ("most by head", left + _NUMBER_WIDTH)):
-                write_line(figure, text, top=box.top - self._above, left=column, size=_SMALL_SIZE, color=_DIM)
+                write_line(figure, text, top=box.top - self._above, left=column, size=_SMALL_SIZE, color=DIM_COLOR)
         for place, bar in enumerate(self.bars):
             row = box.top + (place + 0.5) * _BAR_HEIGHT - line_height(_TEXT_SIZE) / 2 + 0.02
             write_line(figure, weight_number(bar.weight, decimals), top=row, left=left, size=_TEXT_SIZE)
-            write_line(figure, bar.head, top=row, left=left + _NUMBER_WIDTH, size=_TEXT_SIZE, color=_DIM)
+            write_line(figure, bar.head, top=row, left=left + _NUMBER_WIDTH, size=_TEXT_SIZE, color=DIM_COLOR)
 
 
 class Strip(NamedTuple):

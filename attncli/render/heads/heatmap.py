@@ -1,36 +1,28 @@
-"""Scales that turn a weight or a difference into a heatmap cell, and functions that pool and mask patterns.
+"""Scales that turn a weight or a difference into a heatmap cell; half-blocks; and the legend of a scale.
 
 `HeatScale` draws weights: coloured cells where the terminal has 256 colours or more, else a ramp of ASCII characters.
 `SignedHeatScale` draws differences: blue and orange cells, or a sign and a digit. The heatmap of a whole pattern with
-its labels is drawn by `pattern_grid`, small ones without labels by `overview.thumbnail`.
+its labels is drawn by `pattern_grid`, small ones without labels by `thumbnails`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from math import ceil
-
-import numpy as np
-import numpy.typing as npt
 
 from attncli.render.common.colormap import difference_color, has_colormap, text_color_on, weight_color
-from attncli.render.common.lines import PLAIN, Line, Rgb, Style, StyledSpan
-from attncli.render.common.numbers import two_digits
+from attncli.render.common.lines import DIM, PLAIN, Line, Rgb, Style, StyledSpan, flow
+from attncli.render.common.numbers import hundredths, two_digits
 from attncli.render.common.terminal import Terminal
-from attncli.results.heads import Stack
-from attncli.results.patterns import Bins, Pattern
 
 #: ASCII density ramp, from no weight to full scale.
 DENSITY_RAMP = " .:-=+*#%@"
 #: The same for use beside numbers, without + and -, which would read as signs.
 SIGNLESS_RAMP = " .:=*#%@"
-_LEGEND_CELLS = 20
 # Least widths of a cell that shows hundredths: `100` and a space, or two digits between ramp characters.
 _DIGITS_ON_COLOR = 4
 _DIGITS_IN_INK = 5
-
-Mask = npt.NDArray[np.bool_]
+ROWS_LOOK_AT_COLUMNS = "rows look at columns"
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,8 +46,16 @@ class HeatScale:
     def colored(self) -> bool:
         return has_colormap(self.terminal.color)
 
+    @property
+    def half_blocks(self) -> bool:
+        """Whether two values, one above the other, fit in one cell."""
+        return self.colored and self.terminal.unicode
+
     def share(self, weight: float) -> float:
         return weight / self.full if self.full > 0 else 0.0
+
+    def color(self, weight: float) -> Rgb:
+        return weight_color(self.share(weight), self.terminal.color)
 
     def ascii_text(self, weight: float) -> str:
         """The character of the ramp for a weight."""
@@ -67,44 +67,25 @@ class HeatScale:
 
     def shade(self, weight: float) -> Style:
         """The colour of a weight as background, with a text colour that is readable on it."""
-        background = weight_color(self.share(weight), self.terminal.color)
+        background = self.color(weight)
         return Style(fg=text_color_on(background), bg=background)
 
     def cell(self, weight: float, width: int) -> StyledSpan:
         """A weight in `width` cells, with its hundredths if there is room: on its colour or between ramp characters."""
         text = hundredths(self.share(weight) if self.relative else weight) if self.has_digits(width) else ""
-        if not self.colored:
-            return StyledSpan(self._ascii_cell(self.ascii_text(weight), text, width))
-        background = weight_color(self.share(weight), self.terminal.color)
-        if not text:
-            return StyledSpan(" " * width, Style(bg=background))
-        return StyledSpan(f"{text:>2}".center(width), Style(fg=text_color_on(background), bg=background))
-
-    def labelled(self, weight: float, text: str, width: int) -> StyledSpan:
-        """A text centred in `width` cells, on the colour of a weight or after its ramp character."""
-        if not self.colored:
-            return StyledSpan(f"{self.ascii_text(weight)}{text}".center(width))
-        return StyledSpan(text.center(width), self.shade(weight))
+        if self.colored:
+            if text:
+                return StyledSpan(f"{text:>2}".center(width), self.shade(weight))
+            return StyledSpan(" " * width, Style(bg=self.color(weight)))
+        ink = self.ascii_text(weight)
+        if text:
+            return StyledSpan(f"{ink}{text:>2}{ink}"[: width - 1].center(width))
+        # Cells of one or two characters touch, as in a picture; wider ones leave a space, as in a table.
+        return StyledSpan((ink * (width if width <= 2 else width - 1)).ljust(width))
 
     def has_digits(self, width: int) -> bool:
         """Whether cells of this width also show their weights as digits."""
         return width >= (_DIGITS_ON_COLOR if self.colored else _DIGITS_IN_INK)
-
-    @staticmethod
-    def _ascii_cell(ink: str, text: str, width: int) -> str:
-        if not text:
-            # Cells of one or two characters touch, as in a picture; wider ones leave a space, as in a table.
-            return (ink * (width if width <= 2 else width - 1)).ljust(width)
-        return f"{ink}{text:>2}{ink}"[: width - 1].center(width)
-
-    def half_block(self, top: float | None, bottom: float | None) -> StyledSpan:
-        """Two weights, one above the other, in one cell; None where a query can't see the key."""
-        depth = self.terminal.color
-        above = None if top is None else weight_color(self.share(top), depth)
-        below = None if bottom is None else weight_color(self.share(bottom), depth)
-        if above is None:
-            return StyledSpan(" ") if below is None else StyledSpan("▄", Style(fg=below))
-        return StyledSpan("▀", Style(fg=above, bg=below))
 
     def digits_note(self) -> str:
         """What the digits in cells mean, with the largest weight as example: `93 means 0.93`; empty where no weight is
@@ -117,56 +98,30 @@ class HeatScale:
     def legend(self) -> Line:
         """The scale as a legend: `0 <ramp> 0.93`."""
         full = two_digits(self.full)
-        if not self.colored:
-            return Line.of(f"0 [{self.ramp}] {full}")
-        steps = (step / (_LEGEND_CELLS - 1) for step in range(_LEGEND_CELLS))
-        return Line.of("0 ", *(self.cell(step * self.full, 1) for step in steps), f" {full}")
+        steps = (self.cell(step / 19 * self.full, 1) for step in range(20))
+        return Line.of("0 ", *steps, f" {full}") if self.colored else Line.of(f"0 [{self.ramp}] {full}")
+
+    def legend_lines(self, *notes: str, digits: bool) -> list[Line]:
+        """Below a picture: the scale, notes, and what digits in cells mean, if there are any."""
+        shown = [*notes, *([self.digits_note()] if digits else [])]
+        parts = [self.legend(), *(Line.of(StyledSpan(note, DIM)) for note in shown if note)]
+        return flow(parts, separator="   ", width=self.terminal.width)
 
 
-def hundredths(weight: float) -> str:
-    """`83` for 0.83; empty for less than half a hundredth."""
-    return str(round(weight * 100) or "")
+def half_blocks(rows: Sequence[Sequence[Rgb | None]]) -> list[list[StyledSpan]]:
+    """Rows of colours, two to a line of half-blocks; None is left blank."""
+    below = [*rows[1::2], *([[None] * len(rows[-1])] if len(rows) % 2 else [])]
+    return [list(map(_half_block, *pair)) for pair in zip(rows[::2], below, strict=True)]
 
 
-def full_scale(patterns: Iterable[Pattern]) -> float:
-    """The largest weight of the patterns, for one scale for all of them."""
-    return max((float(pattern.weights.max(initial=0.0)) for pattern in patterns), default=0.0)
-
-
-def pooled_evenly(pattern: Pattern, rows: int, columns: int) -> Pattern:
-    """The pattern pooled to at most `rows` × `columns` cells, each of about the same number of weights.
-
-    Cells of one and of two weights side by side would show stripes that the pattern doesn't have.
-    """
-    return pattern.pooled(*map(_even_size, pattern.weights.shape, (rows, columns)))
-
-
-def _even_size(count: int, most: int) -> int:
-    return ceil(count / ceil(count / most)) if count else 0
-
-
-def spans_of(pattern: Pattern) -> Bins:
-    """The positions that each row and each column covers: one each where the pattern isn't pooled."""
-    if pattern.bins is not None:
-        return pattern.bins
-    rows, columns = pattern.weights.shape
-    return Bins(tuple((i, i + 1) for i in range(rows)), tuple((i, i + 1) for i in range(columns)))
-
-
-def hidden_cells(stack: Stack, pattern: Pattern) -> Mask:
-    """Which cells stay blank, because in a causal stack all their keys come after their queries: (rows, columns)."""
-    if not stack.causal:
-        return np.zeros(pattern.weights.shape, dtype=np.bool_)
-    spans = spans_of(pattern)
-    last_query = np.array([stack.queries[end - 1].index for _, end in spans.rows])
-    first_key = np.array([stack.keys[start].index for start, _ in spans.columns])
-    hidden: Mask = (first_key[None, :] > last_query[:, None]) & (pattern.weights == 0)
-    return hidden
+def _half_block(top: Rgb | None, bottom: Rgb | None) -> StyledSpan:
+    if top is None:
+        return StyledSpan(" ") if bottom is None else StyledSpan("▄", Style(fg=bottom))
+    return StyledSpan("▀", Style(fg=top, bg=bottom))
 
 
 # --- signed differences
 
-_SIGNED_LEGEND_CELLS = 21
 _NINTHS = 9
 # Width of a sign and a digit.
 _SIGN_AND_DIGIT = 2
@@ -183,13 +138,16 @@ class SignedHeatScale(HeatScale):
         """The fewest cells that one difference can take: without colours, a sign, a digit and a space."""
         return 1 if self.colored else _SIGN_AND_DIGIT + 1
 
+    def color(self, weight: float) -> Rgb:
+        return difference_color(self.share(weight), self.terminal.color)
+
     def has_digits(self, width: int) -> bool:
         """Whether cells of this width show signed hundredths or the number itself."""
-        return self._fits(_hundredths, width) or self.has_numbers(width)
+        return self._form(width) is not None
 
     def has_numbers(self, width: int) -> bool:
         """Whether cells of this width show the number itself."""
-        return self._fits(_short_number, width)
+        return self._form(width) in ("number", "short")
 
     def ascii_text(self, weight: float) -> str:
         """A sign and a digit, in ninths of `full`; blank for less than half a ninth."""
@@ -198,46 +156,34 @@ class SignedHeatScale(HeatScale):
 
     def text(self, weight: float, width: int) -> str:
         """A difference as `+0.12`, `+.12`, or `+12` hundredths, as there is room; blank if it rounds to zero."""
-        form = next((form for form in _FORMS if self._fits(form, width)), None)
+        form = self._form(width)
         if form is None:
             return "" if self.colored else self.ascii_text(weight)
-        return form(weight, self._decimals) if round(weight, self._decimals) else ""
+        return self._written(weight, form) if round(weight, self._decimals) else ""
 
     @property
     def _decimals(self) -> int:
         """Digits after the point, so that the largest difference shows two significant ones; none for large numbers."""
         return next((decimals for least, decimals in _DECIMALS if self.full >= least), 0)
 
-    def _fits(self, form: Callable[[float, int], str], width: int) -> bool:
-        """Whether the largest difference fits in this form with a space beside it."""
-        decimals = self._decimals
-        tells = decimals == _DECIMALS[0][1] if form is _hundredths else decimals > 0
-        return tells and len(form(self.full, decimals)) < width
+    def _form(self, width: int) -> str | None:
+        """The widest form in which the largest difference fits with a space beside it."""
+        telling = {"number": self._decimals > 0, "short": self._decimals > 0, "hundredths": self._decimals == 2}
+        fitting = (form for form, tells in telling.items() if tells and len(self._written(self.full, form)) < width)
+        return next(fitting, None)
 
-    def shade(self, weight: float) -> Style:
-        """The colour of a difference as background, with a text colour that is readable on it."""
-        background = self._background(weight)
-        return Style(fg=text_color_on(background), bg=background)
-
-    def labelled(self, weight: float, text: str, width: int) -> StyledSpan:
-        """A text centred in `width` cells, on the colour of a difference; without colours, the text alone."""
-        return StyledSpan(text.center(width), self.shade(weight) if self.colored else PLAIN)
+    def _written(self, weight: float, form: str) -> str:
+        if form == "hundredths":
+            return f"{round(weight * 100):+d}"
+        number = f"{weight:+.{self._decimals}f}"
+        return number.replace("0.", ".", 1) if form == "short" and abs(weight) < 1 else number
 
     def cell(self, weight: float, width: int) -> StyledSpan:
         """A difference in `width` cells: the number if there is room, else only its colour, or sign and digit."""
-        text = self.text(weight, width)
         # Right-aligned with the other numbers, in the middle of the cell.
         widest = len(self.text(self.full, width))
-        before = " " * ((width - widest) // 2)
-        return self.labelled(weight, f"{before}{text.rjust(widest)}".ljust(width)[:width], width)
-
-    def half_block(self, top: float | None, bottom: float | None) -> StyledSpan:
-        """Two differences, one above the other, in one cell; None where a query can't see the key."""
-        above = None if top is None else self._background(top)
-        below = None if bottom is None else self._background(bottom)
-        if above is None:
-            return StyledSpan(" ") if below is None else StyledSpan("▄", Style(fg=below))
-        return StyledSpan("▀", Style(fg=above, bg=below))
+        text = f"{' ' * ((width - widest) // 2)}{self.text(weight, width).rjust(widest)}".ljust(width)[:width]
+        return StyledSpan(text, self.shade(weight) if self.colored else PLAIN)
 
     def digits_note(self) -> str:
         """What hundredths mean, with the largest difference as example."""
@@ -249,27 +195,5 @@ class SignedHeatScale(HeatScale):
         full = two_digits(self.full)
         if not self.colored:
             return Line.of(f"+{_NINTHS} means +{full}, -{_NINTHS} means -{full}")
-        steps = (2 * step / (_SIGNED_LEGEND_CELLS - 1) - 1 for step in range(_SIGNED_LEGEND_CELLS))
-        return Line.of(f"-{full} ", *(self.cell(step * self.full, 1) for step in steps), f" +{full}")
-
-    def _background(self, weight: float) -> Rgb:
-        return difference_color(self.share(weight), self.terminal.color)
-
-
-def _signed_number(weight: float, decimals: int) -> str:
-    return f"{weight:+.{decimals}f}"
-
-
-def _short_number(weight: float, decimals: int) -> str:
-    """`+.12`"""
-    return (
-        _signed_number(weight, decimals).replace("0.", ".", 1) if abs(weight) < 1 else _signed_number(weight, decimals)
-    )
-
-
-def _hundredths(weight: float, decimals: int) -> str:
-    return f"{round(weight * 100):+d}"
-
-
-#: Number formats, the widest first.
-_FORMS = (_signed_number, _short_number, _hundredths)
+        steps = (self.cell((step / 10 - 1) * self.full, 1) for step in range(21))
+        return Line.of(f"-{full} ", *steps, f" +{full}")

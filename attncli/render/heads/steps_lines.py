@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Sequence
+from itertools import count as counter
 from math import isclose, sqrt
 from typing import NamedTuple
 
@@ -13,7 +14,7 @@ import numpy as np
 
 from attncli.render.common.cells import cell_width, glyphs
 from attncli.render.common.escape import direction_end, fit_width, token_text
-from attncli.render.common.lines import BOLD, DIM, Line, Style, StyledSpan, flow, joined, padded, split_words
+from attncli.render.common.lines import BOLD, DIM, PLAIN, Line, Style, StyledSpan, flow, joined, padded, split_words
 from attncli.render.common.numbers import cell_number
 from attncli.render.common.terminal import Terminal
 from attncli.results.steps import HeadOutput, Origin, Projection, Steps, Vector
@@ -23,27 +24,13 @@ _MOST_NUMBERS = 6
 _BAR = 16
 # From this width on there is room to say what z is.
 _ROOM_FOR_SUM = 30
+#: ASCII for the symbols of formulas.
+_ASCII = str.maketrans({"×": "x", "·": ".", "÷": "/", "√": "sqrt ", "Σ": "sum of", "−": "-", "∞": "inf"})
 
 
-class Symbols(NamedTuple):
-    """Symbols of formulas."""
-
-    times: str
-    dot: str
-    over: str
-    root: str
-    sum: str
-    minus: str
-    infinity: str
-
-
-_UNICODE = Symbols("×", "·", "÷", "√", "Σ", "−", "∞")
-_ASCII = Symbols("x", ".", "/", "sqrt ", "sum of", "-", "inf")
-
-
-def symbols(terminal: Terminal) -> Symbols:
-    """The symbols, in Unicode or ASCII, that this terminal can show."""
-    return _UNICODE if terminal.unicode else _ASCII
+def formula(text: str, terminal: Terminal) -> str:
+    """A formula or a sentence with the symbols that this terminal can show."""
+    return text if terminal.unicode else text.translate(_ASCII)
 
 
 class Column(NamedTuple):
@@ -54,7 +41,7 @@ class Column(NamedTuple):
 
     heading: str
     cells: tuple[str, ...]
-    style: Style = Style()
+    style: Style = PLAIN
     priority: int = 9
 
     @property
@@ -83,25 +70,22 @@ def vector_line(name: str, vector: Vector, norm: float, terminal: Terminal) -> L
 
 def score_table(steps: Steps, terminal: Terminal) -> list[Line]:
     """A row per key: k, q·k, the scores made from it, and the weight."""
-    signs = symbols(terminal)
-    columns = [Column(f"q{signs.dot}k", _cells(steps.products, steps), priority=1)]
-    if steps.scale != 1:
-        scale = f"{signs.over}{1 / steps.scale:.2f}" if steps.scale < 1 else f"{signs.times}{steps.scale:.3g}"
-        columns.append(Column(scale, _cells(steps.scaled, steps), priority=2))
-    if steps.capped is not None:
-        columns.append(Column("capped", _cells(steps.capped, steps), priority=2))
-    if steps.bias is not None:
-        columns.append(Column("+bias", _cells(steps.bias, steps), priority=2))
+    columns = [Column(formula("q·k", terminal), _cells(steps.products, steps), priority=1)]
+    scale = f"÷{1 / steps.scale:.2f}" if steps.scale < 1 else f"×{steps.scale:.3g}"
+    made = (
+        (formula(scale, terminal), steps.scaled if steps.scale != 1 else None),
+        ("capped", steps.capped),
+        ("+bias", steps.bias),
+    )
+    columns += [Column(name, _cells(values, steps), priority=2) for name, values in made if values is not None]
     hidden = frozenset(np.flatnonzero(~steps.visible).tolist())
     if steps.bias is not None or hidden:
-        scores = (
-            f"{signs.minus}{signs.infinity}" if row in hidden else cell
-            for row, cell in enumerate(_cells(steps.scores, steps))
-        )
-        columns.append(Column("score", tuple(scores), priority=3))
+        scores = enumerate(_cells(steps.scores, steps))
+        shown = tuple(formula("−∞", terminal) if row in hidden else cell for row, cell in scores)
+        columns.append(Column("score", shown, priority=3))
     weights = [*steps.weights.tolist(), *([steps.others.weight] if steps.others.visible else [])]
-    shown = ("0" if row in hidden else weight for row, weight in enumerate(_weights(weights)))
-    columns.append(Column("weight", tuple(shown), BOLD))
+    shown = tuple("0" if row in hidden else cell_number(weight, 2) for row, weight in enumerate(weights))
+    columns.append(Column("weight", shown, BOLD))
     labels = _labels(steps, terminal)
     columns = _drop_to_fit(columns, terminal.width - labels[0].width)
     taken = labels[0].width + sum(column.width + 2 for column in columns)
@@ -117,22 +101,17 @@ def score_table(steps: Steps, terminal: Terminal) -> list[Line]:
 
 def read_table(steps: Steps, terminal: Terminal) -> list[Line]:
     """A row per key: its weight and v; and their weighted sum, z."""
-    signs = symbols(terminal)
     labels = [*_labels(steps, terminal), Line.of(" z, their sum" if terminal.width >= _ROOM_FOR_SUM else " z")]
     width = max(line.width for line in labels)
-    others = bool(steps.others.visible)
-    weights = [*steps.weights.tolist(), *([steps.others.weight] if others else [])]
-    times = Column("weight", (*(f"{weight} {signs.times}" for weight in _weights(weights)), ""), BOLD)
-    norms = (*(_number(norm) for norm in steps.value_norms.tolist()), *([""] * others), _number(steps.sum_norm))
-    columns = _drop_to_fit([times, Column("norm", norms, priority=1)], terminal.width - width)
+    others = [steps.others.weight] if steps.others.visible else []
+    weights = (formula(f"{cell_number(weight, 2)} ×", terminal) for weight in (*steps.weights.tolist(), *others))
+    times = Column("weight", (*weights, ""), BOLD)
+    norms = Column("norm", (*_cells(steps.value_norms, steps), _number(steps.sum_norm)), priority=1)
+    columns = _drop_to_fit([times, norms], terminal.width - width)
     room = terminal.width - width - sum(column.width + 2 for column in columns)
     vectors = _vector_column("v", steps.values, steps, room, terminal, total=steps.weighted_sum)
     lines = [padded(line, width) for line in labels]
     return _table(lines, [times, *vectors, *columns[1:]], [Line()] * len(lines))
-
-
-def _weights(weights: Sequence[float]) -> tuple[str, ...]:
-    return tuple(cell_number(weight, 2) for weight in weights)
 
 
 def _drop_to_fit(columns: Sequence[Column], room: int) -> list[Column]:
@@ -151,7 +130,7 @@ def _labels(steps: Steps, terminal: Terminal) -> list[Line]:
     rows = [
         Line.of(
             StyledSpan(f" {token.index:>{places}} ", DIM),
-            StyledSpan(fit_width(text, widest, terminal), Style() if seen else DIM),
+            StyledSpan(fit_width(text, widest, terminal), PLAIN if seen else DIM),
         )
         for token, text, seen in zip(steps.keys, texts, steps.visible.tolist(), strict=True)
     ]
@@ -216,51 +195,37 @@ Step = tuple[str, str]
 
 def steps_lines(steps: Steps, terminal: Terminal) -> list[Line]:
     """All steps of one head at one query."""
-    listed, signs = steps.with_top_keys(_KEYS_LISTED), symbols(terminal)
-    numbered = _StepNumbering(terminal)
-    lines = _title(steps, terminal)
-    lines += [*numbered(_query_step(steps, terminal)), vector_line("q", steps.query_vector, steps.query_norm, terminal)]
-    lines += [line for step in _score_steps(steps, listed, terminal) for line in numbered(step)]
-    lines += score_table(listed, terminal)
-    lines += [*numbered(_values_step(steps, signs)), *read_table(listed.visible_only(), terminal)]
-    if steps.written is None:
-        return [*lines, *numbered(("output", "z goes through no plain matrix in this model, and the walk ends here"))]
-    lines += numbered(_output_step(steps, steps.written, signs))
-    lines += [vector_line("out", steps.written.output, steps.written.norm, terminal)]
-    return [*lines, *numbered(_residual_step(steps, steps.written, terminal))]
+    listed, text = steps.with_top_keys(_KEYS_LISTED), token_text(steps.query, terminal)
+    query = text + direction_end(text)
+    begin = [Line.of(StyledSpan(f"head {steps.name}", BOLD))]
+    begin += split_words(f"from {query} (token {steps.query.index}), step by step")
+    lines = flow(begin, separator=" ", width=terminal.width)
+    number = counter(1)
 
-
-class _StepNumbering:
-    """Numbers the steps that it writes."""
-
-    def __init__(self, terminal: Terminal) -> None:
-        self._terminal = terminal
-        self._number = 0
-
-    def __call__(self, step: Step) -> list[Line]:
-        self._number += 1
+    def add(step: Step, *below: Line) -> None:
         name, sentence = step
-        words = [Line.of(StyledSpan(f"{self._number} {name}:", BOLD)), *split_words(sentence)]
-        return [Line(), *flow(words, separator=" ", width=self._terminal.width, indent=_INDENT)]
+        words = [Line.of(StyledSpan(f"{next(number)} {name}:", BOLD)), *split_words(formula(sentence, terminal))]
+        lines.extend([Line(), *flow(words, separator=" ", width=terminal.width, indent=_INDENT), *below])
+
+    add(_query_step(steps, query), vector_line("q", steps.query_vector, steps.query_norm, terminal))
+    for step in _score_steps(steps, listed, query):
+        add(step)
+    lines += score_table(listed, terminal)
+    add(_values_step(steps), *read_table(listed.visible_only(), terminal))
+    if steps.written is None:
+        add(("output", "z goes through no plain matrix in this model, and the walk ends here"))
+        return lines
+    add(_output_step(steps, steps.written), vector_line("out", steps.written.output, steps.written.norm, terminal))
+    add(_residual_step(steps.written, query))
+    return lines
 
 
-def _title(steps: Steps, terminal: Terminal) -> list[Line]:
-    sentence = f"from {_query_text(steps, terminal)} (token {steps.query.index}), step by step"
-    name = Line.of(StyledSpan(f"head {steps.name}", BOLD))
-    return flow([name, *split_words(sentence)], separator=" ", width=terminal.width)
-
-
-def _query_text(steps: Steps, terminal: Terminal) -> str:
-    text = token_text(steps.query, terminal)
-    return text + direction_end(text)
-
-
-def _query_step(steps: Steps, terminal: Terminal) -> Step:
+def _query_step(steps: Steps, query: str) -> Step:
     reader = f", from the {steps.origin.reader}" if steps.origin.reader is not None else ""
     columns = f"this head's {len(steps.query_vector):,} columns of W_Q"
     source = _projection_words(steps.origin.query, _state_words(steps.origin), columns, "plus their bias")
     turned = ", then turned by its position (rotary)" if steps.rotated else ""
-    return "query", f"q, what {_query_text(steps, terminal)} looks for{reader}: {source}{turned}"
+    return "query", f"q, what {query} looks for{reader}: {source}{turned}"
 
 
 def _projection_words(projection: Projection | None, state: str, matrix: str, bias: str = "plus its bias") -> str:
@@ -284,47 +249,47 @@ def _key_source(origin: Origin) -> tuple[str, str]:
     return "each token of the encoder", "the encoder's output"
 
 
-def _score_steps(steps: Steps, listed: Steps, terminal: Terminal) -> Iterator[Step]:
+def _score_steps(steps: Steps, listed: Steps, query: str) -> Iterator[Step]:
     """The steps from keys to weights that this model has."""
-    signs, origin = symbols(terminal), steps.origin
-    each, state = _key_source(origin)
+    each, state = _key_source(steps.origin)
     turned = ", turned likewise" if steps.rotated else ""
     shared = f" ({steps.sharing} heads share them)" if steps.sharing > 1 else ""
-    source = _projection_words(origin.key, state, "W_K")
-    yield "keys", f"k, what {each} offers: {source}{turned}{shared}; a large q{signs.dot}k is a match"
-    yield "scale", _scale_words(steps, signs)
+    source = _projection_words(steps.origin.key, state, "W_K")
+    yield "keys", f"k, what {each} offers: {source}{turned}{shared}; a large q·k is a match"
+    yield "scale", f"score = q·k {_scale_words(steps)}"
     if steps.softcap is not None:
         cap = f"{steps.softcap:g}"
-        yield "softcap", f"{cap} {signs.times} tanh(score {signs.over} {cap}), so that no score passes {cap}"
+        yield "softcap", f"{cap} × tanh(score ÷ {cap}), so that no score passes {cap}"
     if steps.bias is not None:
         yield "bias", "what the model adds for the places of the two tokens"
     if steps.causal or steps.hidden:
-        yield "mask", _mask_words(steps, listed, terminal)
-    yield "softmax", _softmax_words(steps, signs)
+        yield "mask", _mask_words(steps, listed, query)
+    # Subtracting a negative number: `score + 2.89`.
+    less = f"{'+' if steps.log_sum < 0 else '−'} {abs(steps.log_sum):.2f}"
+    sink = ""
+    if steps.sink_weight is not None:
+        sink = f"with a sink outside of the text (score {steps.sink:.2f}, weight {steps.sink_weight:.2f}) "
+    yield "softmax", f"weight = e^score ÷ Σ e^score = e^(score {less}); {sink}they sum to 1"
 
 
-def _scale_words(steps: Steps, signs: Symbols) -> str:
+def _scale_words(steps: Steps) -> str:
     size = len(steps.query_vector)
-    product = f"score = q{signs.dot}k"
     if isclose(steps.scale, 1 / sqrt(size), rel_tol=1e-6):
-        root = f"{signs.root}{size} ({sqrt(size):.2f})"
-        return f"{product} {signs.over} {root}, or it would grow with the size of q and k"
+        return f"÷ √{size} ({sqrt(size):.2f}), or it would grow with the size of q and k"
     if steps.scale == 1 and steps.origin.query is not None and steps.origin.query.factor != 1:
-        return f"{product} as it is: q was scaled when it was made"
+        return "as it is: q was scaled when it was made"
     if steps.scale == 1:
-        return f"{product} as it is: this model divides it by nothing"
-    return f"{product} {signs.times} {steps.scale:.4g}, this model's own scale"
+        return "as it is: this model divides it by nothing"
+    return f"× {steps.scale:.4g}, this model's own scale"
 
 
-def _mask_words(steps: Steps, listed: Steps, terminal: Terminal) -> str:
+def _mask_words(steps: Steps, listed: Steps, query: str) -> str:
     """Which tokens are hidden; for causal models also when none is."""
-    signs = symbols(terminal)
-    comes_to = f"score {signs.minus}{signs.infinity}, weight 0"
+    comes_to = "score −∞, weight 0"
     if not steps.hidden:
         return f"each token sees itself and earlier ones; later ones would be hidden ({comes_to})"
-    tokens = "1 token" if steps.hidden == 1 else f"{steps.hidden:,} tokens"
-    after = f" after {_query_text(steps, terminal)}" if steps.causal else ""
-    are = "is" if steps.hidden == 1 else "are"
+    tokens, are = ("1 token", "is") if steps.hidden == 1 else (f"{steps.hidden:,} tokens", "are")
+    after = f" after {query}" if steps.causal else ""
     return f"{tokens}{after}{_hidden_positions(steps, listed)} {are} hidden: {comes_to}"
 
 
@@ -337,42 +302,29 @@ def _hidden_positions(steps: Steps, listed: Steps) -> str:
     stops = [place for place in places if place + 1 not in set(places)]
     if len(starts) > _MOST_STRETCHES:
         return ""
-    stretches = (
-        f"{start}" if start == stop else f"{start} to {stop}" for start, stop in zip(starts, stops, strict=True)
-    )
-    return f" ({', '.join(stretches)})"
+    ends = zip(starts, stops, strict=True)
+    return f" ({', '.join(f'{start}' if start == stop else f'{start} to {stop}' for start, stop in ends)})"
 
 
-def _softmax_words(steps: Steps, signs: Symbols) -> str:
-    all_sum = f"{signs.sum} e^score"
-    # Subtracting a negative number: `score + 2.89`.
-    sign = "+" if steps.log_sum < 0 else signs.minus
-    formula = f"weight = e^score {signs.over} {all_sum} = e^(score {sign} {abs(steps.log_sum):.2f});"
-    if steps.sink_weight is None:
-        return f"{formula} they sum to 1"
-    sink = f"a sink outside of the text (score {steps.sink:.2f}, weight {steps.sink_weight:.2f})"
-    return f"{formula} with {sink} they sum to 1"
-
-
-def _values_step(steps: Steps, signs: Symbols) -> Step:
+def _values_step(steps: Steps) -> Step:
     each, state = _key_source(steps.origin)
     source = _projection_words(steps.origin.value, state, "W_V")
-    return "values", f"v, what {each} hands on: {source}; z = {signs.sum} weight {signs.times} v"
+    return "values", f"v, what {each} hands on: {source}; z = Σ weight × v"
 
 
-def _output_step(steps: Steps, written: HeadOutput, signs: Symbols) -> Step:
+def _output_step(steps: Steps, written: HeadOutput) -> Step:
     between = "a gate or a norm changes z; then " if written.passed_on is not None else ""
     rows = f"this head's {len(steps.weighted_sum):,} rows of W_O"
     return "output", f"{between}z times {rows}: {len(written.output):,} numbers, as wide as the model"
 
 
-def _residual_step(steps: Steps, written: HeadOutput, terminal: Terminal) -> Step:
+def _residual_step(written: HeadOutput, query: str) -> Step:
     """The norm of what the head adds, and of the state that it is added to."""
     every = "all heads" if written.bias is None else "all heads and the bias"
     scaled = "" if written.scale in (None, 1) else f" (after the model's own factor {written.scale:.4g})"
     adds = f"this head adds {written.added:.2f}{scaled}, {every} together {written.all_added:.2f}"
     if written.residual is not None:
-        adds = f"the state of {_query_text(steps, terminal)} had norm {written.residual:.2f}; {adds}"
+        adds = f"the state of {query} had norm {written.residual:.2f}; {adds}"
     if written.scale is None:
         adds += ", which a norm or a gate changes before it is added"
     return "residual stream", adds

@@ -1,20 +1,18 @@
-"""`attn heads` as tidy data: CSV with a row per head, cell or key, and JSON Lines with a line per head."""
+"""`attn heads` as data: a table with a row per head, cell or key, a record per head, and arrays."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import zip_longest
-from typing import TYPE_CHECKING
 
-from attncli.render.data import csv_text, jsonl_text
+import numpy as np
 
-if TYPE_CHECKING:
-    # Not at run time: these import numpy, which `attn tokenize` would have to load, too.
-    from attncli.results.heads import HeadChange, HeadMetrics, HeadsResult, Spread, Stack
-    from attncli.results.patterns import Medium, Pattern
-    from attncli.results.steps import Steps
-
-Row = Sequence[object]
+from attncli.render.data import Row, Table
+from attncli.render.npz import Array
+from attncli.results.base import to_dict
+from attncli.results.heads import HeadChange, HeadMetrics, HeadsResult, Spread, Stack
+from attncli.results.patterns import Medium, Pattern
+from attncli.results.steps import Steps
 
 _CELL_COLUMNS = ("query_index", "query_token", "key_index", "key_token", "weight")
 #: Added for pictures.
@@ -27,14 +25,12 @@ _STEP_COLUMNS = (
 _BIN_COLUMNS = ("query_start", "query_end", "key_start", "key_end", "weight")
 
 
-def heads_jsonl(result: HeadsResult, *, ascii_only: bool = False) -> str:
-    """A head per line: its metrics, those of uniform attention as `baseline`, and its pattern if it has one.
+def heads_records(result: HeadsResult) -> Iterator[dict[str, object]]:
+    """A record per head: its metrics, those of uniform attention as `baseline`, and its pattern if it has one.
 
     Where heads were ranked by one weight or compared, the head's entry is `ranking` or `difference`.
     """
-    changes = _changes_by_head(result)
-    rows = (_head_record(result, stack, head, changes) for stack in result.stacks for head in stack.metrics)
-    return jsonl_text(rows, ascii_only=ascii_only)
+    return map(to_dict, result.lines())
 
 
 def _changes_by_head(result: HeadsResult) -> dict[str, HeadChange]:
@@ -44,26 +40,7 @@ def _changes_by_head(result: HeadsResult) -> dict[str, HeadChange]:
     return {head.name: head for stack in result.difference.stacks for head in stack.heads}
 
 
-def _head_record(
-    result: HeadsResult, stack: Stack, head: HeadMetrics, changes: Mapping[str, HeadChange]
-) -> dict[str, object]:
-    start: dict[str, object] = {"model": result.model, "stack": stack.stack, **head.to_dict()}
-    start["baseline"] = dict(stack.baselines.get(head.layer, {}))
-    if stack.ranking is not None:
-        start["ranking"] = next(one.to_dict() for one in stack.ranking.heads if one.name == head.name)
-    if head.name in changes:
-        start["difference"] = changes[head.name].to_dict()
-    walks = [steps for steps in result.steps or () if steps.name == head.name]
-    if walks:
-        start["steps"] = walks[0].to_dict()
-    for pattern in stack.patterns:
-        if (pattern.layer, pattern.head) == (head.layer, head.head):
-            content = pattern.to_dict()
-            return {**start, "weights": content["weights"], "bins": content["bins"]}
-    return start
-
-
-def heads_csv(result: HeadsResult, *, cells: bool = False) -> str:
+def heads_table(result: HeadsResult, *, cells: bool = False) -> Table:
     """A row per head; with `cells`, a row per cell of their patterns; or a row per key of one query or of `--steps`.
 
     Uniform attention's metrics are in columns `baseline_<metric>`; several labels share a field, separated by spaces.
@@ -74,11 +51,11 @@ def heads_csv(result: HeadsResult, *, cells: bool = False) -> str:
     texts, `<metric>_texts`. Cells of pictures have the rows and columns of their patches.
     """
     if result.steps is not None:
-        return csv_text(_STEP_COLUMNS, (row for steps in result.steps for row in _step_rows(steps)))
+        return _STEP_COLUMNS, (row for steps in result.steps for row in _step_rows(steps))
     if cells:
-        return _cells_csv(result)
+        return _cell_table(result)
     if any(stack.reading is not None for stack in result.stacks):
-        return _reading_csv(result)
+        return _reading_table(result)
     names = list(dict.fromkeys(name for stack in result.stacks for head in stack.metrics for name in head.values))
     header = ["stack", "layer", "head", "name", "labels", *names, *(f"baseline_{name}" for name in names)]
     quadrants = _quadrant_names(result)
@@ -99,7 +76,7 @@ def heads_csv(result: HeadsResult, *, cells: bool = False) -> str:
         for stack in result.stacks
         for head in stack.metrics
     )
-    return csv_text(header, rows)
+    return header, rows
 
 
 def _ranking_fields(stack: Stack, head: HeadMetrics) -> Row:
@@ -158,10 +135,10 @@ def _spread_fields(spread: Spread, names: Sequence[str]) -> Iterator[object]:
         yield spread.counts.get(name, 0)
 
 
-def _reading_csv(result: HeadsResult) -> str:
+def _reading_table(result: HeadsResult) -> Table:
     """A row per key: the mean weight that one query gives it, and uniform attention's."""
     header = ("stack", "query_index", "query_token", "key_index", "key_token", "weight", "uniform")
-    return csv_text(header, (row for stack in result.stacks for row in _reading_rows(stack)))
+    return header, (row for stack in result.stacks for row in _reading_rows(stack))
 
 
 def _reading_rows(stack: Stack) -> Iterator[Row]:
@@ -173,7 +150,7 @@ def _reading_rows(stack: Stack) -> Iterator[Row]:
         yield (stack.stack, reading.query.index, reading.query.token, key.index, key.token, weight, even)
 
 
-def _cells_csv(result: HeadsResult) -> str:
+def _cell_table(result: HeadsResult) -> Table:
     patterns = [(stack, pattern) for stack in result.stacks for pattern in stack.patterns]
     pooled = any(pattern.bins is not None for _, pattern in patterns)
     places = any(stack.key_medium.grid is not None for stack, _ in patterns) and not pooled
@@ -188,7 +165,7 @@ def _cells_csv(result: HeadsResult) -> str:
         )
     )
     changed = ["change"] if result.difference else []
-    return csv_text(("stack", "layer", "head", *columns, *changed), rows)
+    return ("stack", "layer", "head", *columns, *changed), rows
 
 
 def _pattern_changes(result: HeadsResult) -> dict[tuple[str, int, int | None], list[tuple[float]]]:
@@ -231,3 +208,88 @@ def _pooled_cells(stack: Stack, pattern: Pattern) -> Iterator[Row]:
 def _single_bins(count: int) -> Sequence[tuple[int, int]]:
     """Bins of one position each, for a pattern that was too small to pool while others were pooled."""
     return [(index, index + 1) for index in range(count)]
+
+
+# --- Arrays
+
+
+def heads_arrays(result: HeadsResult) -> Iterator[tuple[str, Array]]:
+    """Patterns and metrics by the names of their arrays.
+
+    Per layer with patterns: `<stack>.<layer>`, float32, (heads, queries, keys), and `<stack>.<layer>.heads`.
+    Per metric: `<stack>.metrics.<name>`, float64, (layers, heads), NaN without such a head or value, and uniform
+    attention's value `<stack>.baselines.<name>`, (layers,). For means over texts also the bounds of their 95 %
+    intervals, `<stack>.low.<name>` and `<stack>.high.<name>`, and the number of texts, `<stack>.texts.<name>`.
+
+    `<stack>.queries` and `<stack>.keys` are token ids, or positions where there are no tokens. For pooled patterns,
+    `<stack>.rows` and `<stack>.columns`, (bins, 2), are the positions that a row or a column covers.
+    `difference.<stack>.<layer>`, of the same shape as a pattern, is the other model or text less this one.
+    For pictures, `<stack>.queries.grid` and `<stack>.keys.grid` are the rows and columns of patches and the position of
+    the first; for sounds, `<stack>.queries.seconds` and `<stack>.keys.seconds` are the length of a frame.
+    """
+    for stack in result.stacks:
+        yield from (*_stack_arrays(stack), *_metric_arrays(stack))
+    for changed in result.difference.stacks if result.difference is not None else ():
+        for layer, patterns in _patterns_by_layer(changed.patterns).items():
+            yield f"difference.{changed.stack}.{layer}", _stack_patterns(patterns)
+
+
+def _stack_arrays(stack: Stack) -> Iterator[tuple[str, Array]]:
+    yield f"{stack.stack}.queries", np.array([token.id for token in stack.queries], dtype=np.int64)
+    yield f"{stack.stack}.keys", np.array([token.id for token in stack.keys], dtype=np.int64)
+    for side, medium in (("queries", stack.query_medium), ("keys", stack.key_medium)):
+        if medium.grid is not None:
+            yield f"{stack.stack}.{side}.grid", np.array(medium.grid, dtype=np.int64)
+        if medium.seconds is not None:
+            yield f"{stack.stack}.{side}.seconds", np.array(medium.seconds)
+    for layer, patterns in _patterns_by_layer(stack.patterns).items():
+        yield f"{stack.stack}.{layer}", _stack_patterns(patterns)
+        yield f"{stack.stack}.{layer}.heads", np.array([pattern.head for pattern in patterns], dtype=np.int64)
+    bins = next((pattern.bins for pattern in stack.patterns), None)
+    if bins is not None:
+        yield f"{stack.stack}.rows", np.array(bins.rows, dtype=np.int64)
+        yield f"{stack.stack}.columns", np.array(bins.columns, dtype=np.int64)
+
+
+def _metric_arrays(stack: Stack) -> Iterator[tuple[str, Array]]:
+    """The metrics of all heads, and those of uniform attention."""
+    names = list(dict.fromkeys(name for head in stack.metrics for name in head.values))
+    for name in names:
+        yield (
+            f"{stack.stack}.metrics.{name}",
+            _layer_head_array(stack, [head.values.get(name) for head in stack.metrics]),
+        )
+        even = [stack.baselines.get(layer.layer, {}).get(name) for layer in stack.layers]
+        yield f"{stack.stack}.baselines.{name}", np.array(even, dtype=np.float64)
+    if any(head.spread is not None for head in stack.metrics):
+        for name in names:
+            yield from _spread_arrays(stack, name)
+
+
+def _spread_arrays(stack: Stack, name: str) -> Iterator[tuple[str, Array]]:
+    """The interval of a metric's mean, and over how many texts it is."""
+    ends = [head.interval(name) or (None, None) for head in stack.metrics]
+    counts = [head.spread.counts.get(name, 0) if head.spread is not None else 0 for head in stack.metrics]
+    yield f"{stack.stack}.low.{name}", _layer_head_array(stack, [low for low, _ in ends])
+    yield f"{stack.stack}.high.{name}", _layer_head_array(stack, [high for _, high in ends])
+    yield f"{stack.stack}.texts.{name}", np.nan_to_num(_layer_head_array(stack, counts)).astype(np.int64)
+
+
+def _layer_head_array(stack: Stack, values: Sequence[float | None]) -> Array:
+    """One number for each of the stack's heads, as (layers, heads); NaN where there is none."""
+    shape = (len(stack.layers), max((layer.heads for layer in stack.layers), default=0))
+    array = np.full(shape, np.nan)
+    for head, value in zip(stack.metrics, values, strict=True):
+        array[head.layer, head.head] = np.nan if value is None else value
+    return array
+
+
+def _patterns_by_layer(patterns: Iterable[Pattern]) -> dict[int, list[Pattern]]:
+    layers: dict[int, list[Pattern]] = {}
+    for pattern in patterns:
+        layers.setdefault(pattern.layer, []).append(pattern)
+    return layers
+
+
+def _stack_patterns(patterns: list[Pattern]) -> Array:
+    return np.stack([pattern.weights for pattern in patterns]).astype(np.float32)

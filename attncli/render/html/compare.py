@@ -6,8 +6,9 @@ import numpy as np
 
 from attncli.render.common.colormap import LABEL_COLORS, VIRIDIS_HEX
 from attncli.render.common.escape import printable
-from attncli.render.html.page import SEPARATOR, pack_finely, page, rounded, rounded_all
+from attncli.render.html.page import pack_finely, page, rounded, rounded_all
 from attncli.render.views.compare import RANDOM_WORDS, CompareView, Track
+from attncli.render.views.header import SEPARATOR
 from attncli.results.compare import CompareResult, Matrix, State
 
 #: Characters of a sentence on either side of the word.

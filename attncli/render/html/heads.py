@@ -9,17 +9,20 @@ from typing import cast
 
 import numpy as np
 
-from attncli.choices import METRICS
 from attncli.render.common.colormap import VIRIDIS_HEX
-from attncli.render.common.escape import printable, visible
-from attncli.render.heads.difference_view import DIFFERENCE, difference_stacks
-from attncli.render.heads.header import is_cross, model_lines, pooling_lines, stack_lines
-from attncli.render.heads.metric_words import MEANINGS, label_of, meaning, ordered_labels
-from attncli.render.heads.ranking import Standout, standouts
-from attncli.render.heads.shaded_text import line_numbers, plain_text, position_label, text_excerpt
-from attncli.render.html.page import PAGE, SEPARATOR, joined_text, pack, pack_pixels, page, rounded_metric
+from attncli.render.common.escape import printable, token_text, visible
+from attncli.render.common.terminal import Terminal
+from attncli.render.html.page import pack, pack_pixels, page, rounded_metric
+from attncli.render.views.difference import DIFFERENCE, compared_facts, difference_stacks
+from attncli.render.views.header import SEPARATOR, is_cross, model_facts, pooling_facts, stack_facts
+from attncli.render.views.metric_words import label_of, meaning, ordered_labels
+from attncli.render.views.overview import Standout, ordered_metrics, standouts
+from attncli.render.views.patterns import Axis, axes_of
+from attncli.render.views.reading import query_of, rank_text, ranking_view
+from attncli.render.views.sentences import Position, Sentence, capitalized, shorten_plain, written
+from attncli.results.base import to_dict
 from attncli.results.heads import HeadMetrics, HeadsResult, Stack
-from attncli.results.patterns import KeyRead, Medium, Pattern, Ranking, RowReading, Span
+from attncli.results.patterns import TOKENS, Pattern, Ranking, RowReading
 from attncli.results.tokens import Token
 
 #: The name of the weight that heads are ranked by, among their metrics.
@@ -49,13 +52,11 @@ def heads_html(result: HeadsResult, *, title: str | None = None) -> str:
     data = heads_data(result)
     if title is None:
         # The title already has the model's name.
-        facts = joined_text(model_lines(result, PAGE)).removeprefix(f"{printable(result.model)}{SEPARATOR}")
-        data["facts"] = [facts, *_compared_facts(result)]
+        data["facts"] = _facts(result)
     kinds = {stack.key_medium.kind for stack in result.stacks}
     kind = next((each for each in ("patches", "frames") if each in kinds), "heads")
-    return page(
-        kind, data, title=title or result.model, made_by=result.made_by, extra_assets=tuple(_extra_assets(data))
-    )
+    assets = tuple(_extra_assets(data))
+    return page(kind, data, title=title or result.model, made_by=result.made_by, extra_assets=assets)
 
 
 def _extra_assets(data: Mapping[str, object]) -> Iterator[str]:
@@ -73,17 +74,18 @@ def heads_data(result: HeadsResult) -> dict[str, object]:
     """What the page's script reads: see `assets/heads.js`."""
     differences = difference_stacks(result)
     stacks = [with_weights(stack) for stack in result.stacks]
-    names = {name for stack in (*stacks, *differences) for head in stack.metrics for name in head.values}
-    metrics = [*(name for name in METRICS if name in names), *sorted(names - set(METRICS))]
-    labels = _label_names(result)
+    metrics = ordered_metrics(
+        sorted({name for stack in (*stacks, *differences) for head in stack.metrics for name in head.values})
+    )
+    labels = ordered_labels(label for stack in result.stacks for head in stack.metrics for label in head.labels)
     data = [_stack_data(stack, metrics, labels, result.weighting) for stack in stacks]
     data += [_stack_data(stack, metrics, labels, DIFFERENCE) for stack in differences]
     return {
-        "facts": [joined_text(model_lines(result, PAGE)), *_compared_facts(result)],
+        "facts": _facts(result, printable(result.model)),
         "notes": [printable(text) for text in (*result.warnings, *result.notes)],
         "metric": WEIGHT if any(stack.ranking for stack in stacks) else result.metric,
         "labels": {name: _label_data(name) for name in labels},
-        "metrics": [{"name": name, "meaning": MEANINGS.get(name, "")} for name in metrics],
+        "metrics": [{"name": name, "meaning": meaning(name, TOKENS)} for name in metrics],
         "colors": VIRIDIS_HEX,
         "counted": any(map(_shows_positions, stacks)),
         "stacks": data,
@@ -93,18 +95,13 @@ def heads_data(result: HeadsResult) -> dict[str, object]:
     }
 
 
-def _compared_facts(result: HeadsResult) -> list[str]:
-    """What A and B are, if two models or texts were compared."""
+def _facts(result: HeadsResult, *model: str) -> list[str]:
+    """How the model was run, and what A and B are if two models or texts were compared."""
+    facts = [SEPARATOR.join([*model, *model_facts(result)])]
     if result.difference is None:
-        return []
-    if result.difference.kind == "models":
-        return [f"A: {printable(result.model)}", f"B: {printable(result.difference.model)}"]
-    here, there = result.stacks[0].keys, result.difference.stacks[0].keys
-    return [f"A: {text_excerpt(here)}", f"B: {text_excerpt(there)}"] if here and there else ["B: the other text"]
-
-
-def _label_names(result: HeadsResult) -> list[str]:
-    return ordered_labels(label for stack in result.stacks for head in stack.metrics for label in head.labels)
+        return facts
+    compared = [f"{name}: {printable(fact)}" for name, fact in compared_facts(result, result.difference)]
+    return [*facts, *(compared or ["B: the other text"])]
 
 
 def _label_data(name: str) -> dict[str, object]:
@@ -121,64 +118,63 @@ def _shows_positions(stack: Stack) -> bool:
 
 def _stack_data(stack: Stack, metrics: Sequence[str], labels: Sequence[str], weighting: str) -> dict[str, object]:
     shown = next(iter(stack.patterns), None)
-    bins = shown.bins if shown else None
-    rows = _axis_data(stack, stack.queries, stack.query_medium, stack.query_lines, bins.rows if bins else None)
-    columns = _axis_data(stack, stack.keys, stack.key_medium, stack.key_lines, bins.columns if bins else None)
-    found = () if weighting in ("rollout", DIFFERENCE) or stack.ranking else standouts(stack, _MAX_STANDOUTS, PAGE)
+    binned = shown is not None and shown.bins is not None
+    rows, columns = (_axis_data(axis, binned=binned) for axis in axes_of(stack, shown))
+    found = () if weighting in ("rollout", DIFFERENCE) or stack.ranking else standouts(stack, _MAX_STANDOUTS)
+    first = next(iter(stack.metrics), None)
     return {
         "name": stack.stack,
-        "title": joined_text(stack_lines(stack, PAGE)),
-        "pooling": joined_text(pooling_lines(stack, shown, PAGE)) if shown else "",
+        "title": SEPARATOR.join(stack_facts(stack)),
+        "pooling": " ".join(pooling_facts(stack, shown)) if shown else "",
         "legend": _LEGENDS.get(weighting, ""),
         "causal": stack.causal,
         "layers": [[layer.layer, layer.mixer and printable(layer.mixer)] for layer in stack.layers],
         "rows": rows,
         # Mostly both sides are equal, and one list is enough.
         "columns": None if not is_cross(stack) and rows == columns else columns,
-        "prefix": _prefix(stack),
+        # The part before `layer.head` in the names of this stack's heads.
+        "prefix": "" if first is None else first.name.removesuffix(f"{first.layer}.{first.head}"),
         "heads": list(_head_rows(stack, metrics, labels, weighting)),
         "uniform": {layer: _metric_values(values, metrics) for layer, values in stack.baselines.items()},
-        "standouts": [_standout_data(one, stack) for one in found],
+        "standouts": [_standout_data(one) for one in found],
         **position_data(stack, weighting),
         "blocks": [
             _block_data(layer, list(patterns)) for layer, patterns in groupby(stack.patterns, lambda one: one.layer)
         ],
         **_medium_data(stack, metrics),
-        **({} if shown is None or shown.bins is not None else _patch_data(stack)),
+        **({} if shown is None or binned else _patch_data(stack)),
     }
 
 
-def _axis_data(
-    stack: Stack,
-    tokens: Sequence[Token],
-    medium: Medium,
-    lines: Sequence[int | None] | None,
-    spans: Sequence[Span] | None,
-) -> dict[str, object]:
+def _axis_data(axis: Axis, *, binned: bool) -> dict[str, object]:
     """The labels of rows or columns: texts, indices of special tokens, and positions.
 
     With lines, positions are line numbers, and `lines` has None for a row or column that is no line.
     """
-    numbers = [token.index for token in tokens] if lines is None else line_numbers(lines)
-    if spans is not None:
-        texts = [_bin_text(tokens[a], tokens[b - 1], medium) for a, b in spans]
-        places = [[numbers[a], numbers[b - 1] + 1] for a, b in spans]
-        return {"texts": texts, "special": [], "places": places, "unit": "token" if lines is None else "line"}
-    ranges = [[number, number + 1] for number in numbers]
+    numbers, tokens = axis.numbers, axis.tokens
+    places = [[numbers[a], numbers[b - 1] + 1] for a, b in axis.spans]
+    if binned:
+        texts = [_bin_text(tokens[a], tokens[b - 1], axis) for a, b in axis.spans]
+        return {"texts": texts, "special": [], "places": places, "unit": "token" if axis.lines is None else "line"}
     return {
-        "texts": [_token_text(token, stack.unit) for token in tokens],
+        "texts": [_token_text(token, axis.unit) for token in tokens],
         "special": [place for place, token in enumerate(tokens) if token.special],
-        "places": None if numbers == list(range(len(tokens))) else ranges,
-        **({} if lines is None else {"lines": list(lines)}),
+        "places": None if numbers == list(range(len(tokens))) else places,
+        **({} if axis.lines is None else {"lines": list(axis.lines)}),
     }
 
 
-def _bin_text(first: Token, last: Token, medium: Medium) -> str:
-    seconds = medium.time_range(first.index, last.index)
-    texts = [
-        visible(_shorten(token.text or token.token or str(token.id), _MAX_BIN_CHARACTERS)) for token in (first, last)
-    ]
-    return seconds or " … ".join(texts)
+def _bin_text(first: Token, last: Token, axis: Axis) -> str:
+    seconds = axis.medium.time_range(first.index, last.index)
+    raw = (token.text or token.token or str(token.id) for token in (first, last))
+    return seconds or " … ".join(visible(shorten_plain(text, _MAX_BIN_CHARACTERS)) for text in raw)
+
+
+def _token_text(token: Token, unit: str) -> str:
+    """A token with visible spaces; a word or a line as plain text."""
+    if unit == "token":
+        return visible(shorten_plain(token.text or token.token or str(token.id), _MAX_TEXT_CHARACTERS))
+    return shorten_plain(Position(token).text, _MAX_TEXT_CHARACTERS)
 
 
 def _medium_data(stack: Stack, metrics: Sequence[str]) -> dict[str, object]:
@@ -194,24 +190,7 @@ def _patch_data(stack: Stack) -> dict[str, object]:
     keys, queries = stack.key_medium.grid, stack.query_medium.grid
     if keys is None:
         return {}
-    return {"patches": {"keys": keys.to_dict(), "queries": None if queries is None else queries.to_dict()}}
-
-
-def _token_text(token: Token, unit: str) -> str:
-    """A token with visible spaces; a word or a line as plain text."""
-    if unit == "token":
-        return visible(_shorten(token.text or token.token or str(token.id), _MAX_TEXT_CHARACTERS))
-    return _shorten(" ".join(plain_text(token).split()), _MAX_TEXT_CHARACTERS)
-
-
-def _shorten(text: str, longest: int) -> str:
-    return text if len(text) <= longest else f"{text[: longest - 1]}…"
-
-
-def _prefix(stack: Stack) -> str:
-    """The part before `layer.head` in the names of this stack's heads."""
-    first = next(iter(stack.metrics), None)
-    return "" if first is None else first.name.removesuffix(f"{first.layer}.{first.head}")
+    return {"patches": {"keys": to_dict(keys), "queries": None if queries is None else to_dict(queries)}}
 
 
 def _head_rows(
@@ -242,16 +221,26 @@ def _half_interval(head: HeadMetrics, metric: str) -> float | None:
     return None if ends is None else rounded_metric((ends[1] - ends[0]) / 2)
 
 
-def _standout_data(found: Standout, stack: Stack) -> dict[str, object]:
-    uniform = stack.baselines.get(found.head.layer, {}).get(found.metric)
+def _standout_data(found: Standout) -> dict[str, object]:
     return {
         "head": found.head.name,
-        "sentence": found.sentence,
+        "sentence": _spelled(found.sentence),
         "label": found.label,
         "metric": found.metric,
         "value": rounded_metric(found.value),
-        "uniform": rounded_metric(uniform),
+        "uniform": rounded_metric(found.uniform),
     }
+
+
+def _spelled(sentence: Sentence) -> str:
+    return written(sentence, _spell)
+
+
+def _spell(content: Token | Position) -> str:
+    """A token with visible spaces, or a position with its plain text."""
+    if isinstance(content, Position):
+        return f"{content.text} ({content.place})"
+    return token_text(content, Terminal())
 
 
 def _block_data(layer: int, patterns: Sequence[Pattern]) -> dict[str, object]:
@@ -279,17 +268,17 @@ def with_weights(stack: Stack) -> Stack:
 def position_data(stack: Stack, weighting: str) -> dict[str, object]:
     """What a position reads, for the page's script; empty if none was requested."""
     if stack.ranking is not None:
-        return _ranking_data(stack.ranking, weighting)
+        return _ranking_data(stack, stack.ranking, weighting)
     return {} if stack.reading is None else {"reading": _row_data(stack, stack.reading, weighting)}
 
 
-def _ranking_data(ranking: Ranking, weighting: str) -> dict[str, object]:
+def _ranking_data(stack: Stack, ranking: Ranking, weighting: str) -> dict[str, object]:
     norms = " × norm of what is read" if weighting == "norm" else ""
-    sentence = f"how much {_query_text(ranking)} looks at {_position_text(ranking.key, count=ranking.key_tokens)}"
+    sentence = _spelled(ranking_view(stack, ranking).sentence)
     rows = [
         {
             "head": head.name,
-            "sentence": "not seen" if head.rank is None else f"place {head.rank:,} of {head.keys:,} in its row",
+            "sentence": rank_text(head) if head.rank is None else f"place {rank_text(head)} in its row",
             "label": None,
             "metric": WEIGHT,
             "value": rounded_metric(head.weight),
@@ -298,34 +287,22 @@ def _ranking_data(ranking: Ranking, weighting: str) -> dict[str, object]:
         for head in ranking.heads[:_MAX_RANKED_HEADS]
     ]
     meanings = {WEIGHT: f"weight{norms}: {sentence}"}
-    reading = {"said": f"{sentence[0].upper()}{sentence[1:]}, by each head"}
+    reading = {"said": f"{capitalized(sentence)}, by each head"}
     return {"reading": reading, "standouts": rows, "said": "Heads by this weight", "meanings": meanings}
 
 
 def _row_data(stack: Stack, reading: RowReading, weighting: str) -> dict[str, object]:
     many = f"mean of {reading.heads:,} heads" if reading.heads > 1 else f"head {stack.metrics[0].name}"
     norms = ", weight × norm of what is read (Kobayashi et al. 2020)" if weighting == "norm" else ""
-    packed = pack(reading.weights[None, None])
+    top = []
+    for key in reading.top:
+        # The key's position, weight, weight under uniform attention, and the head that reads it most.
+        number = stack.keys[key.place].index if reading.lines is None else reading.lines[key.place]
+        top.append([number, key.place, key.weight, key.uniform, key.head, key.head_weight])
     return {
-        "said": f"Where {_query_text(reading)} looks: {many}{norms}",
+        "said": f"Where {_spell(query_of(reading))} looks: {many}{norms}",
         "own": list(reading.own),
         "unseen": [place for place, seen in enumerate(reading.visible.tolist()) if not seen],
-        "top": [_key_data(stack, key, reading) for key in reading.top],
-        "block": {"heads": [0], **packed.to_dict()},
+        "top": top,
+        "block": {"heads": [0], **pack(reading.weights[None, None]).to_dict()},
     }
-
-
-def _key_data(stack: Stack, key: KeyRead, reading: RowReading) -> list[object]:
-    """The key's position, weight, weight under uniform attention, and the head that reads it most with its weight."""
-    line = None if reading.lines is None else reading.lines[key.place]
-    number = stack.keys[key.place].index if reading.lines is None else line
-    return [number, key.place, key.weight, key.uniform, key.head, key.head_weight]
-
-
-def _query_text(reading: RowReading | Ranking) -> str:
-    return _position_text(reading.query, reading.query_line, reading.query_tokens)
-
-
-def _position_text(token: Token, line: int | None = None, count: int = 1) -> str:
-    text = " ".join(plain_text(token).split())
-    return f"{text} ({position_label(token.index, count, line)})"

@@ -22,15 +22,9 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from attncli.render.common.cells import glyphs
 from attncli.render.common.escape import printable
-from attncli.render.common.lines import Line
-from attncli.render.common.terminal import Terminal
 from attncli.results.base import MadeBy
 
-#: The terminal that lines for a page are written for: lines don't wrap, and every character is allowed.
-PAGE = Terminal(width=1_000_000)
-SEPARATOR = glyphs(PAGE).separator
 _SIGNIFICANT_DIGITS = 4
 #: Steps of twelve bits from 0 to the largest value: for one sign, and on either side of 0.
 _STEPS, _SIGNED_STEPS = 4095, 2047
@@ -122,11 +116,6 @@ def _json_block(data: Mapping[str, object]) -> str:
 
 
 # --- Texts and numbers
-
-
-def joined_text(lines: Sequence[Line]) -> str:
-    """Lines for a terminal joined to one text, which the page wraps itself."""
-    return " ".join(line.plain.strip() for line in lines)
 
 
 def rounded(value: float | None) -> float | None:

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from attncli.components import GROUPS
 from attncli.render.common.escape import printable
 from attncli.render.common.numbers import range_text
-from attncli.render.html.page import SEPARATOR, page
+from attncli.render.html.page import page
+from attncli.render.views.header import SEPARATOR
 from attncli.render.views.params import components_by_part, header, model_facts, node_name
 from attncli.results.params import ModelParameters, Node, ParameterCount, ParamsResult
 from attncli.results.summaries import ComponentGroup, layer_runs

@@ -1,0 +1,223 @@
+"""How heads differ between two models or texts (`--against`): a map and the most changed heads, or their patterns."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from attncli.metrics import METRICS
+from attncli.render.common.cells import bar, glyphs, shorten
+from attncli.render.common.escape import name_text, unit_text
+from attncli.render.common.lines import BOLD, DIM, Line, StyledSpan, beside_or_below, flow, joined, separate_blocks
+from attncli.render.common.numbers import decimals_for, signed_number, weight_number
+from attncli.render.common.terminal import Terminal
+from attncli.render.heads.head_map import value_map
+from attncli.render.heads.header import (
+    note_lines,
+    plain_words,
+    pooling_lines,
+    sentence_lines,
+    stack_lines,
+    tokens_line,
+)
+from attncli.render.heads.heatmap import ROWS_LOOK_AT_COLUMNS, HeatScale, SignedHeatScale
+from attncli.render.heads.one_head import Row, number_table
+from attncli.render.heads.pattern_grid import fitted_grid, grid_lines
+from attncli.render.heads.thumbnails import arrange_in_rows, pool_to_thumbnails, thumbnail
+from attncli.render.views.difference import (
+    both_tokens,
+    change_map,
+    changed_decimals,
+    key_reasons,
+    measured_change,
+    more_note,
+)
+from attncli.render.views.header import is_cross, scope_note, unit_note
+from attncli.render.views.metric_words import evidence_words, meaning
+from attncli.render.views.patterns import full_scale
+from attncli.render.views.sentences import quiet, strong
+from attncli.results.heads import HeadChange, HeadsDifference, HeadsResult, Stack, StackDifference
+from attncli.results.patterns import Pattern
+
+_BAR_CELLS = 20
+_ROOM_FOR_BARS, _ROOM_FOR_MEANINGS = 70, 90
+# Cells of the text of a key that explains a change.
+_LONGEST_KEY = 12
+
+
+def difference_lines(result: HeadsResult, difference: HeadsDifference, terminal: Terminal) -> list[Line]:
+    """All stacks under one another: a single pattern in full, several small ones, or maps."""
+    count = sum(len(changed.patterns) for changed in difference.stacks)
+    blocks = []
+    for here, changed in zip(result.stacks, difference.stacks, strict=True):
+        if not count:
+            view = _change_map(here, changed, difference, terminal, top=result.top)
+        elif not changed.patterns:
+            continue
+        elif count == 1:
+            view = _one_head(here, changed, difference, terminal)
+        else:
+            view = _several_heads(here, changed, difference, terminal)
+        blocks.append([*_header(here, changed, difference, terminal), *view])
+    against = Line.of(StyledSpan("against ", DIM), StyledSpan(name_text(difference.model, terminal), BOLD))
+    return [*([against] if difference.kind == "models" else []), *separate_blocks(blocks)]
+
+
+def _header(here: Stack, changed: StackDifference, difference: HeadsDifference, terminal: Terminal) -> list[Line]:
+    """The stack's line, and the text, or both texts."""
+    lines = stack_lines(here, terminal)
+    if is_cross(here) or not here.keys:
+        return lines
+    lines.append(tokens_line(here.keys, terminal))
+    if difference.kind == "texts":
+        lines.append(joined([Line.of(StyledSpan("against ", DIM)), tokens_line(changed.keys, terminal)]))
+    return lines
+
+
+# --- a map of changes
+
+
+def _change_map(
+    here: Stack, changed: StackDifference, difference: HeadsDifference, terminal: Terminal, *, top: int
+) -> list[Line]:
+    """A map of how much each head changed, and the heads that changed most."""
+    metric = difference.metric
+    view = change_map(difference, changed, metric)
+    known = [abs(value) for value in view.values.values() if value is not None]
+    lines = [Line(), *sentence_lines((strong(f"{view.title}:"), quiet(f" {view.meaning}")), terminal)]
+    if not any(known):
+        return [*lines, Line.of("no head changed" if known else "nothing in common can be compared")]
+    heat = (SignedHeatScale if metric else HeatScale)(max(known), terminal)
+    picture = value_map(here, view.values, heat, small=True)
+    if metric and not here.has_evidence(metric):
+        return [*lines, *note_lines(evidence_words(metric, here), terminal), *picture]
+    table = change_rows(here, changed, view.ranked[:top], metric, heat)
+    return [*lines, *beside_or_below(picture, table, width=terminal.width)]
+
+
+def change_rows(
+    here: Stack, changed: StackDifference, heads: Sequence[HeadChange], metric: str | None, heat: HeatScale
+) -> list[Line]:
+    """A row per head: its change, a bar, and what explains it."""
+    decimals, terminal = decimals_for(heat.full), heat.terminal
+    number = weight_number if metric is None else signed_number
+    values = [measured_change(head, metric) or 0.0 for head in heads]
+    texts = [number(value, decimals) for value in values]
+    name, width = max((len(head.name) for head in heads), default=0), max(map(len, texts), default=0)
+    cells = _BAR_CELLS if terminal.width >= _ROOM_FOR_BARS else 0
+    lines = []
+    for head, value, text in zip(heads, values, texts, strict=True):
+        filled = f"  {bar(heat.share(abs(value)), cells, terminal)}" if cells else ""
+        reason = _explanation(here, changed, head, metric, terminal)
+        change, explained = StyledSpan(f"  {text:>{width}}", BOLD), StyledSpan(f"  {reason}" if reason else "", DIM)
+        lines.append(Line.of(f"{head.name:>{name}}", change, filled, explained))
+    return lines
+
+
+def _explanation(
+    here: Stack, changed: StackDifference, head: HeadChange, metric: str | None, terminal: Terminal
+) -> str:
+    """`previous 0.12 → 0.71` or, without a metric, `more on dog +0.21, less on it -0.18`.
+
+    Where keys can't be compared, the metric that changed most explains the change.
+    """
+    arrow = plain_words("→", terminal)
+    if metric is None and (head.gained or head.lost):
+        parts = []
+        for reason in key_reasons(here, changed, head):
+            texts = (unit_text(key, here.unit, terminal) for key in (reason.here, reason.there))
+            short = dict.fromkeys(shorten(text, _LONGEST_KEY, glyphs(terminal).cut) for text in texts)
+            parts.append(f"{reason.word} on {arrow.join(short)} {reason.change}")
+        return ", ".join(parts)
+    shown = metric or head.largest
+    if not shown:
+        return ""
+    before = next(one for one in here.metrics if one.name == head.name).values.get(shown)
+    after = head.values.get(shown)
+    decimals = changed_decimals(before, after)
+    return f"{shown} {_fixed(before, decimals, terminal)} {arrow} {_fixed(after, decimals, terminal)}"
+
+
+def _fixed(value: float | None, decimals: int, terminal: Terminal) -> str:
+    return glyphs(terminal).dash if value is None else f"{value:z.{decimals}f}"
+
+
+# --- patterns
+
+
+def _one_head(here: Stack, changed: StackDifference, difference: HeadsDifference, terminal: Terminal) -> list[Line]:
+    """One head: the heatmap of differences, and its metrics on both sides."""
+    (pattern,) = changed.patterns
+    both = _both_texts(here, changed, terminal) if difference.kind == "texts" else here
+    grid = fitted_grid(both, pattern, terminal, least=SignedHeatScale(1.0, terminal).min_width)
+    heat = SignedHeatScale(full_scale((grid.pattern,)), terminal)
+    head = _change_of(changed, pattern)
+    title = [Line.of(StyledSpan(f"head {head.name}", BOLD)), _change_words(head, terminal)]
+    return [
+        *flow(title, separator="  ", width=terminal.width),
+        *note_lines(unit_note(both), terminal),
+        *pooling_lines(both, grid.pattern, terminal),
+        Line(),
+        *grid_lines(both, grid, heat),
+        Line(),
+        *_legend(heat, grid.cell, difference),
+        Line(),
+        *note_lines(scope_note(here), terminal),
+        *head_changes(here, head, terminal),
+    ]
+
+
+def _both_texts(here: Stack, changed: StackDifference, terminal: Terminal) -> Stack:
+    """The stack with tokens that show both texts where they differ: `cat→dog`."""
+    arrow = "→" if terminal.unicode else ">"
+    queries = both_tokens(here.queries, changed.queries, arrow, strip=False)
+    return replace(here, queries=queries, keys=both_tokens(here.keys, changed.keys, arrow, strip=False))
+
+
+def _several_heads(
+    here: Stack, changed: StackDifference, difference: HeadsDifference, terminal: Terminal
+) -> list[Line]:
+    """Several heads as small pictures."""
+    least = SignedHeatScale(1.0, terminal).min_width
+    small = pool_to_thumbnails(replace(here, patterns=changed.patterns), terminal, least=least)
+    heat = SignedHeatScale(full_scale(small.patterns), terminal)
+    blocks = []
+    for pattern in small.patterns:
+        head = _change_of(changed, pattern)
+        caption = [Line.of(StyledSpan(head.name, BOLD)), _change_words(head, terminal)]
+        blocks.append([*thumbnail(small, pattern, heat), *caption])
+    notes = [*pooling_lines(here, small.patterns[0], terminal), *_legend(heat, 1, difference)]
+    return [Line(), *arrange_in_rows(blocks, terminal), *notes]
+
+
+def _change_of(changed: StackDifference, pattern: Pattern) -> HeadChange:
+    return next(one for one in changed.heads if (one.layer, one.head) == (pattern.layer, pattern.head))
+
+
+def _change_words(head: HeadChange, terminal: Terminal) -> Line:
+    """`change 0.531`."""
+    text = glyphs(terminal).dash if head.change is None else weight_number(head.change, decimals_for(head.change))
+    return Line.of("change ", StyledSpan(text, BOLD))
+
+
+def _legend(heat: SignedHeatScale, cell: int, difference: HeadsDifference) -> list[Line]:
+    """Below a picture: what colours, signs and digits mean, and that rows look at columns."""
+    digits = heat.has_digits(cell)
+    notes = [more_note(difference), ROWS_LOOK_AT_COLUMNS]
+    notes += [heat.digits_note()] if digits and not heat.has_numbers(cell) else []
+    scale = [] if digits and not heat.colored else [heat.legend()]
+    parts = [*scale, *(Line.of(StyledSpan(note, DIM)) for note in notes)]
+    return flow(parts, separator="   ", width=heat.terminal.width)
+
+
+def head_changes(here: Stack, head: HeadChange, terminal: Terminal) -> list[Line]:
+    """A table of all metrics on both sides, and their changes."""
+    before = next(one for one in here.metrics if one.name == head.name)
+    rows: list[Row] = []
+    for name in (name for name in METRICS if name in before.values):
+        change = head.changes.get(name)
+        changed = glyphs(terminal).dash if change is None else signed_number(change)
+        sides = (_fixed(value, 3, terminal) for value in (before.values[name], head.values.get(name)))
+        words = meaning(name, here.key_medium) if terminal.width >= _ROOM_FOR_MEANINGS else ""
+        rows.append((name, [*map(StyledSpan, sides), StyledSpan(changed, BOLD)], StyledSpan(words, DIM)))
+    return number_table(("here", "against", "change"), rows)
