@@ -84,15 +84,10 @@ def nearest(units: Floats, seed: int = 0) -> tuple[Indices, Floats]:
     for rows in row_blocks(sampled_rows(count, seed), count):
         block = units[rows] @ units.T
         block[np.arange(len(rows)), rows] = -np.inf
-        indices[rows] = _first_greatest(block)
+        # Of values that differ only by rounding the first is the greatest.
+        indices[rows] = np.argmax(block >= block.max(axis=1, keepdims=True) - 1e-9, axis=1)
         values[rows] = np.clip(block[np.arange(len(rows)), indices[rows]], -1.0, 1.0)
     return indices, values
-
-
-def _first_greatest(block: Floats) -> Indices:
-    """The column of the greatest value in each row; the first of those that differ only by rounding."""
-    greatest = block.max(axis=1, keepdims=True)
-    return np.asarray(np.argmax(block >= greatest - 1e-9, axis=1), dtype=np.int64)
 
 
 def sampled_rows(count: int, seed: int = 0) -> Indices:

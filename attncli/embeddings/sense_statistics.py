@@ -131,7 +131,9 @@ def permutation_test(units: Floats, labels: Labels, seed: int = 0) -> Permutatio
     drawn = (rng.permutation(labels) for _ in range(draws))
     as_well = count = 0
     labelings = _all_labelings(len(labels), sizes) if exact else drawn
-    for block in _in_blocks(labelings, units):
+    step = max(1, _BLOCK_ELEMENTS // units.size)
+    while dealt := list(islice(labelings, step)):
+        block = np.array(dealt, dtype=np.int64)
         as_well += int((_separations(units, block) >= observed - _ROUNDING).sum())
         count += len(block)
     if exact:
@@ -161,12 +163,6 @@ def _all_labelings(count: int, sizes: Sequence[int]) -> Iterator[list[int]]:
             yield from deal(tuple(place for place in free if place not in taken), label + 1, dealt)
 
     return deal(tuple(range(count)), 0, [0] * count)
-
-
-def _in_blocks(labelings: Iterator[list[int]] | Iterator[Labels], units: Floats) -> Iterator[Labels]:
-    step = max(1, _BLOCK_ELEMENTS // units.size)
-    while block := list(islice(labelings, step)):
-        yield np.array(block, dtype=np.int64)
 
 
 def _separations(units: Floats, labelings: Labels) -> Floats:

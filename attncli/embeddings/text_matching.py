@@ -51,18 +51,14 @@ def normalize_text(text: str, *, case: bool = False) -> NormalizedText:
         return NormalizedText(text.lower() if case else text)
     parts: list[str] = []
     spans: list[Span] = []
-    for start, end in _clusters(text):
+    # A letter with the marks on it.
+    starts = [place for place, sign in enumerate(text) if place == 0 or unicodedata.combining(sign) == 0]
+    for start, end in zip(starts, [*starts[1:], len(text)], strict=True):
         part = unicodedata.normalize("NFC", text[start:end]).replace("’", "'")
         part = unicodedata.normalize("NFC", part.casefold()) if case else part
         parts.append(part)
         spans.extend([(start, end)] * len(part))
     return NormalizedText("".join(parts), tuple(spans))
-
-
-def _clusters(text: str) -> list[Span]:
-    """The spans of letters with the marks on them."""
-    starts = [i for i, character in enumerate(text) if i == 0 or unicodedata.combining(character) == 0]
-    return list(zip(starts, [*starts[1:], len(text)], strict=True))
 
 
 def is_within_word(before: str, after: str) -> bool:

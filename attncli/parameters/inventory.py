@@ -262,11 +262,11 @@ def _named_parameters(module: nn.Module) -> Iterator[tuple[Tensor, nn.Parameter]
 
 
 def _kind_of_module(owner: nn.Module) -> Kind:
-    if type(owner).__name__ == "Conv1D" and hasattr(owner, "nf"):
+    name = type(owner).__name__
+    if name == "Conv1D" and hasattr(owner, "nf"):
         return Kind.TRANSPOSED
-    found = next((kind for types, kind in _module_kinds() if isinstance(owner, types)), Kind.OTHER)
-    is_norm = found is Kind.OTHER and type(owner).__name__.lower().endswith(("norm", "norm1d", "norm2d"))
-    return Kind.NORM if is_norm else found
+    usual = Kind.NORM if name.lower().endswith(("norm", "norm1d", "norm2d")) else Kind.OTHER
+    return next((kind for types, kind in _module_kinds() if isinstance(owner, types)), usual)
 
 
 def _module_settings(module: nn.Module) -> Iterator[tuple[str, tuple[Any, ...]]]:

@@ -83,11 +83,10 @@ class _WordPatterns(NamedTuple):
 @cache
 def _compile_words(words: str) -> tuple[_WordPatterns, _WordPatterns]:
     """The words for names, and the words for classes."""
-    lowered = words.lower().split()
-    return (
-        _sort_words(word for word in lowered if not word.startswith(":")),
-        _sort_words(word[1:] for word in lowered if word.startswith(":")),
-    )
+    parted: tuple[list[str], list[str]] = ([], [])
+    for word in words.lower().split():
+        parted[word.startswith(":")].append(word.removeprefix(":"))
+    return _sort_words(parted[0]), _sort_words(parted[1])
 
 
 def _sort_words(words: Iterable[str]) -> _WordPatterns:

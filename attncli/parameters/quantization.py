@@ -217,9 +217,8 @@ def _owner(leaf: str, stems: Mapping[str, str]) -> str | None:
 def _is_scale_of_values(tensor: StoredTensor) -> bool:
     """Whether a tensor scales a cache, or the inputs or outputs of a module (`k_scale`, `v_cache_scale`)."""
     words = set(tensor.path.rpartition(".")[2].split("_"))
-    others = words - _SCALE_WORDS
     is_vector = max(tensor.shape, default=1) == prod(tensor.shape)
-    return is_vector and bool(others) and others < words and others <= _VALUE_WORDS
+    return is_vector and not _SCALE_WORDS.isdisjoint(words) and set() < words - _SCALE_WORDS <= _VALUE_WORDS
 
 
 def _unpack_matrix(
@@ -373,7 +372,7 @@ class PackingSettings:
         return found
 
     def _find_class(self, module: str) -> Fields | None:
-        """The settings for the module's class. A header doesn't tell it, but embeddings are called so."""
+        """The settings for the module's class, which a header doesn't tell, but embeddings are called so."""
         is_table = "embed" in module.rpartition(".")[2]
         fitting = [fields for name, fields in self._classes if ("Embedding" in name) == is_table]
         return _common_fields(fitting or [fields for _, fields in self._classes])
