@@ -331,7 +331,7 @@ class PackingSettings:
         self._common_bits, self._common_size = _bits(self._common), _find_number(self._common, _GROUP_SIZES)
         self._seconds = _MATCHING_SECONDS
         # Groups are all there is: where they agree, they hold for modules that none of them names, too.
-        self._fallback = {} if self._common_bits else _common_fields([fields for _, fields in exceptions]) or {}
+        self._fallback = {} if self._common_bits else _agreed([fields for _, fields in exceptions])
         for target, fields in exceptions:
             pattern = _pattern(target)
             if pattern is not None:
@@ -371,16 +371,16 @@ class PackingSettings:
         self._seconds -= monotonic() - started
         return found
 
-    def _find_class(self, module: str) -> Fields | None:
+    def _find_class(self, module: str) -> Fields:
         """The settings for the module's class, which a header doesn't tell, but embeddings are called so."""
         is_table = "embed" in module.rpartition(".")[2]
         fitting = [fields for name, fields in self._classes if ("Embedding" in name) == is_table]
-        return _common_fields(fitting or [fields for _, fields in self._classes])
+        return _agreed(fitting or [fields for _, fields in self._classes])
 
 
-def _common_fields(settings: Sequence[Fields]) -> Fields | None:
-    """The settings of several exceptions, where all give the same bits."""
-    return settings[0] if settings and len({_bits(fields) for fields in settings}) == 1 else None
+def _agreed(settings: Sequence[Fields]) -> Fields:
+    """The settings of several exceptions, where all give the same bits; else none."""
+    return settings[0] if len({_bits(fields) for fields in settings}) == 1 else {}
 
 
 def _exceptions(common: Fields) -> Iterator[tuple[str, Fields]]:
