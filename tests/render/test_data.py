@@ -90,7 +90,9 @@ def test_csv_survives_a_round_trip(rows: list[list[str]]) -> None:
 def guarded(text: str) -> str:
     """What a spreadsheet may see of a text, found character by character."""
     shown = "".join(map(shown_character, text))
-    is_number = shown[:1] in "+-" and shown[1:].isascii() and shown[1:].isdigit()
+    mantissa, power, exponent = shown[1:].lower().partition("e")
+    digits = [*mantissa.replace(",", ".").split("."), *([exponent.lstrip("+-")] if power else [])]
+    is_number = shown[:1] in "+-" and all(part.isascii() and part.isdigit() for part in digits)
     is_formula = shown[:1] in tuple("=+-@\t\r\uff1d\uff0b\uff0d\uff20") and not is_number
     return f"'{shown}" if is_formula else shown
 
