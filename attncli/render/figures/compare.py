@@ -123,9 +123,7 @@ def _draw_figure(view: CompareView, states: Sequence[State], title: str, form: s
 def _shared_scale(states: Sequence[State]) -> Scale:
     """One sequential scale for all states, from the least to the greatest of their values."""
     values = [_off_diagonal(state.shown) for state in states if state.shown is not None]
-    low, high = min((float(np.nanmin(each)) for each in values), default=0.0), 1.0
-    if values:
-        high = max(float(np.nanmax(each)) for each in values)
+    low, high = (float(np.nanmin(values)), float(np.nanmax(values))) if values else (0.0, 1.0)
     return Scale(low, high) if high - low > 1e-9 else Scale(low - 0.5, high + 0.5)
 
 

@@ -26,9 +26,7 @@ from attncli.render.figures.panels import (
     draw_matrix,
     draw_numbers,
     grid_corners,
-    has_hundredths,
     hide_axes,
-    row_height,
 )
 from attncli.render.figures.text_layout import (
     DIM_COLOR,
@@ -48,6 +46,8 @@ AXES_NOTE = "rows: queries, columns: keys; to the right and downwards: later tok
 _SINGLE_SIDE, _LARGEST_CELL = 6.5, 0.36
 _PANEL_SIDE, _LARGEST_PANEL_CELL = 2.1, 0.2
 _MAX_ACROSS = 4
+#: Inches: a cell that has room for two legible digits; a row at least, or all rows together if they are many.
+_MIN_NUMBERED, _MIN_ROW, _MIN_ALL_ROWS = 0.2, 0.14, 1.7
 #: Inches: the height of a colour bar with its label; the title of one of several patterns, at least.
 _COLOR_BAR_HEIGHT, _MIN_TITLE_WIDTH = 0.6, 1.8
 
@@ -68,10 +68,10 @@ def single_panel(panel: Panel, legend: str) -> Part:
     if 4 * min(rows, columns) <= max(rows, columns):
         # The cells of a long and narrow pattern aren't square, so that it fills the page.
         cell = min(_LARGEST_CELL, _SINGLE_SIDE / columns)
-        tall = row_height(rows, min(_LARGEST_CELL, _SINGLE_SIDE / rows))
+        tall = _row_height(rows, min(_LARGEST_CELL, _SINGLE_SIDE / rows))
     left = EDGE + panel.rows.room(tall)
     above = panel.columns.height(cell) + line_height(HEADING_SIZE) + 0.05 * bool(panel.title)
-    numbered = has_hundredths(cell, tall)
+    numbered = cell >= _MIN_NUMBERED and tall >= 0.6 * _MIN_NUMBERED
     label = f"{legend}; numbers: hundredths" if numbered else legend
 
     def draw(figure: Figure, top: float) -> None:
@@ -90,7 +90,7 @@ def panel_grid(panels: Sequence[Panel], scale: Scale, legend: str) -> Part:
     """Several patterns on one scale, each with its labels."""
     rows, columns = (max(panel.values.shape[axis] for panel in panels) for axis in (0, 1))
     cell = min(_LARGEST_PANEL_CELL, _PANEL_SIDE / max(rows, columns))
-    tall = max(row_height(len(panel.values), cell) for panel in panels)
+    tall = max(_row_height(len(panel.values), cell) for panel in panels)
     titles = [wrap_text(panel.title, _MIN_TITLE_WIDTH, LABEL_SIZE, most=2) for panel in panels]
     labels = max(panel.columns.height(cell) for panel in panels)
     left = max(panel.rows.room(tall) for panel in panels)
@@ -108,6 +108,11 @@ def panel_grid(panels: Sequence[Panel], scale: Scale, legend: str) -> Part:
         draw_color_bar(figure, picture, legend, (EDGE + left, top + height))
 
     return Part(EDGE + across * step[0], height + _COLOR_BAR_HEIGHT, draw)
+
+
+def _row_height(rows: int, cell: float) -> float:
+    """Inches of a row if a column is `cell` inches: few rows of many narrow columns are taller."""
+    return max(cell, min(_MIN_ROW, _MIN_ALL_ROWS / rows))
 
 
 #: Inches: all tiles of a layer, one tile at most and at least, the thinnest, and the gap between two.

@@ -22,7 +22,6 @@ from attncli.render.views.patches import head_name
 from attncli.render.views.patterns import visible_weights
 from attncli.render.views.sentences import Position, text_excerpt
 from attncli.results.heads import HeadsDifference, HeadsResult, Stack
-from attncli.results.patterns import Pattern
 
 _DIFFERENCE_COLORS = "orange: B has more, purple: A has more, white: the same"
 #: Heads up to which each is drawn with its tokens; more are drawn as tiles.
@@ -140,7 +139,14 @@ def _pattern_parts(result: HeadsResult, stacks: Sequence[Stack], form: str) -> l
         elif small:
             parts += _tile_parts(stack, scale, legend, form)
         else:
-            panels = [_panel(stack, pattern, form) for pattern in stack.patterns]
+            panels = [
+                Panel(
+                    head_title(stack, each.layer, each.head),
+                    visible_weights(stack, each),
+                    *axis_labels(stack, each, form),
+                )
+                for each in stack.patterns
+            ]
             part = single_panel(panels[0], legend) if len(panels) == 1 else panel_grid(panels, scale, legend)
             parts.append(_with_pooling(part, stack))
     return parts
@@ -175,8 +181,3 @@ def _tile_parts(stack: Stack, scale: Scale, legend: str, form: str) -> list[Part
     shown: dict[tuple[int, int], Array] = {head: visible_weights(stack, each) for head, each in patterns.items()}
     part = head_tiles(shown, scale, legend, *axis_labels(stack, stack.patterns[0], form))
     return [_with_pooling(part, stack)]
-
-
-def _panel(stack: Stack, pattern: Pattern, form: str) -> Panel:
-    title = head_title(stack, pattern.layer, pattern.head)
-    return Panel(title, visible_weights(stack, pattern), *axis_labels(stack, pattern, form))

@@ -50,12 +50,8 @@ _MAX_SHAPES = 4096
 #: Points of the numbers on cells, and the width of a digit as a share of that.
 _LARGEST_NUMBER, _SMALLEST_NUMBER, _DIGIT_WIDTH = 7.5, 6.0, 0.64
 _MAX_DECIMALS = 4
-#: Inches of a cell that has room for hundredths.
-_MIN_HUNDREDTHS_CELL = 0.2
 #: Ticks of a colour bar or of an axis, at most.
 _MAX_TICKS = 4
-#: Inches of a row at least, or of all rows together if they are many.
-_MIN_ROW, _MIN_ALL_ROWS = 0.14, 1.7
 #: Inches: the margin, the gap between two parts and beneath a caption, and the least width.
 EDGE, _GAP, _CAPTION_GAP, _MIN_WIDTH = 0.15, 0.18, 0.04, 3.6
 #: Inches up to which a caption widens a figure.
@@ -238,11 +234,6 @@ def downsample(values: Array, most: int) -> Array:
     return np.take_along_axis(blocks, farthest[..., None], axis=-1)[..., 0]
 
 
-def has_hundredths(cell: float, tall: float) -> bool:
-    """Whether cells of `cell` by `tall` inches have room for two legible digits."""
-    return cell >= _MIN_HUNDREDTHS_CELL and tall >= 0.6 * _MIN_HUNDREDTHS_CELL
-
-
 def draw_numbers(
     axes: Axes, picture: ScalarMappable, values: Array, *, cell: float, tall: float | None = None, whole: bool = False
 ) -> None:
@@ -269,11 +260,6 @@ def draw_numbers(
         if text:
             ink = [part / 255 for part in text_color_on((red, green, blue))]
             axes.text(column + 0.5, row + 0.5, text, ha="center", va="center", size=size, color=ink)
-
-
-def row_height(rows: int, cell: float) -> float:
-    """Inches of a row if a column is `cell` inches: few rows of many narrow columns are taller."""
-    return max(cell, min(_MIN_ROW, _MIN_ALL_ROWS / rows))
 
 
 def hide_axes(axes: Axes) -> None:
