@@ -50,7 +50,7 @@ def two_layers(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return page(tmp_path_factory.mktemp("pages"), heads_of_two_layers())
 
 
-def opened(browser: Browser, path: Path, **options: object) -> Browser:
+def open_page(browser: Browser, path: Path, **options: object) -> Browser:
     browser.open(path, **options)  # type: ignore[arg-type]
     browser.wait("document.querySelector('[role=grid]')?.getAttribute('aria-busy') === 'false'")
     return browser
@@ -63,14 +63,14 @@ def show(browser: Browser, name: str) -> None:
 
 
 def test_it_opens_from_the_disk_without_an_error_and_asks_for_nothing(browser: Browser, two_layers: Path) -> None:
-    opened(browser, two_layers)
+    open_page(browser, two_layers)
     show(browser, "0.1")
     assert browser.console() == []
     assert browser.requests() == [two_layers.as_uri()]
 
 
 def test_the_policy_keeps_out_what_is_not_of_the_page(browser: Browser, two_layers: Path) -> None:
-    opened(browser, two_layers)
+    open_page(browser, two_layers)
     browser.run("""
         document.body.append(Object.assign(document.createElement('script'), { textContent: 'window.foreign = 1' }));
         document.body.append(Object.assign(document.createElement('img'), { src: 'http://127.0.0.1:9/x.png' }));
@@ -83,7 +83,7 @@ def test_the_policy_keeps_out_what_is_not_of_the_page(browser: Browser, two_laye
 
 
 def test_the_grid_has_every_head_with_its_label_and_its_weights(browser: Browser, two_layers: Path) -> None:
-    opened(browser, two_layers)
+    open_page(browser, two_layers)
     found = browser.run("""
         const heads = [...document.querySelectorAll('.head')];
         return heads.map((each) => [each.dataset.head, each.querySelector('.tile')?.textContent]);
@@ -101,7 +101,7 @@ def test_the_grid_has_every_head_with_its_label_and_its_weights(browser: Browser
 
 
 def test_a_click_opens_the_right_head_with_the_right_numbers(browser: Browser, two_layers: Path) -> None:
-    opened(browser, two_layers)
+    open_page(browser, two_layers)
     show(browser, "1.1")
     assert browser.text("#head h2") == "head 1.1"
     assert browser.text("#head [data-metric=induction]") == "induction0.680.08weight on what followed earlier copies"
@@ -113,7 +113,7 @@ def test_a_click_opens_the_right_head_with_the_right_numbers(browser: Browser, t
 
 
 def test_pointing_at_a_cell_shows_its_weight(browser: Browser, two_layers: Path) -> None:
-    opened(browser, two_layers, fragment="#1.1")
+    open_page(browser, two_layers, fragment="#1.1")
     browser.wait("document.querySelector('.matrix .frame')")
     for row, column, weight in [(0, 1, 0.9), (4, 4, 0.1), (11, 11, 1.0), (3, 0, 0.0)]:
         said = f"{row} {SENTENCE[row].text} → {column} {SENTENCE[column].text}"
@@ -123,7 +123,7 @@ def test_pointing_at_a_cell_shows_its_weight(browser: Browser, two_layers: Path)
 
 
 def test_pointing_at_a_token_draws_its_links_over_the_text(browser: Browser, two_layers: Path) -> None:
-    opened(browser, two_layers, fragment="#1.1")
+    open_page(browser, two_layers, fragment="#1.1")
     browser.wait("document.querySelector('#text .token')")
     browser.hover('#text .token[data-index="2"]')
     browser.wait("document.querySelectorAll('.links path').length > 0")
@@ -136,7 +136,7 @@ def test_pointing_at_a_token_draws_its_links_over_the_text(browser: Browser, two
 
 
 def test_the_keyboard_moves_between_heads_and_back(browser: Browser, two_layers: Path) -> None:
-    opened(browser, two_layers)
+    open_page(browser, two_layers)
     show(browser, "0.1")
     for key, name in (("arrow_right", "0.2"), ("arrow_down", "1.2"), ("arrow_left", "1.1"), ("arrow_up", "0.1")):
         browser.press(key)
@@ -156,7 +156,7 @@ def test_nasty_tokens_and_names_stay_text(browser: Browser, tmp_path: Path) -> N
         pattern("0.0", even(size)), queries=words, keys=words, heads=(head("0.0", NASTY[0]),), layers=stack().layers[:1]
     )
     path = page(tmp_path, result(made, model=NASTY[1]), title=NASTY[8] + NASTY[0])
-    opened(browser, path, fragment="#0.0")
+    open_page(browser, path, fragment="#0.0")
     browser.wait("document.querySelector('#text .token')")
     assert browser.console() == []
     assert browser.requests() == [path.as_uri()]
@@ -170,7 +170,7 @@ def test_nasty_tokens_and_names_stay_text(browser: Browser, tmp_path: Path) -> N
 
 def test_the_address_says_which_head_is_open(browser: Browser, two_layers: Path) -> None:
     for fragment in ("#%", "#nothing", "#<b>", "#"):
-        opened(browser, two_layers, fragment=fragment)
+        open_page(browser, two_layers, fragment=fragment)
         assert browser.console() == []
         assert browser.run("return document.querySelector('#head').hidden")
     show(browser, "1.2")
@@ -181,11 +181,11 @@ def test_the_address_says_which_head_is_open(browser: Browser, two_layers: Path)
 
 def test_a_rollout_and_a_single_row_are_open_at_once(browser: Browser, tmp_path: Path) -> None:
     rolled = replace(result(stack(Pattern(1, None, even()))), weighting="rollout")
-    opened(browser, page(tmp_path, rolled))
+    open_page(browser, page(tmp_path, rolled))
     browser.wait("document.querySelector('#head').dataset.head === 'rollout to layer 1'")
     assert "null" not in browser.text("#head")
     row = stack(pattern("0.1", on_offset(1)[2:3]), queries=SENTENCE[2:3], heads=(head("0.1"),))
-    opened(browser, page(tmp_path, result(row)))
+    open_page(browser, page(tmp_path, result(row)))
     browser.wait("document.querySelector('#head').dataset.head === '0.1'")
     assert browser.text("#text .said").startswith("cat looks at sat 0.9")
 
@@ -197,7 +197,7 @@ def test_stacks_and_layers_are_chosen(browser: Browser, tmp_path: Path) -> None:
         pattern("0.0", weights), pattern("0.1", weights), stack="cross", queries=tokens("le", "chat"), heads=named
     )
     path = page(tmp_path, result(heads_of_two_layers().stacks[0], cross))
-    opened(browser, path)
+    open_page(browser, path)
     browser.find("#layer option[value='1']").click()
     assert len(browser.all(".head")) == 4
     browser.find("[data-stack=cross]").click()
@@ -207,7 +207,7 @@ def test_stacks_and_layers_are_chosen(browser: Browser, tmp_path: Path) -> None:
 
 
 def test_a_difference_is_a_stack_of_its_own(browser: Browser, tmp_path: Path) -> None:
-    opened(browser, page(tmp_path, compared(pattern("0.1", on_offset(1) - on_offset(-1)))))
+    open_page(browser, page(tmp_path, compared(pattern("0.1", on_offset(1) - on_offset(-1)))))
     browser.find('[data-stack="encoder, difference"]').click()
     show(browser, "difference 0.1")
     assert browser.texts(".matrix .number")[:3] == ["-90", "90", "-90"]
@@ -221,13 +221,13 @@ def test_a_difference_is_a_stack_of_its_own(browser: Browser, tmp_path: Path) ->
 
 
 def test_a_metric_is_mapped_where_it_was_asked_for(browser: Browser, tmp_path: Path) -> None:
-    opened(browser, page(tmp_path, replace(heads_of_two_layers(), metric="induction")))
+    open_page(browser, page(tmp_path, replace(heads_of_two_layers(), metric="induction")))
     assert browser.texts(".head .value")[4:6] == ["0.08", "0.68"]
 
 
 @pytest.mark.parametrize("dark", [False, True])
 def test_it_is_as_dark_as_the_system_until_it_is_switched(browser: Browser, two_layers: Path, dark: bool) -> None:
-    opened(browser, two_layers, dark=dark)
+    open_page(browser, two_layers, dark=dark)
     paper = "return getComputedStyle(document.documentElement).backgroundColor"
     pages = ["rgb(255, 255, 255)", "rgb(20, 22, 27)"]
     assert browser.run(paper) == pages[dark]
@@ -237,7 +237,7 @@ def test_it_is_as_dark_as_the_system_until_it_is_switched(browser: Browser, two_
 
 @pytest.mark.parametrize("width", [360, 600, 1280])
 def test_nothing_sticks_out_of_the_window(browser: Browser, two_layers: Path, width: int) -> None:
-    opened(browser, two_layers, width=width, fragment="#1.1")
+    open_page(browser, two_layers, width=width, fragment="#1.1")
     browser.wait("document.querySelector('.matrix')")
     assert browser.run("return document.documentElement.scrollWidth") <= width
 
@@ -258,7 +258,7 @@ def test_two_results_in_one_notebook_do_not_meet(browser: Browser, two_layers: P
 
 
 def test_what_a_position_reads_is_shaded_and_told_key_by_key(browser: Browser, tmp_path: Path) -> None:
-    opened(browser, page(tmp_path, with_row()))
+    open_page(browser, page(tmp_path, with_row()))
     browser.wait("document.querySelector('#keys')")
     assert browser.text("#reading h2") == "Where sat (token 3) looks: mean of 8 heads"
     assert browser.texts("#keys tbody tr:nth-child(2) td") == ["2", "·cat", "0.250", "", "0.125", "0.1 0.500"]
@@ -268,13 +268,13 @@ def test_what_a_position_reads_is_shaded_and_told_key_by_key(browser: Browser, t
     assert not browser.find("#reading").is_displayed()
     assert browser.console() == []
     # A long text is a strip with positions.
-    opened(browser, page(tmp_path, with_row(640)))
+    open_page(browser, page(tmp_path, with_row(640)))
     browser.wait("document.querySelector('#reading .matrix')")
     assert browser.texts("#reading .matrix text")[1:4] == ["0", "100", "200"]
 
 
 def test_one_weight_by_every_head_is_the_map_that_is_shown(browser: Browser, tmp_path: Path) -> None:
-    opened(browser, page(tmp_path, ranked(0.1, 0.25, 0.68, 0.02, 0.03, 0.04, 0.05, 0.06)))
+    open_page(browser, page(tmp_path, ranked(0.1, 0.25, 0.68, 0.02, 0.03, 0.04, 0.05, 0.06)))
     browser.wait("document.querySelector('#reading h2')")
     assert browser.text("#reading h2") == "How much sat (token 0) looks at cat (token 1), by each head"
     assert browser.texts(".head .value")[:3] == ["0.10", "0.25", "0.68"]
@@ -283,7 +283,7 @@ def test_one_weight_by_every_head_is_the_map_that_is_shown(browser: Browser, tmp
 
 
 def test_without_patterns_every_metric_has_a_map(browser: Browser, tmp_path: Path) -> None:
-    opened(browser, page(tmp_path, replace(result(stack()), texts=3)))
+    open_page(browser, page(tmp_path, replace(result(stack()), texts=3)))
     maps = browser.texts("#maps h4")
     assert len(maps) == 11
     assert maps[3] == "previous weight on the previous token; uniform 0.08"

@@ -11,7 +11,7 @@ import pytest
 from attncli.results.heads import HeadsResult
 from tests import senses
 from tests.browser.conftest import Browser
-from tests.browser.test_heads_page import opened, page, show
+from tests.browser.test_heads_page import open_page, page, show
 from tests.render.patch_samples import GRID, PICTURE, looking, weights, words
 
 #: The ends of viridis.
@@ -47,7 +47,7 @@ def spoken(browser: Browser) -> str:
 
 def test_weights_of_the_class_token_lie_over_the_picture(browser: Browser, tmp_path: Path) -> None:
     path = page(tmp_path, looking())
-    opened(browser, path)
+    open_page(browser, path)
     browser.wait("document.querySelector('#picture .map')")
     assert (browser.console(), browser.requests()) == ([], [path.as_uri()])
     # The largest weight of a patch is the end of the scale; the picture's left is blue.
@@ -60,7 +60,7 @@ def test_weights_of_the_class_token_lie_over_the_picture(browser: Browser, tmp_p
 
 
 def test_a_click_on_a_patch_makes_it_the_one_that_looks(browser: Browser, tmp_path: Path) -> None:
-    opened(browser, page(tmp_path, looking(heads=2)))
+    open_page(browser, page(tmp_path, looking(heads=2)))
     show(browser, "1.1")
     # The middle of patch 1,0, which is position 4: head 1 looks five patches on from 0,0.
     click(browser, ".map", 1 / 6, 3 / 4)
@@ -90,7 +90,7 @@ def click(browser: Browser, selector: str, x: float, y: float) -> None:
 
 
 def test_the_pointer_tells_the_weight_of_a_patch(browser: Browser, tmp_path: Path) -> None:
-    opened(browser, page(tmp_path, looking(query=0)))
+    open_page(browser, page(tmp_path, looking(query=0)))
     browser.wait("document.querySelector('#picture .map')")
     browser.hover(".map", 1 / 2, 1 / 4)
     browser.wait("!document.querySelector('#readout').hidden")
@@ -98,7 +98,7 @@ def test_the_pointer_tells_the_weight_of_a_patch(browser: Browser, tmp_path: Pat
 
 
 def test_rows_of_the_matrix_are_drawn_over_the_picture_while_pointed_at(browser: Browser, tmp_path: Path) -> None:
-    opened(browser, page(tmp_path, looking()))
+    open_page(browser, page(tmp_path, looking()))
     browser.wait("document.querySelector('.matrix svg .frame')")
     browser.hover(".matrix .frame", 0.9, 6.5 / 7)
     browser.wait("document.querySelector('#picture .said').textContent.startsWith('patch 1,2 looks at')")
@@ -109,7 +109,7 @@ def test_rows_of_the_matrix_are_drawn_over_the_picture_while_pointed_at(browser:
 
 
 def test_arrows_walk_over_the_picture_and_leave_the_head_alone(browser: Browser, tmp_path: Path) -> None:
-    opened(browser, page(tmp_path, looking(heads=2)))
+    open_page(browser, page(tmp_path, looking(heads=2)))
     show(browser, "1.0")
     browser.run("document.querySelector('.map').focus()")
     browser.press("arrow_right", "arrow_right", "arrow_down", "arrow_down")
@@ -118,7 +118,7 @@ def test_arrows_walk_over_the_picture_and_leave_the_head_alone(browser: Browser,
 
 
 def test_who_looks_at_a_patch(browser: Browser, tmp_path: Path) -> None:
-    opened(browser, page(tmp_path, looking()))
+    open_page(browser, page(tmp_path, looking()))
     browser.wait("document.querySelector('#backwards')")
     click(browser, ".map", 1 / 6, 1 / 4)
     browser.find("#backwards").click()
@@ -130,7 +130,7 @@ def test_who_looks_at_a_patch(browser: Browser, tmp_path: Path) -> None:
 
 
 def test_the_words_of_a_caption_are_choosable(browser: Browser, tmp_path: Path) -> None:
-    opened(browser, page(tmp_path, looking(caption=words("[CLS]", "a", "mole<b>", "[SEP]"))))
+    open_page(browser, page(tmp_path, looking(caption=words("[CLS]", "a", "mole<b>", "[SEP]"))))
     browser.wait("document.querySelector('#picture .map')")
     assert browser.texts("#picture .token[data-row]") == ["[CLS]", "a", "mole<b>", "[SEP]"]
     assert spoken(browser).startswith("a looks at [CLS] 0.500, 0,1 0.143")
@@ -141,7 +141,7 @@ def test_the_words_of_a_caption_are_choosable(browser: Browser, tmp_path: Path) 
 
 
 def test_without_a_picture_the_weights_are_drawn_alone(browser: Browser, tmp_path: Path) -> None:
-    opened(browser, page(tmp_path, looking(picture=None)))
+    open_page(browser, page(tmp_path, looking(picture=None)))
     browser.wait("document.querySelector('#picture .map')")
     assert pixel(browser, (0, 0)) == [*MOST, 255]
     assert browser.all(".plain") == []
@@ -149,7 +149,7 @@ def test_without_a_picture_the_weights_are_drawn_alone(browser: Browser, tmp_pat
 
 
 def test_heads_of_an_only_query_are_small_maps(browser: Browser, tmp_path: Path) -> None:
-    opened(browser, page(tmp_path, looking(heads=2, query=0)))
+    open_page(browser, page(tmp_path, looking(heads=2, query=0)))
     size = "const { width, height } = document.querySelector('.head canvas'); return [width, height]"
     assert browser.run(size) == [3, 2]
     assert browser.console() == []
@@ -172,7 +172,7 @@ def test_what_a_model_gave_is_what_is_shown(
 
     result: HeadsResult = heads(*text, image=tiny["image"], model=tiny[name], patterns=True)
     path = page(tmp_path, result)
-    opened(browser, path, fragment=f"#{head}")  # type: ignore[arg-type]
+    open_page(browser, path, fragment=f"#{head}")  # type: ignore[arg-type]
     browser.wait("document.querySelector('#picture .said')?.textContent")
     stack, pattern = found(result, head)
     shown = spoken(browser).split(" looks at ")[0].removeprefix("patch ")
