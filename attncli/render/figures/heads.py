@@ -115,18 +115,15 @@ def _position_parts(result: HeadsResult, stack: Stack, form: str) -> list[Part]:
         return parts
     if stack.key_medium.grid is not None:
         return [*parts, *_pattern_parts(result, [stack], form)]
-    few = len(stack.patterns) <= _MAX_WITH_TOKENS
-    return [*parts, *_head_row_parts(stack, _legend(result), form)] if few else parts
-
-
-def _legend(result: HeadsResult) -> str:
-    return _WEIGHT_LEGENDS.get(result.weighting, "weight")
+    if len(stack.patterns) > _MAX_WITH_TOKENS:
+        return parts
+    return [*parts, *_head_row_parts(stack, _WEIGHT_LEGENDS.get(result.weighting, "weight"), form)]
 
 
 def _pattern_parts(result: HeadsResult, stacks: Sequence[Stack], form: str) -> list[Part]:
     """Patterns on one scale: maps over a picture, patterns with their tokens, or tiles."""
     patterns = [(stack, pattern) for stack in stacks for pattern in stack.patterns]
-    legend, small = _legend(result), len(patterns) > _MAX_WITH_TOKENS
+    legend, small = _WEIGHT_LEGENDS.get(result.weighting, "weight"), len(patterns) > _MAX_WITH_TOKENS
     if not small and (maps := patch_maps(stacks, result.picture, legend.removesuffix(_ROWS_TO_COLUMNS), form)):
         return maps
     scale = Scale.from_values(*(visible_weights(stack, pattern) for stack, pattern in patterns))
