@@ -82,19 +82,14 @@ def test_the_policy_keeps_out_what_is_not_of_the_page(browser: Browser, two_laye
     assert len(refused) >= 3
 
 
-def test_the_grid_has_every_head_with_its_label(browser: Browser, two_layers: Path) -> None:
+def test_the_grid_has_every_head_with_its_label_and_its_weights(browser: Browser, two_layers: Path) -> None:
     open_page(browser, two_layers)
-    names = browser.run("return [...document.querySelectorAll('.head')].map((each) => each.dataset.head)")
-    letters = browser.run(
-        "return [...document.querySelectorAll('.head')].map((each) => each.querySelector('.tile')?.textContent)"
-    )
-    assert names == HEADS
-    assert letters == ["P", "N", None, "F", "S", "I", None, None]
+    found = browser.run("""
+        const heads = [...document.querySelectorAll('.head')];
+        return heads.map((each) => [each.dataset.head, each.querySelector('.tile')?.textContent]);
+    """)
+    assert found == [*map(list, zip(HEADS, ["P", "N", None, "F", "S", "I", None, None], strict=True))]
     assert "0.0looks at the previous tokenprevious 0.91uniform 0.08" in browser.texts("#said tr")[0]
-
-
-def test_each_head_has_a_picture_of_its_own_weights(browser: Browser, two_layers: Path) -> None:
-    open_page(browser, two_layers)
     # Head 0.3 looks at the token before: its strongest cells are those below the diagonal.
     drawn = browser.run("""
         const canvas = document.querySelector('.head[data-head="0.3"] canvas');
@@ -117,18 +112,14 @@ def test_a_click_opens_the_right_head_with_the_right_numbers(browser: Browser, t
     assert "1/2730 of this head's largest" in browser.text("#exactness")
 
 
-@pytest.mark.parametrize(("row", "column", "weight"), [(0, 1, 0.9), (4, 4, 0.1), (11, 11, 1.0), (3, 0, 0.0)])
-def test_pointing_at_a_cell_shows_its_weight(
-    browser: Browser, two_layers: Path, row: int, column: int, weight: float
-) -> None:
+def test_pointing_at_a_cell_shows_its_weight(browser: Browser, two_layers: Path) -> None:
     open_page(browser, two_layers, fragment="#1.1")
     browser.wait("document.querySelector('.matrix .frame')")
-    browser.hover(".matrix .frame", (column + 0.5) / 12, (row + 0.5) / 12)
-    browser.wait("!document.querySelector('#readout').hidden")
-    queries = [token.text for token in SENTENCE]
-    said = browser.text("#readout")
-    assert said.startswith(f"{row} {queries[row]} → {column} {queries[column]}")
-    assert float(browser.text("#readout b")) == pytest.approx(weight, abs=1e-9)
+    for row, column, weight in [(0, 1, 0.9), (4, 4, 0.1), (11, 11, 1.0), (3, 0, 0.0)]:
+        said = f"{row} {SENTENCE[row].text} → {column} {SENTENCE[column].text}"
+        browser.hover(".matrix .frame", (column + 0.5) / 12, (row + 0.5) / 12)
+        browser.wait("document.querySelector('#readout').textContent.startsWith(arguments[0])", said)
+        assert float(browser.text("#readout b")) == pytest.approx(weight, abs=1e-9)
 
 
 def test_pointing_at_a_token_draws_its_links_over_the_text(browser: Browser, two_layers: Path) -> None:
@@ -177,15 +168,11 @@ def test_nasty_tokens_and_names_stay_text(browser: Browser, tmp_path: Path) -> N
     assert shown[5:8] == [r"\u{202e}evil", "&lt;b&gt;", r"\u{d800}"]
 
 
-@pytest.mark.parametrize("fragment", ["#%", "#nothing", "#<b>", "#"])
-def test_an_address_of_no_head_is_the_overview(browser: Browser, two_layers: Path, fragment: str) -> None:
-    open_page(browser, two_layers, fragment=fragment)
-    assert browser.console() == []
-    assert browser.run("return document.querySelector('#head').hidden")
-
-
 def test_the_address_says_which_head_is_open(browser: Browser, two_layers: Path) -> None:
-    open_page(browser, two_layers)
+    for fragment in ("#%", "#nothing", "#<b>", "#"):
+        open_page(browser, two_layers, fragment=fragment)
+        assert browser.console() == []
+        assert browser.run("return document.querySelector('#head').hidden")
     show(browser, "1.2")
     assert browser.run("return location.hash") == "#1.2"
     browser.run("location.hash = '0.3'")
@@ -280,9 +267,7 @@ def test_what_a_position_reads_is_shaded_and_told_key_by_key(browser: Browser, t
     browser.wait("document.querySelector('#head').dataset.head === '0.1'")
     assert not browser.find("#reading").is_displayed()
     assert browser.console() == []
-
-
-def test_a_long_text_that_is_read_is_a_strip_with_positions(browser: Browser, tmp_path: Path) -> None:
+    # A long text is a strip with positions.
     open_page(browser, page(tmp_path, with_row(640)))
     browser.wait("document.querySelector('#reading .matrix')")
     assert browser.texts("#reading .matrix text")[1:4] == ["0", "100", "200"]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from html import unescape
-from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
@@ -62,35 +61,12 @@ def test_print_shows_what_the_command_prints(outputs: list[list[Any]]) -> None:
     assert stream.name == "stdout" and stream.text.startswith("9 tokens (2 special*)")
 
 
-class _Elements(HTMLParser):
-    """The elements of a document, each with its attributes."""
-
-    def __init__(self, document: str) -> None:
-        super().__init__()
-        self.found: list[tuple[str, dict[str, str | None]]] = []
-        self.feed(document)
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.found.append((tag, dict(attrs)))
-
-
 def test_a_cell_holds_one_frame_and_nothing_that_could_meet_another(shown: list[dict[str, str]]) -> None:
+    # Without allow-same-origin a frame can't reach the notebook, nor another frame; test_pages looks at what it holds.
+    start = r'<iframe title="attncli" sandbox="allow-scripts" style="[^"]*"'
     for data in shown:
-        ((tag, attributes),) = _Elements(data["text/html"]).found
-        assert tag == "iframe" and set(attributes) == {"title", "sandbox", "style", "srcdoc"}
-        # Without allow-same-origin a frame can't reach the notebook, nor another frame.
-        assert attributes["sandbox"] == "allow-scripts"
-
-
-def test_nothing_in_a_frame_comes_from_elsewhere(shown: list[dict[str, str]]) -> None:
-    for data in shown:
-        (found,) = re.findall(r'srcdoc="([^"]*)"', data["text/html"])
-        page = unescape(found)
-        assert "default-src 'none'" in page
-        for tag, attributes in _Elements(page).found:
-            assert not set(attributes) & {"src", "href", "action", "background", "poster", "srcset"}, (tag, attributes)
-        styles = "".join(re.findall(r"<style>(.*?)</style>", page, re.DOTALL))
-        assert styles and not re.search(r"@import|url\((?!['\"]?data:)", styles)
+        frame = re.fullmatch(rf'{start} srcdoc="([^"]*)"></iframe>', data["text/html"])
+        assert frame is not None and "default-src 'none'" in unescape(frame[1])
 
 
 def test_a_browser_shows_them_all_beside_one_another(

@@ -8,8 +8,6 @@ from typing import Any
 import numpy as np
 import pytest
 
-from attncli.render.html.heads import heads_html
-from attncli.render.html.page import notebook
 from attncli.results.heads import HeadsResult
 from tests import senses
 from tests.browser.conftest import Browser
@@ -154,19 +152,6 @@ def test_heads_of_an_only_query_are_small_maps(browser: Browser, tmp_path: Path)
     open_page(browser, page(tmp_path, looking(heads=2, query=0)))
     size = "const { width, height } = document.querySelector('.head canvas'); return [width, height]"
     assert browser.run(size) == [3, 2]
-    assert browser.console() == []
-
-
-def test_a_notebook_shows_the_same(browser: Browser, tmp_path: Path) -> None:
-    path = tmp_path / "notebook.html"
-    path.write_text(f"<!doctype html><title>cells</title>{notebook(heads_html(looking()))}", "utf-8")
-    browser.open(path)
-    browser.driver.switch_to.frame(0)
-    try:
-        browser.wait("document.querySelector('#picture .map')")
-        assert pixel(browser, (0, 0)) == pytest.approx(blended(MOST, GREYS[0], 0.9), abs=2)
-    finally:
-        browser.driver.switch_to.default_content()
     assert browser.console() == []
 
 

@@ -30,12 +30,10 @@ def test_the_same_result_gives_the_same_bytes(form: str) -> None:
 
 def test_a_state_has_its_matrix_and_its_map_and_all_have_a_path() -> None:
     found = texts(compare_result())
+    assert {"animal", "unit"} < {*found}
     assert {"mole in context, tiny", "state 1, after layer 0 (the last)", "1 animal", "4 unit", "0.95"} < {*found}
     assert {"component 1 (60% of the variance)", "component 2 (20% of the variance)"} < {*found}
     assert {"all pairs", "same label", "other label", "random words", "state", "similarity"} < {*found}
-
-
-def test_several_states_stand_above_one_another() -> None:
     found = texts(replace(compare_result(last_state(), replace(last_state(), state=2)), state_count=3))
     assert [text for text in found if text.startswith("state ")] == [
         "state 1, after layer 0", "state 2, after layer 1 (the last)",
@@ -45,11 +43,11 @@ def test_several_states_stand_above_one_another() -> None:
 def test_all_states_have_one_scale_and_no_diagonal(monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[tuple[Any, Any]] = []
 
-    def cells(axes: Any, values: Any, scale: Any) -> Any:
+    def draw_matrix(figure: Any, values: Any, sides: Any, scale: Any, **options: Any) -> Any:
         seen.append((values, scale))
-        return panels.draw_cells(axes, values, scale)
+        return panels.draw_matrix(figure, values, sides, scale, **options)
 
-    monkeypatch.setattr("attncli.render.figures.compare.draw_cells", cells)
+    monkeypatch.setattr("attncli.render.figures.compare.draw_matrix", draw_matrix)
     low = np.array([[1, 0.5, 0.6, 0.6], [0.5, 1, 0.6, 0.6], [0.6, 0.6, 1, 0.6], [0.6, 0.6, 0.6, 1]])
     flat = {"positions": None, "explained": None}
     one, other = last_state(low, **flat), replace(last_state(low + 0.3, **flat), state=2)
@@ -61,7 +59,6 @@ def test_all_states_have_one_scale_and_no_diagonal(monkeypatch: pytest.MonkeyPat
 
 def test_colours_of_labels_have_a_key_and_no_other_meaning() -> None:
     drawn = compare_figure(compare_result(), "svg").decode()
-    assert {"animal", "unit"} < {*texts(compare_result())}
     # Points and their key alone; curves are told apart by their dashes.
     orange = drawn.count("fill: #e69f00")
     assert orange == drawn.count("#e69f00") > 0

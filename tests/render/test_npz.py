@@ -44,6 +44,12 @@ def test_pooled_patterns_say_what_their_rows_and_columns_stand_for() -> None:
     assert found["decoder.columns"].tolist() == [[0, 2], [2, 3]]
 
 
+def test_a_rollout_is_a_matrix_without_heads() -> None:
+    found = arrays(npz(heads_result(stack(Pattern(2, None, QUARTERS)))))
+    assert np.array_equal(found["decoder.2"], QUARTERS[None])
+    assert "decoder.2.heads" not in found
+
+
 def test_the_same_numbers_are_the_same_bytes() -> None:
     strided = np.asfortranarray(QUARTERS)
     assert npz(heads_result(stack(PATTERN))) == npz(heads_result(stack(Pattern(2, 0, strided))))

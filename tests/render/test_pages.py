@@ -9,6 +9,7 @@ import re
 import zlib
 from html import unescape
 from importlib.resources import files
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -19,7 +20,7 @@ from hypothesis import strategies as st
 from attncli.render.common.terminal import Terminal
 from attncli.render.html.compare import compare_html
 from attncli.render.html.heads import heads_html
-from attncli.render.html.page import Packed, notebook, pack, pack_finely, page
+from attncli.render.html.page import notebook, pack, pack_finely, page
 from attncli.render.html.params import params_data, params_html
 from attncli.render.html.tokenize import PageForm
 from attncli.render.stream import tokenize_html
@@ -34,16 +35,17 @@ from tests.render.heads_samples import even, head, on_offset, pattern, result, s
 from tests.render.patch_samples import GRID, PICTURE, looking, positions, words
 
 MADE_BY = MadeBy("0.1.0")
-PAGES = {
-    "heads": heads_html(result(stack(pattern("0.0", on_offset(1))))),
-    "patches": heads_html(looking()),
-    "compare": compare_html(compare_samples.compare_result()),
-    "params": params_html(params_samples.result()),
-    "tokens": tokenize_html(tokenize_result()),
+MAKERS = {
+    "heads": lambda: heads_html(result(stack(pattern("0.0", on_offset(1))))),
+    "patches": lambda: heads_html(looking()),
+    "compare": lambda: compare_html(compare_samples.compare_result()),
+    "params": lambda: params_html(params_samples.result()),
+    "tokens": lambda: tokenize_html(tokenize_result()),
 }
+PAGES = {kind: make() for kind, make in MAKERS.items()}
 
 
-def data_of(document: str) -> dict[str, object]:
+def data_of(document: str) -> dict[str, Any]:
     (block,) = re.findall(r'<script type="application/json" id="data">(.*?)</script>', document, re.DOTALL)
     return json.loads(block)  # type: ignore[no-any-return]
 
@@ -53,8 +55,7 @@ def unpacked(content: str) -> bytes:
 
 
 def test_models_of_one_name_are_numbered() -> None:
-    models = params_data(params_samples.compared(3))["models"]
-    assert isinstance(models, list)
+    models: Any = params_data(params_samples.compared(3))["models"]
     assert [model["name"] for model in models] == ["org/small", "./tiny (2)", "./tiny (3)"]
 
 
@@ -75,14 +76,7 @@ def test_a_page_allows_its_own_script_and_style_and_nothing_else(kind: str) -> N
 def test_a_page_is_the_same_every_time_and_small(kind: str) -> None:
     limits = {"heads": 53_000, "patches": 63_000, "compare": 32_000, "params": 24_000, "tokens": 16_000}
     assert len(PAGES[kind].encode()) < limits[kind]
-    again = {
-        "heads": lambda: heads_html(result(stack(pattern("0.0", on_offset(1))))),
-        "patches": lambda: heads_html(looking()),
-        "compare": lambda: compare_html(compare_samples.compare_result()),
-        "params": lambda: params_html(params_samples.result()),
-        "tokens": lambda: tokenize_html(tokenize_result()),
-    }
-    assert again[kind]() == PAGES[kind]
+    assert MAKERS[kind]() == PAGES[kind]
 
 
 @given(st.text())
@@ -93,21 +87,24 @@ def test_any_text_survives_in_a_page_and_stays_within_its_block(text: str) -> No
     assert document.count("</title>") == 1
 
 
-def numbers_of(packed: Packed) -> npt.NDArray[np.int64]:
-    """The numbers of twelve bits, as the page's script joins them."""
-    content, size = unpacked(packed.content), len(packed.scales) * packed.rows * packed.columns
+def unpacked_weights(packed: dict[str, Any]) -> npt.NDArray[np.float64]:
+    """The weights, as the page's script joins the numbers of twelve bits and scales them."""
+    scales, content = np.array(packed["scales"]), unpacked(packed["content"])
+    size = len(scales) * packed["rows"] * packed["columns"]
     low = [content[size + (at >> 1)] >> 4 * (at & 1) & 15 for at in range(size)]
     numbers = np.frombuffer(content, dtype=np.uint8, count=size).astype(np.int64) * 16 + low
-    return numbers.reshape(-1, packed.rows, packed.columns)
+    zero, steps = (2048, 2047) if packed["signed"] else (0, 4095)
+    shares = (numbers.reshape(-1, packed["rows"], packed["columns"]) - zero) / steps
+    return shares * scales[:, None, None]  # type: ignore[no-any-return]
 
 
 def test_weights_are_exact_to_one_and_a_half_steps() -> None:
     weights = np.random.default_rng(0).dirichlet(np.full(41, 0.1), size=(3, 41)).astype(np.float32)
     weights[2] *= 0.01
-    packed = pack(weights)
-    values = numbers_of(packed) / 4095 * np.array(packed.scales)[:, None, None]
-    assert (np.abs(values - weights) <= np.array(packed.scales)[:, None, None] / 2730 * (1 + 1e-5)).all()
-    assert packed.scales == pytest.approx([float(each.max()) for each in weights], rel=1e-6)
+    packed: dict[str, Any] = pack(weights)
+    steps = np.array(packed["scales"])[:, None, None] / 2730 * (1 + 1e-5)
+    assert (np.abs(unpacked_weights(packed) - weights) <= steps).all()
+    assert packed["scales"] == pytest.approx([float(each.max()) for each in weights], rel=1e-6)
 
 
 @pytest.mark.parametrize(("lowest", "highest"), [(0.0, 1.0), (0.0, 2.0), (-1.0, 1.0)])
@@ -115,23 +112,18 @@ def test_weights_are_written_with_their_own_digits(lowest: float, highest: float
     # 0.75501 is 0.755 and 0.76; a byte of the scale would make it 0.753 and 0.75.
     weights = np.random.default_rng(1).uniform(lowest, highest, size=(1, 90, 90)).astype(np.float32)
     weights[0, 0, :3] = 0.75501, lowest, highest
-    packed = pack(weights)
-    zero, steps = (2048, 2047) if packed.signed else (0, 4095)
-    values = (numbers_of(packed) - zero) / steps * packed.scales[0]
+    values = unpacked_weights(pack(weights))
     for digits in (2, 3):
         written = [[f"{value:z.{digits}f}" for value in part.ravel().tolist()] for part in (values, weights)]
         assert written[0] == written[1]
 
 
-def test_differences_keep_their_sign_and_zero() -> None:
-    packed = pack(np.array([[[0.5, -0.25], [0.0, np.nan]]]))
-    assert packed.signed
-    assert numbers_of(packed).tolist() == [[[4095, 1024], [2048, 2048]]]
-
-
-def test_nothing_but_zeros_can_be_packed() -> None:
-    packed = pack(np.zeros((1, 2, 2)))
-    assert (packed.scales, unpacked(packed.content)) == ([0.0], bytes(6))
+def test_differences_keep_their_sign_and_zero_and_zeros_have_no_scale() -> None:
+    packed: dict[str, Any] = pack(np.array([[[0.5, -0.25], [0.0, np.nan]]]))
+    assert packed["signed"]
+    assert (unpacked_weights(packed) * 2047 / 0.5 + 2048).round(6).tolist() == [[[4095, 1024], [2048, 2048]]]
+    zeros: dict[str, Any] = pack(np.zeros((1, 2, 2)))
+    assert (zeros["scales"], unpacked(zeros["content"])) == ([0.0], bytes(6))
 
 
 def test_similarities_take_two_bytes() -> None:
@@ -142,12 +134,12 @@ def test_similarities_take_two_bytes() -> None:
 
 def test_a_page_holds_the_picture_and_where_its_patches_are() -> None:
     data = data_of(heads_html(looking(caption=words("a", "mole"))))
-    picture, (stack,) = data["picture"], data["stacks"]  # type: ignore[misc]
-    assert (picture["height"], picture["width"]) == PICTURE.pixels.shape[:2]  # type: ignore[index]
-    assert unpacked(picture["content"]) == PICTURE.pixels.tobytes()  # type: ignore[index]
-    assert stack["patches"] == {"keys": GRID.to_dict(), "queries": None}  # type: ignore[index]
-    assert stack["columns"]["texts"] == [token.text for token in positions()]  # type: ignore[index]
-    assert stack["meanings"]["next"] == "weight on the patch to the right"  # type: ignore[index]
+    picture, (stack,) = data["picture"], data["stacks"]
+    assert (picture["height"], picture["width"]) == PICTURE.pixels.shape[:2]
+    assert unpacked(picture["content"]) == PICTURE.pixels.tobytes()
+    assert stack["patches"] == {"keys": GRID.to_dict(), "queries": None}
+    assert stack["columns"]["texts"] == [token.text for token in positions()]
+    assert stack["meanings"]["next"] == "weight on the patch to the right"
     assert ("class PatchMap" in PAGES["heads"], "class PatchMap" in PAGES["patches"]) == (False, True)
 
 
@@ -155,15 +147,13 @@ def test_a_page_holds_the_picture_and_where_its_patches_are() -> None:
     ("layers", "heads", "size"), [(12, 12, 6), (12, 12, 64), (12, 12, 2), (32, 32, 16), (2, 4, 300)]
 )
 def test_a_page_takes_less_than_two_bytes_a_weight_and_64_kilobytes(layers: int, heads: int, size: int) -> None:
-    names = [f"{layer}.{index}" for layer in range(layers) for index in range(heads)]
-    random = np.random.default_rng(1)
+    names, random = [f"{layer}.{each}" for layer in range(layers) for each in range(heads)], np.random.default_rng(1)
     words = tokens(*(f"token{index}" for index in range(size)))
     weights = random.dirichlet(np.ones(size), size=size).astype(np.float32)
+    values = ({"previous": float(one), "entropy": float(other)} for one, other in random.random((len(names), 2)))
     made = stack(
         *(pattern(name, random.permutation(weights)) for name in names),
-        heads=tuple(
-            head(name, "previous", previous=float(random.random()), entropy=float(random.random())) for name in names
-        ),
+        heads=tuple(head(name, "previous", **known) for name, known in zip(names, values, strict=True)),
         layers=tuple(Layer(layer, heads) for layer in range(layers)),
         queries=words,
         keys=words,
@@ -178,7 +168,7 @@ def test_a_page_of_bins_names_them_and_not_every_token() -> None:
     spans = tuple((start, start + 1000) for start in range(0, 5000, 1000))
     pooled = Pattern(0, 0, even(5), Bins(spans, spans))
     document = heads_html(result(stack(pooled, queries=words, keys=words)))
-    (shown,) = data_of(document)["stacks"]  # type: ignore[misc]
+    (shown,) = data_of(document)["stacks"]
     assert shown["rows"]["texts"][:2] == ["t0 … t999", "t1000 … t1999"]
     assert shown["rows"]["places"][1] == [1000, 2000]
     assert "25,000,000" not in document
@@ -199,7 +189,7 @@ def test_a_page_of_very_many_tokens_says_how_many_it_leaves_out() -> None:
     for number in range(3):
         assert form.record(Record(number, (text,))) == ""
     data = data_of("".join(map(str, form.end(tokenize_result()))))
-    assert [len(each["tokens"]) for each in data["texts"]] == [15_000, 5_000]  # type: ignore[attr-defined]
+    assert [len(each["tokens"]) for each in data["texts"]] == [15_000, 5_000]
     assert data["notes"] == ["25,000 more tokens are left out; -o FILE.json holds them all"]
 
 

@@ -1,4 +1,4 @@
-"""Labels in figures: titles, names of tokens and heads, and the texts or positions beside rows and above columns."""
+"""Labels in figures: names of tokens, positions and heads, and the texts or positions beside rows and above columns."""
 
 from __future__ import annotations
 
@@ -7,23 +7,19 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from math import ceil, floor, log10
-from typing import TYPE_CHECKING
 
-from attncli.render.common.escape import printable, visible
+from matplotlib.axes import Axes
+
+from attncli.render.common.escape import visible
 from attncli.render.common.numbers import two_digits, weight_number
-from attncli.render.figures.panels import FigureText
 from attncli.render.figures.text_layout import POINTS_PER_INCH, drawable, room_for, text_width, type_size
 from attncli.render.views.difference import DIFFERENCE
-from attncli.render.views.header import SEPARATOR, is_cross, model_facts, stack_facts
 from attncli.render.views.metric_words import label_of
 from attncli.render.views.patterns import Axis, axes_of
-from attncli.render.views.sentences import Position, shorten_plain, text_excerpt
-from attncli.results.heads import HeadsResult, Stack
+from attncli.render.views.sentences import Position, raw_text, shorten_plain
+from attncli.results.heads import Stack
 from attncli.results.patterns import Pattern
 from attncli.results.tokens import Token
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
 
 _MAX_TOKEN_CHARACTERS, _MAX_LINE_CHARACTERS = 18, 34
 #: Frames of a sound up to which each has a label.
@@ -36,46 +32,20 @@ _NUMBER_GAP = 0.16
 _MAX_HORIZONTAL_CHARACTERS = 3
 
 
-# --- Texts
-
-
-def visible_title(text: str) -> str:
-    """A title with special characters visible, but not spaces."""
-    return visible(text).replace("·", " ") if " " in text else visible(text)
-
-
-def figure_text(result: HeadsResult, form: str, title: str | None) -> FigureText:
-    """Title, model, shape and text of a figure; several stacks have their shapes and texts as captions."""
-    facts = shown_facts(result.stacks[0]) if len(result.stacks) == 1 else []
-    facts.append(SEPARATOR.join([*([] if title is None else [printable(result.model)]), *model_facts(result)]))
-    return FigureText(drawable(visible_title(title or result.model), form), [drawable(fact, form) for fact in facts])
-
-
-def shown_facts(stack: Stack) -> list[str]:
-    """The shape of a stack, and its text if all keys are shown."""
-    shape = SEPARATOR.join(stack_facts(stack))
-    whole = stack.whole is None or stack.whole[1] == len(stack.keys)
-    text = text_excerpt(stack.keys) if whole and stack.key_medium.kind == "tokens" and not is_cross(stack) else ""
-    return [shape, f"text: {text}"] if text else [shape]
-
-
 def axis_labels(stack: Stack, pattern: Pattern, form: str) -> tuple[AxisLabels, AxisLabels]:
     """The labels beside the rows and above the columns of a pattern."""
-    rows, columns = (_axis_labels(axis, form, binned=pattern.bins is not None) for axis in axes_of(stack, pattern))
-    return rows, columns
+    rows, columns = axes_of(stack, pattern)
+    binned = pattern.bins is not None
+    return _axis_labels(rows, form, binned=binned), _axis_labels(columns, form, binned=binned)
 
 
 def _axis_labels(axis: Axis, form: str, *, binned: bool) -> AxisLabels:
-    numbers: list[float] = [*axis.numbers]
-    numbers.append(numbers[-1] + 1)
-    seconds = axis.medium.seconds
-    if seconds is not None:
-        numbers = [number * seconds for number in numbers]
-    starts = [numbers[a] for a, _ in axis.spans] + [numbers[axis.spans[-1][1]]]
-    unit = "" if seconds is None else "s"
+    seconds, unit = axis.medium.seconds, "" if axis.medium.seconds is None else "s"
+    numbers = [*axis.numbers, axis.numbers[-1] + 1]
+    starts = [numbers[place] * (seconds or 1) for place in (*(a for a, _ in axis.spans), axis.spans[-1][1])]
     if binned or (seconds is not None and len(axis.tokens) > _MAX_NAMED_FRAMES):
         return AxisLabels([f"{start:g}{unit}" for start in starts[:-1]], starts, unit, numbered=True)
-    lines = axis.lines if axis.lines is not None else [None] * len(axis.tokens)
+    lines = axis.lines or [None] * len(axis.tokens)
     texts = [label_text(token, axis.unit, form, line) for token, line in zip(axis.tokens, lines, strict=True)]
     return AxisLabels(texts, starts, unit)
 
@@ -83,7 +53,7 @@ def _axis_labels(axis: Axis, form: str, *, binned: bool) -> AxisLabels:
 def label_text(token: Token, unit: str, form: str, line: int | None = None) -> str:
     """The text of a token, of a word, or of a line after its number."""
     if unit == "token":
-        text, longest = visible(token.text or token.token or str(token.id)), _MAX_TOKEN_CHARACTERS
+        text, longest = visible(raw_text(token)), _MAX_TOKEN_CHARACTERS
     else:
         text = f"{'' if line is None else f'{line:,}  '}{Position(token).text}"
         longest = _MAX_TOKEN_CHARACTERS if unit == "word" and line is None else _MAX_LINE_CHARACTERS
@@ -105,29 +75,29 @@ def position_text(position: Position, form: str) -> str:
     return drawable(f"{shorten_plain(text, _MAX_LINE_CHARACTERS)} ({position.place})", form)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class AxisLabels:
     """The labels of the rows or columns of an array.
 
     texts: of each row or column.  starts: the position (in tokens, lines or seconds) where each begins, and where the
-    last one ends; None if there are no positions.  unit: follows a position.  numbered: whether positions are shown in
+    last one ends; empty if there are no positions.  unit: follows a position.  numbered: whether positions are shown in
     place of texts, as for bins.
     """
 
     texts: Sequence[str]
-    starts: Sequence[float] | None = None
+    starts: Sequence[float] = ()
     unit: str = ""
     numbered: bool = False
 
     def shows_texts(self, cell: float) -> bool:
         """Whether texts are shown and fit cells of `cell` inches."""
-        return not self.numbered and (self.starts is None or cell * POINTS_PER_INCH >= _MIN_TEXT_POINTS)
+        return not self.numbered and (not self.starts or cell * POINTS_PER_INCH >= _MIN_TEXT_POINTS)
 
     def room(self, cell: float) -> float:
         """Inches that the labels beside rows take."""
         if self.shows_texts(cell):
             return room_for(self.texts, type_size(cell)) + 0.08
-        return room_for([self._number(self._end)], _NUMBER_SIZE) + 0.08
+        return room_for([self._number(self.starts[-1])], _NUMBER_SIZE) + 0.08
 
     def height(self, cell: float) -> float:
         """Inches that the labels above columns take."""
@@ -135,44 +105,34 @@ class AxisLabels:
 
     def is_rotated(self, cell: float) -> bool:
         """Whether texts above columns of `cell` inches are rotated. Short ones are thinned out instead."""
-        if not self.shows_texts(cell):
+        short = not self.starts and max(map(len, self.texts), default=0) <= _MAX_HORIZONTAL_CHARACTERS
+        if short or not self.shows_texts(cell):
             return False
-        if self.starts is None and max(map(len, self.texts), default=0) <= _MAX_HORIZONTAL_CHARACTERS:
-            return False
-        size = type_size(cell)
-        return any(text_width(text, size) > 0.92 * cell for text in self.texts)
-
-    @property
-    def _end(self) -> float:
-        assert self.starts is not None
-        return self.starts[-1]
+        return any(text_width(text, type_size(cell)) > 0.92 * cell for text in self.texts)
 
     def _number(self, position: float) -> str:
         return f"{position:,.0f}{self.unit}" if float(position).is_integer() else f"{position:g}{self.unit}"
 
     def ticks(self, cell: float, *, horizontal: bool) -> list[tuple[float, str]]:
         """Places, in cells, and their labels.  horizontal: whether labels are beside one another."""
-        if self.shows_texts(cell):
-            size = type_size(cell)
-            needs = (
-                room_for(self.texts, size) - 0.04
-                if horizontal and not self.is_rotated(cell)
-                else size * 1.1 / POINTS_PER_INCH
-            )
-            step = _label_step(needs / cell)
-            return [(place + 0.5, self.texts[place]) for place in range(0, len(self.texts), step)]
-        return list(self._positions(cell, horizontal=horizontal))
+        if not self.shows_texts(cell):
+            return list(self._positions(cell, horizontal=horizontal))
+        size = type_size(cell)
+        beside = horizontal and not self.is_rotated(cell)
+        needs = room_for(self.texts, size) - 0.04 if beside else size * 1.1 / POINTS_PER_INCH
+        # Beyond ten 20, 50, 100 and so on, so that positions are round.
+        step = ceil(needs / cell) if needs / cell <= 10 else int(_round_up(needs / cell))
+        return [(place + 0.5, self.texts[place]) for place in range(0, len(self.texts), step)]
 
     def _positions(self, cell: float, *, horizontal: bool) -> Iterator[tuple[float, str]]:
         """Round positions at their exact places, as many as fit."""
-        assert self.starts is not None
-        needs = text_width(self._number(self._end), _NUMBER_SIZE) if horizontal else _NUMBER_SIZE / POINTS_PER_INCH
+        first, end = self.starts[0], self.starts[-1]
+        needs = text_width(self._number(end), _NUMBER_SIZE) if horizontal else _NUMBER_SIZE / POINTS_PER_INCH
         apart = (needs + _NUMBER_GAP) / cell
-        mean = (self._end - self.starts[0]) / len(self.texts)
-        wide = max(b - a for a, b in pairwise(self.starts)) if self.numbered else mean
+        wide = max(b - a for a, b in pairwise(self.starts)) if self.numbered else (end - first) / len(self.texts)
         step = _round_up(max(apart * wide, 0.0 if self.unit else 1.0))
         last = -apart
-        for number in range(ceil(self.starts[0] / step), int(self._end / step) + 1):
+        for number in range(ceil(first / step), int(end / step) + 1):
             place = self._place(number * step)
             if place is not None and place - last >= apart:
                 last = place
@@ -180,7 +140,6 @@ class AxisLabels:
 
     def _place(self, position: float) -> float | None:
         """The place of a position in cells: the middle of its cell, or within a cell of several positions."""
-        assert self.starts is not None
         cell = bisect_right(self.starts, position) - 1
         if not 0 <= cell < len(self.texts):
             return None
@@ -207,11 +166,6 @@ def _round_up(least: float) -> float:
     """The next of 1, 2 and 5 times a power of ten."""
     power = 10.0 ** floor(log10(least))
     return next(digit * power for digit in (1, 2, 5, 10) if digit * power >= least)
-
-
-def _label_step(least: float) -> int:
-    """Cells from one label to the next: beyond ten 20, 50, 100 and so on, so that positions are round."""
-    return ceil(least) if least <= 10 else int(_round_up(least))
 
 
 def span_text(values: Iterable[float]) -> str:

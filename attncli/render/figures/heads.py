@@ -2,45 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
+from matplotlib.figure import Figure
 
-from attncli.render.common.escape import printable
-from attncli.render.figures.axis_labels import (
-    AxisLabels,
-    axis_labels,
-    figure_text,
-    head_title,
-    position_text,
-    shown_facts,
-    visible_title,
-)
-from attncli.render.figures.head_patterns import HeadTiles, OneHead, Panel, PanelGrid
-from attncli.render.figures.metric_map import FRAMED, HeadMaps, change_maps, metric_maps
-from attncli.render.figures.panels import (
-    Caption,
-    FigureText,
-    Part,
-    Scale,
-    all_texts,
-    compose_figure,
-    render_figure,
-)
-from attncli.render.figures.patches import PatchMaps, grid_weights, patch_panels, query_name
-from attncli.render.figures.position import UNIFORM_NOTE, Bars, position_parts
+from attncli.render.common.escape import printable, visible
+from attncli.render.figures.axis_labels import AxisLabels, axis_labels, head_title, position_text
+from attncli.render.figures.head_patterns import Panel, head_tiles, panel_grid, single_panel
+from attncli.render.figures.metric_map import head_maps, metric_maps
+from attncli.render.figures.panels import Array, Part, Scale, caption, compose_figure, render_figure
+from attncli.render.figures.patches import grid_weights, patch_maps, query_name
+from attncli.render.figures.position import position_parts
 from attncli.render.figures.text_layout import drawable
 from attncli.render.views.difference import DIFFERENCE, both_tokens, compared_facts, difference_stacks
-from attncli.render.views.header import pooling_facts
+from attncli.render.views.header import SEPARATOR, is_cross, model_facts, pooling_facts, stack_facts
 from attncli.render.views.patches import head_name
 from attncli.render.views.patterns import visible_weights
-from attncli.render.views.sentences import Position
+from attncli.render.views.sentences import Position, text_excerpt
 from attncli.results.heads import HeadsDifference, HeadsResult, Stack
-from attncli.results.patterns import Pattern
 
-DIFFERENCE_LEGEND = "weight in B minus weight in A"
-DIFFERENCE_COLORS = "orange: B has more, purple: A has more, white: the same"
+_DIFFERENCE_COLORS = "orange: B has more, purple: A has more, white: the same"
 #: Heads up to which each is drawn with its tokens; more are drawn as tiles.
 _MAX_WITH_TOKENS = 16
 _ROWS_TO_COLUMNS = " (rows look at columns)"
@@ -48,9 +31,8 @@ _WEIGHT_LEGENDS = {
     "attention": f"attention weight{_ROWS_TO_COLUMNS}",
     "norm": "weight × norm of what is read",
     "rollout": "attention rollout (heads averaged)",
-    DIFFERENCE: DIFFERENCE_LEGEND,
+    DIFFERENCE: "weight in B minus weight in A",
 }
-_AXES_NOTE = "rows: queries, columns: keys; to the right and downwards: later tokens"
 
 
 def heads_figure(result: HeadsResult, form: str, *, title: str | None = None) -> bytes:
@@ -59,21 +41,38 @@ def heads_figure(result: HeadsResult, form: str, *, title: str | None = None) ->
     For one position: what it reads. For a comparison of models or texts: their difference. For many texts, or a metric
     without chosen heads: maps of layers × heads coloured by metrics.
     """
-    text, parts = _composition(result, form, title)
-    return render_figure(lambda: compose_figure(text, parts), form, texts=all_texts(text, parts))
+    return render_figure(lambda: _draw_figure(result, form, title), form)
 
 
-def _composition(result: HeadsResult, form: str, title: str | None) -> tuple[FigureText, Sequence[Part]]:
-    """The texts and the parts of the figure."""
-    shown = result if result.difference is None else _difference_result(result, result.difference)
-    parts = _parts(shown, form)
-    if any(stack.patterns for stack in result.stacks):
-        result = replace(result, stacks=tuple(stack for stack in result.stacks if stack.patterns))
-    if result.difference is not None:
-        text = difference_text(result, result.difference, form, title)
+def _draw_figure(result: HeadsResult, form: str, title: str | None) -> Figure:
+    difference = result.difference
+    parts = _parts(result if difference is None else _difference_result(result, difference), form)
+    if shown := tuple(stack for stack in result.stacks if stack.patterns):
+        result = replace(result, stacks=shown)
+    # Several stacks have their shapes and texts as captions.
+    shape, *text = _stack_facts(result.stacks[0])
+    shape_facts = [shape] if len(result.stacks) == 1 else []
+    if difference is None:
+        facts = [shape, *text] if shape_facts else []
+        facts.append(SEPARATOR.join([*([] if title is None else [printable(result.model)]), *model_facts(result)]))
+        title = title or result.model
     else:
-        text = figure_text(result, form, title)
-    return text._replace(notes=[*text.notes, *_notes(shown, parts)]), parts
+        is_texts = difference.kind == "texts"
+        compared = compared_facts(result, difference)
+        facts = [*shape_facts, *(f"{name}: {fact if is_texts else printable(fact)}" for name, fact in compared)]
+        facts += [] if is_texts else text
+        title = title or (f"{result.model}: B minus A" if is_texts else "B minus A")
+    # Special characters are visible, but not spaces.
+    title = visible(title).replace("·", " ") if " " in title else visible(title)
+    notes = [] if difference is None else [_DIFFERENCE_COLORS]
+    return compose_figure(drawable(title, form), [drawable(fact, form) for fact in facts], parts, notes)
+
+
+def _stack_facts(stack: Stack) -> list[str]:
+    """The shape of a stack, and its text if all keys are shown."""
+    whole = stack.whole is None or stack.whole[1] == len(stack.keys)
+    text = text_excerpt(stack.keys) if whole and stack.key_medium.kind == "tokens" and not is_cross(stack) else ""
+    return [SEPARATOR.join(stack_facts(stack)), *([f"text: {text}"] if text else [])]
 
 
 def _difference_result(result: HeadsResult, difference: HeadsDifference) -> HeadsResult:
@@ -93,33 +92,20 @@ def _difference_result(result: HeadsResult, difference: HeadsDifference) -> Head
 def _parts(result: HeadsResult, form: str) -> list[Part]:
     stacks = [stack for stack in result.stacks if stack.patterns]
     if not stacks or (result.metric is not None and not result.chosen):
-        return [HeadMaps([*([] if result.metric else change_maps(result.difference)), *metric_maps(result)])]
+        return [head_maps(metric_maps(result))]
     if not any(stack.reading or stack.ranking for stack in stacks):
         return _pattern_parts(result, stacks, form)
     several = len(stacks) > 1
     parts: list[Part] = []
     for stack in stacks:
-        parts += [*(_captions(stack, form) if several else []), *_position_parts(result, stack, form)]
+        parts += _captions(stack, form) if several else []
+        parts += _position_parts(result, stack, form)
     return parts
 
 
-def _notes(result: HeadsResult, parts: Sequence[Part]) -> Iterator[str]:
-    """Notes on how to read the parts."""
-    if any(isinstance(part, HeadMaps) and any(each.framed for each in part.maps) for part in parts):
-        yield FRAMED
-    if any(isinstance(part, Bars) for part in parts):
-        yield UNIFORM_NOTE
-    if any(isinstance(part, HeadTiles) and part.columns.texts for part in parts):
-        yield _AXES_NOTE
-    if any(isinstance(part, OneHead | PanelGrid | HeadTiles) for part in parts):
-        shown = (stack for stack in result.stacks if stack.patterns)
-        pooled = dict.fromkeys(" ".join(pooling_facts(stack, stack.patterns[0])) for stack in shown)
-        yield from filter(None, pooled)
-
-
 def _captions(stack: Stack, form: str) -> list[Part]:
-    """The facts about one of several stacks above its parts; those of a single one are above the figure."""
-    return [Caption(drawable(fact, form)) for fact in shown_facts(stack)]
+    """The facts about one of several stacks above its parts."""
+    return [caption(drawable(fact, form)) for fact in _stack_facts(stack)]
 
 
 def _position_parts(result: HeadsResult, stack: Stack, form: str) -> list[Part]:
@@ -129,19 +115,18 @@ def _position_parts(result: HeadsResult, stack: Stack, form: str) -> list[Part]:
         return parts
     if stack.key_medium.grid is not None:
         return [*parts, *_pattern_parts(result, [stack], form)]
-    few = len(stack.patterns) <= _MAX_WITH_TOKENS
-    return [*parts, *_head_row_parts(stack, _WEIGHT_LEGENDS.get(result.weighting, "weight"), form)] if few else parts
+    if len(stack.patterns) > _MAX_WITH_TOKENS:
+        return parts
+    return [*parts, *_head_row_parts(stack, _WEIGHT_LEGENDS.get(result.weighting, "weight"), form)]
 
 
 def _pattern_parts(result: HeadsResult, stacks: Sequence[Stack], form: str) -> list[Part]:
     """Patterns on one scale: maps over a picture, patterns with their tokens, or tiles."""
     patterns = [(stack, pattern) for stack in stacks for pattern in stack.patterns]
-    legend = _WEIGHT_LEGENDS.get(result.weighting, "weight")
-    small = len(patterns) > _MAX_WITH_TOKENS
-    if not small and (looks := patch_panels(replace(result, stacks=tuple(stacks)), form)):
-        maps = PatchMaps(looks, result.picture, legend.removesuffix(_ROWS_TO_COLUMNS))
-        return [Caption(looks.about), maps]
-    scale = Scale.from_values([visible_weights(stack, pattern) for stack, pattern in patterns])
+    legend, small = _WEIGHT_LEGENDS.get(result.weighting, "weight"), len(patterns) > _MAX_WITH_TOKENS
+    if not small and (maps := patch_maps(stacks, result.picture, legend.removesuffix(_ROWS_TO_COLUMNS), form)):
+        return maps
+    scale = Scale.from_values(*(visible_weights(stack, pattern) for stack, pattern in patterns))
     parts: list[Part] = []
     for stack in stacks:
         parts += _captions(stack, form) if len(stacks) > 1 else []
@@ -151,9 +136,23 @@ def _pattern_parts(result: HeadsResult, stacks: Sequence[Stack], form: str) -> l
         elif small:
             parts += _tile_parts(stack, scale, legend, form)
         else:
-            panels = [_panel(stack, pattern, form) for pattern in stack.patterns]
-            parts.append(OneHead(panels[0], legend) if len(panels) == 1 else PanelGrid(panels, scale, legend))
+            panels = [
+                Panel(
+                    head_title(stack, each.layer, each.head),
+                    visible_weights(stack, each),
+                    *axis_labels(stack, each, form),
+                )
+                for each in stack.patterns
+            ]
+            part = single_panel(panels[0], legend) if len(panels) == 1 else panel_grid(panels, scale, legend)
+            parts.append(_with_pooling(part, stack))
     return parts
+
+
+def _with_pooling(part: Part, stack: Stack) -> Part:
+    """The part of a stack's patterns with a note on how these are pooled, if they are."""
+    pooled = " ".join(pooling_facts(stack, stack.patterns[0]))
+    return part._replace(notes=[*part.notes, pooled]) if pooled else part
 
 
 def _head_row_parts(stack: Stack, legend: str, form: str) -> list[Part]:
@@ -165,7 +164,8 @@ def _head_row_parts(stack: Stack, legend: str, form: str) -> list[Part]:
     heads = AxisLabels([head_name(stack, pattern) for pattern in stack.patterns])
     others = axis_labels(stack, stack.patterns[0], form)[is_query]
     panel = Panel("", np.concatenate(rows if is_query else [row.T for row in rows]), heads, others)
-    return [Caption(f"{sentence} (rows: heads)"), OneHead(panel, legend.removesuffix(_ROWS_TO_COLUMNS))]
+    part = single_panel(panel, legend.removesuffix(_ROWS_TO_COLUMNS))
+    return [caption(f"{sentence} (rows: heads)"), _with_pooling(part, stack)]
 
 
 def _tile_parts(stack: Stack, scale: Scale, legend: str, form: str) -> list[Part]:
@@ -173,29 +173,8 @@ def _tile_parts(stack: Stack, scale: Scale, legend: str, form: str) -> list[Part
     patterns = {(each.layer, each.head or 0): each for each in stack.patterns}
     maps = {head: values for head, each in patterns.items() if (values := grid_weights(stack, each)) is not None}
     if maps:
-        legend = legend.removesuffix(_ROWS_TO_COLUMNS)
-        looks = Caption(f"where {query_name(stack, form)} looks")
-        return [looks, HeadTiles(maps, scale, legend, AxisLabels([]), AxisLabels([]))]
-    shown = {head: visible_weights(stack, each) for head, each in patterns.items()}
-    return [HeadTiles(shown, scale, legend, *axis_labels(stack, stack.patterns[0], form))]
-
-
-def _panel(stack: Stack, pattern: Pattern, form: str) -> Panel:
-    title = head_title(stack, pattern.layer, pattern.head)
-    return Panel(title, visible_weights(stack, pattern), *axis_labels(stack, pattern, form))
-
-
-# --- What was compared: A is the first text or model, B the other
-
-
-def difference_text(result: HeadsResult, difference: HeadsDifference, form: str, title: str | None) -> FigureText:
-    """Title, facts and note of a comparison: what A and B are."""
-    texts = difference.kind == "texts"
-    shown_title = title or (f"{result.model}: B minus A" if texts else "B minus A")
-    facts = shown_facts(result.stacks[0])[:1] if len(result.stacks) == 1 else []
-    for name, fact in compared_facts(result, difference):
-        facts.append(f"{name}: {fact if texts else printable(fact)}")
-    facts += [] if texts else shown_facts(result.stacks[0])[1:]
-    return FigureText(
-        drawable(visible_title(shown_title), form), [drawable(fact, form) for fact in facts], [DIFFERENCE_COLORS]
-    )
+        part = head_tiles(maps, scale, legend.removesuffix(_ROWS_TO_COLUMNS), AxisLabels([]), AxisLabels([]))
+        return [caption(f"where {query_name(stack, form)} looks"), _with_pooling(part, stack)]
+    shown: dict[tuple[int, int], Array] = {head: visible_weights(stack, each) for head, each in patterns.items()}
+    part = head_tiles(shown, scale, legend, *axis_labels(stack, stack.patterns[0], form))
+    return [_with_pooling(part, stack)]

@@ -4,17 +4,28 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from math import ceil
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.cm import ScalarMappable
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 from attncli.render.common.escape import visible
 from attncli.render.common.numbers import two_digits
 from attncli.render.figures.axis_labels import AxisLabels, draw_labels
-from attncli.render.figures.panels import Array, Box, Scale, axes_at, draw_color_bar, hide_axes
-from attncli.render.figures.text_layout import drawable, write_line
+from attncli.render.figures.panels import (
+    Array,
+    Part,
+    Scale,
+    axes_at,
+    caption,
+    draw_color_bar,
+    grid_corners,
+    hide_axes,
+)
+from attncli.render.figures.text_layout import SMALL_SIZE, drawable, write_line
 from attncli.render.views.patches import (
     MOST_MAPS,
     MapView,
@@ -27,14 +38,10 @@ from attncli.render.views.patches import (
     shows_caption_words,
     tint_shares,
 )
-from attncli.render.views.sentences import Position, shorten_plain, written
-from attncli.results.heads import HeadsResult, Stack
+from attncli.render.views.sentences import Position, raw_text, shorten_plain, written
+from attncli.results.heads import Stack
 from attncli.results.patterns import Pattern, Picture, RowReading
 from attncli.results.tokens import Token
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.cm import ScalarMappable
 
 #: Inches: the side of a single map, of one of several, and the margins.
 _SINGLE_SIDE, _GRID_SIDE = 3.6, 1.75
@@ -45,7 +52,7 @@ _MAX_COLUMNS = 4
 _MAX_NAME_CHARACTERS, _MAX_NOTED_TOKENS = 24, 3
 
 
-class PatchPanel(NamedTuple):
+class _PatchMap(NamedTuple):
     """One map. values: (rows, columns), nan for hidden patches; query_patch: row and column of a query that is a patch.
 
     note: the weights on keys that are no patches.
@@ -57,28 +64,31 @@ class PatchPanel(NamedTuple):
     query_patch: tuple[int, int] | None
 
 
-class PatchPanels(NamedTuple):
-    """All maps of a figure. about: what they show."""
-
-    about: str
-    panels: Sequence[PatchPanel]
-
-    @property
-    def texts(self) -> list[str]:
-        """All texts of the maps."""
-        return [self.about, *(text for panel in self.panels for text in (panel.title, panel.note))]
-
-
-def patch_panels(result: HeadsResult, form: str) -> PatchPanels | None:
-    """The maps of the chosen heads; None if matrices of weights suit better."""
-    stacks = [stack for stack in result.stacks if stack.patterns]
+def patch_maps(stacks: Sequence[Stack], picture: Picture | None, legend: str, form: str) -> list[Part]:
+    """The maps of the chosen heads below what they show; nothing if matrices of weights suit better."""
     found = [(stack, map_views(stack)) for stack in stacks]
     if not found or not all(views for _, views in found):
-        return None
-    panels = [_panel(stack, view, form) for stack, views in found for view in views]
-    about = dict.fromkeys(_looking_text(stack, form) for stack in stacks)
-    left_out = left_out_note(len(panels))
-    return PatchPanels(", ".join([*about, *([left_out] if left_out else [])]), panels[-MOST_MAPS:])
+        return []
+    maps = [_patch_map(stack, view, form) for stack, views in found for view in views]
+    about = dict.fromkeys(
+        f"head {head_name(stack, stack.patterns[0])}: where each word looks"
+        if shows_caption_words(stack)
+        else f"where {query_name(stack, form)} looks"
+        for stack in stacks
+    )
+    line = ", ".join(filter(None, [*about, left_out_note(len(maps))]))
+    return [caption(line), _map_grid(maps[-MOST_MAPS:], picture, legend)]
+
+
+def mean_map(stack: Stack, reading: RowReading, picture: Picture | None, form: str) -> list[Part]:
+    """What a position reads of a picture, the mean over heads; nothing if the keys are no patches."""
+    grid = stack.key_medium.grid
+    if grid is None:
+        return []
+    query = reading.query if stack.query_medium.grid is not None else None
+    view = MapView("", patch_weights(stack.keys, reading.weights.tolist(), grid, query))
+    mean = _patch_map(stack, view, form)._replace(title=f"mean of {reading.heads:,} heads")
+    return [caption(f"where {query_name(stack, form)} looks"), _map_grid([mean], picture, "attention weight")]
 
 
 def query_name(stack: Stack, form: str) -> str:
@@ -93,52 +103,11 @@ def grid_weights(stack: Stack, pattern: Pattern) -> Array | None:
     return patch_weights(stack.keys, pattern.weights[0].tolist(), stack.key_medium.grid, None).weights
 
 
-class PatchMaps(NamedTuple):
-    """The maps on one scale, each over the picture in grey; a single map also has the picture beside it."""
-
-    maps: PatchPanels
-    picture: Picture | None
-    legend: str
-
-    @property
-    def texts(self) -> Sequence[str]:
-        return [self.legend, *self.maps.texts]
-
-    @property
-    def _grid(self) -> tuple[int, float, float, float]:
-        """How many are side by side, with the picture; the side of a map; and inches across and down to the next."""
-        alone = len(self.maps.panels) == 1
-        side = _SINGLE_SIDE if alone else _GRID_SIDE
-        across = min(len(self.maps.panels) + (alone and self.picture is not None), _MAX_COLUMNS)
-        return across, side, _MARGIN_LEFT + side + _GAP, _MARGIN_ABOVE + side + _MARGIN_BELOW
-
-    def size(self) -> tuple[float, float]:
-        across, _, width, height = self._grid
-        return _MARGIN_LEFT + across * width, ceil(len(self.maps.panels) / across) * height + _COLOR_BAR_HEIGHT
-
-    def draw(self, figure: Figure, top: float) -> None:
-        across, side, width, height = self._grid
-        scale = Scale.from_values([panel.values for panel in self.maps.panels])
-        for place, panel in enumerate(self.maps.panels):
-            down, right = divmod(place, across)
-            corner = (_MARGIN_LEFT + right * width, top + down * height)
-            drawn = _draw_map(figure, panel, self.picture, corner, side, scale)
-        if self.picture is not None and len(self.maps.panels) == 1:
-            _draw_picture(figure, self.picture, self.maps.panels[0], (_MARGIN_LEFT + width, top), side)
-        bar = top + ceil(len(self.maps.panels) / across) * height + 0.1
-        draw_color_bar(figure, drawn, Box(_MARGIN_LEFT, bar, 2.6, 0.1), self.legend)
-
-
-def mean_map(result: HeadsResult, stack: Stack, reading: RowReading, form: str) -> PatchMaps | None:
-    """What a position reads of a picture, the mean over heads; None if the keys are no patches."""
-    grid = stack.key_medium.grid
-    if grid is None:
-        return None
-    query = reading.query if stack.query_medium.grid is not None else None
-    view = MapView("", patch_weights(stack.keys, reading.weights.tolist(), grid, query))
-    panel = _panel(stack, view, form)._replace(title=f"mean of {reading.heads:,} heads")
-    about = f"where {query_name(stack, form)} looks"
-    return PatchMaps(PatchPanels(about, [panel]), result.picture, "attention weight")
+def _patch_map(stack: Stack, view: MapView, form: str) -> _PatchMap:
+    noted = view.patches.other_keys[:_MAX_NOTED_TOKENS]
+    others = ", ".join(f"{_name_text(token, form)} {two_digits(weight)}" for token, weight in noted)
+    title = f"{'' if shows_caption_words(stack) else 'head '}{_name_text(view.name, form)}"
+    return _PatchMap(title, others, view.patches.weights, view.patches.query_cell)
 
 
 def _name_text(content: str | Token | Position, form: str) -> str:
@@ -146,66 +115,64 @@ def _name_text(content: str | Token | Position, form: str) -> str:
     if isinstance(content, str):
         return content
     token = content.token if isinstance(content, Position) else content
-    return drawable(shorten_plain(visible(token.text or token.token or str(token.id)), _MAX_NAME_CHARACTERS), form)
+    return drawable(shorten_plain(visible(raw_text(token)), _MAX_NAME_CHARACTERS), form)
 
 
-def _looking_text(stack: Stack, form: str) -> str:
-    if shows_caption_words(stack):
-        return f"head {head_name(stack, stack.patterns[0])}: where each word looks"
-    return f"where {query_name(stack, form)} looks"
+def _map_grid(maps: Sequence[_PatchMap], picture: Picture | None, legend: str) -> Part:
+    """The maps on one scale, each over the picture in grey; a single map also has the picture beside it."""
+    beside = maps[0] if len(maps) == 1 and picture is not None else None
+    side = _SINGLE_SIDE if len(maps) == 1 else _GRID_SIDE
+    across = min(len(maps) + (beside is not None), _MAX_COLUMNS)
+    step = _MARGIN_LEFT + side + _GAP, _MARGIN_ABOVE + side + _MARGIN_BELOW
+    height = ceil(len(maps) / across) * step[1]
+
+    def draw(figure: Figure, top: float) -> None:
+        scale = Scale.from_values(*(each.values for each in maps))
+        corners = grid_corners(len(maps) + 1, across, step, (_MARGIN_LEFT, top))
+        for map_, corner in zip(maps, corners, strict=False):
+            axes = _map_axes(figure, map_.title, map_, corner, side)
+            drawn = _draw_weights(axes, map_, picture, scale)
+        if beside is not None and picture is not None:
+            axes = _map_axes(figure, "the picture, as the model saw it", beside, corners[1], side)
+            axes.imshow(picture.pixels, extent=_extent(beside), interpolation="bilinear")
+            _mark_query(axes, beside.query_patch)
+            hide_axes(axes)
+        draw_color_bar(figure, drawn, legend, (_MARGIN_LEFT, top + height + 0.1))
+
+    return Part(_MARGIN_LEFT + across * step[0], height + _COLOR_BAR_HEIGHT, draw)
 
 
-def _panel(stack: Stack, view: MapView, form: str) -> PatchPanel:
-    noted = view.patches.other_keys[:_MAX_NOTED_TOKENS]
-    others = ", ".join(f"{_name_text(token, form)} {two_digits(weight)}" for token, weight in noted)
-    title = f"{'' if shows_caption_words(stack) else 'head '}{_name_text(view.name, form)}"
-    return PatchPanel(title, others, view.patches.weights, view.patches.query_cell)
-
-
-def _draw_map(
-    figure: Figure, panel: PatchPanel, picture: Picture | None, corner: tuple[float, float], side: float, scale: Scale
-) -> ScalarMappable:
-    axes = _panel_axes(figure, panel, corner, side)
-    rows, columns = panel.values.shape
-    place = (0, columns, rows, 0)
+def _draw_weights(axes: Axes, map_: _PatchMap, picture: Picture | None, scale: Scale) -> ScalarMappable:
+    """The weights as colours, over the picture if there is one."""
+    alpha: Any = 1.0
     if picture is not None:
         grey = greyscale(picture.pixels) / 255
-        axes.imshow(grey, cmap="gray", vmin=0, vmax=1, extent=place, interpolation="bilinear")
-    largest = max(abs(scale.low), abs(scale.high))
-    alpha = 1.0 if picture is None else tint_shares(np.abs(np.nan_to_num(panel.values)) / largest)
-    options: Any = {"cmap": scale.colormap, "norm": scale.norm, "alpha": alpha}
-    shown = np.ma.masked_invalid(panel.values)
-    drawn = axes.imshow(shown, extent=place, interpolation="nearest", **options)
-    _mark_query(axes, panel.query_patch)
-    axes.set_xlabel(panel.note, size=7.5)
+        axes.imshow(grey, cmap="gray", vmin=0, vmax=1, extent=_extent(map_), interpolation="bilinear")
+        alpha = tint_shares(np.abs(np.nan_to_num(map_.values)) / scale.high)
+    shown = np.ma.masked_invalid(map_.values)
+    drawn = axes.imshow(shown, extent=_extent(map_), interpolation="nearest", alpha=alpha, **scale.colors)
+    _mark_query(axes, map_.query_patch)
+    axes.set_xlabel(map_.note, size=SMALL_SIZE)
     return drawn
 
 
-def _draw_picture(
-    figure: Figure, picture: Picture, panel: PatchPanel, corner: tuple[float, float], side: float
-) -> None:
-    """The picture itself, at the size of its map."""
-    rows, columns = panel.values.shape
-    axes = _panel_axes(figure, panel._replace(title="the picture, as the model saw it"), corner, side)
-    axes.imshow(picture.pixels, extent=(0, columns, rows, 0), interpolation="bilinear")
-    _mark_query(axes, panel.query_patch)
-    hide_axes(axes)
+def _extent(map_: _PatchMap) -> tuple[float, float, float, float]:
+    rows, columns = map_.values.shape
+    return 0, columns, rows, 0
 
 
-def _panel_axes(figure: Figure, panel: PatchPanel, corner: tuple[float, float], side: float) -> Axes:
+def _map_axes(figure: Figure, title: str, map_: _PatchMap, corner: tuple[float, float], side: float) -> Axes:
     """Axes with the numbers of rows and columns, and the title above."""
-    rows, columns = panel.values.shape
+    left, top = corner
+    rows, columns = map_.values.shape
     cell = side / max(rows, columns)
-    write_line(figure, panel.title, left=corner[0], top=corner[1], size=8.5)
-    axes = axes_at(figure, Box(corner[0], corner[1] + _MARGIN_ABOVE - 0.1, columns * cell, rows * cell))
-    draw_labels(axes, AxisLabels(_axis_numbers(rows, cell)), AxisLabels(_axis_numbers(columns, cell)), cell=cell)
-    return axes
-
-
-def _axis_numbers(count: int, cell: float) -> list[str]:
-    """The number of each row or column; of every fifth if cells are small."""
+    write_line(figure, title, left=left, top=top)
+    axes = axes_at(figure, left, top + _MARGIN_ABOVE - 0.1, columns * cell, rows * cell)
+    # Of every fifth if cells are small.
     step = 1 if cell >= _MIN_NUMBERED_CELL else 5
-    return ["" if place % step else str(place) for place in range(count)]
+    sides = (AxisLabels(["" if place % step else str(place) for place in range(count)]) for count in (rows, columns))
+    draw_labels(axes, *sides, cell=cell)
+    return axes
 
 
 def _mark_query(axes: Axes, patch: tuple[int, int] | None) -> None:

@@ -1,24 +1,26 @@
-"""Text in figures: fonts for its characters, widths and sizes in inches and points, and wrapping."""
+"""Text in figures: fonts for its characters, sizes in points, widths in inches, wrapping, and writing it."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from functools import cache
-from typing import TYPE_CHECKING
 
+from matplotlib.figure import Figure
 from matplotlib.font_manager import FontProperties, findfont, fontManager, get_font
 from matplotlib.textpath import text_to_path
 
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
-
-_DEFAULT_FAMILY = "DejaVu Sans"
+DEFAULT_FAMILY = "DejaVu Sans"
 #: A font of placeholder boxes, without real characters.
 _LAST_RESORT_FAMILY = "Last Resort"
 POINTS_PER_INCH = 72
-LARGEST_TYPE, SMALLEST_TYPE = 9.0, 5.0
+#: Points: of a figure's title, its captions and its parts' headings; of labels and of what only explains.
+TITLE_SIZE, CAPTION_SIZE, HEADING_SIZE, LABEL_SIZE, SMALL_SIZE = 11.0, 9.5, 8.5, 8.0, 7.5
+#: Points of the labels of cells.
+_LARGEST_TYPE, _SMALLEST_TYPE = 9.0, 5.0
+#: The colour of texts that explain.
+DIM_COLOR = "0.32"
 #: The height of a line as a multiple of its font size.
-LINE = 1.35
+_LINE = 1.35
 _ELLIPSIS = "…"
 #: Hinted glyphs can be slightly wider than their outlines.
 _HINTING_MARGIN = 1.03
@@ -29,8 +31,7 @@ _HINTING_MARGIN = 1.03
 
 def families_for(texts: Iterable[str]) -> list[str]:
     """DejaVu Sans, which comes with matplotlib, and installed families with its missing characters."""
-    missing = set().union(*texts) - _font_characters(findfont(_DEFAULT_FAMILY))
-    families = [_DEFAULT_FAMILY]
+    families, missing = [DEFAULT_FAMILY], _missing(texts)
     for name, path in _installed() if missing else ():
         if found := missing & _font_characters(path):
             families.append(name)
@@ -44,10 +45,15 @@ def drawable(text: str, form: str) -> str:
     r"""The text with `\u{4f60}` for each character that no installed font has; unchanged for SVG."""
     if form == "svg" or text.isascii():
         return text
-    missing = set(text) - _font_characters(findfont(_DEFAULT_FAMILY))
+    missing = _missing([text])
     for _, path in _installed() if missing else ():
         missing -= _font_characters(path)
     return "".join(f"\\u{{{ord(character):x}}}" if character in missing else character for character in text)
+
+
+def _missing(texts: Iterable[str]) -> set[str]:
+    """The characters that the default font lacks."""
+    return set().union(*texts) - _font_characters(findfont(DEFAULT_FAMILY))
 
 
 def _installed() -> list[tuple[str, str]]:
@@ -81,19 +87,19 @@ def text_width(text: str, size: float) -> float:
     return float(width) / POINTS_PER_INCH * _HINTING_MARGIN
 
 
-def room_for(texts: Iterable[str], size: float = LARGEST_TYPE) -> float:
+def room_for(texts: Iterable[str], size: float = _LARGEST_TYPE) -> float:
     """Inches that the longest of the texts takes, with a margin."""
     return max((text_width(text, size) for text in texts), default=0.0) + 0.1
 
 
 def type_size(cell: float) -> float:
     """Font size in points of the labels of cells of `cell` inches."""
-    return max(min(LARGEST_TYPE, cell * POINTS_PER_INCH * 0.75), SMALLEST_TYPE)
+    return max(min(_LARGEST_TYPE, cell * POINTS_PER_INCH * 0.75), _SMALLEST_TYPE)
 
 
 def line_height(size: float) -> float:
     """Inches from one line to the next."""
-    return size * LINE / POINTS_PER_INCH
+    return size * _LINE / POINTS_PER_INCH
 
 
 def wrap_text(text: str, width: float, size: float, *, most: int = 3) -> list[str]:
@@ -122,14 +128,16 @@ def clip_text(text: str, width: float, size: float) -> str:
 
 
 def write_line(
-    figure: Figure, text: str, *, top: float = 0.12, left: float = 0.15, size: float = 11, color: str = "black"
+    figure: Figure, text: str, *, top: float, left: float, size: float = HEADING_SIZE, color: str = "black"
 ) -> None:
     """Write a line on the figure, `left` and `top` inches from its corner."""
     width, height = figure.get_size_inches()
     figure.text(left / width, 1 - top / height, text, size=size, va="top", ha="left", color=color)
 
 
-def write_lines(figure: Figure, lines: Sequence[str], *, top: float, left: float, size: float, color: str) -> float:
+def write_lines(
+    figure: Figure, lines: Sequence[str], *, top: float, left: float, size: float, color: str = "black"
+) -> float:
     """Write lines beneath one another; returns the top of the next one, in inches."""
     for place, line in enumerate(lines):
         write_line(figure, line, top=top + place * line_height(size), left=left, size=size, color=color)

@@ -216,7 +216,8 @@ def _single_bins(count: int) -> Sequence[tuple[int, int]]:
 def heads_arrays(result: HeadsResult) -> Iterator[tuple[str, Array]]:
     """Patterns and metrics by the names of their arrays.
 
-    Per layer with patterns: `<stack>.<layer>`, float32, (heads, queries, keys), and `<stack>.<layer>.heads`.
+    Per layer with patterns: `<stack>.<layer>`, float32, (heads, queries, keys), and `<stack>.<layer>.heads`. A rollout,
+    which averages the heads, is one matrix, (1, queries, keys), without their numbers.
     Per metric: `<stack>.metrics.<name>`, float64, (layers, heads), NaN without such a head or value, and uniform
     attention's value `<stack>.baselines.<name>`, (layers,). For means over texts also the bounds of their 95 %
     intervals, `<stack>.low.<name>` and `<stack>.high.<name>`, and the number of texts, `<stack>.texts.<name>`.
@@ -244,7 +245,9 @@ def _stack_arrays(stack: Stack) -> Iterator[tuple[str, Array]]:
             yield f"{stack.stack}.{side}.seconds", np.array(medium.seconds)
     for layer, patterns in _patterns_by_layer(stack.patterns).items():
         yield f"{stack.stack}.{layer}", _stack_patterns(patterns)
-        yield f"{stack.stack}.{layer}.heads", np.array([pattern.head for pattern in patterns], dtype=np.int64)
+        heads = [pattern.head for pattern in patterns if pattern.head is not None]
+        if heads:
+            yield f"{stack.stack}.{layer}.heads", np.array(heads, dtype=np.int64)
     bins = next((pattern.bins for pattern in stack.patterns), None)
     if bins is not None:
         yield f"{stack.stack}.rows", np.array(bins.rows, dtype=np.int64)

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 
-from attncli.render.common.colormap import LABEL_COLORS, VIRIDIS_HEX
+from attncli.render.common.colormap import VIRIDIS_HEX
 from attncli.render.common.escape import printable
 from attncli.render.html.page import pack_finely, page, rounded, rounded_all
-from attncli.render.views.compare import RANDOM_WORDS, CompareView, Track
+from attncli.render.views.compare import RANDOM_WORDS, CompareView, group_color
 from attncli.render.views.header import SEPARATOR
 from attncli.results.compare import CompareResult, Matrix, State
 
@@ -30,16 +30,12 @@ def compare_data(result: CompareResult) -> dict[str, object]:
         "facts": [SEPARATOR.join([model, device, dtype, states])],
         "notes": [note for note in notes if note],
         "colors": VIRIDIS_HEX,
-        "groups": [[tag, _label_color(place)] for place, tag in enumerate(view.groups)] if view.has_groups else [],
+        "groups": [[tag, group_color(place)] for place, tag in enumerate(view.groups)] if view.has_groups else [],
         "occurrences": [_occurrence_data(index, view) for index in range(len(view.names))],
         "states": [_state_data(state, view) for state in result.chosen],
         "path": _path_data(view),
         "best": view.best_sentence,
     }
-
-
-def _label_color(place: int) -> str:
-    return "#{:02x}{:02x}{:02x}".format(*LABEL_COLORS[place % len(LABEL_COLORS)])
 
 
 def _occurrence_data(index: int, view: CompareView) -> dict[str, object]:
@@ -82,17 +78,7 @@ def _path_data(view: CompareView) -> dict[str, object] | None:
     """The tracks over the states; None for a single state."""
     if len(view.result.states) < 2:
         return None
-    return {
-        "states": [state.state for state in view.result.states],
-        "tracks": [
-            *(
-                _track_data(track, "random" if track.name == RANDOM_WORDS else "summary")
-                for track in view.summary_tracks
-            ),
-            *(_track_data(track, "pair") for track in view.pair_tracks),
-        ],
-    }
-
-
-def _track_data(track: Track, kind: str) -> dict[str, object]:
-    return {"name": track.name, "kind": kind, "values": rounded_all(track.values)}
+    tracks = [(track, "random" if track.name == RANDOM_WORDS else "summary") for track in view.summary_tracks]
+    tracks += [(track, "pair") for track in view.pair_tracks]
+    data = [{"name": track.name, "kind": kind, "values": rounded_all(track.values)} for track, kind in tracks]
+    return {"states": [state.state for state in view.result.states], "tracks": data}

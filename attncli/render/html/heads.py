@@ -5,32 +5,29 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import groupby
-from typing import cast
+from typing import Any
 
 import numpy as np
 
 from attncli.render.common.colormap import VIRIDIS_HEX
-from attncli.render.common.escape import printable, token_text, visible
-from attncli.render.common.terminal import Terminal
+from attncli.render.common.escape import printable, visible
 from attncli.render.html.page import pack, pack_pixels, page, rounded_metric
 from attncli.render.views.difference import DIFFERENCE, compared_facts, difference_stacks
 from attncli.render.views.header import SEPARATOR, is_cross, model_facts, pooling_facts, stack_facts
 from attncli.render.views.metric_words import label_of, meaning, ordered_labels
-from attncli.render.views.overview import Standout, ordered_metrics, standouts
+from attncli.render.views.overview import ordered_metrics, standouts
 from attncli.render.views.patterns import Axis, axes_of
 from attncli.render.views.reading import query_of, rank_text, ranking_view
-from attncli.render.views.sentences import Position, Sentence, capitalized, shorten_plain, written
+from attncli.render.views.sentences import Position, capitalized, raw_text, shorten_plain, written
 from attncli.results.base import to_dict
-from attncli.results.heads import HeadMetrics, HeadsResult, Stack
-from attncli.results.patterns import TOKENS, Pattern, Ranking, RowReading
+from attncli.results.heads import HeadsResult, Stack
+from attncli.results.patterns import TOKENS, Ranking, RowReading
 from attncli.results.tokens import Token
 
 #: The name of the weight that heads are ranked by, among their metrics.
-WEIGHT = "weight"
-#: Heads of a ranking that are listed.
-_MAX_RANKED_HEADS = 10
-#: Heads that the overview describes.
-_MAX_STANDOUTS = 8
+_WEIGHT = "weight"
+#: Heads of a ranking that are listed, and heads that the overview describes.
+_MAX_RANKED_HEADS, _MAX_STANDOUTS = 10, 8
 #: Characters of a token, word or line; of the first and the last token of a bin.
 _MAX_TEXT_CHARACTERS, _MAX_BIN_CHARACTERS = 160, 24
 #: Tokens up to which rows and columns are labelled with texts on any screen.
@@ -49,31 +46,23 @@ def heads_html(result: HeadsResult, *, title: str | None = None) -> str:
     Weights are numbers of twelve bits, exact to 1/2730 of their head's largest weight, which the page states; what it
     writes has the digits of the terminal.
     """
-    data = heads_data(result)
-    if title is None:
-        # The title already has the model's name.
-        data["facts"] = _facts(result)
+    # Without a title the page has the model's name as its title.
+    data = heads_data(result, name_model=title is not None)
     kinds = {stack.key_medium.kind for stack in result.stacks}
     kind = next((each for each in ("patches", "frames") if each in kinds), "heads")
-    assets = tuple(_extra_assets(data))
-    return page(kind, data, title=title or result.model, made_by=result.made_by, extra_assets=assets)
+    needed = {
+        "heads_reading": any("reading" in stack for stack in data["stacks"]),
+        "positions": data["counted"],
+        "heads_metrics": data["metric"] is None and not all(stack["blocks"] for stack in data["stacks"]),
+    }
+    extra_assets = [name for name, is_needed in needed.items() if is_needed]
+    return page(kind, data, title=title or result.model, made_by=result.made_by, extra_assets=extra_assets)
 
 
-def _extra_assets(data: Mapping[str, object]) -> Iterator[str]:
-    """The assets that only some pages need."""
-    stacks = cast("list[dict[str, object]]", data["stacks"])
-    if any("reading" in stack for stack in stacks):
-        yield "heads_reading"
-    if data["counted"]:
-        yield "positions"
-    if data["metric"] is None and not all(stack["blocks"] for stack in stacks):
-        yield "heads_metrics"
-
-
-def heads_data(result: HeadsResult) -> dict[str, object]:
-    """What the page's script reads: see `assets/heads.js`."""
+def heads_data(result: HeadsResult, *, name_model: bool = True) -> dict[str, Any]:
+    """What the page's script reads: see `assets/heads.js`. name_model: whether the facts begin with its name."""
     differences = difference_stacks(result)
-    stacks = [with_weights(stack) for stack in result.stacks]
+    stacks = [_with_weights(stack, stack.ranking) if stack.ranking else stack for stack in result.stacks]
     metrics = ordered_metrics(
         sorted({name for stack in (*stacks, *differences) for head in stack.metrics for name in head.values})
     )
@@ -81,9 +70,9 @@ def heads_data(result: HeadsResult) -> dict[str, object]:
     data = [_stack_data(stack, metrics, labels, result.weighting) for stack in stacks]
     data += [_stack_data(stack, metrics, labels, DIFFERENCE) for stack in differences]
     return {
-        "facts": _facts(result, printable(result.model)),
+        "facts": _facts(result, [printable(result.model)] if name_model else []),
         "notes": [printable(text) for text in (*result.warnings, *result.notes)],
-        "metric": WEIGHT if any(stack.ranking for stack in stacks) else result.metric,
+        "metric": _WEIGHT if any(stack.ranking for stack in stacks) else result.metric,
         "labels": {name: _label_data(name) for name in labels},
         "metrics": [{"name": name, "meaning": meaning(name, TOKENS)} for name in metrics],
         "colors": VIRIDIS_HEX,
@@ -95,7 +84,7 @@ def heads_data(result: HeadsResult) -> dict[str, object]:
     }
 
 
-def _facts(result: HeadsResult, *model: str) -> list[str]:
+def _facts(result: HeadsResult, model: Sequence[str]) -> list[str]:
     """How the model was run, and what A and B are if two models or texts were compared."""
     facts = [SEPARATOR.join([*model, *model_facts(result)])]
     if result.difference is None:
@@ -120,8 +109,8 @@ def _stack_data(stack: Stack, metrics: Sequence[str], labels: Sequence[str], wei
     shown = next(iter(stack.patterns), None)
     binned = shown is not None and shown.bins is not None
     rows, columns = (_axis_data(axis, binned=binned) for axis in axes_of(stack, shown))
-    found = () if weighting in ("rollout", DIFFERENCE) or stack.ranking else standouts(stack, _MAX_STANDOUTS)
     first = next(iter(stack.metrics), None)
+    layers = ((layer, list(patterns)) for layer, patterns in groupby(stack.patterns, lambda one: one.layer))
     return {
         "name": stack.stack,
         "title": SEPARATOR.join(stack_facts(stack)),
@@ -135,14 +124,15 @@ def _stack_data(stack: Stack, metrics: Sequence[str], labels: Sequence[str], wei
         # The part before `layer.head` in the names of this stack's heads.
         "prefix": "" if first is None else first.name.removesuffix(f"{first.layer}.{first.head}"),
         "heads": list(_head_rows(stack, metrics, labels, weighting)),
-        "uniform": {layer: _metric_values(values, metrics) for layer, values in stack.baselines.items()},
-        "standouts": [_standout_data(one) for one in found],
-        **position_data(stack, weighting),
+        "uniform": {layer: _rounded_metrics(values, metrics) for layer, values in stack.baselines.items()},
+        "standouts": _standout_rows(stack, weighting),
+        **_position_data(stack, weighting),
         "blocks": [
-            _block_data(layer, list(patterns)) for layer, patterns in groupby(stack.patterns, lambda one: one.layer)
+            {"layer": layer, "heads": [each.head for each in patterns]}
+            | pack(np.stack([each.weights for each in patterns]))
+            for layer, patterns in layers
         ],
-        **_medium_data(stack, metrics),
-        **({} if shown is None or binned else _patch_data(stack)),
+        **_medium_data(stack, metrics, binned=binned),
     }
 
 
@@ -166,31 +156,26 @@ def _axis_data(axis: Axis, *, binned: bool) -> dict[str, object]:
 
 def _bin_text(first: Token, last: Token, axis: Axis) -> str:
     seconds = axis.medium.time_range(first.index, last.index)
-    raw = (token.text or token.token or str(token.id) for token in (first, last))
-    return seconds or " … ".join(visible(shorten_plain(text, _MAX_BIN_CHARACTERS)) for text in raw)
+    ends = (visible(shorten_plain(raw_text(token), _MAX_BIN_CHARACTERS)) for token in (first, last))
+    return seconds or " … ".join(ends)
 
 
 def _token_text(token: Token, unit: str) -> str:
     """A token with visible spaces; a word or a line as plain text."""
     if unit == "token":
-        return visible(shorten_plain(token.text or token.token or str(token.id), _MAX_TEXT_CHARACTERS))
+        return visible(shorten_plain(raw_text(token), _MAX_TEXT_CHARACTERS))
     return shorten_plain(Position(token).text, _MAX_TEXT_CHARACTERS)
 
 
-def _medium_data(stack: Stack, metrics: Sequence[str]) -> dict[str, object]:
-    """For a picture or a sound: its kind, and the meanings of metrics for it."""
-    medium = stack.key_medium
+def _medium_data(stack: Stack, metrics: Sequence[str], *, binned: bool) -> dict[str, object]:
+    """For a picture or a sound: its kind, the meanings of metrics for it, and the patches of columns and rows."""
+    medium, grid = stack.key_medium, stack.query_medium.grid
     if medium.kind == "tokens":
         return {}
-    return {"kind": medium.kind, "meanings": {name: meaning(name, medium) for name in metrics}}
-
-
-def _patch_data(stack: Stack) -> dict[str, object]:
-    """The patches of columns in the picture, and of rows if they are patches too; empty if columns are none."""
-    keys, queries = stack.key_medium.grid, stack.query_medium.grid
-    if keys is None:
-        return {}
-    return {"patches": {"keys": to_dict(keys), "queries": None if queries is None else to_dict(queries)}}
+    data: dict[str, object] = {"kind": medium.kind, "meanings": {name: meaning(name, medium) for name in metrics}}
+    if medium.grid is not None and stack.patterns and not binned:
+        data["patches"] = {"keys": to_dict(medium.grid), "queries": None if grid is None else to_dict(grid)}
+    return data
 
 
 def _head_rows(
@@ -201,94 +186,74 @@ def _head_rows(
         yield from ([pattern.layer, None] for pattern in stack.patterns)
         return
     for head in stack.metrics:
-        half_intervals = [] if head.spread is None else [[_half_interval(head, name) for name in metrics]]
-        yield [
-            head.layer,
-            head.head,
-            _metric_values(head.values, metrics),
-            [labels.index(name) for name in head.labels],
-            *half_intervals,
-        ]
+        values, marks = _rounded_metrics(head.values, metrics), [labels.index(name) for name in head.labels]
+        ends = [] if head.spread is None else [head.interval(name) for name in metrics]
+        halves = [None if one is None else rounded_metric((one[1] - one[0]) / 2) for one in ends]
+        yield [head.layer, head.head, values, marks, *([] if head.spread is None else [halves])]
 
 
-def _metric_values(values: Mapping[str, float | None], metrics: Sequence[str]) -> list[float | None]:
+def _rounded_metrics(values: Mapping[str, float | None], metrics: Sequence[str]) -> list[float | None]:
     return [rounded_metric(values.get(name)) for name in metrics]
 
 
-def _half_interval(head: HeadMetrics, metric: str) -> float | None:
-    """Half the width of the interval around a mean."""
-    ends = head.interval(metric)
-    return None if ends is None else rounded_metric((ends[1] - ends[0]) / 2)
+# --- Heads that are listed, and what one position reads
 
 
-def _standout_data(found: Standout) -> dict[str, object]:
+def _listed_head(
+    name: str, sentence: str, label: str | None, metric: str, value: float | None, uniform: float | None
+) -> dict[str, object]:
     return {
-        "head": found.head.name,
-        "sentence": _spelled(found.sentence),
-        "label": found.label,
-        "metric": found.metric,
-        "value": rounded_metric(found.value),
-        "uniform": rounded_metric(found.uniform),
+        "head": name,
+        "sentence": sentence,
+        "label": label,
+        "metric": metric,
+        "value": rounded_metric(value),
+        "uniform": rounded_metric(uniform),
     }
 
 
-def _spelled(sentence: Sentence) -> str:
-    return written(sentence, _spell)
+def _standout_rows(stack: Stack, weighting: str) -> list[dict[str, object]]:
+    """The heads that stand out, or those with the largest of the weights that heads are ranked by."""
+    if stack.ranking is None:
+        return [
+            _listed_head(one.head.name, written(one.sentence, _spell), one.label, one.metric, one.value, one.uniform)
+            for one in (() if weighting in ("rollout", DIFFERENCE) else standouts(stack, _MAX_STANDOUTS))
+        ]
+    rows = []
+    for head in stack.ranking.heads[:_MAX_RANKED_HEADS]:
+        sentence = rank_text(head) if head.rank is None else f"place {rank_text(head)} in its row"
+        rows.append(_listed_head(head.name, sentence, None, _WEIGHT, head.weight, head.uniform))
+    return rows
 
 
 def _spell(content: Token | Position) -> str:
     """A token with visible spaces, or a position with its plain text."""
     if isinstance(content, Position):
         return f"{content.text} ({content.place})"
-    return token_text(content, Terminal())
+    return visible(raw_text(content))
 
 
-def _block_data(layer: int, patterns: Sequence[Pattern]) -> dict[str, object]:
-    """The patterns of all heads of a layer, packed together."""
-    packed = pack(np.stack([pattern.weights for pattern in patterns]))
-    return {"layer": layer, "heads": [pattern.head for pattern in patterns], **packed.to_dict()}
-
-
-# --- What one position reads
-
-
-def with_weights(stack: Stack) -> Stack:
-    """If heads are ranked by one weight, the stack with that weight among their metrics; else the stack itself."""
-    if stack.ranking is None:
-        return stack
-    weights = {(head.layer, head.head): head for head in stack.ranking.heads}
+def _with_weights(stack: Stack, ranking: Ranking) -> Stack:
+    """The stack with the weight that heads are ranked by among their metrics."""
+    weights = {(head.layer, head.head): head for head in ranking.heads}
     heads = (
-        replace(head, values={**head.values, WEIGHT: weights[head.layer, head.head].weight}) for head in stack.metrics
+        replace(head, values={**head.values, _WEIGHT: weights[head.layer, head.head].weight}) for head in stack.metrics
     )
-    even = {head.layer: head.uniform for head in stack.ranking.heads}
-    baselines = {layer: {**values, WEIGHT: even.get(layer)} for layer, values in stack.baselines.items()}
+    uniform = {head.layer: head.uniform for head in ranking.heads}
+    baselines = {layer: {**values, _WEIGHT: uniform.get(layer)} for layer, values in stack.baselines.items()}
     return replace(stack, metrics=tuple(heads), baselines=baselines)
 
 
-def position_data(stack: Stack, weighting: str) -> dict[str, object]:
+def _position_data(stack: Stack, weighting: str) -> dict[str, object]:
     """What a position reads, for the page's script; empty if none was requested."""
     if stack.ranking is not None:
-        return _ranking_data(stack, stack.ranking, weighting)
+        norms = " × norm of what is read" if weighting == "norm" else ""
+        sentence = written(ranking_view(stack, stack.ranking).sentence, _spell)
+        reading = {"said": f"{capitalized(sentence)}, by each head"}
+        return {
+            "reading": reading, "said": "Heads by this weight", "meanings": {_WEIGHT: f"weight{norms}: {sentence}"}
+        }  # fmt: skip
     return {} if stack.reading is None else {"reading": _row_data(stack, stack.reading, weighting)}
-
-
-def _ranking_data(stack: Stack, ranking: Ranking, weighting: str) -> dict[str, object]:
-    norms = " × norm of what is read" if weighting == "norm" else ""
-    sentence = _spelled(ranking_view(stack, ranking).sentence)
-    rows = [
-        {
-            "head": head.name,
-            "sentence": rank_text(head) if head.rank is None else f"place {rank_text(head)} in its row",
-            "label": None,
-            "metric": WEIGHT,
-            "value": rounded_metric(head.weight),
-            "uniform": rounded_metric(head.uniform),
-        }
-        for head in ranking.heads[:_MAX_RANKED_HEADS]
-    ]
-    meanings = {WEIGHT: f"weight{norms}: {sentence}"}
-    reading = {"said": f"{capitalized(sentence)}, by each head"}
-    return {"reading": reading, "standouts": rows, "said": "Heads by this weight", "meanings": meanings}
 
 
 def _row_data(stack: Stack, reading: RowReading, weighting: str) -> dict[str, object]:
@@ -304,5 +269,5 @@ def _row_data(stack: Stack, reading: RowReading, weighting: str) -> dict[str, ob
         "own": list(reading.own),
         "unseen": [place for place, seen in enumerate(reading.visible.tolist()) if not seen],
         "top": top,
-        "block": {"heads": [0], **pack(reading.weights[None, None]).to_dict()},
+        "block": {"heads": [0], **pack(reading.weights[None, None])},
     }

@@ -17,7 +17,6 @@ import zlib
 from collections.abc import Iterable, Mapping, Sequence
 from importlib.resources import files
 from string import Template
-from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -60,19 +59,17 @@ def page(
     extra_assets: assets that not every page of the kind needs; they come first.
     """
     title = printable(title)
-    style, script = (
-        _assets((*extra_assets, *_PAGE_ASSETS[kind]), ".css"),
-        _assets((*extra_assets, *_PAGE_ASSETS[kind]), ".js"),
-    )
+    style, script = (_assets(("page", *extra_assets, *_PAGE_ASSETS[kind]), ending) for ending in (".css", ".js"))
     content = {"title": title, "made_by": _versions_text(made_by), **data}
-    return Template(_asset("page.html")).substitute(
+    return Template((_ASSETS / "page.html").read_text("utf-8")).substitute(
         title=html.escape(title),
         generator=f"attncli {made_by.attncli}",
         style=style,
         style_hash=_hash(style),
         script=script,
         script_hash=_hash(script),
-        data=_json_block(content),
+        # JSON in ASCII with HTML's special characters escaped, so that no text can end the block.
+        data=json.dumps(content, allow_nan=False, separators=(",", ":")).translate(_ESCAPES),
     )
 
 
@@ -90,19 +87,11 @@ def _versions_text(made_by: MadeBy) -> str:
 
 
 def _assets(parts: Sequence[str], ending: str) -> str:
-    """The shared asset with this ending and those of the parts of a page, joined."""
-    names = [f"{name}{ending}" for name in ("page", *parts)]
-    code = "".join(_compact(_asset(name)) for name in names if (_ASSETS / name).is_file())
-    return _STYLE_SPACE.sub(lambda found: found[1] or "", code) if ending == ".css" else code
-
-
-def _asset(name: str) -> str:
-    return (_ASSETS / name).read_text("utf-8")
-
-
-def _compact(code: str) -> str:
-    """A script or style without comments and indentation, which small pages mostly consist of."""
-    return _LINE_ENDS.sub("\n", _COMMENTS.sub("", code)).lstrip()
+    """The assets with this ending, joined, without comments and indentation, which small pages mostly consist of."""
+    paths = (_ASSETS / f"{name}{ending}" for name in parts)
+    codes = (_COMMENTS.sub("", path.read_text("utf-8")) for path in paths if path.is_file())
+    joined = "".join(_LINE_ENDS.sub("\n", code).lstrip() for code in codes)
+    return _STYLE_SPACE.sub(lambda found: found[1] or "", joined) if ending == ".css" else joined
 
 
 def _hash(content: str) -> str:
@@ -110,29 +99,24 @@ def _hash(content: str) -> str:
     return f"sha256-{base64.b64encode(hashlib.sha256(content.encode()).digest()).decode()}"
 
 
-def _json_block(data: Mapping[str, object]) -> str:
-    """JSON in ASCII with HTML's special characters escaped, so that no text can end the block."""
-    return json.dumps(data, allow_nan=False, separators=(",", ":")).translate(_ESCAPES)
-
-
-# --- Texts and numbers
+# --- Numbers
 
 
 def rounded(value: float | None) -> float | None:
     """A number to four significant digits, which takes a third of the size; None if it isn't finite."""
-    if value is None or not math.isfinite(value):
-        return None
-    short = float(f"{value:.{_SIGNIFICANT_DIGITS}g}")
-    return int(short) if short.is_integer() else short
+    return None if value is None or not math.isfinite(value) else _short(float(f"{value:.{_SIGNIFICANT_DIGITS}g}"))
 
 
 def rounded_metric(value: float | None) -> float | None:
-    """A metric to five decimals; None if it isn't finite. Pages show two decimals, and have many metrics."""
-    if value is None or not math.isfinite(value):
-        return None
-    # More digits than are shown, as rounding twice would make 0.8948 0.90.
-    short = round(value, 5 if abs(value) < 100 else 2)
-    return int(short) if short.is_integer() else short
+    """A metric to five decimals; None if it isn't finite. Pages show two decimals, and have many metrics.
+
+    With more digits than are shown, as rounding twice would make 0.8948 0.90.
+    """
+    return None if value is None or not math.isfinite(value) else _short(round(value, 5 if abs(value) < 100 else 2))
+
+
+def _short(value: float) -> float:
+    return int(value) if value.is_integer() else value
 
 
 def rounded_all(values: Iterable[float | None]) -> list[float | None]:
@@ -142,26 +126,12 @@ def rounded_all(values: Iterable[float | None]) -> list[float | None]:
 Floats = npt.NDArray[np.floating]
 
 
-class Packed(NamedTuple):
-    """An array of shape (count, rows, columns) as twelve bits a number.
+def pack(values: Floats) -> dict[str, object]:
+    """An array of shape (count, rows, columns) as twelve bits a number, exact to one and a half steps of its scale.
 
     scales: the largest absolute value of each of the `count` to six digits, the value of the highest number.
     signed: zero is 2,048, so that there are 2,047 steps on either side.
     content: the upper eight bits of all numbers, then the lower four, two to a byte; deflated (zlib), then base64.
-    """
-
-    rows: int
-    columns: int
-    scales: list[float]
-    signed: bool
-    content: str
-
-    def to_dict(self) -> dict[str, object]:
-        return self._asdict()
-
-
-def pack(values: Floats) -> Packed:
-    """Round an array of shape (count, rows, columns) to twelve bits, each exact to one and a half steps of its scale.
 
     A step is 1/4095 of the largest value, or 1/2047 if some are negative; values that aren't finite become 0. A value
     is rounded to the nearest step that is written with the value's own digits: there is one up to a scale of 2, or 1
@@ -176,7 +146,10 @@ def pack(values: Floats) -> Packed:
     # Rounding may have made the scale slightly too small.
     numbers = (np.clip(whole, -steps, steps) + (_SIGNED_STEPS + 1 if signed else 0)).astype(np.uint16).ravel()
     _, rows, columns = values.shape
-    return Packed(rows, columns, scales.tolist(), signed, _compress(_split_bits(numbers)))
+    low = np.append((numbers & 15).astype(np.uint8), np.zeros(len(numbers) % 2, dtype=np.uint8))
+    # The upper bits, which compress well, first.
+    content = _compress((numbers >> 4).astype(np.uint8).tobytes() + (low[::2] | low[1::2] << 4).tobytes())
+    return {"rows": rows, "columns": columns, "scales": scales.tolist(), "signed": signed, "content": content}
 
 
 def _round_like_written(values: Floats, shares: Floats, step: Floats) -> Floats:
@@ -191,13 +164,6 @@ def _round_like_written(values: Floats, shares: Floats, step: Floats) -> Floats:
         found = np.where(same & ~is_found, number, found)
         is_found |= same
     return found
-
-
-def _split_bits(numbers: npt.NDArray[np.uint16]) -> bytes:
-    """The upper eight bits of all numbers, which compress well, then the lower four, two to a byte."""
-    low = (numbers & 15).astype(np.uint8)
-    low = np.append(low, np.zeros(len(low) % 2, dtype=np.uint8))
-    return (numbers >> 4).astype(np.uint8).tobytes() + (low[::2] | low[1::2] << 4).tobytes()
 
 
 def pack_finely(values: Floats) -> dict[str, object]:

@@ -10,7 +10,7 @@ from attncli.render.common.numbers import range_text
 from attncli.render.html.page import page
 from attncli.render.views.header import SEPARATOR
 from attncli.render.views.params import components_by_part, header, model_facts, node_name
-from attncli.results.params import ModelParameters, Node, ParameterCount, ParamsResult
+from attncli.results.params import ModelParameters, Node, ParamsResult
 from attncli.results.summaries import ComponentGroup, layer_runs
 
 
@@ -23,34 +23,33 @@ def params_html(result: ParamsResult, *, title: str | None = None) -> str:
 
 def params_data(result: ParamsResult) -> dict[str, object]:
     """What the page's script reads: see `assets/params.js`."""
+    # Equal names are told apart by their place in the list.
+    named = [printable(model.name) for model in result.models]
+    shown = [f"{name} ({place})" if named.count(name) > 1 else name for place, name in enumerate(named, start=1)]
     return {
         "facts": [],
         "notes": [printable(text) for text in result.warnings],
         "groups": list(GROUPS),
         "models": [
-            {**_model_data(model, result.by), "name": name}
-            for name, model in zip(_model_names(result.models), result.models, strict=True)
+            {**_model_data(model, result.by), "name": name} for name, model in zip(shown, result.models, strict=True)
         ],
         "differences": [[row.part, row.component, row.parameters] for row in result.differences],
         "presets": [[f"preset:{one.name}", one.title, one.published, one.source] for one in result.presets],
     }
 
 
-def _model_names(models: Sequence[ModelParameters]) -> list[str]:
-    """The models' names; equal ones with their place in the list."""
-    names = [printable(model.name) for model in models]
-    return [f"{name} ({place})" if names.count(name) > 1 else name for place, name in enumerate(names, start=1)]
-
-
 def _model_data(model: ModelParameters, by: str) -> dict[str, object]:
-    """The data of a model without its name."""
-    count = model.counted
+    """The data of a model without its name. layers: runs of equal ones, parameters of each and of all together."""
     (_, *details), totals = header(model)
+    runs = layer_runs(model.counted.layers) if by == "layer" else []
     return {
         "facts": [SEPARATOR.join(details), SEPARATOR.join(totals)],
-        "total": count.total,
-        "parts": [_part_data(part, groups) for part, groups in components_by_part(count)],
-        "layers": _layer_rows(count) if by == "layer" else [],
+        "total": model.counted.total,
+        "parts": [_part_data(part, groups) for part, groups in components_by_part(model.counted)],
+        "layers": [
+            [printable(f"{run.part} ({run.stack})"), range_text(run.first, run.last), run.each, run.total]
+            for run in runs
+        ],
         "tree": [_node_data(node) for node in model.tree],
         "details": [
             [label, SEPARATOR.join(facts)] for block in model_facts(model, "component") for label, facts in block
@@ -59,21 +58,10 @@ def _model_data(model: ModelParameters, by: str) -> dict[str, object]:
 
 
 def _part_data(name: str, members: Sequence[ComponentGroup]) -> dict[str, object]:
-    return {
-        "name": printable(name),
-        "groups": [
-            [group.name, [[each.component, each.weights, each.biases] for each in group.components]]
-            for group in members
-        ],
-    }
-
-
-def _layer_rows(count: ParameterCount) -> list[list[object]]:
-    """Runs of equal layers: stack, range, parameters of each, and of all together."""
-    return [
-        [printable(f"{run.part} ({run.stack})"), range_text(run.first, run.last), run.each, run.total]
-        for run in layer_runs(count.layers)
+    groups = [
+        [group.name, [[each.component, each.weights, each.biases] for each in group.components]] for group in members
     ]
+    return {"name": printable(name), "groups": groups}
 
 
 def _node_data(node: Node) -> dict[str, object]:

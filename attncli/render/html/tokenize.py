@@ -8,6 +8,7 @@ from attncli.render.common.escape import printable, visible
 from attncli.render.common.terminal import Terminal
 from attncli.render.html.page import page, rounded
 from attncli.render.tokenize.forms import Form
+from attncli.render.views.sentences import raw_text
 from attncli.results.tokenize import Record, TokenizedText, TokenizeResult
 from attncli.results.tokens import Token
 
@@ -95,7 +96,7 @@ def _text_data(text: TokenizedText, tokens: tuple[Token, ...]) -> dict[str, obje
 
 def _token_data(token: Token) -> list[object]:
     """The visible text, id, raw form, word (null for a special token), and places."""
-    shown = visible(token.text or token.token or str(token.id))
+    shown = visible(raw_text(token))
     raw = visible(token.token)
     places = [] if token.start is None else [[token.start, token.end], [token.byte_start, token.byte_end]]
     return [shown, token.id, None if raw == shown else raw, None if token.special else token.word, *places]

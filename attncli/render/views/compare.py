@@ -15,6 +15,7 @@ from typing import NamedTuple
 import numpy as np
 
 from attncli.render.common.cells import shorten
+from attncli.render.common.colormap import LABEL_COLORS
 from attncli.render.common.escape import direction_end, printable
 from attncli.render.common.numbers import metric_number, p_value, percent_text
 from attncli.render.common.terminal import Terminal
@@ -55,6 +56,11 @@ class Track(NamedTuple):
 
     name: str
     values: tuple[float | None, ...]
+
+
+def group_color(place: int) -> str:
+    """The colour of the occurrences of a group, such as `#e69f00`."""
+    return "#{:02x}{:02x}{:02x}".format(*LABEL_COLORS[place % len(LABEL_COLORS)])
 
 
 def cosine_text(value: float | None) -> str:

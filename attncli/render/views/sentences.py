@@ -80,9 +80,14 @@ def shorten_plain(text: str, longest: int) -> str:
 # --- tokens as plain text
 
 
+def raw_text(token: Token) -> str:
+    """A token's text, or its raw form or its id where it has none; not escaped."""
+    return token.text or token.token or str(token.id)
+
+
 def plain_text(token: Token) -> str:
     """A token, a word or a line as plain text: line breaks become spaces, other unsafe characters are escaped."""
-    text = token.text or token.token or str(token.id)
+    text = raw_text(token)
     return " ".join(visible(word) if word else "" for word in text.replace("\n", " ").split(" "))
 
 
