@@ -70,13 +70,12 @@ class MediaInput:
         ModelError where the model has no preprocessor configuration or can't be run on it.
         """
         from attncli.attention.inputs import build_media_inputs
-        from attncli.attention.stacks import build_stacks, collect
+        from attncli.attention.stacks import collect
 
         prepared = self._prepare(loaded, files, processor, truncate=truncate)
         tokens = () if text is None else text.tokens
         inputs = build_media_inputs(loaded, prepared.arguments, prepared.scene, tokens, truncate=truncate)
-        collector = collect(loaded, inputs, request)
-        (stacks,) = build_stacks(collector)
+        stacks = tuple(stack.build() for stack in collect(loaded, inputs, request))
         return MediaResult(stacks, (*prepared.notes, *_decoder_notes(text, inputs)), prepared.picture)
 
     def _prepare(

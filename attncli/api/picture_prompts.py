@@ -58,10 +58,10 @@ class PromptBuilder:
 
         Raises as `MediaInput.run` does.
         """
-        from attncli.attention.stacks import build_stacks, collect
+        from attncli.attention.stacks import collect
 
         found = self.build(generate)
-        (stacks,) = build_stacks(collect(self.loaded, found.inputs, request))
+        stacks = tuple(stack.build() for stack in collect(self.loaded, found.inputs, request))
         notes = (*found.notes, *_crop_note(found.prompt, stacks))
         return MediaResult(stacks, notes, found.picture, found.generated)
 

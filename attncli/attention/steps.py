@@ -16,9 +16,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from attncli.attention.collector import Collector, LayerRecord, StackKey
+from attncli.attention.collector import CollectedLayer
 from attncli.attention.selection import View
-from attncli.attention.stacks import CollectedStacks
+from attncli.attention.stacks import CollectedStack
 from attncli.errors import UsageError
 from attncli.models.capture.residual_trace import trace_attention
 from attncli.results.steps import HeadOutput, Origin, Projection, Steps, UnlistedKeys
@@ -36,42 +36,48 @@ _TOLERANCE = {torch.float32: 1e-3, torch.float64: 1e-6}
 _HALF_TOLERANCE = 3e-2
 
 
-def walk_heads(collected: CollectedStacks, view: View) -> tuple[Steps, ...]:
+def walk_heads(collected: Sequence[CollectedStack], view: View) -> tuple[Steps, ...]:
     """Compute the steps of each chosen head, from the query of `view` to its keys. Runs the model once per head.
 
     Raises UsageError for a query or a key that isn't there, and for attention whose queries and keys are unavailable.
     """
-    return tuple(_walk_head(collected, view, *chosen) for chosen in _chosen_heads(collected, view))
+    return tuple(_walk_head(*chosen, view) for chosen in _chosen_heads(collected, view))
 
 
-def same_head_in_other_stacks(collected: CollectedStacks, view: View, walks: Sequence[Steps]) -> tuple[str, ...]:
+def same_head_in_other_stacks(
+    collected: Sequence[CollectedStack], view: View, walks: Sequence[Steps]
+) -> tuple[str, ...]:
     """The first walked head's counterparts in other stacks that have the query; none if the user named a stack."""
     if not walks or _stack_is_chosen(collected):
         return ()
     first, others = walks[0], []
-    for key, name in collected.names.items():
-        if name != first.stack and (key, first.layer, first.head) in _stack_heads(collected, key):
+    for stack in collected:
+        layer = stack.layers.get(first.layer)
+        if stack.name != first.stack and layer is not None and first.head in stack.heads_of(first.layer):
             with suppress(UsageError):
-                _query_index(collected.collector.layers[key][first.layer], view)
-                others.append(f"{name}.{first.layer}.{first.head}")
+                _query_index(layer, view)
+                others.append(f"{stack.name}.{first.layer}.{first.head}")
     return tuple(others)
 
 
-def _stack_is_chosen(collected: CollectedStacks) -> bool:
-    selection = collected.collector.request.selection
+def _stack_is_chosen(collected: Sequence[CollectedStack]) -> bool:
+    selection = collected[0].collector.request.selection
     return selection.stack is not None or any(head.stack for head in selection.heads)
 
 
-def _chosen_heads(collected: CollectedStacks, view: View) -> list[tuple[StackKey, int, int]]:
-    """Stack, layer and number of the chosen heads; if no stack was named, in the first that has the query."""
-    by_stack = (_stack_heads(collected, key) for key in collected.names)
+def _chosen_heads(collected: Sequence[CollectedStack], view: View) -> list[tuple[CollectedStack, CollectedLayer, int]]:
+    """The chosen heads with their stacks and layers; if no stack was named, in the first that has the query."""
+    by_stack = (
+        [(stack, layer, head) for number, layer in sorted(stack.layers.items()) for head in stack.heads_of(number)]
+        for stack in collected
+    )
     if _stack_is_chosen(collected):
         return [head for heads in by_stack for head in heads]
     missing = None
     for heads in filter(None, by_stack):
         try:
-            for key, number, _ in heads:
-                _query_index(collected.collector.layers[key][number], view)
+            for _, layer, _ in heads:
+                _query_index(layer, view)
         except UsageError as error:
             missing = missing or error
         else:
@@ -81,31 +87,23 @@ def _chosen_heads(collected: CollectedStacks, view: View) -> list[tuple[StackKey
     return []
 
 
-def _stack_heads(collected: CollectedStacks, key: StackKey) -> list[tuple[StackKey, int, int]]:
-    collector = collected.collector
-    count = collector.layer_count(key)
-    return [
-        (key, number, head)
-        for number, layer in sorted(collector.layers[key].items())
-        for head in collector.request.selection.heads_in(collected.names[key], number, count, layer.heads)
-    ]
-
-
-def _walk_head(collected: CollectedStacks, view: View, key: StackKey, number: int, head: int) -> Steps:
-    collector, name = collected.collector, collected.names[key]
-    layer = collector.layers[key][number]
+def _walk_head(stack: CollectedStack, layer: CollectedLayer, head: int, view: View) -> Steps:
+    collector, number = stack.collector, layer.number
     query, keys = _query_index(layer, view), layer.sides.keys.tokens[0]
-    call = sum(other.path == layer.path for earlier, other in collector.layers[key].items() if earlier < number)
+    call = sum(other.path == layer.path for earlier, other in stack.layers.items() if earlier < number)
     trace = trace_attention(collector.model, collector.inputs.arguments, layer.path, call=call, query=query)
-    head_name = f"{name}.{number}.{head}" if collected.several else f"{number}.{head}"
-    identity = HeadIdentity(head_name, name, number, head, _reading_stack(collector, key, layer))
+    reader = None
+    if stack.key.cross:
+        blocks = collector.model.site_of(layer.path).block_list
+        reader = "decoder" if blocks is None or blocks.word is None else blocks.word
+    identity = HeadIdentity(f"{stack.prefix}{number}.{head}", stack.name, number, head, reader)
     whole = _build_steps(trace, identity, query, layer.sides.queries.tokens[0][query], keys)
     if view.key is not None:
         return whole.with_keys(range(*view.key.span(keys)))
     return whole if len(keys) <= _MAX_LISTED_WHOLE else whole.with_top_keys(_MAX_LISTED_OF_MORE)
 
 
-def _query_index(layer: LayerRecord, view: View) -> int:
+def _query_index(layer: CollectedLayer, view: View) -> int:
     """The index of the query: the last token of the position, or without one the last that isn't special.
 
     Raises UsageError for a position that isn't there, and for a slice of several tokens.
@@ -209,14 +207,6 @@ def _origin(
         before_rotation=built_query.vector.numpy() if built_query is not None and trace.rotated else None,
         reader=head.reader,
     )
-
-
-def _reading_stack(collector: Collector, key: StackKey, layer: LayerRecord) -> str | None:
-    """The stack whose queries read another stack; None for self-attention."""
-    if not key.cross:
-        return None
-    blocks = collector.model.site_of(layer.path).block_list
-    return "decoder" if blocks is None or blocks.word is None else blocks.word
 
 
 def _head_output(addition: ResidualWrite, weighted_sum: Tensor, head: int, tolerance: float) -> HeadOutput | None:
