@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import suppress
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -22,10 +22,8 @@ from attncli.attention.stacks import CollectedStack
 from attncli.errors import UsageError
 from attncli.models.capture.residual_trace import trace_attention
 from attncli.results.steps import HeadOutput, Origin, Projection, Steps, UnlistedKeys
-from attncli.results.tokens import Token
 
 if TYPE_CHECKING:
-    from attncli.models.capture.attention_types import QueryKeyAttention, SingleQuery
     from attncli.models.capture.residual_trace import AttentionTrace, ResidualWrite
 
 #: Up to so many keys are all listed; of more keys, the so many with the largest weights.
@@ -92,12 +90,7 @@ def _walk_head(stack: CollectedStack, layer: CollectedLayer, head: int, view: Vi
     query, keys = _query_index(layer, view), layer.sides.keys.tokens[0]
     call = sum(other.path == layer.path for earlier, other in stack.layers.items() if earlier < number)
     trace = trace_attention(collector.model, collector.inputs.arguments, layer.path, call=call, query=query)
-    reader = None
-    if stack.key.cross:
-        blocks = collector.model.site_of(layer.path).block_list
-        reader = "decoder" if blocks is None or blocks.word is None else blocks.word
-    identity = HeadIdentity(f"{stack.prefix}{number}.{head}", stack.name, number, head, reader)
-    whole = _build_steps(trace, identity, query, layer.sides.queries.tokens[0][query], keys)
+    whole = _build_steps(stack, layer, head, query, trace)
     if view.key is not None:
         return whole.with_keys(range(*view.key.span(keys)))
     return whole if len(keys) <= _MAX_LISTED_WHOLE else whole.with_top_keys(_MAX_LISTED_OF_MORE)
@@ -121,27 +114,23 @@ def _query_index(layer: CollectedLayer, view: View) -> int:
     return stop - 1
 
 
-class HeadIdentity(NamedTuple):
-    """A head and its names. reader: the stack that reads in cross-attention, see `Origin`."""
-
-    name: str
-    stack: str
-    layer: int
-    head: int
-    reader: str | None
-
-
 def _build_steps(
-    trace: AttentionTrace, head: HeadIdentity, row_index: int, query: Token, keys: tuple[Token, ...]
+    stack: CollectedStack, layer: CollectedLayer, head: int, query_index: int, trace: AttentionTrace
 ) -> Steps:
-    """The steps with all keys listed. row_index: of the query, which is `query`."""
+    """The steps with all keys listed."""
+    name, query = f"{stack.prefix}{layer.number}.{head}", layer.sides.queries.tokens[0][query_index]
     attention = None if trace.attention is None else trace.attention.with_values
     if attention is None:
         raise UsageError(
-            f"--steps needs queries, keys and values, and this model hands out the weights of head {head.name} alone",
-            hint=f"-H {head.name} --query P shows the weights of one query; or name another model (-m)",
+            f"--steps needs queries, keys and values, and this model hands out the weights of head {name} alone",
+            hint=f"-H {name} --query P shows the weights of one query; or name another model (-m)",
         )
-    row = attention.single_query(head.head, row_index)
+    reader = None
+    if stack.key.cross:
+        blocks = stack.collector.model.site_of(layer.path).block_list
+        reader = "decoder" if blocks is None or blocks.word is None else blocks.word
+    row = attention.single_query(head, query_index)
+    vectors = attention.query[0, head], attention.key[0, row.key_head], attention.value[0, row.key_head]
     scores = row.scores
     with_sink = scores if row.sink is None else torch.cat([scores, scores.new_tensor([row.sink])])
     log_sum = torch.logsumexp(with_sink, dim=0)
@@ -151,10 +140,10 @@ def _build_steps(
     weighted_sum = weights @ row.values
     tolerance = _TOLERANCE.get(attention.value.dtype, _HALF_TOLERANCE)
     return Steps(
-        name=head.name,
-        stack=head.stack,
-        layer=head.layer,
-        head=head.head,
+        name=name,
+        stack=stack.name,
+        layer=layer.number,
+        head=head,
         key_head=row.key_head,
         sharing=attention.heads // attention.key.shape[1],
         query=query,
@@ -162,7 +151,7 @@ def _build_steps(
         rotated=trace.rotated,
         scale=attention.scaling,
         softcap=attention.softcap,
-        keys=keys,
+        keys=layer.sides.keys.tokens[0],
         key_vectors=row.keys.numpy(),
         products=row.products.numpy(),
         scaled=row.scaled.numpy(),
@@ -178,34 +167,27 @@ def _build_steps(
         weighted_sum=weighted_sum.numpy(),
         written=None
         if trace.residual_write is None
-        else _head_output(trace.residual_write, weighted_sum, head.head, tolerance),
-        origin=_origin(trace, attention, row, head, row_index),
+        else _head_output(trace.residual_write, weighted_sum, head, tolerance),
+        origin=_origin(trace, vectors, query_index, reader),
         causal=attention.visibility is not None and attention.visibility.shape == "causal",
     )
 
 
-def _origin(
-    trace: AttentionTrace, attention: QueryKeyAttention, row: SingleQuery, head: HeadIdentity, query: int
-) -> Origin:
-    """The states and projections that q, k and v were computed from, as far as they are known."""
+def _origin(trace: AttentionTrace, vectors: Sequence[Tensor], query: int, reader: str | None) -> Origin:
+    """The states and projections that the head's vectors q, k and v were computed from, as far as they are known."""
     entering = trace.inputs
     if entering is None:
-        return Origin(reader=head.reader)
-    built_query = entering.find_projection(attention.query[0, head.head], query)
-    built_key, built_value = (
-        entering.find_projection(states[0, row.key_head]) for states in (attention.key, attention.value)
-    )
-    query_from, key_from, value_from = (
-        None if built is None else Projection(*built[:-1]) for built in (built_query, built_key, built_value)
-    )
+        return Origin(reader=reader)
+    built = [entering.find_projection(each, position) for each, position in zip(vectors, (query, 0, 0), strict=True)]
+    query_from, key_from, value_from = (None if each is None else Projection(*each[:-1]) for each in built)
     return Origin(
         states=entering.states.numpy(),
         normalised=entering.follows_norm(trace.residual),
         query=query_from,
         key=key_from,
         value=value_from,
-        before_rotation=built_query.vector.numpy() if built_query is not None and trace.rotated else None,
-        reader=head.reader,
+        before_rotation=built[0].vector.numpy() if built[0] is not None and trace.rotated else None,
+        reader=reader,
     )
 
 

@@ -192,12 +192,10 @@ class TokenMatches:
         """A function that finds the matches of a shift in a tile whose corner is at multiples of `rows`, `columns`."""
         key = (shift, rows, columns)
         if key not in self._by_tile_size:
-            self._by_tile_size[key] = self._from_list(*key) if self._are_few() else self._by_comparison(shift)
+            real = self.sides.keys.real
+            are_few = int(count_earlier_matches(self.sides)[real].sum()) <= _MAX_MATCHES_PER_TOKEN * real.numel()
+            self._by_tile_size[key] = self._from_list(*key) if are_few else self._by_comparison(shift)
         return self._by_tile_size[key]
-
-    def _are_few(self) -> bool:
-        real = self.sides.keys.real
-        return int(count_earlier_matches(self.sides)[real].sum()) <= _MAX_MATCHES_PER_TOKEN * real.numel()
 
     def _from_list(self, shift: int, rows: int, columns: int) -> TileMatches:
         """From a list of all matches, sorted by tile."""
