@@ -125,10 +125,6 @@ def _build_steps(
             f"--steps needs queries, keys and values, and this model hands out the weights of head {name} alone",
             hint=f"-H {name} --query P shows the weights of one query; or name another model (-m)",
         )
-    reader = None
-    if stack.key.cross:
-        blocks = stack.collector.model.site_of(layer.path).block_list
-        reader = "decoder" if blocks is None or blocks.word is None else blocks.word
     row = attention.single_query(head, query_index)
     vectors = attention.query[0, head], attention.key[0, row.key_head], attention.value[0, row.key_head]
     scores = row.scores
@@ -165,10 +161,8 @@ def _build_steps(
         values=row.values.numpy(),
         others=UnlistedKeys(0, 0, 0.0, np.zeros(len(weighted_sum))),
         weighted_sum=weighted_sum.numpy(),
-        written=None
-        if trace.residual_write is None
-        else _head_output(trace.residual_write, weighted_sum, head, tolerance),
-        origin=_origin(trace, vectors, query_index, reader),
+        written=_head_output(trace.residual_write, weighted_sum, head, tolerance),
+        origin=_origin(trace, vectors, query_index, _reading_stack(stack, layer)),
         causal=attention.visibility is not None and attention.visibility.shape == "causal",
     )
 
@@ -191,8 +185,20 @@ def _origin(trace: AttentionTrace, vectors: Sequence[Tensor], query: int, reader
     )
 
 
-def _head_output(addition: ResidualWrite, weighted_sum: Tensor, head: int, tolerance: float) -> HeadOutput | None:
+def _reading_stack(stack: CollectedStack, layer: CollectedLayer) -> str | None:
+    """The stack whose queries read another stack; None for self-attention."""
+    if not stack.key.cross:
+        return None
+    blocks = stack.collector.model.site_of(layer.path).block_list
+    return "decoder" if blocks is None or blocks.word is None else blocks.word
+
+
+def _head_output(
+    addition: ResidualWrite | None, weighted_sum: Tensor, head: int, tolerance: float
+) -> HeadOutput | None:
     """The weighted sum times the head's rows of the output matrix; None where their input isn't the head's alone."""
+    if addition is None:
+        return None
     width = len(weighted_sum)
     rows = slice(head * width, (head + 1) * width)
     received = addition.heads_output[rows]
