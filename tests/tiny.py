@@ -10,7 +10,11 @@ import torch
 import transformers
 from torch import Tensor
 
+from attncli.attention.inputs import ModelInputs
+from attncli.attention.selection import HeadsRequest
+from attncli.attention.stacks import collect
 from attncli.models.loading.loaded_model import LoadedModel, wrap_model
+from attncli.results.heads import Stack
 from attncli.results.tokens import Token
 from tests.tokens.vocabularies import byte_bpe
 
@@ -134,3 +138,14 @@ def reference(model: transformers.PreTrainedModel, arguments: dict[str, object])
         "decoder": output.decoder_attentions,
         "cross": output.cross_attentions,
     }
+
+
+def read_heads(model: LoadedModel, inputs: ModelInputs, request: HeadsRequest, text: int = 0) -> tuple[Stack, ...]:
+    """Run the model once and return its stacks with the requested heads, for one text of the batch."""
+    return tuple(stack.build(text) for stack in collect(model, inputs, request))
+
+
+def read_heads_of_each(model: LoadedModel, inputs: ModelInputs, request: HeadsRequest) -> tuple[tuple[Stack, ...], ...]:
+    """`read_heads` for every text of the batch."""
+    collected = collect(model, inputs, request)
+    return tuple(tuple(stack.build(text) for stack in collected) for text in range(inputs.batch))

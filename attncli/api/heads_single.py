@@ -131,7 +131,7 @@ def run_single_text(inputs: HeadsInput, loader: ModelLoader, request: HeadsReque
 
 def _run(loaded: LoadedModel, given: TextAndTarget, request: HeadsRequest, *, warnings: tuple[str, ...]) -> HeadsResult:
     from attncli.attention.inputs import build_inputs
-    from attncli.attention.stacks import build_stacks, collect, name_stacks, unread_stacks
+    from attncli.attention.stacks import collect
     from attncli.attention.steps import same_head_in_other_stacks, walk_heads
 
     inputs = build_inputs(
@@ -141,17 +141,16 @@ def _run(loaded: LoadedModel, given: TextAndTarget, request: HeadsRequest, *, wa
         sequences=[given.text.sequences],
         target=given.target,
     )
-    collector = collect(loaded, inputs, replace(request, sketches=not request.patterns))
-    stacks_by_name = name_stacks(collector)
-    (stacks,) = build_stacks(collector, stacks_by_name)
-    warnings = (*warnings, *unread_warnings(unread_stacks(collector), request.selection))
+    collected = collect(loaded, inputs, replace(request, sketches=not request.patterns))
+    stacks = tuple(stack.build() for stack in collected)
+    warnings = (*warnings, *unread_warnings(collected[0].collector.unread_stacks(), request.selection))
     notes = (*target_notes(given), *_few_tokens_note(given, request), *metric_notes(stacks, "the text repeats nothing"))
     result = heads_result(loaded, stacks, request, warnings=warnings, notes=notes)
     result = replace(result, generated=given.generated)
     if request.steps is None:
         return result
-    steps = walk_heads(stacks_by_name, request.steps)
-    others = same_head_in_other_stacks(stacks_by_name, request.steps, steps)
+    steps = walk_heads(collected, request.steps)
+    others = same_head_in_other_stacks(collected, request.steps, steps)
     return replace(result, steps=steps, notes=(*result.notes, *_steps_note(steps[0], others)))
 
 

@@ -77,9 +77,9 @@ def run_media(
         found = _PicturePromptBuilder(content, loaded, processor, inputs).build()
     else:
         found = _media_inputs(content, loaded, files, inputs, encoded, modality)
-    from attncli.attention.stacks import build_stacks, collect
+    from attncli.attention.stacks import collect
 
-    (stacks,) = build_stacks(collect(loaded, found.inputs, request))
+    stacks = tuple(stack.build() for stack in collect(loaded, found.inputs, request))
     crops = () if found.prompt is None else _crop_note(found.prompt, stacks)
     result = heads_result(loaded, stacks, request, warnings=(), notes=(*found.notes, *crops))
     return replace(result, picture=found.picture, generated=found.generated)

@@ -23,12 +23,12 @@ from torch import Tensor
 from attncli.attention.inputs import ModelInputs, build_inputs
 from attncli.attention.labels import LABEL_THRESHOLDS, assign_labels
 from attncli.attention.selection import HeadsRequest
-from attncli.attention.stacks import collect, name_stacks, unread_stacks
+from attncli.attention.stacks import collect
 from attncli.metrics import METRICS, REPEAT_METRICS
 from attncli.results.heads import HeadMetrics, Interval, Spread, Stack
 
 if TYPE_CHECKING:
-    from attncli.attention.collector import LayerSums, StackKey
+    from attncli.attention.collector import CollectedLayer, StackKey
     from attncli.models.capture.attention_types import Attention
     from attncli.models.loading.loaded_model import LoadedModel
     from attncli.results.tokens import Token
@@ -58,13 +58,13 @@ class Averages:
         return total
 
     def add(self, model: LoadedModel, inputs: ModelInputs) -> None:
-        """Run the model on a batch of texts and add its metrics. Raises as `attention.stacks.read_heads` does."""
-        collector = collect(model, inputs, self.request)
-        collected = name_stacks(collector)
+        """Run the model on a batch of texts and add its metrics. Raises as `attention.stacks.collect` does."""
+        collected = collect(model, inputs, self.request)
         if not self.templates:
-            self.templates = dict(zip(collected.names, collected.text_stacks(0), strict=True))
-            self.unread = tuple(unread_stacks(collector))
-        self._merge({(key, number): LayerAverages.from_sums(sums) for key, number, sums in collected.layer_sums()})
+            self.templates = {stack.key: stack.build() for stack in collected}
+            self.unread = tuple(collected[0].collector.unread_stacks())
+        layers = ((stack.key, layer) for stack in collected for layer in stack.layers.values() if layer.chosen)
+        self._merge({(key, layer.number): LayerAverages.from_layer(layer) for key, layer in layers})
         self.texts += inputs.batch
 
     def stacks(self) -> tuple[Stack, ...]:
@@ -117,9 +117,9 @@ class LayerAverages:
     queries: Tensor
 
     @classmethod
-    def from_sums(cls, sums: LayerSums) -> LayerAverages:
-        baseline = Moments.from_values(sums.baseline.means_by_text()[:, :, :1])
-        return cls(Moments.from_values(sums.metrics.means_by_text()), baseline, sums.metrics.total_queries())
+    def from_layer(cls, layer: CollectedLayer) -> LayerAverages:
+        baseline = Moments.from_values(layer.baseline.means_by_text()[:, :, :1])
+        return cls(Moments.from_values(layer.metrics.means_by_text()), baseline, layer.metrics.total_queries())
 
     def repeats(self) -> dict[str, int]:
         """How many ordinary queries of all texts the metrics of repeats are means of."""

@@ -1,11 +1,11 @@
 """The observer that receives every attention computation of a forward pass and reduces it to metrics and patterns.
 
-`Collector` decides what to compute for each layer and stores a `LayerRecord` of it; `LayerSums` holds the running sums.
+`Collector` decides what to compute for each layer; a `CollectedLayer` holds the running sums.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import count
 from typing import TYPE_CHECKING
@@ -15,15 +15,22 @@ from torch import Tensor
 
 from attncli.attention.inputs import ModelInputs
 from attncli.attention.metrics import MetricSums, PairAttentionSums, QueryKeySides, uniform_weights
-from attncli.attention.pattern_axes import Axes, PatternSums, build_axis
+from attncli.attention.pattern_sums import (
+    Axes,
+    PatternSums,
+    Rollout,
+    RowWeights,
+    build_axis,
+    read_rollout,
+    read_row,
+)
 from attncli.attention.readouts import compute_value_norms, read_metrics
-from attncli.attention.row_reading import LayerReading, Rollout, read_layer, read_rollout
 from attncli.attention.selection import EVERYTHING, HeadsRequest
 from attncli.attention.uniform_baseline import UniformBaseline, compute_uniform_baseline
 from attncli.errors import ModelError, UsageError
 
 if TYPE_CHECKING:
-    from attncli.models.capture.attention_types import Attention, RowBlock
+    from attncli.models.capture.attention_types import Attention
     from attncli.models.capture.fused_attention import FusedAttention
     from attncli.models.loading.loaded_model import LoadedModel
 
@@ -45,37 +52,55 @@ class StackKey:
     cross: bool
 
 
-@dataclass(frozen=True)
-class LayerSums:
-    """The running sums of a layer, of its attention and of uniform attention. patterns: one for each text."""
+@dataclass
+class CollectedLayer:
+    """What is collected of one attention layer.
 
+    path: of the attention module.  chosen: the heads, none where none is requested: nothing else is collected then.
+    metrics, baseline: the running sums of its attention and of uniform attention.  patterns: one for each text.
+    row: the weights of one position, where that was requested.
+    causal, full: whether each query sees only itself and earlier keys, and whether it sees every key, if known.
+    """
+
+    number: int
+    path: str
+    sides: QueryKeySides
+    heads: int
+    chosen: tuple[int, ...]
     metrics: MetricSums
     baseline: MetricSums
     patterns: tuple[PatternSums, ...] = ()
+    row: RowWeights | None = None
+    causal: bool | None = None
+    full: bool | None = None
 
-    def add_block(self, sides: QueryKeySides, block: RowBlock) -> tuple[bool, bool]:
-        """Add the metrics of some rows. Returns whether each query sees only itself and earlier keys, and whether it
-        sees all keys."""
-        visible = sides.seen(block.start, block.stop, block.visible)
-        self.metrics.add(block.start, block.weights, block.visible)
-        self.baseline.add(block.start, uniform_weights(visible), block.visible)
-        causal = not bool(visible.triu(block.start + sides.prefix + 1).any())
-        return causal, not bool(sides.seen(block.start, block.stop, ~visible).any())
+    def add_blocks(self, attention: Attention) -> None:
+        """Add the metrics of all rows, from blocks of the matrix. Raises ModelError for attention that is NaN."""
+        self.causal = self.full = True
+        for block in attention.blocks():
+            self._require_finite(bool(torch.isfinite(block.weights).all()))
+            visible = self.sides.seen(block.start, block.stop, block.visible)
+            self.metrics.add(block.start, block.weights, block.visible)
+            self.baseline.add(block.start, uniform_weights(visible), block.visible)
+            self.causal &= not bool(visible.triu(block.start + self.sides.prefix + 1).any())
+            self.full &= not bool(self.sides.seen(block.start, block.stop, ~visible).any())
 
     def add_fused(
-        self, fused: FusedAttention, baseline: UniformBaseline, layer: int, metrics: Sequence[str], *, pooled: bool
+        self, fused: FusedAttention, baseline: UniformBaseline, metrics: Sequence[str], *, pooled: bool
     ) -> bool:
         """Add the metrics of all rows without the matrix; with `pooled`, a single text's pattern in the same pass.
 
         Returns whether the pattern was added as well. Raises ModelError for attention that is NaN.
         """
+        self.causal = baseline.causal
         bins = self._bins() if pooled else None
-        readouts = read_metrics(fused, self.metrics.sides, baseline, metrics=metrics, bins=bins)
-        _require_finite(readouts.finite, layer)
+        readouts = read_metrics(fused, self.sides, baseline, metrics=metrics, bins=bins)
+        self._require_finite(readouts.finite)
         self.metrics.add_rows({name: (value, baseline.rows[name][1]) for name, value in readouts.rows.items()})
-        self.metrics.add_columns(readouts.columns)
         self.baseline.add_rows(baseline.rows)
-        self.baseline.add_columns(None if readouts.columns is None else baseline.columns)
+        if readouts.columns is not None:
+            self.metrics.add_columns(readouts.columns)
+            self.baseline.add_columns(baseline.columns)
         if self.metrics.pairs is not None and self.baseline.pairs is not None:
             self.metrics.pairs.add_fused(fused)
             self.baseline.pairs.add_uniform(fused.visibility)
@@ -89,35 +114,24 @@ class LayerSums:
         norms: factors of the weights, (batch, heads, keys).
         """
         for text, patterns in enumerate(self.patterns):
-            chosen = [head for head in patterns.heads if head is not None]
-            for block in attention.blocks(chosen, patterns.rows):
+            for block in attention.blocks(self.chosen, patterns.rows):
                 weights = block.weights[text]
-                patterns.add(block.start, weights if norms is None else weights * norms[text, chosen, None])
+                patterns.add(block.start, weights if norms is None else weights * norms[text, list(self.chosen), None])
 
     def _bins(self) -> tuple[Tensor, Tensor] | None:
         """The bins of queries and keys, where a readout can fill them: each weight is added unchanged to one cell."""
         if len(self.patterns) != 1:
             return None
         axes, (first, last) = self.patterns[0].axes, self.patterns[0].rows
-        few_rows = last - first <= self.metrics.sides.queries.length // _FEW_ROWS_SHARE
+        few_rows = last - first <= self.sides.queries.length // _FEW_ROWS_SHARE
         return None if axes.bins is None or axes.renormalised or few_rows else (axes.rows.group, axes.columns.group)
 
-
-@dataclass(frozen=True)
-class LayerRecord:
-    """What was collected of one attention layer.
-
-    path: of the attention module.  sums, causal: None where none of its heads was chosen.
-    reading: the row of one position, where that was requested.  full: whether each query sees every key, if known.
-    """
-
-    sides: QueryKeySides
-    heads: int
-    path: str
-    sums: LayerSums | None = None
-    causal: bool | None = None
-    reading: LayerReading | None = None
-    full: bool | None = None
+    def _require_finite(self, finite: bool) -> None:
+        if not finite:
+            raise ModelError(
+                f"the attention of layer {self.number} is not a number (NaN)",
+                hint="the model's weights are broken, or too large for this format: try --dtype float32",
+            )
 
 
 @dataclass
@@ -131,7 +145,7 @@ class Collector:
     inputs: ModelInputs
     request: HeadsRequest
     projections: Mapping[str, Tensor] = field(default_factory=dict)
-    layers: dict[StackKey, dict[int, LayerRecord]] = field(default_factory=dict)
+    layers: dict[StackKey, dict[int, CollectedLayer]] = field(default_factory=dict)
     #: Paths of attention modules that ran but can't be read.
     unread: tuple[str, ...] = ()
     #: Stacks without the requested query or key, with the error to raise if no other stack has it.
@@ -145,7 +159,7 @@ class Collector:
     def __call__(self, path: str, attention: Attention) -> None:
         site = self.model.site_of(path)
         key = StackKey(site.block_list.path if site.block_list else "", site.cross)
-        records = self.layers.setdefault(key, {})
+        collected = self.layers.setdefault(key, {})
         # A block that runs again in the same pass (ALBERT's shared one) is a further layer.
         layers, length = (
             ([site.block], 1)
@@ -153,13 +167,22 @@ class Collector:
             else (site.block_list.layers_of_block(site.block), site.block_list.length)
         )
         numbers = (time * length + layer for time in count() for layer in layers)
-        layer = next(number for number in numbers if number not in records)
-        records[layer] = self._collect_layer(key, layer, path, attention)
+        number = next(number for number in numbers if number not in collected)
+        collected[number] = self._collect_layer(key, number, path, attention)
 
     def possible_names(self, key: StackKey) -> tuple[str, ...]:
         """The names that a stack may get; which of two it gets depends on whether its mask is causal."""
         word = self._word_of_path(key)
         return ("cross",) if key.cross else (word,) if word else ("encoder", "decoder")
+
+    def unread_stacks(self) -> Iterator[tuple[str, str]]:
+        """The stacks that ran but could not be read: their names, and the class of their attention module."""
+        read = {key.path for key in self.layers}
+        lists = (self.model.site_of(path).block_list for path in self.unread)
+        for path, block_list in {each.path: each for each in lists if each is not None}.items():
+            if path not in read:
+                mixers = (block.mixer for block in block_list.describe_layers() if block.mixer)
+                yield block_list.word or path, next(mixers, "attention")
 
     def layer_count(self, key: StackKey) -> int:
         """Layers of a stack, including those without attention; a shared block counts each time it runs."""
@@ -168,72 +191,63 @@ class Collector:
     def can_show(self, key: StackKey) -> bool:
         """Whether a stack can be shown: a rollout needs self-attention, and a query for every key."""
         layers = self.layers[key].values()
-        return self.request.weighting != "rollout" or all(_is_square(layer.sides) for layer in layers)
+        return self.request.weighting != "rollout" or all(layer.sides.is_square for layer in layers)
 
-    def _collect_layer(self, key: StackKey, layer: int, path: str, attention: Attention) -> LayerRecord:
+    def _collect_layer(self, key: StackKey, number: int, path: str, attention: Attention) -> CollectedLayer:
+        request, virtual = self.request, self.model.virtual_tokens
         word = self._word_of_path(key)
-        virtual = self.model.virtual_tokens
         sides = self.inputs.sides(word, key.cross, attention.queries, attention.keys, virtual).to(attention.device)
         # Under any of the names that the stack may get.
-        names, selection, layers = self.possible_names(key), self.request.selection, self.layer_count(key)
-        found = {head for name in names for head in selection.heads_in(name, layer, layers, attention.heads)}
-        chosen = tuple(sorted(found))
+        names, layers, heads = self.possible_names(key), self.layer_count(key), attention.heads
+        chosen = {head for name in names for head in request.selection.heads_in(name, number, layers, heads)}
         if (missing := self._position_error(sides)) is not None:
             # The errors of chosen stacks go before those of other stacks.
             errors = {key: missing, **self.position_errors} if chosen else {**self.position_errors, key: missing}
-            self.position_errors, chosen = errors, ()
-        is_rollout = self.request.weighting == "rollout"
+            self.position_errors, chosen = errors, set()
+        is_rollout = request.weighting == "rollout"
         rolled = self._roll_out(key, sides, attention) if is_rollout else None
-        if not chosen or (is_rollout and rolled is None):
-            return LayerRecord(sides, attention.heads, path)
-        few = layers * attention.heads <= MAX_SKETCH_HEADS
-        sketched = self.request.sketches and self.request.weighting == "attention" and few
-        patterns = tuple(
-            PatternSums(layer, (None,) if is_rollout else chosen, self.axes(sides, text))
-            for text in (range(self.inputs.batch) if self.request.patterns or sketched else ())
-        )
+        if is_rollout and rolled is None:
+            chosen = set()
+        has_sink = bool(chosen) and attention.has_sink
         metrics, baseline = (
-            MetricSums(sides, attention.has_sink, heads, PairAttentionSums.for_two_texts(sides))
-            for heads in (attention.heads, 1)
+            MetricSums(sides, has_sink, each, PairAttentionSums.for_two_texts(sides)) for each in (heads, 1)
         )
-        sums = LayerSums(metrics, baseline, patterns)
-        has_patterns, causal, full = self._add_metrics(sums, sides, layer, attention)
-        norms = compute_value_norms(path, attention, self.projections) if self.request.weighting == "norm" else None
+        layer = CollectedLayer(number, path, sides, heads, tuple(sorted(chosen)), metrics, baseline)
+        if not chosen:
+            return layer
+        if request.patterns or (
+            request.sketches and request.weighting == "attention" and layers * heads <= MAX_SKETCH_HEADS
+        ):
+            shown = (None,) if is_rollout else layer.chosen
+            texts = range(self.inputs.batch)
+            layer.patterns = tuple(PatternSums(number, shown, self.axes(sides, text)) for text in texts)
+        has_patterns = self._add_metrics(layer, attention)
+        norms = compute_value_norms(path, attention, self.projections) if request.weighting == "norm" else None
         if rolled is not None:
-            for text, pattern in enumerate(patterns):
+            for text, pattern in enumerate(layer.patterns):
                 pattern.add(0, rolled[text][None])
-        elif not has_patterns:
-            sums.add_patterns(attention, norms)
-        reading = None
-        if rolled is not None and self.request.reads_rollout:
-            reading = read_rollout(rolled[0], sides, self.request.view, layer, attention.heads)
-        elif self.request.reads_position:
-            reading = read_layer(attention, sides, self.request.view, layer, chosen, norms)
-        return LayerRecord(sides, attention.heads, path, sums, causal, reading, full)
+            if request.reads_rollout:
+                layer.row = read_rollout(rolled[0], sides, request.view)
+            return layer
+        if not has_patterns:
+            layer.add_patterns(attention, norms)
+        if request.reads_position:
+            layer.row = read_row(attention, sides, request.view, layer.chosen, norms)
+        return layer
 
-    def _add_metrics(
-        self, sums: LayerSums, sides: QueryKeySides, layer: int, attention: Attention
-    ) -> tuple[bool, bool, bool | None]:
-        """Add the metrics. Returns whether the patterns were added as well, whether no query sees a later key, and
-        whether each sees every key, if known.
-
-        Raises ModelError for attention that is NaN.
-        """
-        fused = attention.fused
+    def _add_metrics(self, layer: CollectedLayer, attention: Attention) -> bool:
+        """Add the metrics, and return whether the patterns were added as well."""
+        fused, sides = attention.fused, layer.sides
         size = self.inputs.batch * attention.heads * attention.queries * attention.keys
-        if fused is not None and sides.one_dimensional and not sides.prefix and size > MAX_EXPLICIT_WEIGHTS:
-            baseline = self._baseline(sides, fused)
-            pooled = self.request.weighting == "attention"
-            return sums.add_fused(fused, baseline, layer, self.request.metrics, pooled=pooled), baseline.causal, None
-        sights = []
-        for block in attention.blocks():
-            _require_finite(bool(torch.isfinite(block.weights).all()), layer)
-            sights.append(sums.add_block(sides, block))
-        return False, all(causal for causal, _ in sights), all(full for _, full in sights)
+        if fused is None or not sides.one_dimensional or sides.prefix or size <= MAX_EXPLICIT_WEIGHTS:
+            layer.add_blocks(attention)
+            return False
+        pooled = self.request.weighting == "attention"
+        return layer.add_fused(fused, self._baseline(sides, fused), self.request.metrics, pooled=pooled)
 
     def _roll_out(self, key: StackKey, sides: QueryKeySides, attention: Attention) -> Tensor | None:
         """The rollout up to this layer; None for cross-attention, and where keys have no query."""
-        if not _is_square(sides):
+        if not sides.is_square:
             return None
         if key not in self._rollouts:
             self._rollouts[key] = Rollout(self.inputs.batch, attention.queries, attention.device)
@@ -290,15 +304,3 @@ class Collector:
             # In a model of pictures, an "encoder" may be what writes the captions (GIT).
             return None
         return f"{block_list.word}{stage}"
-
-
-def _is_square(sides: QueryKeySides) -> bool:
-    return sides.same_sequence and not sides.prefix
-
-
-def _require_finite(finite: bool, layer: int) -> None:
-    if not finite:
-        raise ModelError(
-            f"the attention of layer {layer} is not a number (NaN)",
-            hint="the model's weights are broken, or too large for this format: try --dtype float32",
-        )

@@ -57,12 +57,8 @@ def compute_difference(
     if patterns:
         _require_same_lengths(pairs, kind)
     stacks = tuple(_stack_difference(a, b, metric, patterns=patterns) for a, b in pairs)
-    return HeadsDifference(kind, there.model, metric, all(_have_comparable_patterns(a, b) for a, b in pairs), stacks)
-
-
-def _have_comparable_patterns(here: Stack, there: Stack) -> bool:
-    """Whether both have patterns, with equally many rows and columns."""
-    return bool(here.patterns) and _lengths(here) == _lengths(there)
+    comparable = all(here.patterns and _lengths(here) == _lengths(there) for here, there in pairs)
+    return HeadsDifference(kind, there.model, metric, comparable, stacks)
 
 
 def _lengths(stack: Stack) -> tuple[int, int]:
@@ -70,13 +66,14 @@ def _lengths(stack: Stack) -> tuple[int, int]:
 
 
 def _stack_difference(here: Stack, there: Stack, metric: str | None, *, patterns: bool) -> StackDifference:
-    comparable = _have_comparable_patterns(here, there)
+    comparable = here.patterns and _lengths(here) == _lengths(there)
     pairs = list(zip(here.patterns, there.patterns, strict=True)) if comparable else []
     by_head = {(a.layer, a.head): (total_variation(a, b), *_key_changes(a, b)) for a, b in pairs}
     heads = []
     for a, b in zip(here.metrics, there.metrics, strict=True):
         variation, gained, lost = by_head.get((a.layer, a.head), (None, (), ()))
-        changes = {name: _subtract(b.values.get(name), value) for name, value in a.values.items()}
+        both = ((name, value, b.values.get(name)) for name, value in a.values.items())
+        changes = {name: None if old is None or new is None else new - old for name, old, new in both}
         shares = {
             name: abs(change)
             for name in SHARE_METRICS
@@ -105,10 +102,6 @@ def _key_changes(here: Pattern, there: Pattern) -> tuple[tuple[KeyChange, ...], 
     gained = [key for key in order[:_MOST_KEYS] if key.change > _LEAST_CHANGE]
     lost = [key for key in order[::-1][:_MOST_KEYS] if key.change < -_LEAST_CHANGE]
     return tuple(gained), tuple(lost)
-
-
-def _subtract(there: float | None, here: float | None) -> float | None:
-    return None if there is None or here is None else there - here
 
 
 def _require_same_shapes(here: HeadsResult, there: HeadsResult, kind: DifferenceKind) -> None:

@@ -111,6 +111,11 @@ class QueryKeySides:
         """Whether the metrics count positions along a sequence, and not in the grid of a picture."""
         return self.queries.medium.grid is None or not self.same_sequence
 
+    @property
+    def is_square(self) -> bool:
+        """Whether every key has a query, its own."""
+        return self.same_sequence and not self.prefix
+
     def to(self, device: torch.device) -> QueryKeySides:
         return replace(self, queries=self.queries.to(device), keys=self.keys.to(device))
 
@@ -227,10 +232,9 @@ class MetricSums:
                 ordinary = to_float64_device((shows & ~special).sum(-1))
                 self._ordinary_counts[name] = self._ordinary_counts.get(name, 0) + ordinary
 
-    def add_columns(self, columns: ColumnSums | None) -> None:
-        """Add the sums over some queries of the weight on each key; None where they aren't computed."""
-        if columns is not None:
-            self._columns = columns if self._columns is None else self._columns + columns
+    def add_columns(self, columns: ColumnSums) -> None:
+        """Add the sums over some queries of the weight on each key."""
+        self._columns = columns if self._columns is None else self._columns + columns
 
     def means(self) -> list[list[dict[str, float | None]]]:
         """The metrics of every head of every text; None where a metric is defined for no query."""

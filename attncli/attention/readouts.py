@@ -26,7 +26,7 @@ A_ij ‖f(x_j)‖ instead of A_ij: a separator that a head attends to often has 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -93,9 +93,9 @@ def read_metrics(
         and bool(baseline.rows[name][1].any())
     }
     values, columns = _readout_values(sides, formulas, bins)
-    sums = _RowSums.zeros(fused.attention, list(columns), bins)
+    sums = _RowSums(fused.attention, columns, bins)
     for part in fused.weighted_sums(values, scores=Entropy() in formulas.values()):
-        sums.add(part, columns)
+        sums.add(part)
         del part  # freed before the next is computed
     rows = _rows_in_tiles(fused, baseline, sums.lse, formulas)
     for name, formula in formulas.items():
@@ -111,17 +111,13 @@ def read_metrics(
                 rows[name] = _distance_rows(fused, sums, sums.values[name], baseline)
             case WeightAt():
                 rows[name] = _weight_at(fused, sides, baseline, sums.lse, formula)
-    of_key = any(metric.of_one_key for metric in wanted.values())
-    key_sums = _column_sums(fused, sides, baseline, sums.lse) if of_key else None
+    key_sums = None
+    if any(metric.of_one_key for metric in wanted.values()):
+        by_key = fused.column_sums(sums.lse, baseline.sees[:, 0])
+        if sides.same_sequence:
+            by_key = by_key - _weight_at(fused, sides, baseline, sums.lse, WeightAt((0,)))
+        key_sums = ColumnSums(to_float64_device(by_key).double(), baseline.columns.queries)
     return Readouts(rows, key_sums, sums.pooled_means(), bool((torch.isfinite(sums.lse) | ~baseline.sees).all()))
-
-
-def _column_sums(fused: FusedAttention, sides: QueryKeySides, baseline: UniformBaseline, lse: Tensor) -> ColumnSums:
-    """Σ_i A_ij over the queries i ≠ j."""
-    sums = fused.column_sums(lse, baseline.sees[:, 0])
-    if sides.same_sequence:
-        sums = sums - _weight_at(fused, sides, baseline, lse, WeightAt((0,)))
-    return ColumnSums(to_float64_device(sums).double(), baseline.columns.queries)
 
 
 def _readout_values(
@@ -145,7 +141,6 @@ def _readout_values(
     return torch.cat(values, dim=-1), columns
 
 
-@dataclass
 class _RowSums:
     """The sums of every row that the fused kernel gives. Every tensor but `pooled` is (batch, heads, queries).
 
@@ -153,34 +148,26 @@ class _RowSums:
     metric.
     """
 
-    lse: Tensor
-    share: Tensor
-    score: Tensor
-    values: dict[str, Tensor]
-    pooled: Tensor | None
-    row_bins: Tensor | None
+    def __init__(self, attention: QueryKeyStates, columns: Mapping[str, int], bins: BinsOfSides | None) -> None:
+        """columns: of each metric's sum in the values of the kernel."""
+        batch, heads, device = len(attention.query), attention.heads, attention.device
+        each = torch.zeros(3, batch, heads, attention.queries, dtype=torch.float32, device=device)
+        self.lse, self.share, self.score = each.unbind()
+        self.values = {name: torch.zeros_like(self.lse) for name in columns}
+        self.columns, self.pooled, self.row_bins = columns, None, None
+        if bins is not None:
+            rows, keys = (int(side.max()) + 1 for side in bins)
+            self.pooled = torch.zeros(batch, heads, rows, keys, dtype=torch.float32, device=device)
+            self.row_bins = bins[0].to(device)
 
-    @classmethod
-    def zeros(cls, attention: QueryKeyStates, names: Sequence[str], bins: BinsOfSides | None) -> _RowSums:
-        batch, device = attention.query.shape[0], attention.query.device
-        lse, share, score, *values = torch.zeros(
-            3 + len(names), batch, attention.heads, attention.queries, dtype=torch.float32, device=device
-        ).unbind()
-        by_name = dict(zip(names, values, strict=True))
-        if bins is None:
-            return cls(lse, share, score, by_name, None, None)
-        shape = batch, attention.heads, int(bins[0].max()) + 1, int(bins[1].max()) + 1
-        pooled = torch.zeros(shape, dtype=torch.float32, device=device)
-        return cls(lse, share, score, by_name, pooled, bins[0].to(device))
-
-    def add(self, part: FusedRows, columns: Mapping[str, int]) -> None:
-        """Add some heads and rows. columns: of each metric's sum in their values."""
+    def add(self, part: FusedRows) -> None:
+        """Add some heads and rows."""
         where = (slice(None), part.heads, slice(part.start, part.stop))
         self.lse[where] = part.lse
         self.share[where] = 1.0 if part.share is None else part.share
         if part.score is not None:
             self.score[where] = part.score
-        for name, column in columns.items():
+        for name, column in self.columns.items():
             self.values[name][where] = part.values[..., column]
         if self.pooled is not None and self.row_bins is not None:
             masses = part.values[..., : self.pooled.shape[-1]]

@@ -1,21 +1,28 @@
-"""Runs a model once and turns what was collected into stacks: layers with their heads' metrics, labels and patterns."""
+"""Runs a model once and turns what was collected into stacks: layers with their heads' metrics, labels and patterns.
+
+For one position the rows of all heads of all layers are averaged, and for each key the head with the largest weight on
+it is recorded (`RowReading`); where one key is chosen as well, the heads are ranked by their weight on it (`Ranking`).
+A key of several tokens has the sum of their columns (Clark et al. 2019).
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from attncli.attention.collector import Collector, LayerRecord, LayerSums, StackKey
+import numpy as np
+
+from attncli.attention.collector import CollectedLayer, Collector, StackKey
 from attncli.attention.inputs import ModelInputs
 from attncli.attention.labels import LABEL_THRESHOLDS, assign_labels
-from attncli.attention.pattern_axes import unit_lines
-from attncli.attention.row_reading import average_reading, rank_heads
+from attncli.attention.pattern_sums import RowWeights, merge_tokens, unit_lines
+from attncli.attention.positions import Position, Span
 from attncli.attention.selection import HeadsRequest
 from attncli.errors import UsageError
 from attncli.models.capture.qkv_inputs import output_projections
 from attncli.results.heads import HeadMetrics, Layer, Stack
-from attncli.results.patterns import Ranking, RowReading
+from attncli.results.patterns import HeadWeight, KeyRead, Ranking, RowReading
 from attncli.results.tokens import Token
 
 if TYPE_CHECKING:
@@ -23,221 +30,254 @@ if TYPE_CHECKING:
     from attncli.models.loading.loaded_model import LoadedModel
 
 
-def read_heads(model: LoadedModel, inputs: ModelInputs, request: HeadsRequest, text: int = 0) -> tuple[Stack, ...]:
-    """Run the model once and return its stacks with the requested heads, for one text of the batch.
+def collect(model: LoadedModel, inputs: ModelInputs, request: HeadsRequest) -> tuple[CollectedStack, ...]:
+    """Run the forward pass, and return what was collected of each requested stack.
 
-    Raises UsageError for a layer, a head or a stack that isn't there, and what `LoadedModel.run_attention` raises.
+    Raises UsageError for a stack, layer, head or position that isn't there, and what `LoadedModel.run_attention`
+    raises.
     """
-    return read_heads_of_each(model, inputs, request)[text]
-
-
-def read_heads_of_each(model: LoadedModel, inputs: ModelInputs, request: HeadsRequest) -> tuple[tuple[Stack, ...], ...]:
-    """`read_heads` for every text of the batch, without padding."""
-    return build_stacks(collect(model, inputs, request))
-
-
-def collect(model: LoadedModel, inputs: ModelInputs, request: HeadsRequest) -> Collector:
-    """Run the forward pass, and return what was collected of it."""
     projections = output_projections(model, inputs.arguments) if request.weighting == "norm" else {}
     collector = Collector(model, inputs, request, projections)
     collector.unread = model.run_attention(inputs.arguments, collector)
-    return collector
-
-
-def unread_stacks(collector: Collector) -> Iterator[tuple[str, str]]:
-    """The stacks that ran but could not be read: their names, and the class of their attention module."""
-    read = {key.path for key in collector.layers}
-    sites = {path: collector.model.site_of(path).block_list for path in collector.unread}
-    stacks = {site.path: site for site in sites.values() if site is not None and site.path not in read}
-    for path, block_list in stacks.items():
-        mixers = (block.mixer for block in block_list.describe_layers() if block.mixer)
-        yield block_list.word or path, next(mixers, "attention")
-
-
-def build_stacks(collector: Collector, collected: CollectedStacks | None = None) -> tuple[tuple[Stack, ...], ...]:
-    """The stacks of every text of a pass. collected: what `name_stacks` returned, if it was called before."""
-    collected = collected or name_stacks(collector)
-    return tuple(collected.text_stacks(text) for text in range(collector.inputs.batch))
+    return _name_stacks(collector)
 
 
 @dataclass(frozen=True)
-class CollectedStacks:
-    """What was collected of a batch, with the names of its stacks.
-
-    names: of the chosen stacks.  several: whether the model has more stacks than one, so that heads need a prefix.
-    """
+class CollectedStack:
+    """What was collected of one stack of a batch. prefix: before the names of its heads, if there are other stacks."""
 
     collector: Collector
-    names: Mapping[StackKey, str]
-    several: bool
+    key: StackKey
+    name: str
+    prefix: str
 
-    def text_stacks(self, text: int) -> tuple[Stack, ...]:
-        """The stacks of one text."""
-        return tuple(
-            _build_stack(self.collector, key, name, text, several=self.several) for key, name in self.names.items()
+    @property
+    def layers(self) -> dict[int, CollectedLayer]:
+        return self.collector.layers[self.key]
+
+    def heads_of(self, number: int) -> tuple[int, ...]:
+        """The chosen heads of a layer."""
+        count = self.collector.layer_count(self.key)
+        return self.collector.request.selection.heads_in(self.name, number, count, self.layers[number].heads)
+
+    def build(self, text: int = 0) -> Stack:
+        """The stack of one text of the batch, without padding."""
+        collector, view = self.collector, self.collector.request.view
+        collected = {number: layer for number, layer in sorted(self.layers.items()) if layer.chosen}
+        sides = next(iter(self.layers.values())).sides
+        axes = collector.axes(sides, text)
+        metrics = tuple(head for layer in collected.values() for head in self._head_metrics(layer, text))
+        patterns = tuple(
+            pattern
+            for layer in collected.values()
+            for sums in layer.patterns[text : text + 1]
+            for pattern in sums.patterns()
+        )
+        return Stack(
+            stack=self.name,
+            layers=tuple(self._build_layer(number) for number in range(collector.layer_count(self.key))),
+            queries=axes.rows.units,
+            keys=axes.columns.units,
+            metrics=metrics,
+            baselines={number: layer.baseline.means()[text][0] for number, layer in collected.items()},
+            repeats={number: layer.metrics.repeats(text) for number, layer in collected.items()},
+            causal=not self.key.cross and self.name != "encoder" and _is_causal(collector, self.key),
+            full=all(layer.full is not False for layer in self.layers.values()),
+            patterns=patterns if collector.request.patterns else (),
+            sketches=() if collector.request.patterns else patterns,
+            unit=view.by,
+            whole=collector.full_size(sides, text),
+            even_quadrants={
+                number: layer.baseline.pairs.means(text)[0]
+                for number, layer in collected.items()
+                if layer.baseline.pairs is not None
+            },
+            query_medium=sides.queries.medium,
+            key_medium=sides.keys.medium,
+            query_lines=self._side_lines(sides.queries, axes.rows.units, text),
+            key_lines=self._side_lines(sides.keys, axes.columns.units, text),
+            **self._read_position(metrics),
         )
 
-    def layer_sums(self) -> Iterator[tuple[StackKey, int, LayerSums]]:
-        """The sums of every layer with chosen heads."""
-        for key in self.names:
-            for number, layer in self.collector.layers[key].items():
-                if layer.sums is not None:
-                    yield key, number, layer.sums
+    def _head_metrics(self, layer: CollectedLayer, text: int) -> Iterator[HeadMetrics]:
+        """The chosen heads of a layer."""
+        values, uniform = layer.metrics.means()[text], layer.baseline.means()[text][0]
+        queries, indices = layer.metrics.query_counts(text), layer.metrics.token_indices()[text]
+        quadrants = [None] * len(values) if layer.metrics.pairs is None else layer.metrics.pairs.means(text)
+        thresholds = {**LABEL_THRESHOLDS, **self.collector.request.thresholds}
+        for head in self.heads_of(layer.number):
+            yield HeadMetrics(
+                f"{self.prefix}{layer.number}.{head}",
+                layer.number,
+                head,
+                assign_labels(values[head], uniform, queries, thresholds),
+                values[head],
+                quadrants=quadrants[head],
+                token_index=indices[head],
+            )
+
+    def _build_layer(self, number: int) -> Layer:
+        """A layer of the stack; one that wasn't run is assumed to have as many heads as the others."""
+        if number in self.layers:
+            return Layer(number, self.layers[number].heads)
+        blocks = self.collector.model.blocks.get(self.key.path, ())
+        block = blocks[number] if number < len(blocks) else None
+        if block is not None and block.attends and number > max(self.layers):
+            return Layer(number, next(iter(self.layers.values())).heads)
+        return Layer(number, 0, block.mixer if block is not None else None)
+
+    def _side_lines(self, side: Side, units: Sequence[Token], text: int) -> tuple[int | None, ...] | None:
+        """The lines in which units begin; None on the side of a decoder, whose text is not the one with lines."""
+        if tuple(token for token in side.tokens[text] if token.index >= 0) != self.collector.inputs.main.tokens[text]:
+            return None
+        return unit_lines(units, self.collector.request.view)
+
+    def _read_position(self, heads: Sequence[HeadMetrics]) -> dict[str, Any]:
+        """The row of one position, or the ranking of heads by one weight, if either was requested."""
+        request = self.collector.request
+        layers = [(layer, layer.row) for _, layer in sorted(self.layers.items()) if layer.row is not None]
+        # A rollout goes up to one layer: the mean over several would have no meaning.
+        if not layers or (request.weighting == "rollout" and len(layers) > 1):
+            return {}
+        names = {(head.layer, head.head): head.name for head in heads}
+        if request.view.has_one_key:
+            return {"ranking": _rank_heads(layers, request, names)}
+        return {"reading": _average_rows(layers, request, names)}
 
 
-def name_stacks(collector: Collector) -> CollectedStacks:
-    """Name the stacks of a pass. Raises UsageError for a stack, layer or position that isn't there."""
+# --- Names
+
+
+def _name_stacks(collector: Collector) -> tuple[CollectedStack, ...]:
+    """The requested stacks with their names. Raises UsageError for a stack, layer or position that isn't there."""
     selection = collector.request.selection
-    names = {key: _stack_name(collector, key) for key in collector.layers}
-    named = [selection.stack, *(name.stack for name in selection.heads)]
-    wrong = next((stack for stack in named if stack is not None and stack not in names.values()), None)
+    names = {}
+    for key in collector.layers:
+        possible = collector.possible_names(key)
+        names[key] = possible[0 if len(possible) == 1 else int(_is_causal(collector, key))]
+    requested = [selection.stack, *(name.stack for name in selection.heads)]
+    wrong = next((stack for stack in requested if stack is not None and stack not in names.values()), None)
     if wrong is not None:
         raise UsageError(f"the model has no stack {wrong!r}", hint=f"--stack takes one of: {', '.join(names.values())}")
-    unique: dict[StackKey, str] = {}
-    for key, name in names.items():
-        # The second of two towers of one kind gets a number.
-        duplicates = sum(1 for other in unique if names[other] == name)
-        unique[key] = f"{name}{duplicates + 1}" if duplicates else name
-    chosen = {
-        key: name for key, name in unique.items() if selection.stack in (None, names[key]) and collector.can_show(key)
-    }
+    chosen: dict[StackKey, str] = {}
+    for index, (key, name) in enumerate(names.items()):
+        if selection.stack in (None, name) and collector.can_show(key):
+            # The second of two towers of one kind gets a number.
+            duplicates = [*names.values()][:index].count(name)
+            chosen[key] = f"{name}{duplicates + 1}" if duplicates else name
     if not chosen:
-        raise _no_rollout_error(collector)
+        if collector.model.virtual_tokens:
+            why = "needs a row for every column, and the adapter's virtual tokens are columns alone"
+            raise UsageError(f"--rollout {why}", hint="leave --rollout out")
+        why = "needs a stack whose tokens look at one another"
+        raise UsageError(f"--rollout {why}", hint="leave --rollout out, or choose -H")
     shown = {key: name for key, name in chosen.items() if key not in collector.position_errors}
     if not shown:
         raise next(error for key, error in collector.position_errors.items() if key in chosen)
     _require_readable_layers(collector)
-    return CollectedStacks(collector, shown, several=len(names) > 1)
-
-
-def _no_rollout_error(collector: Collector) -> UsageError:
-    if collector.model.virtual_tokens:
-        return UsageError(
-            "--rollout needs a row for every column, and the adapter's virtual tokens are columns alone",
-            hint="leave --rollout out",
-        )
-    return UsageError(
-        "--rollout needs a stack whose tokens look at one another", hint="leave --rollout out, or choose -H"
+    return tuple(
+        CollectedStack(collector, key, name, f"{name}." if len(names) > 1 else "") for key, name in shown.items()
     )
-
-
-def _stack_name(collector: Collector, key: StackKey) -> str:
-    names = collector.possible_names(key)
-    return names[0 if len(names) == 1 else int(_is_causal(collector, key))]
 
 
 def _is_causal(collector: Collector, key: StackKey) -> bool:
     """Whether no query saw a later key. A single token is causal either way, so then the kind of model decides."""
-    records = [layer for layer in collector.layers[key].values() if layer.sides.same_sequence]
-    if records and all(layer.sides.queries.length > 1 for layer in records):
-        return all(layer.causal for layer in records if layer.causal is not None)
+    layers = [layer for layer in collector.layers[key].values() if layer.sides.same_sequence]
+    if layers and all(layer.sides.queries.length > 1 for layer in layers):
+        return all(layer.causal for layer in layers if layer.causal is not None)
     return collector.possible_names(key) == ("decoder",) or collector.model.generates
 
 
 def _require_readable_layers(collector: Collector) -> None:
     """Raise UsageError if no layer with attention was chosen: the result would be empty."""
-    records = {key: layers for key, layers in collector.layers.items() if layers}
-    if not any(layer.sums for layers in records.values() for layer in layers.values()):
+    if not any(layer.chosen for layers in collector.layers.values() for layer in layers.values()):
         for missing in collector.position_errors.values():
             raise missing
-        attending = ", ".join(str(number) for number in sorted(set().union(*records.values())))
+        attending = ", ".join(str(number) for number in sorted(set().union(*collector.layers.values())))
         raise UsageError(
             "none of the chosen layers has attention that can be read", hint=f"those that have: {attending}"
         )
 
 
-def _build_stack(collector: Collector, key: StackKey, name: str, text: int, *, several: bool) -> Stack:
-    records = collector.layers[key]
-    sides = next(iter(records.values())).sides
-    axes = collector.axes(sides, text)
-    by_layer = {number: layer.sums for number, layer in sorted(records.items()) if layer.sums is not None}
-    metrics = tuple(_head_metrics(collector, key, name, by_layer, text, prefix=f"{name}." if several else ""))
-    reading, ranking = _read_position(collector, key, metrics)
-    patterns = tuple(
-        pattern
-        for sums in by_layer.values()
-        for text_sums in sums.patterns[text : text + 1]
-        for pattern in text_sums.patterns()
+# --- The row of one position
+
+#: Layers with their rows, and the name of each head by its layer and number.
+_LayerRows = Sequence[tuple[CollectedLayer, RowWeights]]
+_HeadNames = Mapping[tuple[int, int], str]
+
+
+def _average_rows(layers: _LayerRows, request: HeadsRequest, names: _HeadNames) -> RowReading:
+    """The mean row over all heads of all layers, and its largest keys.
+
+    Rows of attention are shares of 1, so that uniform attention is their baseline. A rollout belongs to no head.
+    """
+    sides, view = layers[0][0].sides, request.view
+    counts = np.array([len(rows) for _, (rows, _) in layers], dtype=np.float64)
+    total, uniform = (np.stack(each) for each in zip(*((rows.sum(0), even) for _, (rows, even) in layers), strict=True))
+    weights = np.asarray(total.sum(axis=0) / int(counts.sum()), dtype=np.float32)
+    uniform = np.asarray(counts @ uniform / int(counts.sum()), dtype=np.float32)
+    largest = np.stack([rows.max(axis=0) for _, (rows, _) in layers])
+    top = []
+    for key in [key for key in np.argsort(-weights, kind="stable").tolist() if uniform[key] > 0][: request.top]:
+        layer, (rows, _) = layers[int(largest[:, key].argmax())]
+        even = float(uniform[key]) if request.weighting == "attention" else None
+        name = None if request.weighting == "rollout" else names[layer.number, layer.chosen[rows[:, key].argmax()]]
+        top.append(KeyRead(key, float(weights[key]), even, name, float(rows[:, key].max())))
+    tokens = sides.keys.tokens[0]
+    units = view.unit_spans(tokens, view.key)
+    query, start, stop = _position_token(view.query, sides.queries)
+    (query_line,) = unit_lines([query], view) or (None,)
+    return RowReading(
+        query,
+        sum(layer.heads if request.weighting == "rollout" else len(layer.chosen) for layer, _ in layers),
+        weights,
+        uniform if request.weighting == "attention" else None,
+        uniform > 0,
+        tuple(top),
+        # The shown units that contain the position itself.
+        own=tuple(_overlapping(units, _span(view.query, tokens))) if sides.same_sequence else (),
+        query_tokens=stop - start,
+        lines=unit_lines([tokens[first] for first, _ in units], view),
+        query_line=query_line,
     )
-    return Stack(
-        stack=name,
-        layers=tuple(_build_layer(collector, key, records, number) for number in range(collector.layer_count(key))),
-        queries=axes.rows.units,
-        keys=axes.columns.units,
-        metrics=metrics,
-        baselines={number: sums.baseline.means()[text][0] for number, sums in by_layer.items()},
-        repeats={number: sums.metrics.repeats(text) for number, sums in by_layer.items()},
-        causal=not key.cross and name != "encoder" and _is_causal(collector, key),
-        full=all(record.full is not False for record in records.values()),
-        patterns=patterns if collector.request.patterns else (),
-        sketches=() if collector.request.patterns else patterns,
-        unit=collector.request.view.by,
-        whole=collector.full_size(sides, text),
-        reading=reading,
-        ranking=ranking,
-        even_quadrants={
-            number: sums.baseline.pairs.means(text)[0]
-            for number, sums in by_layer.items()
-            if sums.baseline.pairs is not None
-        },
-        query_medium=sides.queries.medium,
-        key_medium=sides.keys.medium,
-        query_lines=_side_lines(collector, sides.queries, axes.rows.units, text),
-        key_lines=_side_lines(collector, sides.keys, axes.columns.units, text),
-    )
 
 
-def _side_lines(collector: Collector, side: Side, units: Sequence[Token], text: int) -> tuple[int | None, ...] | None:
-    """The lines in which units begin; None on the side of a decoder, whose text is not the one with lines."""
-    if tuple(token for token in side.tokens[text] if token.index >= 0) != collector.inputs.main.tokens[text]:
-        return None
-    return unit_lines(units, collector.request.view)
+def _rank_heads(layers: _LayerRows, request: HeadsRequest, names: _HeadNames) -> Ranking:
+    """The heads by their weight on the key, the largest first; ties in the order of layers and heads."""
+    sides, view = layers[0][0].sides, request.view
+    tokens = sides.keys.tokens[0]
+    spans = view.unit_spans(tokens, None)
+    # The units of the whole axis that the key consists of.
+    units = _overlapping(spans, _span(view.key, tokens))
+    heads = []
+    for layer, (rows, uniform) in layers:
+        others = uniform > 0
+        others[units] = False
+        weights = rows[:, units].sum(axis=1)
+        above = (rows[:, others] > weights[:, None]).sum(axis=1)
+        # A hidden key has no rank among the visible keys.
+        is_visible = bool((uniform[units] > 0).any())
+        even = float(uniform[units].sum()) if request.weighting == "attention" else None
+        for head, weight, more in zip(layer.chosen, weights.tolist(), above.tolist(), strict=True):
+            rank, keys = more + 1 if is_visible else None, int(others.sum()) + is_visible
+            heads.append(HeadWeight(names[layer.number, head], layer.number, head, weight, even, rank, keys))
+    start, stop = spans[units[0]][0], spans[units[-1]][1]
+    key, (query, query_start, query_stop) = merge_tokens(tokens[start:stop]), _position_token(view.query, sides.queries)
+    ordered = tuple(sorted(heads, key=lambda head: -head.weight))
+    query_line, key_line = unit_lines([query, key], view) or (None, None)
+    return Ranking(query, key, ordered, query_line, key_line, query_stop - query_start, stop - start)
 
 
-def _read_position(
-    collector: Collector, key: StackKey, heads: Sequence[HeadMetrics]
-) -> tuple[RowReading | None, Ranking | None]:
-    """The row of one position, or the ranking of heads by one weight, if either was requested."""
-    records = sorted(collector.layers[key].items())
-    layers = [layer.reading for _, layer in records if layer.reading is not None]
-    if not layers:
-        return None, None
-    names = {(head.layer, head.head): head.name for head in heads}
-    sides, request = records[0][1].sides, collector.request
-    shares = request.weighting == "attention"
-    if request.weighting == "rollout":
-        # A rollout goes up to one layer: the mean over several would have no meaning.
-        if len(layers) > 1:
-            return None, None
-        return average_reading(layers, sides, request.view, None, top=request.top, shares=False), None
-    if request.view.has_one_key:
-        return None, rank_heads(layers, sides, request.view, names, shares=shares)
-    return average_reading(layers, sides, request.view, names, top=request.top, shares=shares), None
+def _position_token(position: Position | None, side: Side) -> tuple[Token, int, int]:
+    """All tokens of a position as one, the first of them, and the one after the last."""
+    start, stop = _span(position, side.tokens[0])
+    return merge_tokens(side.tokens[0][start:stop]), start, stop
 
 
-def _head_metrics(
-    collector: Collector, key: StackKey, name: str, by_layer: Mapping[int, LayerSums], text: int, *, prefix: str
-) -> Iterator[HeadMetrics]:
-    """The chosen heads of every layer in `by_layer`."""
-    selection, count = collector.request.selection, collector.layer_count(key)
-    for number, sums in by_layer.items():
-        values, uniform = sums.metrics.means()[text], sums.baseline.means()[text][0]
-        queries, indices = sums.metrics.query_counts(text), sums.metrics.token_indices()[text]
-        quadrants = [None] * len(values) if sums.metrics.pairs is None else sums.metrics.pairs.means(text)
-        for head in selection.heads_in(name, number, count, len(values)):
-            labels = assign_labels(values[head], uniform, queries, {**LABEL_THRESHOLDS, **collector.request.thresholds})
-            head_name = f"{prefix}{number}.{head}"
-            yield HeadMetrics(
-                head_name, number, head, labels, values[head], quadrants=quadrants[head], token_index=indices[head]
-            )
+def _span(position: Position | None, tokens: Sequence[Token]) -> Span:
+    assert position is not None
+    return position.span(tokens)
 
 
-def _build_layer(collector: Collector, key: StackKey, records: Mapping[int, LayerRecord], number: int) -> Layer:
-    """A layer of the stack; one that wasn't run is assumed to have as many heads as the others."""
-    if number in records:
-        return Layer(number, records[number].heads)
-    blocks = collector.model.blocks.get(key.path, ())
-    block = blocks[number] if number < len(blocks) else None
-    if block is not None and block.attends and number > max(records):
-        return Layer(number, next(iter(records.values())).heads)
-    return Layer(number, 0, block.mixer if block is not None else None)
+def _overlapping(units: Sequence[Span], span: Span) -> list[int]:
+    return [unit for unit, (start, stop) in enumerate(units) if start < span[1] and stop > span[0]]

@@ -10,22 +10,20 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import suppress
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from attncli.attention.collector import Collector, LayerRecord, StackKey
+from attncli.attention.collector import CollectedLayer
 from attncli.attention.selection import View
-from attncli.attention.stacks import CollectedStacks
+from attncli.attention.stacks import CollectedStack
 from attncli.errors import UsageError
 from attncli.models.capture.residual_trace import trace_attention
 from attncli.results.steps import HeadOutput, Origin, Projection, Steps, UnlistedKeys
-from attncli.results.tokens import Token
 
 if TYPE_CHECKING:
-    from attncli.models.capture.attention_types import QueryKeyAttention, SingleQuery
     from attncli.models.capture.residual_trace import AttentionTrace, ResidualWrite
 
 #: Up to so many keys are all listed; of more keys, the so many with the largest weights.
@@ -36,42 +34,48 @@ _TOLERANCE = {torch.float32: 1e-3, torch.float64: 1e-6}
 _HALF_TOLERANCE = 3e-2
 
 
-def walk_heads(collected: CollectedStacks, view: View) -> tuple[Steps, ...]:
+def walk_heads(collected: Sequence[CollectedStack], view: View) -> tuple[Steps, ...]:
     """Compute the steps of each chosen head, from the query of `view` to its keys. Runs the model once per head.
 
     Raises UsageError for a query or a key that isn't there, and for attention whose queries and keys are unavailable.
     """
-    return tuple(_walk_head(collected, view, *chosen) for chosen in _chosen_heads(collected, view))
+    return tuple(_walk_head(*chosen, view) for chosen in _chosen_heads(collected, view))
 
 
-def same_head_in_other_stacks(collected: CollectedStacks, view: View, walks: Sequence[Steps]) -> tuple[str, ...]:
+def same_head_in_other_stacks(
+    collected: Sequence[CollectedStack], view: View, walks: Sequence[Steps]
+) -> tuple[str, ...]:
     """The first walked head's counterparts in other stacks that have the query; none if the user named a stack."""
     if not walks or _stack_is_chosen(collected):
         return ()
     first, others = walks[0], []
-    for key, name in collected.names.items():
-        if name != first.stack and (key, first.layer, first.head) in _stack_heads(collected, key):
+    for stack in collected:
+        layer = stack.layers.get(first.layer)
+        if stack.name != first.stack and layer is not None and first.head in stack.heads_of(first.layer):
             with suppress(UsageError):
-                _query_index(collected.collector.layers[key][first.layer], view)
-                others.append(f"{name}.{first.layer}.{first.head}")
+                _query_index(layer, view)
+                others.append(f"{stack.name}.{first.layer}.{first.head}")
     return tuple(others)
 
 
-def _stack_is_chosen(collected: CollectedStacks) -> bool:
-    selection = collected.collector.request.selection
+def _stack_is_chosen(collected: Sequence[CollectedStack]) -> bool:
+    selection = collected[0].collector.request.selection
     return selection.stack is not None or any(head.stack for head in selection.heads)
 
 
-def _chosen_heads(collected: CollectedStacks, view: View) -> list[tuple[StackKey, int, int]]:
-    """Stack, layer and number of the chosen heads; if no stack was named, in the first that has the query."""
-    by_stack = (_stack_heads(collected, key) for key in collected.names)
+def _chosen_heads(collected: Sequence[CollectedStack], view: View) -> list[tuple[CollectedStack, CollectedLayer, int]]:
+    """The chosen heads with their stacks and layers; if no stack was named, in the first that has the query."""
+    by_stack = (
+        [(stack, layer, head) for number, layer in sorted(stack.layers.items()) for head in stack.heads_of(number)]
+        for stack in collected
+    )
     if _stack_is_chosen(collected):
         return [head for heads in by_stack for head in heads]
     missing = None
     for heads in filter(None, by_stack):
         try:
-            for key, number, _ in heads:
-                _query_index(collected.collector.layers[key][number], view)
+            for _, layer, _ in heads:
+                _query_index(layer, view)
         except UsageError as error:
             missing = missing or error
         else:
@@ -81,31 +85,18 @@ def _chosen_heads(collected: CollectedStacks, view: View) -> list[tuple[StackKey
     return []
 
 
-def _stack_heads(collected: CollectedStacks, key: StackKey) -> list[tuple[StackKey, int, int]]:
-    collector = collected.collector
-    count = collector.layer_count(key)
-    return [
-        (key, number, head)
-        for number, layer in sorted(collector.layers[key].items())
-        for head in collector.request.selection.heads_in(collected.names[key], number, count, layer.heads)
-    ]
-
-
-def _walk_head(collected: CollectedStacks, view: View, key: StackKey, number: int, head: int) -> Steps:
-    collector, name = collected.collector, collected.names[key]
-    layer = collector.layers[key][number]
+def _walk_head(stack: CollectedStack, layer: CollectedLayer, head: int, view: View) -> Steps:
+    collector, number = stack.collector, layer.number
     query, keys = _query_index(layer, view), layer.sides.keys.tokens[0]
-    call = sum(other.path == layer.path for earlier, other in collector.layers[key].items() if earlier < number)
+    call = sum(other.path == layer.path for earlier, other in stack.layers.items() if earlier < number)
     trace = trace_attention(collector.model, collector.inputs.arguments, layer.path, call=call, query=query)
-    head_name = f"{name}.{number}.{head}" if collected.several else f"{number}.{head}"
-    identity = HeadIdentity(head_name, name, number, head, _reading_stack(collector, key, layer))
-    whole = _build_steps(trace, identity, query, layer.sides.queries.tokens[0][query], keys)
+    whole = _build_steps(stack, layer, head, query, trace)
     if view.key is not None:
         return whole.with_keys(range(*view.key.span(keys)))
     return whole if len(keys) <= _MAX_LISTED_WHOLE else whole.with_top_keys(_MAX_LISTED_OF_MORE)
 
 
-def _query_index(layer: LayerRecord, view: View) -> int:
+def _query_index(layer: CollectedLayer, view: View) -> int:
     """The index of the query: the last token of the position, or without one the last that isn't special.
 
     Raises UsageError for a position that isn't there, and for a slice of several tokens.
@@ -123,27 +114,19 @@ def _query_index(layer: LayerRecord, view: View) -> int:
     return stop - 1
 
 
-class HeadIdentity(NamedTuple):
-    """A head and its names. reader: the stack that reads in cross-attention, see `Origin`."""
-
-    name: str
-    stack: str
-    layer: int
-    head: int
-    reader: str | None
-
-
 def _build_steps(
-    trace: AttentionTrace, head: HeadIdentity, row_index: int, query: Token, keys: tuple[Token, ...]
+    stack: CollectedStack, layer: CollectedLayer, head: int, query_index: int, trace: AttentionTrace
 ) -> Steps:
-    """The steps with all keys listed. row_index: of the query, which is `query`."""
+    """The steps with all keys listed."""
+    name, query = f"{stack.prefix}{layer.number}.{head}", layer.sides.queries.tokens[0][query_index]
     attention = None if trace.attention is None else trace.attention.with_values
     if attention is None:
         raise UsageError(
-            f"--steps needs queries, keys and values, and this model hands out the weights of head {head.name} alone",
-            hint=f"-H {head.name} --query P shows the weights of one query; or name another model (-m)",
+            f"--steps needs queries, keys and values, and this model hands out the weights of head {name} alone",
+            hint=f"-H {name} --query P shows the weights of one query; or name another model (-m)",
         )
-    row = attention.single_query(head.head, row_index)
+    row = attention.single_query(head, query_index)
+    vectors = attention.query[0, head], attention.key[0, row.key_head], attention.value[0, row.key_head]
     scores = row.scores
     with_sink = scores if row.sink is None else torch.cat([scores, scores.new_tensor([row.sink])])
     log_sum = torch.logsumexp(with_sink, dim=0)
@@ -153,10 +136,10 @@ def _build_steps(
     weighted_sum = weights @ row.values
     tolerance = _TOLERANCE.get(attention.value.dtype, _HALF_TOLERANCE)
     return Steps(
-        name=head.name,
-        stack=head.stack,
-        layer=head.layer,
-        head=head.head,
+        name=name,
+        stack=stack.name,
+        layer=layer.number,
+        head=head,
         key_head=row.key_head,
         sharing=attention.heads // attention.key.shape[1],
         query=query,
@@ -164,7 +147,7 @@ def _build_steps(
         rotated=trace.rotated,
         scale=attention.scaling,
         softcap=attention.softcap,
-        keys=keys,
+        keys=layer.sides.keys.tokens[0],
         key_vectors=row.keys.numpy(),
         products=row.products.numpy(),
         scaled=row.scaled.numpy(),
@@ -178,49 +161,44 @@ def _build_steps(
         values=row.values.numpy(),
         others=UnlistedKeys(0, 0, 0.0, np.zeros(len(weighted_sum))),
         weighted_sum=weighted_sum.numpy(),
-        written=None
-        if trace.residual_write is None
-        else _head_output(trace.residual_write, weighted_sum, head.head, tolerance),
-        origin=_origin(trace, attention, row, head, row_index),
+        written=_head_output(trace.residual_write, weighted_sum, head, tolerance),
+        origin=_origin(trace, vectors, query_index, _reading_stack(stack, layer)),
         causal=attention.visibility is not None and attention.visibility.shape == "causal",
     )
 
 
-def _origin(
-    trace: AttentionTrace, attention: QueryKeyAttention, row: SingleQuery, head: HeadIdentity, query: int
-) -> Origin:
-    """The states and projections that q, k and v were computed from, as far as they are known."""
+def _origin(trace: AttentionTrace, vectors: Sequence[Tensor], query: int, reader: str | None) -> Origin:
+    """The states and projections that the head's vectors q, k and v were computed from, as far as they are known."""
     entering = trace.inputs
     if entering is None:
-        return Origin(reader=head.reader)
-    built_query = entering.find_projection(attention.query[0, head.head], query)
-    built_key, built_value = (
-        entering.find_projection(states[0, row.key_head]) for states in (attention.key, attention.value)
-    )
-    query_from, key_from, value_from = (
-        None if built is None else Projection(*built[:-1]) for built in (built_query, built_key, built_value)
-    )
+        return Origin(reader=reader)
+    built = [entering.find_projection(each, position) for each, position in zip(vectors, (query, 0, 0), strict=True)]
+    query_from, key_from, value_from = (None if each is None else Projection(*each[:-1]) for each in built)
     return Origin(
         states=entering.states.numpy(),
         normalised=entering.follows_norm(trace.residual),
         query=query_from,
         key=key_from,
         value=value_from,
-        before_rotation=built_query.vector.numpy() if built_query is not None and trace.rotated else None,
-        reader=head.reader,
+        before_rotation=built[0].vector.numpy() if built[0] is not None and trace.rotated else None,
+        reader=reader,
     )
 
 
-def _reading_stack(collector: Collector, key: StackKey, layer: LayerRecord) -> str | None:
+def _reading_stack(stack: CollectedStack, layer: CollectedLayer) -> str | None:
     """The stack whose queries read another stack; None for self-attention."""
-    if not key.cross:
+    if not stack.key.cross:
         return None
-    blocks = collector.model.site_of(layer.path).block_list
+    blocks = stack.collector.model.site_of(layer.path).block_list
     return "decoder" if blocks is None or blocks.word is None else blocks.word
 
 
-def _head_output(addition: ResidualWrite, weighted_sum: Tensor, head: int, tolerance: float) -> HeadOutput | None:
+def _head_output(
+    addition: ResidualWrite | None, weighted_sum: Tensor, head: int, tolerance: float
+) -> HeadOutput | None:
     """The weighted sum times the head's rows of the output matrix; None where their input isn't the head's alone."""
+    if addition is None:
+        return None
     width = len(weighted_sum)
     rows = slice(head * width, (head + 1) * width)
     received = addition.heads_output[rows]

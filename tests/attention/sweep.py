@@ -268,8 +268,8 @@ def _judged(found: Sequence[Any], peak: float, tolerance: float) -> tuple[str, s
 
 def _ours(loaded: Any, inputs: Any) -> str:
     from attncli.attention.selection import HeadsRequest
-    from attncli.attention.stacks import read_heads_of_each
     from attncli.errors import AttnError
+    from tests.tiny import read_heads_of_each
 
     try:
         stacks = read_heads_of_each(loaded, inputs, HeadsRequest(patterns=True))[0]

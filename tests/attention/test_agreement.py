@@ -12,10 +12,10 @@ from attncli.attention.collector import Collector
 from attncli.attention.inputs import ModelInputs, build_inputs
 from attncli.attention.metrics import Side
 from attncli.attention.selection import HeadsRequest, parse_selection
-from attncli.attention.stacks import read_heads_of_each
 from attncli.models.loading.loaded_model import wrap_model
 from attncli.results.heads import Stack
 from tests import tiny
+from tests.tiny import read_heads_of_each
 
 IDS = [5, 7, 9, 11, 5, 7, 9, 13, 17]
 TARGETS = ([0, 4, 5, 6], [0, 8, 9, 5])

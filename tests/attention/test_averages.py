@@ -14,10 +14,10 @@ from attncli.api.heads_many import TextTokens
 from attncli.attention.averages import Averages, BatchCheck, Moments, confidence_interval, student_quantile
 from attncli.attention.inputs import build_inputs
 from attncli.attention.selection import HeadsRequest, parse_selection
-from attncli.attention.stacks import read_heads
 from attncli.metrics import METRICS
 from attncli.models.loading.loaded_model import wrap_model
 from tests import tiny
+from tests.tiny import read_heads
 
 NAN = math.nan
 

@@ -12,13 +12,13 @@ import transformers
 
 from attncli.api.heads import heads
 from attncli.attention.selection import HeadsRequest, parse_selection
-from attncli.attention.stacks import read_heads, read_heads_of_each
 from attncli.errors import ModelError, UsageError
 from attncli.models.loading.loaded_model import LoadedModel, wrap_model
 from tests import tiny
 from tests.attention import transformers_reference as theirs
 from tests.attention.shrink import FORMS, default_config, shrunk, spread_weights
 from tests.attention.sweep import TARGETS, TEXTS, base_class, examine
+from tests.tiny import read_heads, read_heads_of_each
 
 #: One of a mechanism each; the sweep does all.
 KINDS = {

@@ -10,10 +10,10 @@ import torch
 from attncli.attention.inputs import build_inputs
 from attncli.attention.metrics import MetricSums, QueryKeySides, Side, uniform_weights
 from attncli.attention.selection import HeadsRequest
-from attncli.attention.stacks import read_heads
 from attncli.metrics import METRICS
 from attncli.models.loading.loaded_model import wrap_model
 from tests import tiny
+from tests.tiny import read_heads
 
 
 def side(ids: list[int], special: tuple[int, ...] = (), real: list[int] | None = None) -> Side:

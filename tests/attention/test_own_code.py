@@ -14,12 +14,12 @@ from torch.nn import functional as F  # noqa: N812
 
 from attncli.api.heads import heads
 from attncli.attention.selection import HeadsRequest
-from attncli.attention.stacks import read_heads_of_each
 from attncli.errors import ModelError
 from attncli.models.loading.loaded_model import wrap_model
 from attncli.results.heads import Stack
 from tests import tiny
 from tests.attention.test_agreement import inputs_for
+from tests.tiny import read_heads_of_each
 
 IDS = [5, 6, 7, 8, 5, 6, 7, 9, 10, 11, 12, 13]
 HEADS, WIDTH = 4, 32

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from attncli.attention.pattern_axes import Axes, PatternSums, build_axis
+from attncli.attention.pattern_sums import Axes, PatternSums, build_axis
 from attncli.attention.positions import Position
 from attncli.attention.selection import View, line_starts
 from attncli.errors import UsageError

@@ -6,10 +6,10 @@ import pytest
 
 from attncli.attention.inputs import build_inputs, choose_probe, probe_ids, with_decoder_texts
 from attncli.attention.selection import HeadsRequest
-from attncli.attention.stacks import read_heads
 from attncli.errors import UsageError
 from attncli.results.heads import Probe
 from tests import tiny
+from tests.tiny import read_heads
 
 
 def test_different_tokens_four_times_behind_the_first_one() -> None:

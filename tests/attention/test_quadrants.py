@@ -9,9 +9,9 @@ import attncli
 from attncli.attention import collector
 from attncli.attention.inputs import build_inputs
 from attncli.attention.selection import HeadsRequest
-from attncli.attention.stacks import read_heads, read_heads_of_each
 from attncli.results.heads import Quadrants
 from tests import tiny
+from tests.tiny import read_heads, read_heads_of_each
 
 IDS = [1, 5, 6, 7, 2, 8, 9, 2]
 #: [CLS] a a a [SEP] b b [SEP]

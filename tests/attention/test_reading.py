@@ -10,12 +10,12 @@ from attncli.attention import collector
 from attncli.attention.inputs import build_inputs
 from attncli.attention.positions import Position
 from attncli.attention.selection import HeadsRequest, View, line_starts, parse_selection
-from attncli.attention.stacks import read_heads
 from attncli.errors import UsageError
 from attncli.models.loading.loaded_model import LoadedModel
 from attncli.results.heads import Stack
 from attncli.results.tokens import Token
 from tests import tiny
+from tests.tiny import read_heads
 
 IDS = [5, 7, 9, 11, 5, 7, 9, 13, 17]
 TEXT = "ab cd\nef gh\nij k"

@@ -11,13 +11,13 @@ from torch import Tensor, nn
 from attncli.api.heads import heads
 from attncli.attention import collector
 from attncli.attention.inputs import build_inputs
-from attncli.attention.row_reading import MAX_ROLLOUT_TOKENS, Rollout
+from attncli.attention.pattern_sums import MAX_ROLLOUT_TOKENS, Rollout
 from attncli.attention.selection import HeadsRequest, parse_selection
-from attncli.attention.stacks import read_heads
 from attncli.errors import UsageError
 from attncli.models.capture.attention_types import WeightsAttention
 from attncli.models.loading.loaded_model import LoadedModel, wrap_model
 from tests import tiny
+from tests.tiny import read_heads
 
 IDS = [5, 7, 9, 11, 5, 7, 9, 13, 17]
 

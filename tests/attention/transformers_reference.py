@@ -16,10 +16,10 @@ from transformers import PreTrainedModel
 from attncli.attention.inputs import ModelInputs, build_inputs
 from attncli.attention.metrics import Side
 from attncli.attention.selection import HeadsRequest
-from attncli.attention.stacks import read_heads_of_each
 from attncli.models.loading.loaded_model import LoadedModel
 from attncli.results.heads import Stack
 from tests import tiny
+from tests.tiny import read_heads_of_each
 
 TOLERANCE = 1e-4
 

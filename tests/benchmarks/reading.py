@@ -156,7 +156,7 @@ def _measured(weights: torch.Tensor) -> list[torch.Tensor]:
 def _ours(model: Any, ids: list[int], what: str) -> Callable[[], object]:
     from attncli.attention.inputs import build_inputs
     from attncli.attention.selection import HeadsRequest
-    from attncli.attention.stacks import read_heads
+    from attncli.attention.stacks import collect
     from attncli.metrics import METRICS
     from attncli.models.loading.loaded_model import wrap_model
     from attncli.results.tokens import Token
@@ -164,7 +164,7 @@ def _ours(model: Any, ids: list[int], what: str) -> Callable[[], object]:
     loaded = wrap_model(model)
     inputs = build_inputs(loaded, [[Token(place, each, "", "") for place, each in enumerate(ids)]])
     wanted = HeadsRequest(patterns=True, bins=60, metrics=ASKED[what][0] or METRICS)
-    return lambda: read_heads(loaded, inputs, wanted)
+    return lambda: [stack.build() for stack in collect(loaded, inputs, wanted)]
 
 
 def _memory(what: str, length: int) -> int:

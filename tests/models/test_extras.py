@@ -12,12 +12,12 @@ import transformers
 import attncli
 from attncli.attention.inputs import build_inputs
 from attncli.attention.selection import HeadsRequest, parse_selection
-from attncli.attention.stacks import read_heads
 from attncli.errors import FailedError, ModelError
 from attncli.models.loading.device import device_map_options
 from attncli.models.loading.loaded_model import LoadedModel, wrap_model
 from tests import tiny
 from tests.opening import load
+from tests.tiny import read_heads
 
 
 def patterns(model: LoadedModel) -> np.ndarray:

@@ -17,7 +17,6 @@ from transformers import core_model_loading
 import attncli
 from attncli.attention.inputs import build_inputs
 from attncli.attention.selection import HeadsRequest, parse_selection
-from attncli.attention.stacks import read_heads
 from attncli.errors import FailedError, ModelError, UsageError
 from attncli.models.files.model_files import open_files
 from attncli.models.files.reference import DEFAULT_MODEL, parse_reference
@@ -26,6 +25,7 @@ from attncli.models.loading.loaded_model import LoadedModel, wrap_model
 from attncli.models.loading.weights import load_model
 from tests import tiny
 from tests.opening import load
+from tests.tiny import read_heads
 
 IDS = [5, 7, 9, 11, 5, 7, 9, 13, 17]
 

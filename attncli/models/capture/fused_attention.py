@@ -7,7 +7,7 @@ The kernels also return the logarithm of each softmax's denominator (log-sum-exp
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
 
@@ -161,13 +161,17 @@ class FusedAttention:
         attention, parts = self.attention, [] if values is None else [values.to(self.attention.device)]
         value_width = attention.value.shape[-1]
         width = value_width + sum(part.shape[-1] for part in parts)
-        output = attention.value.new_empty(*attention.query.shape[:3], value_width)
+        # In the order that the model wants, so that `QueryKeyAttention.output` copies nothing.
+        output = attention.value.new_empty(len(attention.query), attention.queries, attention.heads, value_width)
+        output = output.transpose(1, 2)
         for heads, key_heads, start, stop, causal, mask in self._kernel_calls():
             query, key = attention.query[:, heads, start:stop].float(), attention.key[:, key_heads].float()
             # Relative to the mean of the keys: smaller numbers lose less to rounding.
             mean_key = key.mean(dim=2, keepdim=True)
-            columns = self._value_columns(key_heads, parts, key - mean_key if scores else None)
-            sums, lse = self._run_kernel(query, key, columns, causal=causal, mask=mask)
+            value = attention.value[:, key_heads].float()
+            shared = [each[:, None].expand(*value.shape[:2], -1, -1) for each in parts]
+            columns = torch.cat([value, *shared, *([key - mean_key] if scores else [])], dim=-1)
+            sums, lse = attention_with_lse(query, key, columns, scale=attention.scaling, causal=causal, mask=mask)
             share = None
             if attention.sinks is not None:
                 # The sink takes a part of each row; the keys are left with the rest.
@@ -175,18 +179,17 @@ class FusedAttention:
                 share, lse = (lse - whole).exp(), whole
                 sums = sums * share[..., None]
             output[:, heads, start:stop] = sums[..., :value_width].to(output.dtype)
-            score = self._mean_score(sums[..., width:], query, mean_key, share) if scores else None
+            score = None
+            if scores:
+                offset = (query @ mean_key.transpose(2, 3)).squeeze(-1)
+                score = _row_dots(sums[..., width:], query) + (offset if share is None else offset * share)
+                score *= attention.scaling
             rows = FusedRows(heads, start, stop, sums[..., value_width:width], lse, score, share)
             # Free memory before the next part is computed.
-            del columns, sums, query, key
+            del columns, sums, query, key, value
             yield rows
             del rows
         attention.outputs.append(output)
-
-    def _mean_score(self, key_sums: Tensor, query: Tensor, mean_key: Tensor, share: Tensor | None) -> Tensor:
-        """Σ_j A_ij score_ij, from the weighted sums of keys relative to their mean."""
-        offset = (query @ _repeat_for_heads(mean_key, query.shape[1]).transpose(2, 3)).squeeze(-1)
-        return self.attention.scaling * (_row_dots(key_sums, query) + (offset if share is None else offset * share))
 
     def earlier_weighted_sums(self, values: Tensor) -> Iterator[FusedRows]:
         """The weighted sums over the keys up to each query, as if later keys were hidden.
@@ -196,8 +199,8 @@ class FusedAttention:
         """
         for heads, key_heads, start, stop, causal, mask in self._kernel_calls(earlier=True):
             query, key = self.attention.query[:, heads, start:stop].float(), self.attention.key[:, key_heads].float()
-            columns = values.to(self.attention.query.device)[:, None].expand(key.shape[0], key.shape[1], -1, -1)
-            sums, lse = self._run_kernel(query, key, columns, causal=causal, mask=mask)
+            columns = values.to(self.attention.device)[:, None].expand(*key.shape[:2], -1, -1)
+            sums, lse = attention_with_lse(query, key, columns, scale=self.attention.scaling, causal=causal, mask=mask)
             yield FusedRows(heads, start, stop, sums, lse, None, None)
 
     def column_sums(self, lse: Tensor, queries: Tensor) -> Tensor:
@@ -222,7 +225,7 @@ class FusedAttention:
         """
         causal = self.visibility.triangular
         query = torch.cat([self.attention.query[:, heads].float() * self.attention.scaling, offset[..., None]], dim=-1)
-        key = _repeat_for_heads(self.attention.key[:, key_heads].float(), query.shape[1])
+        key = self.attention.key[:, key_heads].float()
         key = torch.cat([key, torch.ones_like(key[..., :1])], dim=-1)
         if causal:
             query, key = query.flip(2), key.flip(2)
@@ -270,39 +273,22 @@ class FusedAttention:
 
         keys: their indices, (batch, queries).
         """
-        texts = torch.arange(keys.shape[0], device=self.attention.key.device)[:, None]
-        chosen = self.attention.key.transpose(1, 2)[texts, keys.to(self.attention.key.device)].transpose(1, 2)
-        groups = self.attention.heads // self.attention.key.shape[1]
-        scores = [_row_dots(self.attention.query[:, group::groups], chosen) for group in range(groups)]
-        return self.attention.scaling * torch.stack(scores, dim=2).flatten(1, 2)
-
-    def _run_kernel(
-        self, query: Tensor, key: Tensor, values: Tensor, *, causal: bool, mask: Tensor | None
-    ) -> tuple[Tensor, Tensor]:
-        """The fused kernel, run once for every query head that shares a key head: no key is copied."""
-        batch, heads, rows, width = query.shape
-        groups = heads // key.shape[1]
-        if groups == 1:
-            return attention_with_lse(query, key, values, scale=self.attention.scaling, causal=causal, mask=mask)
-        by_group = query.view(batch, key.shape[1], groups, rows, width).unbind(2)
-        parts = [
-            attention_with_lse(each, key, values, scale=self.attention.scaling, causal=causal, mask=mask)
-            for each in by_group
-        ]
-        sums, lse = (torch.stack(states, dim=2) for states in zip(*parts, strict=True))
-        return sums.flatten(1, 2), lse.flatten(1, 2)
-
-    def _value_columns(self, key_heads: slice, shared: Sequence[Tensor], keys: Tensor | None) -> Tensor:
-        """The columns to sum, concatenated: the model's values, those shared by all heads, and the keys if given."""
-        value = self.attention.value[:, key_heads].float()
-        spread = [each[:, None].expand(value.shape[0], value.shape[1], -1, -1) for each in shared]
-        return torch.cat([value, *spread, *([] if keys is None else [keys])], dim=-1)
+        query, key = self.attention.query, self.attention.key.transpose(1, 2)
+        query = query.view(len(query), key.shape[2], -1, *query.shape[2:])
+        texts, keys = torch.arange(len(keys), device=key.device)[:, None], keys.to(key.device)
+        parts = []
+        # Some rows at a time, so that no copy is made of all keys.
+        for start in range(0, query.shape[3], _DOT_ROWS):
+            rows = slice(start, start + _DOT_ROWS)
+            chosen = key[texts, keys[:, rows]].transpose(1, 2)[:, :, None]
+            parts.append((query[:, :, :, rows].float() * chosen.float()).sum(-1))
+        return self.attention.scaling * torch.cat(parts, dim=-1).flatten(1, 2)
 
     def _kernel_calls(self, *, earlier: bool = False) -> Iterator[tuple[slice, slice, int, int, bool, Tensor | None]]:
         """The calls of the kernel that cover all heads and rows: query heads, key heads, start, stop, causal, mask.
 
-        A few key heads at a time where one call takes all rows, so that little is copied; all heads at once where the
-        mask has to be evaluated block by block.  earlier: hide the keys after each query.
+        A few heads at a time where one call takes all rows, so that little is copied; one query head of every key head
+        where the mask has to be evaluated block by block.  earlier: hide the keys after each query.
         """
         visibility = self.visibility
         causal = visibility.triangular or (earlier and visibility.shape == "full" and visibility.padded_at_end)
@@ -311,29 +297,26 @@ class FusedAttention:
             for heads, key_heads in self._head_groups():
                 yield heads, key_heads, 0, self.attention.queries, causal, mask
             return
-        all_heads = slice(0, self.attention.heads), slice(0, self.attention.key.shape[1])
         for start, stop, visible in visibility.blocks(self.attention.query.shape[0]):
             if earlier:
                 visible = visible.expand(-1, -1, stop - start, -1).tril(start)
-            yield *all_heads, start, stop, False, additive_mask(visible)
+            mask = additive_mask(visible)
+            for heads, key_heads in self._head_groups(self.attention.key.shape[1]):
+                yield heads, key_heads, start, stop, False, mask if mask.shape[1] == 1 else mask[:, heads]
 
-    def _head_groups(self) -> Iterator[tuple[slice, slice]]:
-        """Query heads and their key heads, a few at a time.
+    def _head_groups(self, step: int | None = None) -> Iterator[tuple[slice, slice]]:
+        """One query head of each of `step` key heads at a time, and these: a key is shared, and not copied.
 
-        On a CPU one key head for each thread: within one causal head, the kernel would give the last thread the rows
-        that see most keys, and the others would wait for it.
+        step: without it, on a CPU one for each thread: within one causal head, the kernel would give the last thread
+        the rows that see most keys, and the others would wait for it.
         """
         key_heads, groups = self.attention.key.shape[1], self.attention.heads // self.attention.key.shape[1]
         threads = torch.get_num_threads() if self.attention.device.type == "cpu" else 1
-        step = -(-threads // self.attention.query.shape[0])
+        step = step or -(-threads // self.attention.query.shape[0])
         for start in range(0, key_heads, step):
             stop = min(start + step, key_heads)
-            yield slice(start * groups, stop * groups), slice(start, stop)
-
-
-def _repeat_for_heads(states: Tensor, heads: int) -> Tensor:
-    """States of each key head, repeated for every query head that shares it."""
-    return states.repeat_interleave(heads // states.shape[1], dim=1)
+            for group in range(groups):
+                yield slice(start * groups + group, stop * groups, groups), slice(start, stop)
 
 
 def _hidden_keys(visibility: Visibility, start: int, stop: int) -> Callable[[int, int], Tensor | None]:

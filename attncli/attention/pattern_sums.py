@@ -1,23 +1,38 @@
 """The rows and columns of an attention pattern, and the sums that fill it from blocks of rows.
 
 `Axis` maps the positions of a text to rows or columns: tokens, words or lines, all or some, each its own or pooled into
-bins. `PatternSums` gathers the patterns of the chosen heads along two axes.
+bins. `PatternSums` gathers the patterns of the chosen heads along two axes; `read_row` those of one position, whose row
+alone is computed, O(N·d) per head. A position of several tokens has the mean of their rows.
+
+`Rollout` estimates how much of each input token is in each position, if attention alone moved information:
+
+    Â = rownorm(mean_h A + I),   R_l = Â_l R_{l−1},   R_{−1} = I          Abnar & Zuidema 2020
+
+The identity stands for the residual stream. Rows of R sum to 1; in a causal model they tend to the first token.
 """
 
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
+from typing import TYPE_CHECKING
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from attncli.attention.metrics import QueryKeySides, uniform_weights
 from attncli.attention.positions import Position
 from attncli.attention.selection import View
+from attncli.errors import UsageError
 from attncli.results.patterns import Bins, Pattern, equal_spans
 from attncli.results.tokens import Token
+
+if TYPE_CHECKING:
+    from attncli.models.capture.attention_types import Attention
 
 #: Patterns of up to so many rows and columns are exact unless bins are requested; larger ones get `DEFAULT_BINS`.
 EXACT_LIMIT = 1024
@@ -145,10 +160,85 @@ class PatternSums:
         """Add whole patterns that are already pooled, rows averaged: (heads, row groups, column groups)."""
         self._sums += pooled.cpu() * self._row_counts()
 
-    def patterns(self) -> tuple[Pattern, ...]:
-        weights = (self._sums / self._row_counts()).numpy()
-        return tuple(Pattern(self.layer, head, weights[index], self.axes.bins) for index, head in enumerate(self.heads))
+    def weights(self) -> npt.NDArray[np.float32]:
+        """The patterns, (heads, rows, columns)."""
+        return (self._sums / self._row_counts()).numpy()
+
+    def patterns(self) -> Iterator[Pattern]:
+        for head, weights in zip(self.heads, self.weights(), strict=True):
+            yield Pattern(self.layer, head, weights, self.axes.bins)
 
     def _row_counts(self) -> Tensor:
         group = self.axes.rows.group
         return group[group >= 0].bincount(minlength=self.axes.rows.length)[:, None]
+
+
+# --- The row of one position
+
+#: The weights of some heads of one layer on each key, float32 (heads, keys), and those of uniform attention, (keys,).
+RowWeights = tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]
+
+
+def read_row(
+    attention: Attention, sides: QueryKeySides, view: View, heads: Sequence[int], norms: Tensor | None = None
+) -> RowWeights:
+    """What the position of `view` reads through the chosen heads of one layer, in a batch of one text.
+
+    norms: factors of the weights, (batch, heads, keys).
+    """
+    axes = _row_axes(view, sides)
+    sums, uniform = PatternSums(0, tuple(heads), axes), PatternSums(0, (None,), axes)
+    for block in attention.blocks(heads, sums.rows):
+        weights = block.weights[0]
+        sums.add(block.start, weights if norms is None else weights * norms[0, list(heads), None])
+        seen = sides.seen(block.start, block.stop, block.visible)
+        uniform.add(block.start, uniform_weights(seen)[0].mean(0, keepdim=True))
+    return sums.weights()[:, 0], uniform.weights()[0, 0]
+
+
+def read_rollout(rolled: Tensor, sides: QueryKeySides, view: View) -> RowWeights:
+    """How much of each key reaches the position of `view` through all layers up to one, in a batch of one text.
+
+    rolled: the rollout, float32 (queries, keys). A key of which nothing arrives counts as hidden.
+    """
+    sums = PatternSums(0, (None,), _row_axes(view, sides))
+    sums.add(0, rolled[None])
+    row = sums.weights()[:, 0]
+    return row, (row[0] > 0).astype(np.float32)
+
+
+def _row_axes(view: View, sides: QueryKeySides) -> Axes:
+    """All tokens of the position as one row; the keys that are shown, or all keys where one is ranked among them."""
+    rows = build_axis(view, sides.queries.tokens[0], sides.queries.real[0].cpu(), view.query)
+    one_row = Axis(rows.units[:1], torch.where(rows.group >= 0, 0, -1))
+    position = None if view.has_one_key else view.key
+    return Axes(one_row, build_axis(view, sides.keys.tokens[0], sides.keys.real[0].cpu(), position), view.hide_special)
+
+
+# --- Attention rollout
+
+#: R is a whole matrix: for more tokens it takes too much memory and time.
+MAX_ROLLOUT_TOKENS = 8192
+
+
+class Rollout:
+    """R of one stack, layer by layer: float32 (batch, positions, positions)."""
+
+    def __init__(self, batch: int, length: int, device: torch.device) -> None:
+        if length > MAX_ROLLOUT_TOKENS:
+            raise UsageError(
+                f"--rollout needs the whole matrix of {length:,} tokens, and takes {MAX_ROLLOUT_TOKENS:,} at most",
+                hint="--truncate cuts the text, or leave --rollout out",
+            )
+        self.product = torch.eye(length, dtype=torch.float32, device=device).expand(batch, -1, -1)
+
+    def add_layer(self, attention: Attention) -> Tensor:
+        """Multiply one more layer in, and return R up to it."""
+        parts = []
+        for block in attention.blocks():
+            mean = block.weights.mean(dim=1).to(self.product.device)
+            positions = torch.arange(block.start, block.stop, device=mean.device)
+            mean[:, positions - block.start, positions] += 1
+            parts.append((mean / mean.sum(-1, keepdim=True)) @ self.product)
+        self.product = torch.cat(parts, dim=1)
+        return self.product
