@@ -12,7 +12,7 @@ from attncli.metrics import METRICS
 from attncli.render.common.cells import cell_width
 from attncli.render.common.terminal import ColorDepth, Terminal
 from attncli.render.heads.heatmap import HeatScale
-from attncli.render.heads.pattern_grid import fitted_grid, grid_lines
+from attncli.render.heads.pattern_grid import fitted_grid, grid_rows
 from attncli.render.heads.text import heads_text
 from attncli.results.heads import HeadMetrics, HeadsResult, Layer, Stack
 from attncli.results.patterns import Pattern
@@ -89,7 +89,7 @@ def test_nothing_acts_on_the_terminal(of: HeadsResult, terminal: Terminal) -> No
 def test_every_row_of_a_pattern_has_its_cells_in_the_same_places(of: HeadsResult, terminal: Terminal) -> None:
     stack = of.stacks[0]
     grid = fitted_grid(stack, stack.patterns[0], terminal)
-    lines = grid_lines(stack, grid, HeatScale(1.0, terminal))
+    lines = grid_rows(stack, grid, HeatScale(1.0, terminal))
     rows, columns = grid.pattern.weights.shape
     first = next(index for index, line in enumerate(lines) if len(line.spans) == 2 + columns)
     for line in lines[first : first + rows]:

@@ -10,8 +10,7 @@ from itertools import zip_longest
 from typing import NamedTuple
 
 from attncli.render.common.cells import cell_width, crop
-
-Rgb = tuple[int, int, int]
+from attncli.render.common.terminal import Rgb
 
 
 class Style(NamedTuple):
