@@ -22,13 +22,14 @@ from collections.abc import Iterable, Iterator, Sequence
 from functools import lru_cache
 from io import StringIO
 from itertools import groupby, pairwise, zip_longest
+from operator import itemgetter
 
 from rich.color import Color, ColorSystem
 from rich.console import Console, ConsoleOptions, JustifyMethod, RenderableType, RenderResult
 from rich.segment import Segment
 from rich.style import Style
 from rich.table import Table
-from rich.text import Text
+from rich.text import Span, Text
 
 from attncli.render.common.cells import cell_width, crop, is_spacing_mark
 from attncli.render.common.terminal import ColorDepth, Rgb, Terminal
@@ -48,6 +49,7 @@ _REPLACED_ASCII = {**_REPLACED, ord("…"): "~"}
 _BESIDE_GAP = 4
 #: Wider than any row or table, which rich would crop in its own way.
 _UNLIMITED = 1_000_000
+_PLAIN = Style.null()
 Run = tuple[str, Style]
 StyledText = tuple[str, str | Style]
 #: A part of a row.
@@ -63,23 +65,27 @@ def text(content: str, style: str | Style = "") -> Text:
 
 
 def row(*parts: Part) -> Text:
-    """Escaped texts after one another."""
-    return Text.assemble(
-        *(
-            (_with_cells(part[0]), part[1])
-            if isinstance(part, tuple)
-            else part
-            if isinstance(part, Text)
-            else _with_cells(part)
-            for part in parts
-        )
-    )
+    """Escaped texts after one another; the spans of a `Text`, too, since heatmaps have many."""
+    contents: list[str] = []
+    spans: list[Span] = []
+    place = 0
+    for part in parts:
+        if isinstance(part, Text):
+            content, style, inner = part.plain, part.style, part.spans
+        else:
+            content, style = (part, "") if isinstance(part, str) else part
+            content, inner = _with_cells(content), []
+        if style and content:
+            spans.append(Span(place, place + len(content), style))
+        spans += [Span(place + start, place + end, each) for start, end, each in inner]
+        contents.append(content)
+        place += len(content)
+    return Text("".join(contents), spans=spans)
 
 
+@lru_cache(maxsize=4096)
 def _with_cells(content: str) -> str:
-    if content.isascii():
-        return content
-    return "".join(c + _SPACING_MARK_CELL if is_spacing_mark(c) else c for c in content)
+    return content if content.isascii() else "".join(c + _SPACING_MARK_CELL * is_spacing_mark(c) for c in content)
 
 
 @lru_cache(maxsize=8192)
@@ -191,8 +197,9 @@ def _row_segments(each: Text, console: Console) -> Iterator[Segment]:
     """What rich makes of a row whose styles don't overlap, in a tenth of the time: heatmaps have many cells."""
     plain, place = each.plain, 0
     for start, end, style in each.spans:
-        yield Segment(plain[place:start])
-        yield Segment(plain[start:end], console.get_style(style))
+        if start > place:
+            yield Segment(plain[place:start])
+        yield Segment(plain[start:end], style if isinstance(style, Style) else console.get_style(style))
         place = end
     yield Segment(plain[place:])
 
@@ -200,8 +207,10 @@ def _row_segments(each: Text, console: Console) -> Iterator[Segment]:
 def _line_text(line: Iterable[Segment], terminal: Terminal) -> str:
     """A line in the terminal's width, with its escape sequences, all reset before it ends."""
     replaced = _REPLACED if terminal.unicode else _REPLACED_ASCII
+    parts = ((part.text, part.style or _PLAIN) for part in line if part.text and not part.control)
     runs = [
-        (part.text.translate(replaced), part.style or Style.null()) for part in line if part.text and not part.control
+        ("".join(content for content, _ in same).translate(replaced), style)
+        for style, same in groupby(parts, itemgetter(1))
     ]
     while runs and (terminal.color is ColorDepth.NONE or not (runs[-1][1].bgcolor or runs[-1][1].underline)):
         content, style = runs.pop()
@@ -211,15 +220,14 @@ def _line_text(line: Iterable[Segment], terminal: Terminal) -> str:
     runs = _cropped(runs, terminal)
     if terminal.color is ColorDepth.NONE:
         return "".join(content for content, _ in runs)
-    merged = (("".join(content for content, _ in same), style) for style, same in groupby(runs, lambda run: run[1]))
     system = _COLOR_SYSTEMS[terminal.color]
-    return "".join(_in_colors(style, system).render(content, color_system=system) for content, style in merged)
+    return "".join(_in_colors(style, system).render(content, color_system=system) for content, style in runs)
 
 
 def _cropped(runs: list[Run], terminal: Terminal) -> list[Run]:
     if cell_width("".join(content for content, _ in runs)) <= terminal.width:
         return runs
-    return [*_first_cells(runs, terminal.width - 1), ("…" if terminal.unicode else "~", Style.null())]
+    return [*_first_cells(runs, terminal.width - 1), ("…" if terminal.unicode else "~", _PLAIN)]
 
 
 def _first_cells(runs: Iterable[Run], room: int) -> Iterator[Run]:
