@@ -40,8 +40,10 @@ else:
     def __getattr__(name: str) -> object:
         from importlib import import_module
 
-        if name in ("compare", "heads", "params", "tokenize"):
-            return getattr(import_module(f"attncli.api.{name}"), name)
+        from attncli.verbs import VERBS
+
+        if name in VERBS:
+            return VERBS[name].load("function")
         if name in ("AttnError", "FailedError", "ModelError", "UsageError"):
             return getattr(import_module("attncli.errors"), name)
         if name == "read":
@@ -61,17 +63,13 @@ def __dir__() -> list[str]:
 
 def _render(result: object, form: str) -> str:
     """A result as the command prints it, or as the page that a notebook shows."""
-    from importlib import import_module
+    from attncli.render.formats import FORMATS, Look, render
 
-    verb = type(result).__name__.removesuffix("Result").lower()
     if form == "text":
-        from attncli.render.common.terminal import Terminal
+        return str(render(result, FORMATS[form], Look())).removesuffix("\n")
+    from attncli.render.html.page import notebook
 
-        text: str = getattr(import_module(f"attncli.render.{verb}.text"), f"{verb}_text")(result, Terminal())
-        return text.removesuffix("\n")
-    page = import_module("attncli.render.html.page")
-    whole: str = page.notebook(getattr(import_module(f"attncli.render.html.{verb}"), f"{verb}_html")(result))
-    return whole
+    return notebook(str(render(result, FORMATS["html"], Look())))
 
 
 set_renderer(_render)

@@ -42,7 +42,6 @@ POOLS = ("mean", "first", "last")
 ADJUSTMENTS = ("none", "baseline", "standardize", "abtt")
 
 #: Options of every verb.
-FORMATS = ("text", "json", "jsonl", "csv")
 COLORS = ("auto", "always", "never")
 ERRORS = ("strict", "replace")
 DTYPES = ("auto", "float32", "bfloat16", "float16")

@@ -1,4 +1,4 @@
-"""The protocol of progress callbacks, and one that shows nothing. cli/messages.py draws the progress line."""
+"""The protocol of progress callbacks, and one that shows nothing. cli/messages.py shows the progress."""
 
 from __future__ import annotations
 

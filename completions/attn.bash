@@ -1,6 +1,5 @@
 # Completion of attn for bash. In ~/.bashrc: source /path/to/attn.bash
 # or put it, called attn, into ~/.local/share/bash-completion/completions.
-# Written by `python -m attncli.cli.shells`.
 
 _attn_completion() {
     local IFS=$'\n' line type value

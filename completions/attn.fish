@@ -1,5 +1,4 @@
 # Completion of attn for fish: put it into ~/.config/fish/completions.
-# Written by `python -m attncli.cli.shells`.
 
 function __attn_complete
     set -l response (COMP_WORDS=(commandline -cp) COMP_CWORD=(commandline -t) \

@@ -1,7 +1,6 @@
 #compdef attn
 # Completion of attn for zsh: put it, called _attn, into a folder of your $fpath,
 # or, after compinit, in ~/.zshrc: source /path/to/attn.zsh
-# Written by `python -m attncli.cli.shells`.
 
 _attn() {
     local -a plain described response

@@ -18,13 +18,13 @@ WEIGHTS = safetensors_bytes(a=1000)
 FILES = {"config.json": b"{}", "tokenizer.json": b'{"version": "1.0"}', "model.safetensors": WEIGHTS}
 
 
-def opened(text: object, *, refresh: bool = False, revision: str | None = None) -> ModelFiles:
+def open_model(text: object, *, refresh: bool = False, revision: str | None = None) -> ModelFiles:
     return open_files(parse_reference(str(text), revision=revision), refresh=refresh)
 
 
 def load(path: Path | str, **options: Any) -> LoadedModel:
     """A model on the CPU; the options are those of `load_model`."""
-    return load_model(opened(path), device="cpu", **options)
+    return load_model(open_model(path), device="cpu", **options)
 
 
 def fetch_all(files: ModelFiles) -> None:
@@ -37,7 +37,7 @@ def fetch_all(files: ModelFiles) -> None:
 def refusal(text: object, name: str = "config.json", *, refresh: bool = False) -> ModelError:
     """The error that opening a model and asking for a file raises."""
     with pytest.raises(ModelError) as caught:
-        opened(text, refresh=refresh).require(name)
+        open_model(text, refresh=refresh).require(name)
     assert caught.value.exit_code is ExitCode.MODEL
     return caught.value
 
@@ -45,6 +45,6 @@ def refusal(text: object, name: str = "config.json", *, refresh: bool = False) -
 def weights_refusal(text: object, *, allow_pickle: bool = False) -> ModelError:
     """The error that opening a model and asking for its weights raises."""
     with pytest.raises(ModelError) as caught:
-        opened(text).weights(allow_pickle=allow_pickle)
+        open_model(text).weights(allow_pickle=allow_pickle)
     assert caught.value.exit_code is ExitCode.MODEL
     return caught.value

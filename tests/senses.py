@@ -39,51 +39,14 @@ EARS = {
 RAW = {"feature_extractor_type": "Wav2Vec2FeatureExtractor", "feature_size": 1, "sampling_rate": 16000}
 
 
-def vit() -> Any:
-    return transformers.ViTModel(transformers.ViTConfig(**EYE))
+def model_of(name: str, **fields: Any) -> Callable[[], Any]:
+    """What builds a model of transformers by its class and the fields of its configuration."""
 
+    def build() -> Any:
+        cls = getattr(transformers, name)
+        return cls(cls.config_class(**fields))
 
-def deit() -> Any:
-    return transformers.DeiTModel(transformers.DeiTConfig(**EYE))
-
-
-def dinov2() -> Any:
-    return transformers.Dinov2Model(transformers.Dinov2Config(**EYE))
-
-
-def registers() -> Any:
-    return transformers.Dinov2WithRegistersModel(transformers.Dinov2WithRegistersConfig(**EYE, num_register_tokens=3))
-
-
-def clip_tower() -> Any:
-    return transformers.CLIPVisionModel(transformers.CLIPVisionConfig(**EYE))
-
-
-def siglip() -> Any:
-    return transformers.SiglipVisionModel(transformers.SiglipVisionConfig(**EYE))
-
-
-def clip() -> Any:
-    text = {**TEXT, "max_position_embeddings": 20}
-    return transformers.CLIPModel(transformers.CLIPConfig(text_config=text, vision_config=EYE, projection_dim=16))
-
-
-def swin() -> Any:
-    config = transformers.SwinConfig(
-        image_size=32, patch_size=2, embed_dim=16, depths=[2, 2], num_heads=[2, 4], window_size=4
-    )
-    return transformers.SwinModel(config)
-
-
-def blip() -> Any:
-    text = {**TEXT, "encoder_hidden_size": 32, "max_position_embeddings": 20, "is_decoder": True}
-    config = transformers.BlipConfig(text_config=text, vision_config=EYE, projection_dim=16)
-    return transformers.BlipForConditionalGeneration(config)
-
-
-def git() -> Any:
-    config = transformers.GitConfig(vision_config=EYE, **TEXT, max_position_embeddings=40)
-    return transformers.GitForCausalLM(config)
+    return build
 
 
 def captioner() -> Any:
@@ -96,39 +59,38 @@ def captioner() -> Any:
     return transformers.VisionEncoderDecoderModel(both)
 
 
-def whisper() -> Any:
-    sides = {f"{side}_{name}": value for side in ("encoder", "decoder")
-             for name, value in (("layers", 2), ("attention_heads", 4), ("ffn_dim", 48))}  # fmt: skip
-    config = transformers.WhisperConfig(
-        d_model=32, vocab_size=VOCABULARY, num_mel_bins=8, max_source_positions=50, max_target_positions=30,
-        pad_token_id=0, bos_token_id=2, eos_token_id=3, decoder_start_token_id=2, **sides,
-    )  # fmt: skip
-    return transformers.WhisperForConditionalGeneration(config)
+SHORT = {**TEXT, "max_position_embeddings": 20}
+SPEECH = {
+    "d_model": 32, "vocab_size": VOCABULARY, "num_mel_bins": 8, "max_source_positions": 50, "max_target_positions": 30,
+    "pad_token_id": 0, "bos_token_id": 2, "eos_token_id": 3, "decoder_start_token_id": 2,
+    **{f"{side}_{name}": value for side in ("encoder", "decoder")
+       for name, value in (("layers", 2), ("attention_heads", 4), ("ffn_dim", 48))},
+}  # fmt: skip
+WAVES = {
+    **SIZES, "conv_dim": (8, 8), "conv_kernel": (10, 3), "conv_stride": (20, 16), "num_feat_extract_layers": 2,
+    "num_conv_pos_embeddings": 16, "num_conv_pos_embedding_groups": 2, "vocab_size": 10,
+}  # fmt: skip
+STAGES = {"image_size": 32, "patch_size": 2, "embed_dim": 16, "depths": [2, 2], "num_heads": [2, 4], "window_size": 4}
+CAPTION = {**SHORT, "encoder_hidden_size": 32, "is_decoder": True}
 
-
-def wav2vec2() -> Any:
-    config = transformers.Wav2Vec2Config(
-        **SIZES, conv_dim=(8, 8), conv_kernel=(10, 3), conv_stride=(20, 16), num_feat_extract_layers=2,
-        num_conv_pos_embeddings=16, num_conv_pos_embedding_groups=2, vocab_size=10,
-    )  # fmt: skip
-    return transformers.Wav2Vec2Model(config)
-
-
-#: By the settings of what makes a picture or a sound ready for it.
+#: With the settings of what makes a picture or a sound ready for each.
 MODELS: dict[str, tuple[Callable[[], Any], dict[str, Any]]] = {
-    "vit": (vit, SQUARE),
-    "deit": (deit, SQUARE),
-    "dinov2": (dinov2, CROPPED),
-    "registers": (registers, CROPPED),
-    "clip_tower": (clip_tower, CROPPED),
-    "siglip": (siglip, SQUARE),
-    "clip": (clip, CROPPED),
-    "swin": (swin, {**SQUARE, "size": {"height": 32, "width": 32}}),
-    "blip": (blip, {**SQUARE, "image_processor_type": "BlipImageProcessor"}),
-    "git": (git, CROPPED),
+    "vit": (model_of("ViTModel", **EYE), SQUARE),
+    "deit": (model_of("DeiTModel", **EYE), SQUARE),
+    "dinov2": (model_of("Dinov2Model", **EYE), CROPPED),
+    "registers": (model_of("Dinov2WithRegistersModel", **EYE, num_register_tokens=3), CROPPED),
+    "clip_tower": (model_of("CLIPVisionModel", **EYE), CROPPED),
+    "siglip": (model_of("SiglipVisionModel", **EYE), SQUARE),
+    "clip": (model_of("CLIPModel", text_config=SHORT, vision_config=EYE, projection_dim=16), CROPPED),
+    "swin": (model_of("SwinModel", **STAGES), {**SQUARE, "size": {"height": 32, "width": 32}}),
+    "blip": (
+        model_of("BlipForConditionalGeneration", text_config=CAPTION, vision_config=EYE, projection_dim=16),
+        {**SQUARE, "image_processor_type": "BlipImageProcessor"},
+    ),
+    "git": (model_of("GitForCausalLM", vision_config=EYE, **TEXT, max_position_embeddings=40), CROPPED),
     "captioner": (captioner, SQUARE),
-    "whisper": (whisper, EARS),
-    "wav2vec2": (wav2vec2, RAW),
+    "whisper": (model_of("WhisperForConditionalGeneration", **SPEECH), EARS),
+    "wav2vec2": (model_of("Wav2Vec2Model", **WAVES), RAW),
 }
 READS_TEXT = ("clip", "blip", "git", "captioner", "whisper")
 

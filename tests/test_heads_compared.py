@@ -77,21 +77,6 @@ def test_shapes_that_differ_say_how(models: tuple[str, str], tmp_path: Path) -> 
     assert attn("heads", TEXT, *(["-m", models[0]] * 3)).code == 2
 
 
-def test_texts_of_other_lengths_are_compared_by_their_metrics(models: tuple[str, str]) -> None:
-    outcome = attn("heads", TEXT, "-m", models[0], "--against", f"{TEXT} the mole")
-    assert outcome.code == 0 and "note: the two have other numbers of tokens" in outcome.err
-    assert "the largest change of a metric" in outcome.text
-
-
-def test_what_a_position_reads(models: tuple[str, str]) -> None:
-    shown = attn("heads", f"{TEXT} biopsy", "-m", models[0], "--query", "biopsy", "--top", "2")
-    assert shown.code == 0 and "looks, mean of its 3 tokens and all 12 heads" in shown.text.splitlines()[2]
-    ranked = attn("heads", TEXT, "-m", models[0], "--query", "-1", "--key", "0", "--format", "csv")
-    rows = list(csv.DictReader(io.StringIO(ranked.text)))
-    assert {"weight", "uniform", "rank", "keys"} <= set(rows[0])
-    assert len({row["keys"] for row in rows}) == 1
-
-
 def test_lines_of_a_file_that_the_induction_heads_go_back_to(tmp_path: Path) -> None:
     """A letter that stood once before is continued as it was then: the heads read the line that it stood in."""
     letters = np.random.default_rng(0).integers(97, 123, size=(20, 24), dtype=np.uint8)

@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import csv
 import gzip
-import io
 import json
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
 
 import attncli
-from attncli.api import text_batches
-from attncli.api.text_batches import LocatedText, TextTokens, group_by_length, split_batches
+from attncli.api import heads_many
+from attncli.api.heads_many import LocatedText, TextTokens, group_by_length, split_batches
 from attncli.errors import UsageError
 from attncli.metrics import METRICS
 from tests import tiny
@@ -90,17 +87,17 @@ def _tokens(texts: list[str], model: str) -> list[dict[str, Any]]:
 def test_small_groups_and_windows_change_nothing(gpt2: str, monkeypatch: pytest.MonkeyPatch) -> None:
     texts = [*LINES, *(" ".join(["mole"] * count) for count in range(1, 20))]
     whole = attncli.heads(texts, model=gpt2).to_dict()
-    monkeypatch.setattr(text_batches, "_WINDOW_TEXTS", 5)
-    monkeypatch.setattr(text_batches, "_GROUP_TEXTS", 2)
-    monkeypatch.setattr(text_batches, "BATCH_TOKENS", 20)
+    monkeypatch.setattr(heads_many, "_WINDOW_TEXTS", 5)
+    monkeypatch.setattr(heads_many, "_GROUP_TEXTS", 2)
+    monkeypatch.setattr(heads_many, "BATCH_TOKENS", 20)
     for one, other in zip(values(whole), values(attncli.heads(texts, model=gpt2).to_dict()), strict=True):
         assert one == pytest.approx(other, abs=1e-5)
 
 
 def test_groups_are_of_about_one_length_and_hold_a_window_at_most(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(text_batches, "_WINDOW_TEXTS", 6)
-    monkeypatch.setattr(text_batches, "_GROUP_TEXTS", 3)
-    monkeypatch.setattr(text_batches, "_GROUP_CHARACTERS", 20)
+    monkeypatch.setattr(heads_many, "_WINDOW_TEXTS", 6)
+    monkeypatch.setattr(heads_many, "_GROUP_TEXTS", 3)
+    monkeypatch.setattr(heads_many, "_GROUP_CHARACTERS", 20)
     drawn = 0
 
     def texts():
@@ -116,7 +113,7 @@ def test_groups_are_of_about_one_length_and_hold_a_window_at_most(monkeypatch: p
 
 
 def test_a_group_of_more_tokens_than_thought_is_split(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(text_batches, "BATCH_TOKENS", 10)
+    monkeypatch.setattr(heads_many, "BATCH_TOKENS", 10)
     texts = [TextTokens(tiny.tokens([5] * length), (0,) * length) for length in (2, 30, 5, 5, 3)]
     assert [[len(text.tokens) for text in batch] for batch in split_batches(texts)] == [[30], [5, 5], [3, 2]]
 
@@ -168,49 +165,12 @@ def test_what_belongs_to_one_text_is_refused(tmp_path: Path, gpt2: str, argument
         assert outcome.code == 2 and outcome.error[0] == message
 
 
-def test_an_npz_holds_the_means(tmp_path: Path, gpt2: str) -> None:
-    file = tmp_path / "x.npz"
-    found = result(attn("heads", "-f", write_lines(tmp_path, *LINES), "--lines", "-m", gpt2, "--json", "-o", str(file)))
-    with np.load(file) as arrays:
-        held = {name: arrays[name] for name in arrays.files}
-    (stack,) = found["stacks"]
-    assert held["decoder.metrics.entropy"].shape == (3, 4)
-    for head in stack["metrics"]:
-        place = head["layer"], head["head"]
-        assert held["decoder.metrics.entropy"][place] == head["entropy"]
-        assert [held[f"decoder.{end}.entropy"][place] for end in ("low", "high")] == head["intervals"]["entropy"]
-        assert held["decoder.texts.induction"][place] == head["counts"]["induction"]
-    assert held["decoder.baselines.first"].tolist() == [layer["first"] for layer in stack["baselines"]]
-    assert np.isnan(held["decoder.metrics.next"]).all() and held["decoder.texts.next"].tolist() == [[0] * 4] * 3
-    assert "decoder.0" not in held
-    attn("heads", "--probe", "-m", gpt2, "-H", "1.2", "-o", str(file))
-    with np.load(file) as arrays:
-        known = ~np.isnan(arrays["decoder.metrics.induction"])
-        assert known.nonzero()[0].tolist() == [1] and known.nonzero()[1].tolist() == [2]
-
-
-def test_one_of_several_files_that_isnt_there(tmp_path: Path, gpt2: str) -> None:
-    outcome = attn("heads", "-f", write_lines(tmp_path, *LINES), "-f", str(tmp_path / "other"), "-m", gpt2)
-    assert outcome.code == 1 and outcome.error[0] == f"there is no file {tmp_path / 'other'}"
-
-
 def test_a_file_that_ends_in_the_middle_leaves_nothing(tmp_path: Path, gpt2: str) -> None:
     path = tmp_path / "lines.txt"
     path.write_bytes(b"a mole\n" + b"\xff\n")
     outcome = attn("heads", "-f", str(path), "--lines", "-m", gpt2, "-o", str(tmp_path / "x.json"))
     assert outcome.code == 1 and "UTF-8" in outcome.error[0]
     assert not (tmp_path / "x.json").exists()
-
-
-def test_csv_and_jsonl_hold_the_intervals(tmp_path: Path, gpt2: str) -> None:
-    path = write_lines(tmp_path, *LINES)
-    found = result(attn("heads", "-f", path, "--lines", "-m", gpt2, "--json"))
-    head = found["stacks"][0]["metrics"][5]
-    rows = list(csv.DictReader(io.StringIO(attn("heads", "-f", path, "--lines", "-m", gpt2, "--format", "csv").text)))
-    assert [float(rows[5][f"first_{end}"]) for end in ("low", "high")] == head["intervals"]["first"]
-    assert int(rows[5]["induction_texts"]) == head["counts"]["induction"] == 1
-    line = attn("heads", "-f", path, "--lines", "-m", gpt2, "--format", "jsonl").text.splitlines()[5]
-    assert json.loads(line)["intervals"] == head["intervals"]
 
 
 def test_the_probe_finds_the_heads_that_were_trained() -> None:
@@ -223,11 +183,6 @@ def test_the_probe_finds_the_heads_that_were_trained() -> None:
         low, high = head["intervals"]["induction"]
         assert 0.9 < low < head["induction"] < high
         assert head["induction"] > 0.95
-
-
-def test_the_seed_of_the_probe(gpt2: str) -> None:
-    first, again, other = (values(attncli.heads(model=gpt2, probe=True, seed=seed).to_dict()) for seed in (0, 0, 1))
-    assert first == again != other
 
 
 def test_the_probe_stays_within_the_positions(gpt2: str) -> None:
@@ -262,10 +217,3 @@ def test_copies_are_what_the_probe_repeats() -> None:
         expected = sum(copies / (place + 1) for place, copies in queries) / len(queries)
         assert head.values["duplicate"] == pytest.approx(expected, abs=1e-6)
         assert head.values["induction"] == pytest.approx(expected, abs=1e-6)
-
-
-def test_a_chosen_head_is_told_in_figures(gpt2: str) -> None:
-    text = attn("heads", "--probe", "-m", gpt2, "-H", "1.2").text
-    assert "head 1.2" in text and "uniform   probes" in text
-    layer = attn("heads", "--probe", "-m", gpt2, "-l", "0").text
-    assert "± 95 % interval of the mean over the probes that show it" in layer

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import ast
 import ntpath
 import os
-from functools import cache
 from pathlib import Path
 
 import pytest
@@ -18,67 +16,6 @@ from attncli.models.files import reference
 from attncli.models.files.reference import Kind, parse_reference
 from attncli.render.common.escape import last_part
 from tests.cli.conftest import attn
-
-PACKAGE = Path(__file__).parents[1] / "attncli"
-
-#: Modules that are not on every system, and functions of `os` and `signal` that are not.
-MISSING = {"fcntl", "grp", "posix", "pty", "pwd", "readline", "resource", "syslog", "termios", "tty"}
-POSIX = {
-    *(f"os.{name}" for name in ("fchmod", "fork", "geteuid", "getloadavg", "getuid", "mkfifo", "nice", "sysconf")),
-    *(f"signal.{name}" for name in ("alarm", "pthread_kill", "setitimer", "SIGALRM", "SIGHUP", "SIGPIPE", "SIGUSR1")),
-}
-#: Where these are met with something else at hand.
-GUARDED = {
-    "models/chat/program.py": {"resource", "signal.alarm"},
-    "cli/signals.py": {"signal.pthread_kill", "signal.SIGHUP"},
-}
-
-
-@cache
-def modules() -> list[tuple[str, ast.Module]]:
-    paths = sorted(PACKAGE.rglob("*.py"))
-    return [(path.relative_to(PACKAGE).as_posix(), ast.parse(path.read_text("utf-8"))) for path in paths]
-
-
-def dotted(tree: ast.Module) -> set[str]:
-    """What is written as `name.attribute`."""
-    attributes = [node for node in ast.walk(tree) if isinstance(node, ast.Attribute)]
-    return {f"{node.value.id}.{node.attr}" for node in attributes if isinstance(node.value, ast.Name)}
-
-
-def test_nothing_is_used_that_only_posix_has() -> None:
-    used: dict[str, set[str]] = {}
-    for name, tree in modules():
-        found = dotted(tree) & POSIX
-        imports = (alias.name for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names)
-        found |= set(imports) & MISSING
-        found |= {node.module or "" for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)} & MISSING
-        if found:
-            used[name] = found
-    assert used == GUARDED
-
-
-def test_every_file_of_text_is_opened_in_an_encoding() -> None:
-    """The default is the system's, which is cp1252 on Windows."""
-    calls = ((name, node) for name, tree in modules() for node in ast.walk(tree) if isinstance(node, ast.Call))
-    assert [f"{name}:{call.lineno}" for name, call in calls if _opens_text(call) and not _in_an_encoding(call)] == []
-
-
-def _opens_text(call: ast.Call) -> bool:
-    called = ast.unparse(call.func)
-    if called.endswith((".read_text", ".write_text")):
-        return True
-    mode = next((each.value for each in call.args if _is_mode(each)), "r")
-    return called in ("open", "os.fdopen", "io.open", "gzip.open", "Path.open") and "b" not in str(mode)
-
-
-def _is_mode(node: ast.expr) -> bool:
-    return isinstance(node, ast.Constant) and isinstance(node.value, str) and set(node.value) <= set("rwxabt+")
-
-
-def _in_an_encoding(call: ast.Call) -> bool:
-    given = [ast.unparse(each).strip("'\"") for each in call.args]
-    return "utf-8" in given or any(each.arg == "encoding" for each in call.keywords)
 
 
 @pytest.fixture

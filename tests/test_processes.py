@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import json
 import os
+import socket
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -57,16 +60,31 @@ def test_two_processes_give_the_numbers_of_one(tmp_path: Path, gpt2: str) -> Non
     assert len((tmp_path / "both.csv").read_text().splitlines()) == 13
 
 
-def test_a_failure_of_the_second_is_said_by_the_first(tmp_path: Path, gpt2: str) -> None:
+def test_a_failure_of_the_second_is_said_by_the_first(
+    tmp_path: Path, gpt2: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first is this process, with the variables that torchrun would set."""
     # The second group of lines, which is the second process's, holds fewer characters and too many tokens.
     long = "the mole dug a tunnel under the lawn, and the mole dug a tunnel under the lawn, and the mole dug"
     path = tmp_path / "lines.txt"
     path.write_text("\n".join([*[long] * 32, "x " * 40, *["the mole"] * 60]))
-    failed = torchrun("-f", str(path), "--lines", "-m", gpt2, "-o", str(tmp_path / "x.json"))
-    assert failed.returncode != 0 and failed.stdout == ""
-    message = f"error: line 33 of {path}: the text has 81 tokens and the model takes 64"
-    assert failed.stderr.count(message) == failed.stderr.count("hint: --truncate cuts it to fit") == 1
-    assert failed.stderr.count("exitcode  : 2 ") == 2
+    given = ["heads", "-f", str(path), "--lines", "-m", gpt2, "-o", str(tmp_path / "x.json")]
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        places = {**SECOND, "MASTER_PORT": str(free.getsockname()[1])}
+    command = [sys.executable, "-m", "attncli", *given]
+    second = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env={**os.environ, **places})
+    first = {**places, "RANK": "0", "LOCAL_RANK": "0"}
+    for name, value in first.items():
+        monkeypatch.setenv(name, value)
+    at_exit: list[Callable[[], None]] = []
+    monkeypatch.setattr("attncli.cli.environment.atexit", SimpleNamespace(register=at_exit.append))
+    failed = attn(*given, variables=first)
+    for leave in at_exit:
+        leave()
+    assert (second.communicate(timeout=120), second.returncode) == ((b"", b""), 2)
+    message = f"line 33 of {path}: the text has 81 tokens and the model takes 64"
+    assert (failed.code, failed.text, failed.error) == (2, "", (message, "--truncate cuts it to fit"))
     assert not (tmp_path / "x.json").exists()
 
 

@@ -6,8 +6,10 @@ import inspect
 import pydoc
 import re
 import traceback
+import typing
 from collections.abc import Callable, Iterator
 from typing import Any
+from unittest.mock import MagicMock
 
 import pytest
 
@@ -15,7 +17,7 @@ import attncli
 from attncli import errors
 from attncli.errors import CheckError
 from attncli.results import base, compare, costs, heads, params, patterns, tokenize
-from tests.cli.conftest import attn
+from tests.cli.conftest import attn, flat
 
 VERBS = ("compare", "heads", "params", "tokenize")
 ERRORS = ("AttnError", "FailedError", "ModelError", "UsageError")
@@ -35,18 +37,8 @@ DESCRIBED = (
 CALLS: dict[str, tuple[Callable[[], Any], list[str]]] = {
     "tokens": (lambda: attncli.tokenize(["a\x1bb", "café"]), ["tokenize", "a\x1bb", "café"]),
     "steps of a tokenizer": (lambda: attncli.tokenize("moles", why=True), ["tokenize", "moles", "--why"]),
-    "findings": (lambda: attncli.tokenize("a  ", lint=True), ["tokenize", "a  ", "--lint"]),
-    "figures": (lambda: attncli.tokenize(["a b", "c"], stats=True), ["tokenize", "a b", "c", "--stats"]),
     "a vocabulary": (lambda: attncli.tokenize("mole", vocab=True), ["tokenize", "mole", "--vocab"]),
-    "two tokenizers": (
-        lambda: attncli.tokenize("moles", model=[DEFAULT, INDUCTION]),
-        ["tokenize", "moles", "-m", DEFAULT, "-m", INDUCTION],
-    ),
     "heads": (lambda: attncli.heads("abcabc", model=INDUCTION), ["heads", "abcabc", "-m", INDUCTION]),
-    "one head": (
-        lambda: attncli.heads("abcabc", model=INDUCTION, head="1.2"),
-        ["heads", "abcabc", "-m", INDUCTION, "-H", "1.2"],
-    ),
     "a walk": (
         lambda: attncli.heads("abcabc", model=INDUCTION, head="1.2", steps=True),
         ["heads", "abcabc", "-m", INDUCTION, "-H", "1.2", "--steps"],
@@ -59,14 +51,11 @@ CALLS: dict[str, tuple[Callable[[], Any], list[str]]] = {
         lambda: attncli.heads("abcabc", against="abcdef", model=INDUCTION),
         ["heads", "abcabc", "--against", "abcdef", "-m", INDUCTION],
     ),
-    "probes": (lambda: attncli.heads(probe=True, model=INDUCTION), ["heads", "--probe", "-m", INDUCTION]),
     "parameters": (lambda: attncli.params("preset:gpt2"), ["params", "preset:gpt2"]),
     "modules": (
         lambda: attncli.params("preset:gpt2", by="module", depth=2),
         ["params", "preset:gpt2", "--by", "module", "--depth", "2"],
     ),
-    "two models": (lambda: attncli.params(["preset:gpt2", "preset:gpt3"]), ["params", "preset:gpt2", "preset:gpt3"]),
-    "presets": (lambda: attncli.params(list_presets=True), ["params", "--list-presets"]),
     "moles": (lambda: attncli.compare("mole", MOLES), ["compare", "mole", *MOLES]),
 }
 
@@ -167,6 +156,32 @@ def test_a_function_tells_its_types_and_what_it_does(verb: str) -> None:
     # Every keyword is spoken of, but for those that all functions share.
     shared = {"revision", "refresh", "trust_remote_code", "allow_pickle", "progress", "sharing", "device", "dtype"}
     assert [name for name in signature.parameters if name not in shared and name not in text] == []
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_types_can_be_read_when_the_program_runs(verb: str) -> None:
+    function = getattr(attncli, verb)
+    hints = typing.get_type_hints(function)
+    assert hints.keys() == {*inspect.signature(function).parameters, "return"}
+    assert "return" in typing.get_type_hints(hints["return"].to_dict)
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_each_keyword_reaches_the_field_of_its_name(verb: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Requests are built by position."""
+
+    def record(*given: Any) -> Any:
+        found.update(flat(*(each for each in given if hasattr(each, "_asdict"))))
+        return MagicMock()
+
+    found: dict[str, Any] = {}
+    work = "open_text_tokenizer" if verb == "tokenize" else f"run_{verb}"
+    monkeypatch.setattr(f"attncli.api.{verb}.{work}", record)
+    keywords = {name: (name,) for name in inspect.signature(getattr(attncli, verb)).parameters}
+    getattr(attncli, verb)(**keywords)
+    missing = [name for name, value in keywords.items() if found.get(name) != value]
+    texts = ["text", "input_ids", "lines", "vocab"]
+    assert missing == {"tokenize": [*texts, "progress"], "heads": ["sharing"], "params": ["progress"]}.get(verb, [])
 
 
 def test_help_shows_the_functions_though_nothing_was_imported_yet() -> None:

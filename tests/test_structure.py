@@ -9,7 +9,7 @@ import tomllib
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, cached_property
 from pathlib import Path
 
 import pytest
@@ -40,13 +40,14 @@ MAY_IMPORT = {
     "metrics": set(),
     "progress": set(),
     "quantities": {"errors"},
-    "results": {"choices", "errors", "metrics"},
+    "verbs": set(),
+    "results": {"choices", "errors", "metrics", "verbs"},
     "models": {"_version", "choices", "errors", "limits", "progress", "quantities"},
     "tokens": {"errors", "models", "results"},
     "attention": {"errors", "metrics", "models", "results"},
     "embeddings": {"errors", "models", "results"},
     "parameters": {"choices", "errors", "limits", "results"},
-    "render": {"choices", "errors", "metrics", "progress", "results"},
+    "render": {"choices", "errors", "metrics", "progress", "results", "verbs"},
     "api": {
         "_version",
         "attention",
@@ -62,8 +63,8 @@ MAY_IMPORT = {
         "tokens",
     },
     # The one place where results and renderers meet: `attncli` hands results what shows them.
-    "attncli": {"_version", "api", "errors", "render", "results"},
-    "cli": {"_version", "api", "choices", "errors", "metrics", "models", "progress", "render", "results"},
+    "attncli": {"_version", "api", "errors", "render", "results", "verbs"},
+    "cli": {"_version", "api", "choices", "errors", "metrics", "models", "progress", "render", "results", "verbs"},
     "__main__": {"cli"},
 }
 
@@ -71,14 +72,18 @@ MAY_IMPORT = {
 RENDER_MAY_IMPORT = {
     "common": set(),
     "data": set(),
+    # One entry for a format: it loads what renders it by name.
+    "formats": {"common", "data", "npz"},
     "npz": {"data"},
     "views": {"common"},
-    "heads": {"common", "data", "views"},
+    "heads": {"common", "data", "npz", "views"},
     "compare": {"common", "data", "npz", "views"},
     "params": {"common", "data", "views"},
     "tokenize": {"common", "data"},
     "figures": {"common", "views"},
     "html": {"common", "views"},
+    # Texts of `attn tokenize` are written one by one, each in every form that was asked for.
+    "stream": {"common", "data", "formats", "html", "npz", "tokenize"},
 }
 
 #: The page of `attn tokenize` holds its reports as text, and ids of tokens are arrays of a form.
@@ -90,7 +95,7 @@ RENDER_EXCEPTIONS = {
 #: Packages of others, and the parts that may import them.
 MAY_BE_IMPORTED_BY = {
     "click": {"cli"},
-    "rich": {"render"},
+    "rich": {"cli", "render"},
     "numpy": {"results", "render", "models", "attention", "parameters", "embeddings"},
     "torch": {"models", "attention", "parameters", "embeddings"},
     "transformers": {"models"},
@@ -103,7 +108,7 @@ MAY_BE_IMPORTED_BY = {
 }
 
 #: What the start of `attn tokenize`, and `attn params` from its cache, pass through, by public names: no numpy there.
-WITHOUT_NUMPY = ("Token", "TokenizeResult", "MadeBy", "json_text", "heads_csv", "table_lines", "bytes_text")
+WITHOUT_NUMPY = ("Token", "TokenizeResult", "MadeBy", "json_text", "open_form", "table_lines", "bytes_text")
 
 #: What belongs to the command line alone.
 OUTSIDE = {"sys.stdin", "sys.stdout", "sys.stderr", "sys.argv", "sys.exit", "os.environ", "os.getenv", "os.putenv"}
@@ -142,17 +147,17 @@ class Module:
     def full_name(self) -> str:
         return "attncli." + self.name.removesuffix(".py").removesuffix("/__init__").replace("/", ".")
 
-    @property
+    @cached_property
     def imports(self) -> list[Import]:
         """All imports, those in functions and for type checkers too."""
         return list(_imports(self.tree))
 
-    @property
+    @cached_property
     def run_imports(self) -> list[Import]:
         """All imports but those for type checkers alone."""
         return [found for found in self.imports if not found.types]
 
-    @property
+    @cached_property
     def definitions(self) -> set[str]:
         """The names of its functions and classes."""
         return {node.name for node in self.tree.body if isinstance(node, ast.FunctionDef | ast.ClassDef)}
@@ -249,14 +254,17 @@ def test_what_tokenize_starts_with_imports_no_numpy(name: str) -> None:
 
 
 def test_the_command_line_imports_the_rest_when_it_is_called() -> None:
-    # At the top of its modules it knows the vocabulary alone; a verb's callback fetches what it needs.
+    # At the top of its modules it knows the vocabulary and the requests alone; a verb's callback fetches what it needs.
     light = {
         "attncli._version",
         "attncli.choices",
         "attncli.errors",
         "attncli.metrics",
         "attncli.progress",
+        "attncli.verbs",
+        defining("Format").full_name,
         defining("Terminal").full_name,
+        defining("LoadingRequest").full_name,
     }
     wrong = [
         f"{module.name}:{found.line} imports {found.module}"
@@ -301,8 +309,10 @@ def test_nobody_imports_a_program() -> None:
 def test_the_command_line_touches_the_process_in_few_places() -> None:
     # Everything else gets an Environment, so that a test can swap it.
     touching = {module.name for module in modules() if module.part == "cli" and list(_outside(module))}
-    # The process's streams, its start, libraries' output, and two programs of their own: completion scripts, manual.
-    owners = ("Environment", "prepare_torch", "suppress_output", "Fish", "manual_page")
+    # The process's streams, its start, libraries' output, two programs of their own (completion scripts and manual),
+    # and the process that is kept warm.
+    owners = ("Environment", "prepare_torch", "suppress_output", "Bash", "manual_page")
+    owners = (*owners, "run_warm", "socket_path", "Worker")
     assert touching <= {defining(name).name for name in owners}
 
 
@@ -406,3 +416,60 @@ IMPORTED_AS = {"pillow": "PIL", "protobuf": "google"}
 
 def _distribution(requirement: str) -> str:
     return requirement.split(">")[0].split("=")[0].split("<")[0].strip().lower().replace("-", "_")
+
+
+# What other systems do differently
+
+#: Modules that are not on every system, and functions of `os` and `signal` that are not.
+MISSING = {"fcntl", "grp", "posix", "pty", "pwd", "readline", "resource", "syslog", "termios", "tty"}
+POSIX = {
+    *(f"os.{name}" for name in ("fchmod", "fork", "geteuid", "getloadavg", "getuid", "mkfifo", "nice", "sysconf")),
+    *(f"signal.{name}" for name in ("alarm", "pthread_kill", "setitimer", "SIGALRM", "SIGHUP", "SIGPIPE", "SIGUSR1")),
+}
+#: Where these are met with something else at hand.
+GUARDED = {
+    "models/chat/program.py": {"resource", "signal.alarm"},
+    "cli/signals.py": {"signal.pthread_kill", "signal.SIGHUP"},
+    "cli/warm/client.py": {"os.getuid"},
+    "cli/warm/place.py": {"os.getuid"},
+    "cli/warm/worker.py": {"fcntl", "os.fork", "os.getuid", "signal.SIGHUP"},
+}
+
+
+def dotted(tree: ast.Module) -> set[str]:
+    """What is written as `name.attribute`."""
+    attributes = [node for node in ast.walk(tree) if isinstance(node, ast.Attribute)]
+    return {f"{node.value.id}.{node.attr}" for node in attributes if isinstance(node.value, ast.Name)}
+
+
+def test_nothing_is_used_that_only_posix_has() -> None:
+    used: dict[str, set[str]] = {}
+    for module in modules():
+        found = dotted(module.tree) & POSIX
+        found |= {each.module for each in module.imports} & MISSING
+        if found:
+            used[module.name] = found
+    assert used == GUARDED
+
+
+def test_every_file_of_text_is_opened_in_an_encoding() -> None:
+    """The default is the system's, which is cp1252 on Windows."""
+    calls = ((each.name, node) for each in modules() for node in ast.walk(each.tree) if isinstance(node, ast.Call))
+    assert [f"{name}:{call.lineno}" for name, call in calls if _opens_text(call) and not _in_an_encoding(call)] == []
+
+
+def _opens_text(call: ast.Call) -> bool:
+    called = ast.unparse(call.func)
+    if called.endswith((".read_text", ".write_text")):
+        return True
+    mode = next((each.value for each in call.args if _is_mode(each)), "r")
+    return called in ("open", "os.fdopen", "io.open", "gzip.open", "Path.open") and "b" not in str(mode)
+
+
+def _is_mode(node: ast.expr) -> bool:
+    return isinstance(node, ast.Constant) and isinstance(node.value, str) and set(node.value) <= set("rwxabt+")
+
+
+def _in_an_encoding(call: ast.Call) -> bool:
+    given = [ast.unparse(each).strip("'\"") for each in call.args]
+    return "utf-8" in given or any(each.arg == "encoding" for each in call.keywords)

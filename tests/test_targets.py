@@ -11,7 +11,7 @@ import torch
 import transformers
 
 import attncli
-from attncli.api.targets import number_words
+from attncli.api.heads_single import number_words
 from attncli.errors import ModelError, UsageError
 from attncli.results.heads import HeadsResult
 from attncli.results.tokens import Token
@@ -38,7 +38,12 @@ CONFIGS = {
 FORCED = {"mbart": 9, "bart": 0}
 
 
-def saved(folder: Path, family: str, *, head: bool = True) -> str:
+@pytest.fixture(scope="module")
+def saved(tmp_path_factory: pytest.TempPathFactory) -> tiny.Folders:
+    return tiny.Folders(tmp_path_factory.mktemp("targets"), save)
+
+
+def save(folder: Path, family: str, *, head: bool = True) -> str:
     """A tiny model with its head, a tokenizer whose ids it knows, and what it says of how it writes."""
     config = CONFIGS[family]()
     torch.manual_seed(3)
@@ -77,8 +82,8 @@ def assert_agrees(result: HeadsResult, folder: str) -> None:
 
 
 @pytest.mark.parametrize("family", CONFIGS)
-def test_a_target_stands_behind_what_the_decoder_begins_with(tmp_path: Path, family: str) -> None:
-    folder = saved(tmp_path, family)
+def test_a_target_stands_behind_what_the_decoder_begins_with(saved: tiny.Folders, family: str) -> None:
+    folder = str(saved[family])
     result = attncli.heads(TEXT, model=folder, target=TARGET, patterns=True)
     plain = [int(id_) for id_ in attn("tokenize", TARGET, "-m", folder, "--ids", "--no-special").text.split()]
     start = CONFIGS[family]().decoder_start_token_id
@@ -94,8 +99,8 @@ def test_a_target_stands_behind_what_the_decoder_begins_with(tmp_path: Path, fam
 
 
 @pytest.mark.parametrize("family", CONFIGS)
-def test_what_the_model_writes_is_what_generate_gives(tmp_path: Path, family: str) -> None:
-    folder = saved(tmp_path, family)
+def test_what_the_model_writes_is_what_generate_gives(saved: tiny.Folders, family: str) -> None:
+    folder = str(saved[family])
     result = attncli.heads(TEXT, model=folder, generate=5, patterns=True)
     ids = torch.tensor([[token.id for token in result.stacks[0].queries]])
     expected = reference_model(folder).generate(ids, do_sample=False, num_beams=1, max_new_tokens=5)[0].tolist()
@@ -106,8 +111,8 @@ def test_what_the_model_writes_is_what_generate_gives(tmp_path: Path, family: st
     assert_agrees(result, folder)
 
 
-def test_ids_are_given_as_they_are(tmp_path: Path) -> None:
-    folder = saved(tmp_path, "bart")
+def test_ids_are_given_as_they_are(saved: tiny.Folders) -> None:
+    folder = str(saved["bart"])
     result = attncli.heads(input_ids=[5, 6, 7], model=folder, target_ids=[2, 0, 9, 11], patterns=True)
     assert [token.id for token in result.stacks[1].queries] == [2, 0, 9, 11]
     assert_agrees(result, folder)
@@ -122,8 +127,8 @@ def test_ids_are_given_as_they_are(tmp_path: Path) -> None:
     assert beyond.code == 2 and beyond.error[0] == "the vocabulary has no token 330"
 
 
-def test_the_command_shows_every_stack_and_says_what_was_written(tmp_path: Path) -> None:
-    folder = saved(tmp_path, "t5")
+def test_the_command_shows_every_stack_and_says_what_was_written(saved: tiny.Folders) -> None:
+    folder = str(saved["t5"])
     shown = attn("heads", TEXT, "-m", folder, "--generate", "4")
     assert shown.code == 0
     lines = shown.text.splitlines()
@@ -138,8 +143,8 @@ def test_the_command_shows_every_stack_and_says_what_was_written(tmp_path: Path)
     assert "note: the decoder was given its start token alone (--target TEXT or --generate N" in alone.err
 
 
-def test_positions_are_of_the_stack_that_has_them(tmp_path: Path) -> None:
-    folder = saved(tmp_path, "t5")
+def test_positions_are_of_the_stack_that_has_them(saved: tiny.Folders) -> None:
+    folder = str(saved["t5"])
 
     def stacks(**options: str) -> list[str]:
         return [stack.stack for stack in attncli.heads(TEXT, model=folder, target="a tunnel", **options).stacks]
@@ -175,15 +180,15 @@ def test_positions_are_of_the_stack_that_has_them(tmp_path: Path) -> None:
         ),
     ],
 )
-def test_targets_that_can_not_be(tmp_path: Path, options: dict[str, object], message: str, hint: str) -> None:
-    folder = saved(tmp_path, "bart")
+def test_targets_that_can_not_be(saved: tiny.Folders, options: dict[str, object], message: str, hint: str) -> None:
+    folder = str(saved["bart"])
     with pytest.raises(UsageError, match=message) as caught:
         attncli.heads(TEXT, model=folder, **options)
     assert (caught.value.hint, caught.value.exit_code) == (hint, 2)
 
 
-def test_a_long_target_is_cut_where_that_is_asked_for(tmp_path: Path) -> None:
-    folder = saved(tmp_path, "bart")
+def test_a_long_target_is_cut_where_that_is_asked_for(saved: tiny.Folders) -> None:
+    folder = str(saved["bart"])
     result = attncli.heads(TEXT, model=folder, target="mole " * 70, truncate=True)
     assert len(result.stacks[1].queries) == 64
     assert "the target was cut to the 64 tokens that the decoder takes" in result.notes
@@ -212,8 +217,8 @@ def test_a_model_of_one_stack_that_writes_reads_no_target_either() -> None:
 
 @pytest.mark.parametrize("family", ["t5", "bart"])
 @pytest.mark.parametrize("options", [{}, {"target": TARGET}, {"generate": 2}])
-def test_a_rollout_is_of_the_stacks_that_have_one(tmp_path: Path, family: str, options: dict[str, object]) -> None:
-    folder = saved(tmp_path, family)
+def test_a_rollout_is_of_the_stacks_that_have_one(saved: tiny.Folders, family: str, options: dict[str, object]) -> None:
+    folder = str(saved[family])
     result = attncli.heads(TEXT, model=folder, rollout=True, **options)  # type: ignore[arg-type]
     assert [stack.stack for stack in result.stacks] == ["encoder", "decoder"]
     for stack in result.stacks:
@@ -223,9 +228,9 @@ def test_a_rollout_is_of_the_stacks_that_have_one(tmp_path: Path, family: str, o
     assert "cross" not in str(result)
 
 
-def test_cross_attention_has_no_rollout(tmp_path: Path) -> None:
+def test_cross_attention_has_no_rollout(saved: tiny.Folders) -> None:
     with pytest.raises(UsageError, match="cross-attention has no rollout"):
-        attncli.heads(TEXT, model=saved(tmp_path, "t5"), rollout=True, stack="cross")
+        attncli.heads(TEXT, model=saved["t5"], rollout=True, stack="cross")
 
 
 def test_many_texts_have_no_target() -> None:
@@ -235,7 +240,7 @@ def test_many_texts_have_no_target() -> None:
 
 def test_weights_without_a_head_write_nothing(tmp_path: Path) -> None:
     # T5's head is its token table, which the file has.
-    assert attncli.heads(TEXT, model=saved(tmp_path / "t5", "t5", head=False), generate=2).generated is not None
+    assert attncli.heads(TEXT, model=save(tmp_path / "t5", "t5", head=False), generate=2).generated is not None
     tiny.save(tmp_path / "llama", tiny.llama())
     with pytest.raises(ModelError, match=r"have no language-model head to write with \(lm_head\.weight\)"):
         attncli.heads(input_ids=[5, 6], model=str(tmp_path / "llama"), generate=2)

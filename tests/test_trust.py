@@ -82,10 +82,8 @@ TEMPLATE = {
         ({"post_processor": TEMPLATE}, "no entry found for key"),
     ],
 )
-@pytest.mark.parametrize("options", [(), ("--lint",)])
-def test_a_panic_is_two_lines(tmp_path: Path, parts: Any, reason: str, options: tuple[str, ...]) -> None:
-    text = "a" * 40 + "b"
-    assert reason in refused("tokenize", text, "-m", tokenizer(tmp_path, **parts), *options)
+def test_a_panic_is_two_lines(tmp_path: Path, parts: Any, reason: str) -> None:
+    assert reason in refused("tokenize", "a" * 40 + "b", "-m", tokenizer(tmp_path, **parts), "--lint")
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="the process's own stderr")
@@ -220,20 +218,11 @@ def test_fields_of_other_types(tmp_path: Path, fields: Any, reason: str) -> None
         assert refused(*arguments) == f"{folder / 'config.json'} can't be used: {reason}"
 
 
-def nested(levels: int) -> Any:
-    found: Any = 1
-    for _ in range(levels):
-        found = {"text_config": found}
-    return found
-
-
 @pytest.mark.parametrize("name", ["config.json", "tokenizer_config.json", "tokenizer.json", "adapter_config.json"])
 @pytest.mark.parametrize(
     ("content", "reason"),
     [
         (b"[" * 100_000, "it is nested deeper than 64 levels"),
-        (json.dumps(nested(900)).encode(), "it is nested deeper than 64 levels"),
-        (json.dumps(LLAMA).encode("utf-16"), "it begins with a byte order mark: save it as UTF-8 without one"),
         (json.dumps(LLAMA).encode("utf-8-sig"), "it begins with a byte order mark: save it as UTF-8 without one"),
         (json.dumps(LLAMA).encode("utf-16-le"), None),
     ],
@@ -255,8 +244,6 @@ def test_depths_and_encodings(tmp_path: Path, name: str, content: bytes, reason:
     ("fields", "reason"),
     [
         ({"num_labels": 10**9}, "num_labels says 1,000,000,000 labels"),
-        ({"num_labels": 1e300}, "num_labels says 10^300 and more labels"),
-        ({"text_config": {"num_labels": 10**9}}, "text_config.num_labels says 1,000,000,000 labels"),
         ({"id2label": dict.fromkeys(map(str, range(100_001)), "a")}, "id2label names 100,001 labels"),
         ({"num_hidden_layers": 10**9}, "num_hidden_layers says 1,000,000,000 layers"),
         ({"num_hidden_groups": 10**9}, "num_hidden_groups says 1,000,000,000 modules"),
@@ -275,8 +262,7 @@ def test_sizes_alone_are_counted(tmp_path: Path, field: str) -> None:
     assert attn("params", str(config(tmp_path, **{field: 10**9}))).code == 0
 
 
-@pytest.mark.parametrize("field", ["decoder_start_token_id", "forced_bos_token_id"])
-@pytest.mark.parametrize("value", [10**40, -(10**9)])
+@pytest.mark.parametrize(("field", "value"), [("decoder_start_token_id", 10**40), ("forced_bos_token_id", -(10**9))])
 def test_first_ids_of_a_decoder(tmp_path: Path, field: str, value: int) -> None:
     save(tmp_path, bart())
     (tmp_path / "generation_config.json").write_text(json.dumps({field: value}))
@@ -317,13 +303,6 @@ def test_names_of_tensors(tmp_path: Path, name: str) -> None:
     header = {name: {"dtype": "F32", "shape": [1], "data_offsets": [0, 4]}}
     (tmp_path / "model.safetensors").write_bytes(with_header(header, bytes(4)))
     assert "can't be used: the name of its tensor" in refused("params", tmp_path)
-
-
-@pytest.mark.parametrize("dtype", [["F32"], {"a": 1}, None, 5])
-def test_types_in_a_header(tmp_path: Path, dtype: object) -> None:
-    header = {"a": {"dtype": dtype, "shape": [1], "data_offsets": [0, 4]}}
-    (tmp_path / "model.safetensors").write_bytes(with_header(header, bytes(4)))
-    assert refused("params", tmp_path).endswith("its header is not one of a safetensors file")
 
 
 # No ordinary files

@@ -26,7 +26,7 @@ def served(folder: Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in folder.iterdir()}
 
 
-@pytest.mark.parametrize("family", ["gpt2", "llama", "gpt_oss", "bloom", "t5"])
+@pytest.mark.parametrize("family", ["gpt2", "t5"])
 def test_heads_of_a_folder(tmp_path: Path, family: str) -> None:
     outcome = attn("heads", TEXT, "-m", str(tiny.save_with_tokenizer(tmp_path / family, family)), "--json")
     assert outcome.code == 0
@@ -83,34 +83,15 @@ def test_wrong_use_is_said_in_two_lines(tmp_path: Path, arguments: list[str], me
     assert message in error and hint.startswith("hint: ")
 
 
-def test_truncation(tmp_path: Path) -> None:
-    folder = str(tiny.save_with_tokenizer(tmp_path / "gpt2", "gpt2"))
-    for given in (["the " * 80], ["--input-ids", " ".join(["5"] * 65)]):
-        result = json.loads(attn("heads", *given, "--truncate", "-m", folder, "--json").text)
-        assert len(result["stacks"][0]["queries"]) == 64
-
-
-def test_patterns_in_every_form_are_the_same(tmp_path: Path) -> None:
-    folder = str(tiny.save_with_tokenizer(tmp_path / "llama", "llama"))
-    given = ["heads", TEXT, "-m", folder, "-H", "1.0,1.3", "--patterns"]
-    whole = json.loads(attn(*given, "--json").text)["stacks"][0]
-    attn(*given, "-o", str(tmp_path / "x.npz"), "-o", str(tmp_path / "x.csv"))
-    with np.load(tmp_path / "x.npz") as arrays:
-        assert arrays["decoder.1.heads"].tolist() == [0, 3]
-        np.testing.assert_array_equal(arrays["decoder.1"], [pattern["weights"] for pattern in whole["patterns"]])
-    rows = (tmp_path / "x.csv").read_text().splitlines()[1:]
-    assert len(rows) == 2 * len(whole["queries"]) * len(whole["keys"])
-
-
 def test_long_texts_are_pooled_unless_told_otherwise(tmp_path: Path) -> None:
     config = tiny.llama()
     tiny.save(tmp_path, config)
-    given = ["heads", "--input-ids", " ".join(["5", "6", "7"] * 400), "-m", str(tmp_path), "-H", "0.0", "--json"]
+    given = ["heads", "--input-ids", " ".join(["5", "6", "7"] * 350), "-m", str(tmp_path), "-H", "0.0", "--json"]
     (pooled,) = json.loads(attn(*given).text)["stacks"][0]["patterns"]
     assert len(pooled["weights"]) == len(pooled["bins"]["rows"]) == 64
     assert np.sum(pooled["weights"], axis=1) == pytest.approx(np.ones(64), abs=1e-4)
     (exact,) = json.loads(attn(*given, "--bins", "2000").text)["stacks"][0]["patterns"]
-    assert exact["bins"] is None and len(exact["weights"]) == 1200
+    assert exact["bins"] is None and len(exact["weights"]) == 1050
 
 
 def test_the_hub_fresh_cached_refreshed_and_offline(
@@ -132,10 +113,6 @@ def test_the_hub_fresh_cached_refreshed_and_offline(
     absent = attn("heads", TEXT, "-m", "org/other")
     assert (absent.code, absent.text, hub.requests) == (3, "", [])
     assert absent.err.splitlines()[-1].startswith("hint: ")
-
-
-def run_heads(folder: Path, *arguments: str) -> dict:
-    return json.loads(attn("heads", *arguments, "-m", str(folder), "--json").text)
 
 
 def heads_of(folder: Path, *arguments: str) -> dict:
@@ -163,7 +140,7 @@ def test_the_decoder_starts_where_its_configuration_says(tmp_path: Path, family:
     folder = tiny.save_with_tokenizer(tmp_path / family, family)
     config = json.loads((folder / "config.json").read_text())
     (folder / "config.json").write_text(json.dumps({**config, "decoder_start_token_id": 7}))
-    encoder, decoder, cross = run_heads(folder, TEXT, "--patterns")["stacks"]
+    encoder, decoder, cross = heads_of(folder, TEXT, "--patterns")["stacks"]
     assert [token["id"] for token in decoder["queries"]] == [7] and decoder["causal"] and not encoder["causal"]
     ids = torch.tensor([[token["id"] for token in encoder["queries"]]])
     expected = reference_patterns(folder, {"input_ids": ids, "decoder_input_ids": torch.tensor([[7]])}, "cross")
@@ -179,33 +156,6 @@ def test_positions_behind_the_padding_are_the_limit(tmp_path: Path) -> None:
     beyond = attn("heads", "--input-ids", " ".join(["5"] * 63), "-m", str(tmp_path))
     assert fits.code == 0
     assert beyond.code == 2 and beyond.error[0] == "the text has 63 tokens and the model takes 62"
-
-
-def test_weights_on_offsets_are_not_taken_for_weights_on_keys(tmp_path: Path) -> None:
-    """LED's encoder hands out windows, as wide as the padded text here; each weight is set at the key it is on."""
-    config = transformers.LEDConfig(
-        d_model=32, encoder_layers=2, decoder_layers=2, encoder_attention_heads=4, decoder_attention_heads=4,
-        encoder_ffn_dim=32, decoder_ffn_dim=32, vocab_size=99, attention_window=4,
-        max_encoder_position_embeddings=64, max_decoder_position_embeddings=64,
-    )  # fmt: skip
-    tiny.save(tmp_path, config)
-    result = heads_of(tmp_path, "--input-ids", "5 6 7 8 9", "--patterns")
-    assert [stack["stack"] for stack in result["stacks"]] == ["encoder", "decoder", "cross"]
-    encoder = np.array([one["weights"] for one in result["stacks"][0]["patterns"]])
-    assert encoder.shape == (8, 5, 5)
-    away = np.abs(np.subtract.outer(np.arange(5), np.arange(5))) > 2
-    assert not encoder[..., away].any() and (encoder[..., ~away] > 0).all()
-    np.testing.assert_allclose(encoder.sum(-1), 1.0, atol=1e-5)
-
-
-def test_weights_that_are_no_numbers_name_their_layer(tmp_path: Path) -> None:
-    model = tiny.build(tiny.llama())
-    with torch.no_grad():
-        model.layers[1].self_attn.q_proj.weight[0] = float("nan")
-    model.save_pretrained(tmp_path)
-    outcome = attn("heads", "--input-ids", "5 6 7", "-m", str(tmp_path))
-    assert outcome.code == 3 and outcome.error[0] == "the attention of layer 1 is not a number (NaN)"
-    assert attn("heads", "--input-ids", "5 6 7", "-m", str(tmp_path), "-l", "0").code == 0
 
 
 def test_a_layer_of_a_hybrid_without_attention(tmp_path: Path) -> None:
@@ -225,21 +175,6 @@ def test_a_layer_of_a_hybrid_without_attention(tmp_path: Path) -> None:
         "layer 0 has no attention: JambaMambaMixer mixes its tokens",
         "the layers with attention are 1",
     )
-
-
-def test_an_impossible_configuration_is_no_crash(tmp_path: Path) -> None:
-    tiny.save(tmp_path, tiny.bert())
-    config = json.loads((tmp_path / "config.json").read_text())
-    (tmp_path / "config.json").write_text(json.dumps({**config, "num_attention_heads": 0}))
-    outcome = attn("heads", "--input-ids", "5 6 7", "-m", str(tmp_path))
-    assert outcome.code == 3 and "is impossible: num_attention_heads" in outcome.error[0]
-
-
-def test_a_model_in_training_goes_on_training() -> None:
-    model = tiny.build(tiny.bert()).train()
-    model.encoder.eval()
-    attncli.heads(input_ids=[5, 6, 7], model=model)
-    assert model.training and not model.encoder.training and model.embeddings.training
 
 
 @pytest.mark.parametrize(
@@ -271,12 +206,6 @@ def test_what_was_cut_off_does_not_count(tmp_path: Path) -> None:
     assert stats["tokens"] == 63 and stats["words"] < 80
     assert stats["bytes_per_token"] == pytest.approx(whole["texts"][0]["stats"]["bytes_per_token"], rel=0.1)
     assert cut["warnings"] == [f"the text was cut to the 64 tokens that {folder} takes"]
-
-
-def test_choices_add_up(tmp_path: Path) -> None:
-    tiny.save(tmp_path, tiny.bert())
-    (stack,) = heads_of(tmp_path, "--input-ids", "5 6 7", "-H", "0.2", "-H", "1.3,1.0")["stacks"]
-    assert [head["name"] for head in stack["metrics"]] == ["0.2", "1.0", "1.3"]
 
 
 @pytest.mark.parametrize(("model", "code", "message"), [("", 2, "-m names no model"), (None, 3, "is no model: it has")])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
 import transformers
@@ -20,104 +21,48 @@ COMMON = {
     "intermediate_size": 48,
     "vocab_size": 99,
 }
-GROUPED = {**COMMON, "num_key_value_heads": 2, "bos_token_id": 1, "eos_token_id": 2, "pad_token_id": 0}
+ENDS = {"bos_token_id": 1, "eos_token_id": 2}
+GROUPED = {**COMMON, **ENDS, "num_key_value_heads": 2, "pad_token_id": 0}
+GPT = {"n_embd": 32, "n_layer": 3, "n_head": 4, "n_positions": 64, "vocab_size": 99}
+SIDES = {f"{side}_{name}": value for side in ("encoder", "decoder")
+         for name, value in (("layers", 3), ("attention_heads", 4), ("ffn_dim", 48))}  # fmt: skip
+
+Config = Callable[[], transformers.PreTrainedConfig]
 
 
-def bert() -> transformers.PreTrainedConfig:
-    return transformers.BertConfig(**COMMON, max_position_embeddings=64)
+def config_of(kind: str, **fields: Any) -> Config:
+    """What makes a new configuration of transformers' `<kind>Config`."""
+    return lambda: getattr(transformers, f"{kind}Config")(**fields)
 
 
-def gpt2() -> transformers.PreTrainedConfig:
-    return transformers.GPT2Config(
-        n_embd=32, n_layer=3, n_head=4, n_positions=64, vocab_size=99, bos_token_id=1, eos_token_id=2
-    )
+bert = config_of("Bert", **COMMON, max_position_embeddings=64)
+gpt2 = config_of("GPT2", **GPT, **ENDS)
+llama = config_of("Llama", **GROUPED)
+mistral = config_of("Mistral", **GROUPED, sliding_window=3)
+#: A softcap and a scale at which it bites.
+gemma2 = config_of(
+    "Gemma2", **GROUPED, head_dim=8, sliding_window=4, attn_logit_softcapping=0.5, query_pre_attn_scalar=1
+)
+gpt_oss = config_of("GptOss", **GROUPED, head_dim=8, sliding_window=4, num_local_experts=4, num_experts_per_tok=2)
+t5 = config_of("T5", d_model=32, num_layers=3, num_heads=4, d_kv=8, d_ff=48, vocab_size=99, decoder_start_token_id=0)
+bart = config_of("Bart", d_model=32, vocab_size=99, max_position_embeddings=64, **SIDES)
+bloom = config_of("Bloom", hidden_size=32, n_layer=3, n_head=4, vocab_size=99, **ENDS, pad_token_id=0)
+openai_gpt = config_of("OpenAIGPT", **GPT)
+deberta = config_of("DebertaV2", **COMMON, max_position_embeddings=64, relative_attention=True)
+albert = config_of("Albert", **COMMON, embedding_size=16, max_position_embeddings=64)
+mamba = config_of("Mamba", hidden_size=32, num_hidden_layers=2, vocab_size=99, state_size=4)
+fnet = config_of(
+    "FNet", hidden_size=32, num_hidden_layers=2, intermediate_size=48, vocab_size=99, max_position_embeddings=64
+)
+rwkv = config_of(
+    "Rwkv", hidden_size=32, num_hidden_layers=2, vocab_size=99, attention_hidden_size=32, bos_token_id=0, eos_token_id=0
+)
+xlnet = config_of("XLNet", d_model=32, n_layer=2, n_head=4, d_inner=48, vocab_size=99)
 
-
-def llama() -> transformers.PreTrainedConfig:
-    return transformers.LlamaConfig(**GROUPED)
-
-
-def mistral() -> transformers.PreTrainedConfig:
-    return transformers.MistralConfig(**GROUPED, sliding_window=3)
-
-
-def gemma2() -> transformers.PreTrainedConfig:
-    # A softcap and a scale at which it bites.
-    return transformers.Gemma2Config(
-        **GROUPED, head_dim=8, sliding_window=4, attn_logit_softcapping=0.5, query_pre_attn_scalar=1
-    )
-
-
-def gpt_oss() -> transformers.PreTrainedConfig:
-    return transformers.GptOssConfig(
-        **GROUPED, head_dim=8, sliding_window=4, num_local_experts=4, num_experts_per_tok=2
-    )
-
-
-def t5() -> transformers.PreTrainedConfig:
-    return transformers.T5Config(
-        d_model=32, num_layers=3, num_heads=4, d_kv=8, d_ff=48, vocab_size=99, decoder_start_token_id=0
-    )
-
-
-def bart() -> transformers.PreTrainedConfig:
-    sizes = {f"{side}_{name}": value for side in ("encoder", "decoder") for name, value in
-             (("layers", 3), ("attention_heads", 4), ("ffn_dim", 48))}  # fmt: skip
-    return transformers.BartConfig(d_model=32, vocab_size=99, max_position_embeddings=64, **sizes)
-
-
-def bloom() -> transformers.PreTrainedConfig:
-    return transformers.BloomConfig(
-        hidden_size=32, n_layer=3, n_head=4, vocab_size=99, bos_token_id=1, eos_token_id=2, pad_token_id=0
-    )
-
-
-def openai_gpt() -> transformers.PreTrainedConfig:
-    return transformers.OpenAIGPTConfig(n_embd=32, n_layer=3, n_head=4, n_positions=64, vocab_size=99)
-
-
-def deberta() -> transformers.PreTrainedConfig:
-    return transformers.DebertaV2Config(**COMMON, max_position_embeddings=64, relative_attention=True)
-
-
-def albert() -> transformers.PreTrainedConfig:
-    return transformers.AlbertConfig(**COMMON, embedding_size=16, max_position_embeddings=64)
-
-
-def mamba() -> transformers.PreTrainedConfig:
-    return transformers.MambaConfig(hidden_size=32, num_hidden_layers=2, vocab_size=99, state_size=4)
-
-
-def fnet() -> transformers.PreTrainedConfig:
-    return transformers.FNetConfig(
-        hidden_size=32, num_hidden_layers=2, intermediate_size=48, vocab_size=99, max_position_embeddings=64
-    )
-
-
-def rwkv() -> transformers.PreTrainedConfig:
-    return transformers.RwkvConfig(
-        hidden_size=32, num_hidden_layers=2, vocab_size=99, attention_hidden_size=32, bos_token_id=0, eos_token_id=0
-    )
-
-
-def xlnet() -> transformers.PreTrainedConfig:
-    return transformers.XLNetConfig(d_model=32, n_layer=2, n_head=4, d_inner=48, vocab_size=99)
-
-
-FAMILIES: dict[str, Callable[[], transformers.PreTrainedConfig]] = {
-    "bert": bert,
-    "gpt2": gpt2,
-    "llama": llama,
-    "mistral": mistral,
-    "gemma2": gemma2,
-    "gpt_oss": gpt_oss,
-    "t5": t5,
-    "bart": bart,
-    "bloom": bloom,
-    "openai_gpt": openai_gpt,
-    "deberta": deberta,
-    "albert": albert,
-}
+FAMILIES: dict[str, Config] = {
+    "bert": bert, "gpt2": gpt2, "llama": llama, "mistral": mistral, "gemma2": gemma2, "gpt_oss": gpt_oss, "t5": t5,
+    "bart": bart, "bloom": bloom, "openai_gpt": openai_gpt, "deberta": deberta, "albert": albert,
+}  # fmt: skip
 
 
 def build(config: transformers.PreTrainedConfig, seed: int = 0) -> transformers.PreTrainedModel:
@@ -161,7 +106,7 @@ class Folders:
         self._save = save
 
     @classmethod
-    def of(cls, root: Path, configs: Mapping[str, Callable[[], transformers.PreTrainedConfig]] = FAMILIES) -> Folders:
+    def of(cls, root: Path, configs: Mapping[str, Config] = FAMILIES) -> Folders:
         """Models of these configurations, without tokenizers."""
         return cls(root, lambda folder, name: save(folder, configs[name]()))
 

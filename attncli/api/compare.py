@@ -1,7 +1,7 @@
 """`attncli.compare`: how much the vectors of a word differ from sentence to sentence.
 
-The word is found in the sentences (`occurrences`), a reference sample is run or read from the cache
-(`reference_states`), then the sentences are run and their vectors compared state by state.
+The word is found in the sentences (`occurrences`), a reference sample is run or read from the cache, then the
+sentences are run and their vectors compared state by state.
 """
 
 from __future__ import annotations
@@ -22,31 +22,32 @@ from attncli.api.occurrences import (
     list_numbers,
     read_sentences,
     run_warnings,
+    tokens_in_span,
 )
-from attncli.api.reference_states import (
-    ReferenceSample,
-    ReferenceStatistics,
-    parse_reference_sample,
-    reference_statistics,
-)
+from attncli.api.requests import CompareRequest, LoadingRequest, RunningRequest
 from attncli.choices import ADJUSTMENTS, POOLS
+from attncli.embeddings.reference_sample import MIN_WORDS, sample_spans, shipped_sentences
 from attncli.embeddings.state_selection import StateSelection, StateSpec, parse_states, text_stack
 from attncli.errors import UsageError
 from attncli.models.loading.plain_torch import plain_torch
 from attncli.progress import Progress, silent
 from attncli.quantities import check_number
+from attncli.results.compare import CompareResult, SampleInfo, State
+from attncli.tokens.encode import encode
 
 if TYPE_CHECKING:
-    from attncli.embeddings.accumulator import StateAccumulator
+    from collections.abc import Mapping
+
     from attncli.embeddings.batches import ModelTraits, SentenceWords, StackRun
-    from attncli.embeddings.describe import OccurrenceRows, StatesRequest
+    from attncli.embeddings.reference_sample import SampleStatistics
     from attncli.models.files.model_files import ModelFiles
     from attncli.models.loading.loaded_model import LoadedModel
     from attncli.models.tokenizers.types import Tokenizer
-    from attncli.results.compare import CompareResult, Occurrence, State
+
+#: With fewer words, the standard deviation of each dimension is mostly noise.
+_FEW_WORDS = 100
 
 
-@plain_torch()
 def compare(
     word: str,
     sentences: Iterable[str | tuple[str, str | None]],
@@ -95,43 +96,42 @@ def compare(
     Raises UsageError for a word that isn't found and for invalid options, ModelError for a model that can't be loaded,
     FailedError where memory runs out.
     """
-    choice = parse_states(state, stack)
-    settings = _CompareSettings(choice, pool, adjust, dimensions, seed, skip)
-    sample = parse_reference_sample(reference)
-    _check_settings(settings, sample, occurrence)
-    words = _parse_words(word, versus)
-    loader = ModelLoader(model, tokenizer, revision, refresh, trust_remote_code, allow_pickle, device, dtype, progress)
+    request = CompareRequest(
+        versus, occurrence, any_form, skip, state, stack, pool, adjust, reference, dimensions, seed, word, sentences
+    )
+    loading = LoadingRequest(revision, refresh, trust_remote_code, allow_pickle)
+    return run_compare(request, ModelLoader(model, tokenizer, loading, RunningRequest(device, dtype), progress))
+
+
+@plain_torch()
+def run_compare(request: CompareRequest, loader: ModelLoader) -> CompareResult:
+    """As `compare`, from whole requests."""
+    choice = parse_states(request.state, request.stack)
+    sample = parse_reference_sample(request.reference)
+    _check_request(request, sample)
+    words = _parse_words(request.word, request.versus)
     files = loader.files()
     # The word is looked for before torch is imported, so that its errors show at once.
-    loaded_tokenizer = loader.open_tokenizer(files)
-    found = _find_in_sentences(sentences, loaded_tokenizer, WordQuery(words, any_form, occurrence), settings, progress)
+    tokenizer = loader.open_tokenizer(files)
+    query = WordQuery(words, request.any_form, request.occurrence)
+    found = _find_in_sentences(request.sentences, tokenizer, query, loader.progress, skip=request.skip)
     loaded = loader.load(files, choice.depth, eager=False)
-    return _Comparison(settings, words, sample, loader, files, loaded_tokenizer).compare(loaded, found)
+    return _Comparison(request, choice, words, sample, loader, files, tokenizer).compare(loaded, found)
 
 
-class _CompareSettings(NamedTuple):
-    """How the vectors of the words are computed and compared."""
-
-    choice: StateSelection
-    pool: str
-    adjust: str
-    dimensions: int | None
-    seed: int
-    skip: bool
-
-
-def _check_settings(settings: _CompareSettings, sample: ReferenceSample | None, occurrence: int | str | None) -> None:
-    if settings.pool not in POOLS:
-        raise UsageError(f"no pooling {settings.pool!r}", hint=f"--pool takes one of: {', '.join(POOLS)}")
-    if settings.adjust not in ADJUSTMENTS:
-        raise UsageError(f"no adjustment {settings.adjust!r}", hint=f"--adjust takes one of: {', '.join(ADJUSTMENTS)}")
-    if sample is None and settings.adjust != "none":
-        raise UsageError(f"--adjust {settings.adjust} needs a reference sample", hint="leave --reference none out")
+def _check_request(request: CompareRequest, sample: ReferenceSample | None) -> None:
+    pool, adjust, occurrence = request.pool, request.adjust, request.occurrence
+    if pool not in POOLS:
+        raise UsageError(f"no pooling {pool!r}", hint=f"--pool takes one of: {', '.join(POOLS)}")
+    if adjust not in ADJUSTMENTS:
+        raise UsageError(f"no adjustment {adjust!r}", hint=f"--adjust takes one of: {', '.join(ADJUSTMENTS)}")
+    if sample is None and adjust != "none":
+        raise UsageError(f"--adjust {adjust} needs a reference sample", hint="leave --reference none out")
     if occurrence not in (None, ALL_OCCURRENCES) and not (isinstance(occurrence, int) and occurrence >= 1):
         raise UsageError(f"no occurrence {occurrence!r}", hint="--occurrence takes a number from 1, or all")
-    if settings.dimensions is not None:
-        check_number("--dimensions", settings.dimensions, instance=3)
-    check_number("--seed", settings.seed, least=0, instance=1)
+    if request.dimensions is not None:
+        check_number("--dimensions", request.dimensions, instance=3)
+    check_number("--seed", request.seed, least=0, instance=1)
 
 
 def _parse_words(word: object, versus: object) -> tuple[str, ...]:
@@ -145,11 +145,7 @@ def _parse_words(word: object, versus: object) -> tuple[str, ...]:
 
 
 def _find_in_sentences(
-    sentences: Iterable[str | tuple[str, str | None]],
-    tokenizer: Tokenizer,
-    query: WordQuery,
-    settings: _CompareSettings,
-    progress: Progress,
+    sentences: object, tokenizer: Tokenizer, query: WordQuery, progress: Progress, *, skip: bool
 ) -> FoundOccurrences:
     """All occurrences. Raises UsageError where a sentence can't be used, or too few are left."""
     if isinstance(sentences, str | bytes) or not isinstance(sentences, Iterable):
@@ -157,7 +153,7 @@ def _find_in_sentences(
     read = list(read_sentences(sentences))
     if not read:
         raise UsageError("no sentence was given", hint="give sentences after the word, or a file with -f")
-    return _check_enough(find_occurrences(read, tokenizer, query, progress), query, skip=settings.skip)
+    return _check_enough(find_occurrences(read, tokenizer, query, progress), query, skip=skip)
 
 
 def _check_enough(found: FoundOccurrences, query: WordQuery, *, skip: bool) -> FoundOccurrences:
@@ -175,10 +171,93 @@ def _check_enough(found: FoundOccurrences, query: WordQuery, *, skip: bool) -> F
     return found
 
 
+# --- The reference sample
+
+
+class ReferenceSample(NamedTuple):
+    """The sentences of a reference sample. from_user: not those of the package."""
+
+    sentences: tuple[str, ...]
+    from_user: bool = False
+
+    @property
+    def source(self) -> str:
+        return "own sentences" if self.from_user else "sentences of attncli"
+
+
+class ReferenceStatistics(NamedTuple):
+    """The statistics of a model's states over a reference sample, by state."""
+
+    info: SampleInfo
+    states: Mapping[int, SampleStatistics]
+
+    def warnings(self, adjust: str) -> list[str]:
+        if adjust not in ("standardize", "abtt") or self.info.words >= _FEW_WORDS:
+            return []
+        return [f"the reference sample has {self.info.words} words only: {adjust} is mostly chance"]
+
+
+def parse_reference_sample(reference: Iterable[str] | None) -> ReferenceSample | None:
+    """The sentences of the package, or the user's; None for an empty list, which means no sample."""
+    if reference is None:
+        return ReferenceSample(shipped_sentences())
+    if isinstance(reference, str | bytes) or not isinstance(reference, Iterable):
+        raise UsageError("a reference is a list of sentences", hint="pass a list of strings, or [] for none")
+    given = list(reference)
+    if not all(isinstance(line, str) for line in given):
+        raise UsageError("a reference is a list of sentences", hint="pass a list of strings, or [] for none")
+    sentences = tuple(line.split("\t")[0] for line in given if line.split("\t")[0].strip())
+    if given and len(sentences) < 2:
+        raise UsageError(
+            "the reference sample has fewer than 2 sentences", hint="give one sentence a line, many of them"
+        )
+    return ReferenceSample(sentences, from_user=True) if given else None
+
+
+def _run_sample(
+    run: StackRun, sample: ReferenceSample, traits: ModelTraits, tokenizer: Tokenizer, states: int, progress: Progress
+) -> dict[int, SampleStatistics]:
+    from attncli.embeddings.reference_sample import run_sample
+
+    sentences = encode_sample(sample.sentences, tokenizer, run.model.max_positions)
+    total = sum(len(sentence.rows) for sentence in sentences)
+    if total < MIN_WORDS:
+        raise UsageError(
+            f"the reference sample has {total} words, which say nothing", hint="give --reference more sentences"
+        )
+    words, found = run_sample(
+        run,
+        sentences,
+        states,
+        causal=traits.causal,
+        progress=lambda done: progress("reading the reference sample", done, total),
+    )
+    assert words
+    return found
+
+
+def encode_sample(sentences: Sequence[str], tokenizer: Tokenizer, limit: int | None) -> list[SentenceWords]:
+    """The ids of every sentence, and the positions of the words that are sampled."""
+    from attncli.embeddings.batches import SentenceWords
+
+    found = []
+    for text, spans in zip(sentences, sample_spans(sentences), strict=True):
+        tokens = encode(tokenizer, text).tokens[:limit]
+        covers = [tokens_in_span(tokens, span, text) for span in spans]
+        rows = tuple((0, tuple(token.index for token in pieces)) for pieces in covers if pieces)
+        if rows:
+            found.append(SentenceWords(tuple(token.id for token in tokens), rows))
+    return found
+
+
+# --- The comparison
+
+
 class _Comparison(NamedTuple):
     """A comparison with everything that is known before the model is loaded."""
 
-    settings: _CompareSettings
+    request: CompareRequest
+    choice: StateSelection
     words: tuple[str, ...]
     sample: ReferenceSample | None
     loader: ModelLoader
@@ -186,20 +265,34 @@ class _Comparison(NamedTuple):
     tokenizer: Tokenizer
 
     def compare(self, loaded: LoadedModel, found: FoundOccurrences) -> CompareResult:
-        from attncli.embeddings.batches import StackRun, detect_traits
-        from attncli.embeddings.describe import describe_states
+        from attncli.embeddings.accumulator import StateAccumulator
+        from attncli.embeddings.batches import StackRun, detect_traits, run_sentences
+        from attncli.embeddings.describe import OccurrenceRows, StatesRequest, describe_states
 
-        found = self._truncate_to_model(found, loaded)
-        run = StackRun(loaded, text_stack(loaded, self.settings.choice.stack), self.settings.pool)
+        found, request, progress = self._truncate_to_model(found, loaded), self.request, self.loader.progress
+        run = StackRun(loaded, text_stack(loaded, self.choice.stack), request.pool)
         count = loaded.layer_count(run.stack.path) + 1
-        chosen = self.settings.choice.resolve(count)
+        chosen = self.choice.resolve(count)
         traits = detect_traits(run, max((sentence.ids for sentence in found.sentences), key=len))
         run = run._replace(padded=traits.padded)
         reference = self._reference_statistics(run, traits, max(chosen) + 1)
-        rows = _rows(found.occurrences, self.words)
-        accumulator = self._accumulator(rows, chosen, reference)
-        self._run_sentences(run, found, accumulator)
-        states = describe_states(accumulator, rows, self.words, self._states_request())
+        statistics = reference.states if reference else {}
+        references = {state: each.reference(request.adjust) for state, each in statistics.items()}
+        occurrences = found.occurrences
+        rows = OccurrenceRows(
+            tuple(self.words.index(each.word) for each in occurrences),
+            tuple(each.label for each in occurrences),
+            tuple((each.text, each.start) for each in occurrences),
+        )
+        accumulator = StateAccumulator(rows.codes[0], frozenset(chosen), max(chosen), references)
+        run_sentences(
+            run,
+            list(_number_occurrences(found.sentences)),
+            accumulator.add,
+            lambda done: progress("reading sentences", done, len(occurrences)),
+        )
+        how = StatesRequest(request.adjust, request.dimensions, request.seed)
+        states = describe_states(accumulator, rows, self.words, how)
         return self._result(run, found, states, reference, traits, count)
 
     def _truncate_to_model(self, found: FoundOccurrences, loaded: LoadedModel) -> FoundOccurrences:
@@ -219,44 +312,37 @@ class _Comparison(NamedTuple):
                 long = len(sentence.ids) > limit
                 fitting.append(sentence._replace(ids=sentence.ids[:limit], cut=sentence.cut or long))
         remaining = found._replace(sentences=tuple(fitting), problems=tuple(problems))
-        return _check_enough(remaining, WordQuery(self.words), skip=self.settings.skip)
+        return _check_enough(remaining, WordQuery(self.words), skip=self.request.skip)
 
     def _reference_statistics(self, run: StackRun, traits: ModelTraits, states: int) -> ReferenceStatistics | None:
-        if self.sample is None:
+        """The statistics of the first `states` states, from the cache if all are there, else from a run.
+
+        Nothing is cached for a loaded module, which can't be identified.
+        Raises UsageError for a sample of too few words.
+        """
+        from attncli.embeddings.reference_sample import SampleStatistics
+        from attncli.models.files.user_cache import SampleCache, sample_key
+
+        sample = self.sample
+        if sample is None:
             return None
-        return reference_statistics(
-            run,
-            self.sample,
-            traits,
-            files=self.files,
-            tokenizer=self.tokenizer,
-            states=states,
-            allow_pickle=self.loader.allow_pickle,
-            progress=self.loader.progress,
+        cache = SampleCache.default()
+        how = {
+            "stack": run.stack.path, "pool": run.pool, "dtype": run.model.dtype, "device": str(run.model.device.type),
+            "behaviour": tuple(traits),
+        }  # fmt: skip
+        key = self.files and sample_key(
+            self.files, sentences=sample.sentences, allow_pickle=self.loader.loading.allow_pickle, **how
         )
-
-    def _accumulator(
-        self, rows: OccurrenceRows, chosen: Sequence[int], reference: ReferenceStatistics | None
-    ) -> StateAccumulator:
-        from attncli.embeddings.accumulator import StateAccumulator
-
-        statistics = reference.states if reference else {}
-        references = {state: each.reference(self.settings.adjust) for state, each in statistics.items()}
-        return StateAccumulator(rows.codes[0], frozenset(chosen), max(chosen), references)
-
-    def _run_sentences(self, run: StackRun, found: FoundOccurrences, accumulator: StateAccumulator) -> None:
-        from attncli.embeddings.batches import run_sentences
-
-        total = len(found.occurrences)
-        sentences = list(_number_occurrences(found.sentences))
-        run_sentences(
-            run, sentences, accumulator.add, lambda done: self.loader.progress("reading sentences", done, total)
-        )
-
-    def _states_request(self) -> StatesRequest:
-        from attncli.embeddings.describe import StatesRequest
-
-        return StatesRequest(self.settings.adjust, self.settings.dimensions, self.settings.seed)
+        arrays = [cache.read(f"{key}-{state}") for state in range(states)] if key else [None]
+        found = {state: SampleStatistics.from_arrays(each) for state, each in enumerate(arrays) if each is not None}
+        if len(found) < len(arrays):
+            found = _run_sample(run, sample, traits, self.tokenizer, states, self.loader.progress)
+            for state, statistics in found.items() if key else ():
+                cache.write(f"{key}-{state}", statistics.to_arrays())
+        first = found[min(found)]
+        info = SampleInfo(sample.source, len(sample.sentences), first.words, first.pairs)
+        return ReferenceStatistics(info, found)
 
     def _result(
         self,
@@ -267,13 +353,12 @@ class _Comparison(NamedTuple):
         traits: ModelTraits,
         count: int,
     ) -> CompareResult:
-        from attncli.results.compare import CompareResult
-
         loaded = run.model
         several = loaded.is_encoder_decoder
         stack = str(run.stack.word) if several else "decoder" if traits.causal else "encoder"
         if not several:
-            self.settings.choice.check_stack(stack)
+            self.choice.check_stack(stack)
+        separations = [(state.separation, -state.state) for state in states if state.separation is not None]
         versions = provenance(
             "tokenizers", "transformers", "torch", model_class=loaded.class_name, revision=loaded.revision
         )
@@ -286,31 +371,22 @@ class _Comparison(NamedTuple):
             occurrences=found.occurrences,
             states=states,
             state_count=count,
-            adjust=self.settings.adjust,
-            pool=self.settings.pool,
+            adjust=self.request.adjust,
+            pool=self.request.pool,
             sample=reference and reference.info,
             made_by=versions,
             causal=traits.causal,
-            best=_best_state(states),
+            # The state that separates the labels best; the first of equal ones.
+            best=-max(separations)[1] if separations else None,
             left_out=tuple(problem.number for problem in found.problems),
             warnings=(
                 *loaded.warnings,
                 *input_warnings(found, self.tokenizer),
                 *run_warnings(found.occurrences, states, causal=traits.causal),
-                *(reference.warnings(self.settings.adjust) if reference else ()),
+                *(reference.warnings(self.request.adjust) if reference else ()),
             ),
             notes=tuple(input_notes(found, causal=traits.causal, padded=traits.padded, decoding=run.decoding)),
         )
-
-
-def _rows(occurrences: Sequence[Occurrence], words: Sequence[str]) -> OccurrenceRows:
-    from attncli.embeddings.describe import OccurrenceRows
-
-    return OccurrenceRows(
-        tuple(words.index(each.word) for each in occurrences),
-        tuple(each.label for each in occurrences),
-        tuple((each.text, each.start) for each in occurrences),
-    )
 
 
 def _number_occurrences(sentences: Sequence[EncodedSentence]) -> Iterator[SentenceWords]:
@@ -322,9 +398,3 @@ def _number_occurrences(sentences: Sequence[EncodedSentence]) -> Iterator[Senten
         rows = tuple((row + index, each.positions) for index, each in enumerate(sentence.occurrences))
         yield SentenceWords(sentence.ids, rows)
         row += len(rows)
-
-
-def _best_state(states: Sequence[State]) -> int | None:
-    """The state that separates the labels best; the first of equal ones."""
-    separations = [(state.separation, -state.state) for state in states if state.separation is not None]
-    return -max(separations)[1] if separations else None

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from attncli.api.loading import check_fields
+from attncli.api.requests import LoadingRequest
 from attncli.errors import AttnError, ModelError, UsageError
 from attncli.models.files.user_cache import ShapeCache, shape_key
 from attncli.progress import Progress
@@ -87,20 +89,6 @@ def dtype_of(config: object) -> str | None:
     return str(dtype).removeprefix("torch.") if dtype is not None else None
 
 
-def check_fields(fields: Mapping[str, Any], name: str, *, widths: bool = False) -> None:
-    """Raise ModelError for a configuration with impossible numbers.
-
-    widths: also for heads that don't divide the width; some classes build them all the same, and so are counted.
-    """
-    from attncli.models.loading.config_source import declares_value
-    from attncli.parameters.config_checks import HEAD_WIDTH_FIELDS, check_numbers
-
-    def has_head_width(kind: str) -> bool:
-        return declares_value(kind, HEAD_WIDTH_FIELDS) is not False
-
-    check_numbers(fields, name, has_head_width=has_head_width if widths else None)
-
-
 # --- Shapes from a configuration, cached
 
 
@@ -126,37 +114,46 @@ class CheckpointNames(NamedTuple):
 class ConfiguredShapes:
     """The shapes that follow from a configuration, from the cache if they are there.
 
-    key_fields: everything that decides the shapes; None where that is unknown, so that nothing is cached.
+    fields, changes: the configuration, and what is to be changed in it.
     build: builds the module, which takes seconds because it imports torch.
+    key_fields: everything that decides the shapes; None where that is unknown, so that nothing is cached.
+    facts: what the shapes have besides those in the cache, which belong to any model of the same configuration.
     """
 
     def __init__(
-        self, shapes: Callable[..., ModelShapes], key_fields: Mapping[str, Any] | None, build: Callable[[], BuiltModule]
+        self,
+        fields: Mapping[str, Any],
+        changes: Sequence[str],
+        build: Callable[[], BuiltModule],
+        key_fields: Mapping[str, Any] | None,
+        facts: Mapping[str, Any],
     ):
-        self._shapes = shapes
-        self._fields = key_fields
-        self._build = build
+        quantization = fields.get("quantization_config")
+        self._config, self._changes, self._build, self._fields = fields, changes, build, key_fields
+        self._facts = {**facts, "quantization": quantization if isinstance(quantization, Mapping) else None}
         self._cache = ShapeCache.default()
 
     @cached_property
     def built(self) -> BuiltModule:
-        return self._build()
+        """The module. A failure is told by heads that don't divide the width, where they don't."""
+        try:
+            return self._build()
+        except AttnError:
+            _check_config(self._config, self._changes, self._facts["name"], widths=True)
+            raise
 
     def shapes(self) -> ModelShapes:
-        """The shapes, from the cache or from the module."""
-        return self._read_shapes() or self._build_shapes()
-
-    def _read_shapes(self) -> ModelShapes | None:
-        """The cached shapes; None where there are none, or in another format: they are then rebuilt."""
+        """The shapes, from the cache, or from the module if there are none or in another format."""
         from attncli.parameters.inventory import inventory_from_json
 
         entry = self._read_cache(self._fields)
         if entry is None:
-            return None
+            return self._build_shapes()
         try:
-            return self._shapes(**_module_facts(entry), inventory=inventory_from_json(entry["inventory"]))
+            known = {name: entry[name] for name in ("model_class", "generates", "dtype", "notes", "versions")}
+            return self._with_facts(known, inventory_from_json(entry["inventory"]))
         except (KeyError, TypeError, ValueError):
-            return None
+            return self._build_shapes()
 
     def checkpoint_names(self, names: Sequence[str]) -> CheckpointNames:
         """The module's names for the tensors of a checkpoint."""
@@ -190,7 +187,11 @@ class ConfiguredShapes:
             "versions": {name: str(sys.modules[name].__version__) for name in _LIBRARIES},
         }
         self._write_cache(self._fields, {**known, "inventory": inventory_to_json(inventory)})
-        return self._shapes(**known, inventory=inventory)
+        return self._with_facts(known, inventory)
+
+    def _with_facts(self, known: Mapping[str, Any], inventory: Inventory) -> ModelShapes:
+        notes = (*known["notes"], *self._facts.get("notes", ()))
+        return ModelShapes(**{**known, **self._facts, "notes": notes, "inventory": inventory})
 
     def _read_cache(self, fields: Mapping[str, Any] | None) -> dict[str, Any] | None:
         return None if fields is None else self._cache.read(shape_key(fields))
@@ -201,31 +202,26 @@ class ConfiguredShapes:
 
 
 def configured_from_files(
-    files: ModelFiles, fields: Mapping[str, Any], changes: Sequence[str], progress: Progress, *, trust_remote_code: bool
+    files: ModelFiles, fields: Mapping[str, Any], changes: Sequence[str], loading: LoadingRequest, progress: Progress
 ) -> ConfiguredShapes:
     """The shapes that a model's config.json gives, with changes applied.
 
     Raises ModelError for impossible numbers in the configuration, UsageError for impossible changes.
     """
-    _check_config(fields, changes, files.ref.name)
+    name, trusted = files.ref.name, loading.trust_remote_code
+    _check_config(fields, changes, name)
 
     def build() -> BuiltModule:
         progress("starting torch", 0, None)
         from attncli.models.loading.configuration import read_config
-        from attncli.models.loading.meta_model import empty_module, named_class_note, whole_class
 
-        config = _override_config(
-            read_config(files, trust_remote_code=trust_remote_code), fields, changes, files.ref.name
-        )
-        cls = whole_class(config, files, trust_remote_code=trust_remote_code)
-        _check_class(cls, config, changes)
-        note = named_class_note(cls, config)
-        return BuiltModule(empty_module(cls, config), config, notes=() if note is None else (note,))
+        config = read_config(files, trust_remote_code=trusted)
+        return _build_module(config, fields, changes, name, files, trusted=trusted)
 
     # The cache key contains neither a model's own code nor the configuration in a GGUF file.
-    known = None if trust_remote_code or not fields else _with_changes(fields, changes)
-    factory = _shapes_factory(files.ref.name, "config", fields, revision=files.revision)
-    return ConfiguredShapes(factory, known, _explained(build, fields, changes, files.ref.name))
+    key_fields = None if trusted or not fields else {**fields, "changes": list(changes)}
+    facts = {"name": name, "source": "config", "revision": files.revision}
+    return ConfiguredShapes(fields, changes, build, key_fields, facts)
 
 
 def configured_from_preset(name: str, preset: Preset, changes: Sequence[str], progress: Progress) -> ConfiguredShapes:
@@ -235,77 +231,53 @@ def configured_from_preset(name: str, preset: Preset, changes: Sequence[str], pr
     def build() -> BuiltModule:
         progress("starting torch", 0, None)
         from attncli.models.builtin.preset_modules import preset_config, preset_module
-        from attncli.models.loading.meta_model import empty_module, whole_class
 
         config = preset_config(preset)
         if config is None:
             return BuiltModule(preset_module(preset), None, writes=True)
-        config = _override_config(config, preset.fields, changes, name)
-        cls = whole_class(config)
-        _check_class(cls, config, changes)
-        return BuiltModule(empty_module(cls, config), config)
+        return _build_module(config, preset.fields, changes, name)
 
     # The published count holds for the unchanged architecture only.
     published = (f"{preset.title}: {preset.published} parameters in {preset.source}", *preset.notes)
-    notes = () if changes else published
+    facts = {"name": name, "source": "preset", "notes": () if changes else published}
     if preset.module is not None:
         preset, changes = override_preset(preset, changes), ()
     _check_config(preset.fields, changes, name)
-    fields = {**_with_changes(preset.fields, changes), "module": preset.module}
-    return ConfiguredShapes(
-        _shapes_factory(name, "preset", preset.fields, notes=notes),
-        fields,
-        _explained(build, preset.fields, changes, name),
-    )
+    key_fields = {**preset.fields, "changes": list(changes), "module": preset.module}
+    return ConfiguredShapes(preset.fields, changes, build, key_fields, facts)
 
 
-def _shapes_factory(
-    name: str, source: str, fields: Mapping[str, Any], *, revision: str | None = None, notes: Iterable[str] = ()
-) -> Callable[..., ModelShapes]:
-    """A function that completes cached shapes, which belong to any model of the same configuration, with a name."""
-    quantization = fields.get("quantization_config")
-    packed = quantization if isinstance(quantization, Mapping) else None
+def _build_module(
+    config: PreTrainedConfig,
+    fields: Mapping[str, Any],
+    changes: Sequence[str],
+    name: str,
+    files: ModelFiles | None = None,
+    *,
+    trusted: bool = False,
+) -> BuiltModule:
+    """The module of a configuration with changes applied.
 
-    def shapes(**known: Any) -> ModelShapes:
-        added = {"notes": (*known["notes"], *notes), "quantization": packed}
-        return ModelShapes(name, source, revision=revision, **{**known, **added})
+    Raises UsageError where they are impossible, or `--set architectures` names a class that doesn't take the
+    configuration.
+    """
+    from attncli.models.loading.meta_model import empty_module, named_class_note, whole_class
 
-    return shapes
+    if changes:
+        from attncli.models.loading.config_overrides import override_fields, rebuild_config
 
-
-def _with_changes(fields: Mapping[str, Any], changes: Sequence[str]) -> dict[str, Any]:
-    return {**fields, "changes": list(changes)}
-
-
-def _module_facts(entry: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: entry[name] for name in ("model_class", "generates", "dtype", "notes", "versions")}
-
-
-def _override_config(
-    config: PreTrainedConfig, fields: Mapping[str, Any], changes: Sequence[str], name: str
-) -> PreTrainedConfig:
-    if not changes:
-        return config
-    from attncli.models.loading.config_overrides import override_fields, rebuild_config
-
-    changed = override_fields(config, fields or config.to_diff_dict(), changes)
-    _check_overrides(changed, name)
-    return rebuild_config(config, changed)
-
-
-def _explained(
-    build: Callable[[], BuiltModule], fields: Mapping[str, Any], changes: Sequence[str], name: str
-) -> Callable[[], BuiltModule]:
-    """A build whose failure is told by the heads that don't divide the width, where they don't."""
-
-    def explained() -> BuiltModule:
-        try:
-            return build()
-        except AttnError:
-            _check_config(fields, changes, name, widths=True)
-            raise
-
-    return explained
+        changed = override_fields(config, fields or config.to_diff_dict(), changes)
+        _check_overrides(changed, name)
+        config = rebuild_config(config, changed)
+    cls = whole_class(config, files, trust_remote_code=trusted)
+    keys = [change.partition("=")[0].strip() for change in changes]
+    if "architectures" in keys and config.architectures and cls.__name__ != config.architectures[0]:
+        raise UsageError(
+            f"--set architectures: {config.architectures[0]} is no class for a {type(config).__name__}",
+            hint=f"name one that takes it, such as {cls.__name__}",
+        )
+    note = None if files is None else named_class_note(cls, config)
+    return BuiltModule(empty_module(cls, config), config, notes=() if note is None else (note,))
 
 
 def _check_config(fields: Mapping[str, Any], changes: Sequence[str], name: str, *, widths: bool = False) -> None:
@@ -318,16 +290,6 @@ def _check_config(fields: Mapping[str, Any], changes: Sequence[str], name: str, 
     numbers = {key.strip(): whole_number(value.strip()) for key, _, value in pairs if key.strip() in fields}
     changed = {key: number for key, number in numbers.items() if number is not None}
     _check_overrides({**fields, **changed}, name, widths=widths)
-
-
-def _check_class(cls: type[nn.Module], config: PreTrainedConfig, changes: Sequence[str]) -> None:
-    """Raise UsageError where `--set architectures` names a class that doesn't take the configuration."""
-    keys = [change.partition("=")[0].strip() for change in changes]
-    if "architectures" in keys and config.architectures and cls.__name__ != config.architectures[0]:
-        raise UsageError(
-            f"--set architectures: {config.architectures[0]} is no class for a {type(config).__name__}",
-            hint=f"name one that takes it, such as {cls.__name__}",
-        )
 
 
 def _check_overrides(fields: Mapping[str, Any], name: str, *, widths: bool = False) -> None:

@@ -1,7 +1,7 @@
 """`attncli.heads`: which tokens each attention head of a model attends to.
 
-The options become one `HeadsRequest`. Then one input is run (`heads_single`) or several are averaged (`heads_many`);
-`with_comparison` in `heads_result` runs all this twice for two models or for `against`.
+Options are parsed into what to compute in a forward pass. Then one input is run (`heads_single`, `media_input`), or
+several are averaged (`heads_many`); for two models or for `against`, all this is done twice and compared.
 """
 
 from __future__ import annotations
@@ -9,16 +9,16 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from attncli.api.heads_many import averaged_input, run_averaged
-from attncli.api.heads_result import metrics_to_measure, steps_request, steps_selection, with_comparison
-from attncli.api.heads_single import OneText, run_single_text
+from attncli.api.heads_many import LocatedText, many_texts, run_averaged
+from attncli.api.heads_single import HeadsInput, check_target, run_single_text
 from attncli.api.loading import ModelLoader
-from attncli.api.targets import parse_target
-from attncli.attention.labels import claim_failures, claim_successes, parse_claims, parse_thresholds
+from attncli.api.requests import EncodingRequest, HeadsOptions, LoadingRequest, RunningRequest
+from attncli.attention.labels import check_metric, claim_failures, claim_successes, parse_claims, parse_thresholds
 from attncli.attention.positions import Position
 from attncli.attention.selection import (
+    EVERYTHING,
     HeadsRequest,
     Selection,
     SelectionSpec,
@@ -30,17 +30,27 @@ from attncli.attention.selection import (
 )
 from attncli.choices import UNITS
 from attncli.errors import UsageError
+from attncli.metrics import METRICS
 from attncli.models.loading.distributed import SINGLE_PROCESS, Communicator
 from attncli.models.loading.plain_torch import plain_torch
 from attncli.progress import Progress, silent
+from attncli.results.heads import DifferenceKind, HeadsResult
 
-if TYPE_CHECKING:
-    from attncli.api.text_batches import LocatedText
-    from attncli.results.heads import HeadsResult
+#: Patterns are compared exactly up to so many tokens, and in so many bins beyond, because the patterns of all heads of
+#: both runs are in memory at once.
+_COMPARED_BINS = 256
+
+#: Options that can't be combined with a comparison, and why.
+_SINGLE_RUN_OPTIONS = {
+    "check": "--check is of one model on one text",
+    "rollout": "--rollout is of all heads of a layer together, and heads are compared here",
+    "norm_weighted": "--norm-weighted patterns don't sum to 1, so that their distance has no scale",
+}
+
+#: The note where the patterns of the two runs differ in shape.
+_DIFFERENT_LENGTHS = "the two have other numbers of tokens, so that their metrics are compared and not their patterns"
 
 
-@plain_torch()
-@with_comparison
 def heads(
     text: str | Iterable[str] | Iterable[LocatedText] | None = None,
     *,
@@ -123,62 +133,186 @@ def heads(
     Raises UsageError for an invalid text, layer, head or device, ModelError for a model that can't be loaded,
     FailedError where memory runs out.
     """
-    # A rollout covers all layers up to one, so the last one shows most.
-    layer = "-1" if rollout and layer is None else layer
-    selection = (steps_selection if steps else parse_selection)(layer, head, stack)
-    weighting = _weighting(selection, rollout=rollout, norm_weighted=norm_weighted)
-    claims = parse_claims([check] if isinstance(check, str) else check)
-    thresholds = parse_thresholds([threshold] if isinstance(threshold, str) else threshold)
-    view = _view(query, key, by, hide_special=hide_special, text=text)
-    metrics = metrics_to_measure(metric, view, checks=bool(claims))
-    shown = patterns or selection.chosen or view.query is not None or view.key is not None or rollout
-    request = HeadsRequest(selection, shown, bins, metrics, view, weighting, thresholds, top)
-    request = steps_request(replace(request, patterns=patterns)) if steps else request
-    choice = parse_target(target, target_ids, generate)
-    loader = ModelLoader(model, tokenizer, revision, refresh, trust_remote_code, allow_pickle, device, dtype, progress)
-    one = OneText(text, pair, input_ids, special=not no_special, truncate=truncate)
-    many = averaged_input(text, input_ids, probe=probe, seed=seed, special=not no_special, truncate=truncate)
+    inputs = HeadsInput(
+        text, input_ids, probe, seed, target, target_ids, generate, image, audio, processor,
+        EncodingRequest(pair, no_special, truncate),
+    )  # fmt: skip
+    options = HeadsOptions(
+        against, layer, head, stack, query, key, metric, threshold, check, patterns, bins, by, hide_special, rollout,
+        norm_weighted, top, steps,
+    )  # fmt: skip
+    loading = LoadingRequest(revision, refresh, trust_remote_code, allow_pickle)
+    return run_heads(
+        inputs, options, ModelLoader(model, tokenizer, loading, RunningRequest(device, dtype), progress), sharing
+    )
+
+
+@plain_torch()
+def run_heads(
+    inputs: HeadsInput, options: HeadsOptions, loader: ModelLoader, sharing: Communicator = SINGLE_PROCESS
+) -> HeadsResult:
+    """As `heads`, from whole requests. The loader's model may be a list of two."""
+    models = loader.model if isinstance(loader.model, list | tuple) else [loader.model]
+    loaders = [loader._replace(model=model) for model in models]
+    if len(models) == 1 and options.against is None:
+        return _run(inputs, options, loaders[0], sharing)
+    # Both runs read the texts, so an iterator has to become a list.
+    text = inputs.text if inputs.text is None or isinstance(inputs.text, str) else list(inputs.text)
+    inputs = inputs._replace(text=text)
+    _check_comparison(len(models), inputs, options)
+    if options.against is None:
+        return _compare((inputs, inputs), options, loaders, sharing, "models")
+    return _compare((inputs, inputs._replace(text=options.against)), options, loaders * 2, sharing, "texts")
+
+
+def _run(inputs: HeadsInput, options: HeadsOptions, loader: ModelLoader, sharing: Communicator) -> HeadsResult:
+    """One run: of one input, or of several that are averaged."""
+    claims = parse_claims([options.check] if isinstance(options.check, str) else options.check)
+    request = _forward_request(inputs.text, options)
+    check_target(inputs)
+    texts = many_texts(inputs)
     # The text is checked before torch is imported, so that its errors show at once.
-    if image is not None or audio is not None:
-        from attncli.api.heads_single import run_media
+    if inputs.has_media:
+        from attncli.api.media_input import run_media
 
-        incompatible = {"several texts": many is not None, "--pair": pair is not None, "--steps": steps}
-        incompatible["--target"] = choice.text is not None or choice.ids is not None
-        given = {"processor": processor, "generate": choice.generate, "incompatible": incompatible}
-        result = run_media(image, audio, one, loader, request, **given)
-    elif many is not None:
-        result = run_averaged(many, loader, request, patterns=patterns, pair=pair, target=choice, sharing=sharing)
+        incompatible = {
+            "several texts": inputs.probe or texts is not None,
+            "--pair": inputs.encoding.pair is not None,
+            "--steps": options.steps,
+            "--target": inputs.target is not None or inputs.target_ids is not None,
+        }
+        result = run_media(inputs, loader, request, incompatible)
+    elif inputs.probe or texts is not None:
+        _refuse_single_text_options(inputs, options, request)
+        result = run_averaged(inputs, texts, loader, request, sharing)
     else:
-        result = run_single_text(one, loader, request, choice)
-    failed = tuple(claim_failures(claims, result.stacks)) if claims else None
-    notes = (*result.notes, *claim_successes(claims, result.stacks))
-    return replace(result, metric=metric, by=by, weighting=weighting, failures=failed, top=top, notes=notes)
+        result = run_single_text(inputs, loader, request)
+    return replace(
+        result,
+        metric=options.metric,
+        by=options.by,
+        weighting=request.weighting,
+        failures=tuple(claim_failures(claims, result.stacks)) if claims else None,
+        top=options.top,
+        notes=(*result.notes, *claim_successes(claims, result.stacks)),
+    )
 
 
-def _weighting(selection: Selection, *, rollout: bool, norm_weighted: bool) -> Weighting:
-    if rollout and norm_weighted:
+# --- Options
+
+
+def _forward_request(text: object, options: HeadsOptions) -> HeadsRequest:
+    """What to compute in a forward pass. Raises UsageError for options that are invalid or contradict each other."""
+    layer, head = options.layer, options.head
+    if options.rollout and layer is None:
+        layer = "-1"  # a rollout covers all layers up to one, so the last one shows most
+    if options.steps and head is None:
+        head = "0.0" if layer is None else "0"
+    selection = parse_selection(layer, head, options.stack)
+    weighting = _weighting(selection, options)
+    thresholds = parse_thresholds([options.threshold] if isinstance(options.threshold, str) else options.threshold)
+    if options.by not in UNITS:
+        raise UsageError(f"--by: a pattern has no {options.by!r}", hint=f"--by takes {', '.join(UNITS)}")
+    query, key = (
+        None if given is None else Position(str(given), flag)
+        for given, flag in ((options.query, "--query"), (options.key, "--key"))
+    )
+    starts = line_starts(text) if options.by == "line" and isinstance(text, str) else ()
+    view = View(query, key, options.by, options.hide_special, starts)
+    # On a long text each metric takes time: none is measured where a single position is shown.
+    metrics: tuple[str, ...] = () if view.has_one_query and not options.check else tuple(METRICS)
+    if options.metric is not None:
+        metrics = (check_metric(options.metric, "--metric"),)
+    shown = options.patterns or selection.chosen or query is not None or key is not None or options.rollout
+    request = HeadsRequest(selection, shown, options.bins, metrics, view, weighting, thresholds, options.top)
+    return _steps_request(request, patterns=options.patterns) if options.steps else request
+
+
+def _weighting(selection: Selection, options: HeadsOptions) -> Weighting:
+    if options.rollout and options.norm_weighted:
         raise UsageError("--rollout and --norm-weighted contradict each other", hint="leave one of them out")
-    if rollout and selection.heads:
+    if options.rollout and selection.heads:
         raise UsageError("--rollout is of all heads of a layer together", hint="choose layers with -l, or nothing")
-    if rollout and selection.stack == "cross":
+    if options.rollout and selection.stack == "cross":
         raise UsageError(
             "cross-attention has no rollout: its queries are other tokens than its keys",
             hint="--stack encoder and --stack decoder have one; or leave --rollout out",
         )
-    return "rollout" if rollout else "norm" if norm_weighted else "attention"
+    return "rollout" if options.rollout else "norm" if options.norm_weighted else "attention"
 
 
-def _view(query: str | int | None, key: str | int | None, by: Unit, *, hide_special: bool, text: object) -> View:
-    if by not in UNITS:
-        raise UsageError(f"--by: a pattern has no {by!r}", hint=f"--by takes {', '.join(UNITS)}")
-    return View(
-        _position(query, "--query"),
-        _position(key, "--key"),
-        by,
-        hide_special,
-        line_starts(text) if by == "line" and isinstance(text, str) else (),
-    )
+def _steps_request(request: HeadsRequest, *, patterns: bool) -> HeadsRequest:
+    """The request with `--steps`: query and key then choose the steps and crop no pattern.
+
+    Raises UsageError for options that change the weights or what a row stands for.
+    """
+    view = request.view
+    changed = {
+        "--rollout": request.weighting == "rollout",
+        "--norm-weighted": request.weighting == "norm",
+        "--hide-special": view.hide_special,
+        f"--by {view.by}": view.by != "token",
+        "--bins": request.bins is not None,
+    }
+    wrong = next((flag for flag, given in changed.items() if given), None)
+    if wrong is not None:
+        raise UsageError(
+            f"--steps walks through the numbers of one head, and {wrong} shapes a pattern",
+            hint=f"leave {wrong} out to walk, or --steps out to see the pattern",
+        )
+    return replace(request, patterns=patterns, view=EVERYTHING, steps=view)
 
 
-def _position(given: str | int | None, flag: str) -> Position | None:
-    return None if given is None else Position(str(given), flag)
+def _refuse_single_text_options(inputs: HeadsInput, options: HeadsOptions, request: HeadsRequest) -> None:
+    shaped = request.view != EVERYTHING or request.weighting != "attention" or request.steps is not None
+    if options.patterns or request.bins is not None or shaped:
+        raise UsageError(
+            "a pattern belongs to one text, and metrics are averaged here",
+            hint="leave out what shapes a pattern, as --patterns, --bins, --query and --steps do, or give one text",
+        )
+    flags = ["--pair"] * (inputs.encoding.pair is not None) + inputs.target_flags
+    if flags:
+        raise UsageError(f"{flags[0]} goes with one text", hint="leave it out, or give one text")
+
+
+# --- Comparing two models, or a text with `--against` another
+
+
+def _compare(
+    inputs: tuple[HeadsInput, HeadsInput],
+    options: HeadsOptions,
+    loaders: Sequence[ModelLoader],
+    sharing: Communicator,
+    kind: DifferenceKind,
+) -> HeadsResult:
+    """Run twice and add the difference to the first result.
+
+    The patterns of all heads are compared where a single text has them; the result keeps them only where patterns are
+    to be shown.
+    """
+    from attncli.attention.head_differences import compute_difference
+
+    shows_patterns = options.patterns or options.chooses_patterns
+    average, run_options = any(given.is_batch for given in inputs), options
+    if not average and (shows_patterns or options.metric is None):
+        run_options = options._replace(patterns=True, bins=options.bins or _COMPARED_BINS)
+    first, second = (_run(given, run_options, loader, sharing) for given, loader in zip(inputs, loaders, strict=True))
+    found = compute_difference(first, second, kind, metric=options.metric, patterns=shows_patterns and not average)
+    stacks = first.stacks if shows_patterns else tuple(replace(stack, patterns=()) for stack in first.stacks)
+    warnings = tuple(dict.fromkeys((*first.warnings, *second.warnings)))
+    lengths = () if average or options.metric is not None or found.by_total_variation else (_DIFFERENT_LENGTHS,)
+    notes = tuple(dict.fromkeys((*first.notes, *second.notes, *lengths)))
+    return replace(first, stacks=stacks, difference=found, warnings=warnings, notes=notes)
+
+
+def _check_comparison(models: int, inputs: HeadsInput, options: HeadsOptions) -> None:
+    text, against = inputs.text, options.against
+    if models != 2 and against is None:
+        raise UsageError(f"{models} models were named where two are compared", hint="write -m once or twice")
+    if against is not None and models > 1:
+        raise UsageError("two models and two texts are too much at once", hint="leave --against out, or one -m")
+    if against is not None and not (isinstance(text, str) and isinstance(against, str)):
+        raise UsageError("--against compares two texts", hint="give both as texts, or leave --against out")
+    for name, message in _SINGLE_RUN_OPTIONS.items():
+        if getattr(options, name):
+            raise UsageError(message, hint=f"leave --{name.replace('_', '-')} out, or look at one model and text")

@@ -1,55 +1,93 @@
-"""Run `heads` on one input: a text, a list of ids, or a picture or a sound with or without a text."""
+"""Run `heads` on one text or one list of ids, and build the result of any run with its warnings and notes."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from attncli.api.cutting import id_lists
-from attncli.api.heads_result import heads_result, metric_notes, steps_notes, unread_warnings
-from attncli.api.loading import ModelLoader
-from attncli.api.modalities import read_media
-from attncli.api.picture_prompts import PromptBuilder, open_processor
-from attncli.api.targets import TargetChoice, TextAndTarget, add_target, full_depth, target_notes
+from attncli.api.loading import ModelLoader, id_lists, one_id_list, provenance
+from attncli.api.requests import EncodingRequest
 from attncli.attention.selection import EVERYTHING
 from attncli.errors import UsageError
-from attncli.models.media.pictures import Photo
+from attncli.metrics import PROBED, REPEAT_METRICS
+from attncli.results.heads import Generated, HeadsResult, Stack
+from attncli.results.tokens import Token
 from attncli.tokens.encode import EncodedText, encode, from_ids, was_cut
 
 if TYPE_CHECKING:
-    from attncli.attention.selection import HeadsRequest
+    from torch import Tensor
+
+    from attncli.attention.selection import HeadsRequest, Selection
+    from attncli.models.capture.structure import BlockList
     from attncli.models.loading.loaded_model import LoadedModel
+    from attncli.models.loading.weights import Depth
     from attncli.models.tokenizers.types import Tokenizer
-    from attncli.results.heads import HeadsResult
+    from attncli.results.steps import Steps
 
 #: Up to so many tokens, special ones included, nearly every head gives most of its weight to a neighbour or the first.
 _FEW_TOKENS = 3
 
+#: The note where one position of a long text is shown without metrics.
+_NO_METRICS = "the metrics of heads are left out for one position of a text this long (--metric NAME has one measured)"
 
-@dataclass(frozen=True)
-class OneText:
-    """A text, perhaps with a second segment, or a list of ids: as the user gave it, and how to tokenize it."""
+START_ALONE = "the decoder was given its start token alone (--target TEXT or --generate N gives it more)"
 
-    text: Any
-    pair: str | None
-    ids: Any
-    special: bool
-    truncate: bool
+
+class HeadsInput(NamedTuple):
+    """What `heads` runs a model on: one text or many, ids, random tokens, a picture or a sound; and a decoder's input.
+
+    The fields are those of `attncli.heads`; encoding: how texts are tokenized.
+    """
+
+    text: Any = None
+    input_ids: Any = None
+    probe: bool = False
+    seed: int = 0
+    target: str | None = None
+    target_ids: Sequence[int] | None = None
+    generate: int | None = None
+    image: Any = None
+    audio: Any = None
+    processor: Any = None
+    encoding: EncodingRequest = EncodingRequest()
+
+    @property
+    def has_media(self) -> bool:
+        """Whether there is a picture or a sound, so that a text is optional."""
+        return self.image is not None or self.audio is not None
+
+    @property
+    def target_flags(self) -> list[str]:
+        """The options that give a decoder its input: a text, its ids from its start token on, or what is generated."""
+        given = {"--target": self.target, "--target-ids": self.target_ids, "--generate": self.generate}
+        return [flag for flag, value in given.items() if value is not None]
+
+    @property
+    def is_batch(self) -> bool:
+        """Whether there may be more than one input, which are averaged: the result then has metrics and no patterns."""
+        several_lists = self.input_ids is not None and len(id_lists(self.input_ids)) > 1
+        return self.probe or several_lists or not isinstance(self.text, str | None)
 
     def encode(self, tokenizer: Tokenizer | None) -> EncodedText:
         """Tokenize the text, or look the ids up. tokenizer: None where the model of given ids has none.
 
         Raises UsageError for anything but one text or one list of ids, and for more tokens than the tokenizer's limit.
         """
-        if (self.text is None) == (self.ids is None):
+        text, (pair, no_special, truncate) = self.text, self.encoding
+        if (text is None) == (self.input_ids is None):
             raise UsageError("one text or one list of ids is needed", hint="give a text, or ids with --input-ids")
-        if self.ids is not None:
-            return self._from_ids(tokenizer)
+        if self.input_ids is not None:
+            if pair is not None:
+                raise UsageError("ids can't have a pair", hint="--pair goes with a text; leave it or --input-ids out")
+            return from_ids(tokenizer, one_id_list(self.input_ids))
         assert tokenizer is not None
-        self._check_text()
-        encoded = encode(tokenizer, self.text, pair=self.pair, special=self.special, truncate=self.truncate)
+        if not isinstance(text, str) or not isinstance(pair, str | None):
+            raise UsageError("a text is a string", hint="give one string, and pair= another")
+        if not text.strip() or (pair is not None and not pair.strip()):
+            what = "empty" if not text or pair == "" else "white space alone"
+            raise UsageError(f"the text is {what}", hint="give some text, or ids with --input-ids")
+        encoded = encode(tokenizer, text, pair=pair, special=not no_special, truncate=truncate)
         limit = tokenizer.max_length
         if limit is not None and len(encoded.tokens) > limit:
             raise _too_long(len(encoded.tokens), limit)
@@ -60,49 +98,34 @@ class OneText:
         limit = loaded.max_positions
         if limit is None or len(encoded.tokens) <= limit:
             return encoded
-        if not self.truncate:
+        if not self.encoding.truncate:
             raise _too_long(len(encoded.tokens), limit)
         return EncodedText(encoded.tokens[:limit], encoded.segments[:limit], encoded.sequences[:limit])
 
     def was_cut(self, encoded: EncodedText, fitting: EncodedText) -> bool:
         """Whether the tokenizer's or the model's limit cut some of the text off."""
-        texts = [text for text in (self.text, self.pair) if isinstance(text, str)]
-        return self.truncate and (fitting is not encoded or was_cut(encoded, texts))
-
-    def _from_ids(self, tokenizer: Tokenizer | None) -> EncodedText:
-        if self.pair is not None:
-            raise UsageError("ids can't have a pair", hint="--pair goes with a text; leave it or --input-ids out")
-        lists = id_lists(self.ids)
-        if len(lists) > 1:
-            raise UsageError(f"{len(lists)} lists of ids were given where one is taken", hint="give one list")
-        return from_ids(tokenizer, lists[0])
-
-    def _check_text(self) -> None:
-        if not isinstance(self.text, str) or not isinstance(self.pair, str | None):
-            raise UsageError("a text is a string", hint="give one string, and pair= another")
-        if not self.text.strip() or (self.pair is not None and not self.pair.strip()):
-            what = "empty" if not self.text or self.pair == "" else "white space alone"
-            raise UsageError(f"the text is {what}", hint="give some text, or ids with --input-ids")
+        texts = [text for text in (self.text, self.encoding.pair) if isinstance(text, str)]
+        return self.encoding.truncate and (fitting is not encoded or was_cut(encoded, texts))
 
 
-def run_single_text(one: OneText, loader: ModelLoader, request: HeadsRequest, target: TargetChoice) -> HeadsResult:
+def run_single_text(inputs: HeadsInput, loader: ModelLoader, request: HeadsRequest) -> HeadsResult:
     """Run the model on one text, and its decoder on the target."""
     files = loader.files()
-    tokenizer = loader.find_tokenizer(files, needed=one.ids is None or target.text is not None)
-    encoded = one.encode(tokenizer)
+    tokenizer = loader.find_tokenizer(files, needed=inputs.input_ids is None or inputs.target is not None)
+    encoded = inputs.encode(tokenizer)
     # Report a missing position before the model is loaded. With a target, or an adapter, which may add virtual tokens,
     # positions are only known later.
     view = request.steps or request.view
-    later = target.is_given or files is None or files.base is not None
+    later = bool(inputs.target_flags) or files is None or files.base is not None
     for position in () if later else (view.query, view.key):
         view.unit_spans(encoded.tokens, position)
-    generates = target.generate is not None
+    generates = inputs.generate is not None
     depth = full_depth(request.selection) if generates else request.selection.depth
     loaded = loader.load(files, depth, writes=generates)
-    fitting = one.fit_to_model(encoded, loaded)
-    pair = add_target(loaded, tokenizer, fitting, target, special=one.special, truncate=one.truncate)
+    fitting = inputs.fit_to_model(encoded, loaded)
+    pair = add_target(loaded, tokenizer, fitting, inputs)
     cut = f"the text was cut to the {len(fitting.tokens):,} tokens that the model takes"
-    warnings = (cut,) if one.was_cut(encoded, fitting) else ()
+    warnings = (cut,) if inputs.was_cut(encoded, fitting) else ()
     return _run(loaded, pair, request, warnings=warnings)
 
 
@@ -129,7 +152,7 @@ def _run(loaded: LoadedModel, given: TextAndTarget, request: HeadsRequest, *, wa
         return result
     steps = walk_heads(stacks_by_name, request.steps)
     others = same_head_in_other_stacks(stacks_by_name, request.steps, steps)
-    return replace(result, steps=steps, notes=(*result.notes, *steps_notes(steps, others)))
+    return replace(result, steps=steps, notes=(*result.notes, *_steps_note(steps[0], others)))
 
 
 def _few_tokens_note(given: TextAndTarget, request: HeadsRequest) -> Iterator[str]:
@@ -144,37 +167,261 @@ def _too_long(tokens: int, limit: int) -> UsageError:
     return UsageError(f"the text has {tokens:,} tokens and the model takes {limit:,}", hint="--truncate cuts it to fit")
 
 
-def run_media(
-    image: str | Path | None,
-    audio: str | Path | None,
-    one: OneText,
-    loader: ModelLoader,
+def _steps_note(steps: Steps, others: Sequence[str]) -> Iterator[str]:
+    """A note on other stacks that `--steps` can show. others: a head of each."""
+    if others:
+        heads = " or ".join(f"-H {name}" for name in others)
+        yield f"the walk is through the {steps.stack}; {heads} walks through another stack"
+
+
+# --- The decoder input, and generated text
+
+
+def check_target(inputs: HeadsInput) -> None:
+    """Raise UsageError for two ways of giving the decoder input together, and for an invalid value."""
+    flags, text, generate = inputs.target_flags, inputs.target, inputs.generate
+    if len(flags) > 1:
+        raise UsageError(f"{' and '.join(flags)} can't be combined", hint="leave one of them out")
+    if text is not None and (not isinstance(text, str) or not text):
+        raise UsageError("the target is empty" if text == "" else "a target is a string", hint="give it some text")
+    if generate is not None and (not isinstance(generate, int) or generate < 1):
+        raise UsageError(f"{generate} tokens can't be written", hint="--generate takes a number from 1")
+    if inputs.target_ids is not None:
+        one_id_list(inputs.target_ids, "target ids")
+
+
+class TextAndTarget(NamedTuple):
+    """A text, the decoder input (None in models of one stack), and what the model generated of either.
+
+    cut: whether the target was truncated.
+    """
+
+    text: EncodedText
+    target: tuple[Token, ...] | None = None
+    generated: Generated | None = None
+    cut: bool = False
+
+
+def full_depth(selection: Selection) -> Depth:
+    """All layers, as generating needs them; the selection is checked against the model."""
+
+    def depth(lists: Sequence[BlockList]) -> Mapping[str, int]:
+        selection.depth(lists)
+        return {}
+
+    return depth
+
+
+def add_target(
+    loaded: LoadedModel,
+    tokenizer: Tokenizer | None,
+    text: EncodedText,
+    inputs: HeadsInput,
+) -> TextAndTarget:
+    """The text, and the tokens for the decoder, or the text with what a model of one stack generates after it.
+
+    A target follows the tokens with which the decoder begins when it generates; without special tokens, only its start
+    token. Raises UsageError for a target where the model has no decoder of its own, and for one that is too long.
+    """
+    if not loaded.is_encoder_decoder:
+        return _continue_text(loaded, tokenizer, text, inputs)
+    if inputs.generate is not None:
+        return _generate_target(loaded, tokenizer, text, inputs.generate)
+    target = _target_tokens(loaded, tokenizer, inputs)
+    limit = loaded.max_target
+    if limit is None or len(target) <= limit:
+        return TextAndTarget(text, target)
+    if not inputs.encoding.truncate:
+        raise UsageError(
+            f"the target has {len(target):,} tokens and the decoder takes {limit:,}", hint="--truncate cuts it to fit"
+        )
+    return TextAndTarget(text, target[:limit], cut=True)
+
+
+def target_notes(given: TextAndTarget) -> Iterator[str]:
+    """Notes on the decoder input and on generated text."""
+    if given.target is not None and len(given.target) == 1:
+        yield START_ALONE
+    if given.cut and given.target is not None:
+        yield f"the target was cut to the {len(given.target):,} tokens that the decoder takes"
+    if given.generated is not None:
+        count = len(given.generated.ids)
+        text = "" if given.generated.text is None else f': "{given.generated.text}"'
+        yield f"the model wrote {count:,} token{'s' if count != 1 else ''}{text}"
+
+
+def _target_tokens(loaded: LoadedModel, tokenizer: Tokenizer | None, inputs: HeadsInput) -> tuple[Token, ...]:
+    if inputs.target_ids is not None:
+        return from_ids(tokenizer, one_id_list(inputs.target_ids)).tokens
+    prefix = (
+        loaded.decoder_prefix
+        if inputs.target is not None and not inputs.encoding.no_special
+        else loaded.decoder_prefix[:1]
+    )
+    start = tuple(token._replace(special=True) for token in _describe_ids(tokenizer, prefix))
+    if inputs.target is None:
+        return start
+    if tokenizer is None:
+        raise UsageError("a target needs a tokenizer", hint="give --target-ids, or a model with a tokenizer")
+    tokens = encode(tokenizer, inputs.target, special=False).tokens
+    return (*start, *(token._replace(index=token.index + len(start)) for token in tokens))
+
+
+def _describe_ids(tokenizer: Tokenizer | None, ids: Sequence[int], first: int = 0) -> Iterator[Token]:
+    """Tokens for ids that the model gave, with indices from `first`; its tokenizer may not know all of them."""
+    pieces = [None] * len(ids) if tokenizer is None else tokenizer.describe(ids)
+    for index, (number, piece) in enumerate(zip(ids, pieces, strict=True), first):
+        if piece is None:
+            yield Token(index, number, f"<{number}>", f"<{number}>")
+        else:
+            yield Token(index, number, piece.token, piece.text, special=piece.special)
+
+
+def _generate_target(loaded: LoadedModel, tokenizer: Tokenizer | None, text: EncodedText, count: int) -> TextAndTarget:
+    """The decoder's start token and what the decoder generates after it."""
+    from attncli.attention.inputs import build_inputs
+    from attncli.models.loading.greedy_decoding import greedy_decode
+
+    _check_room(loaded.max_target, 1, count)
+    ids = greedy_decode(loaded, build_inputs(loaded, [text.tokens], [text.segments]).arguments, count)
+    start = [token._replace(special=True) for token in _describe_ids(tokenizer, ids[:1])]
+    generated = tuple(_describe_ids(tokenizer, ids[1:], first=1))
+    return TextAndTarget(text, (*start, *number_words(generated)), _generated_text(tokenizer, ids[1:]))
+
+
+def _continue_text(
+    loaded: LoadedModel, tokenizer: Tokenizer | None, text: EncodedText, inputs: HeadsInput
+) -> TextAndTarget:
+    """The text and what a model of one stack generates after it."""
+    if not inputs.target_flags:
+        return TextAndTarget(text)
+    if inputs.generate is None or not loaded.generates:
+        generates = inputs.generate is not None
+        does = "writes no text" if generates else "is no encoder–decoder: there is no second text that it reads"
+        raise UsageError(
+            f"{loaded.class_name} {does}",
+            hint=f"leave {inputs.target_flags[0]} out, or name an encoder–decoder such as google-t5/t5-small (-m)",
+        )
+    from attncli.attention.inputs import build_inputs
+
+    arguments = build_inputs(loaded, [text.tokens], [text.segments]).arguments
+    return continue_text(loaded, tokenizer, text, arguments, inputs.generate)
+
+
+def continue_text(
+    loaded: LoadedModel,
+    tokenizer: Tokenizer | None,
+    text: EncodedText,
+    arguments: Mapping[str, Tensor | bool],
+    count: int,
+) -> TextAndTarget:
+    """The text and up to `count` tokens that the model writes after it. arguments: of a forward pass on the text.
+
+    Raises UsageError if the model takes no more tokens.
+    """
+    from attncli.models.loading.greedy_decoding import greedy_decode
+
+    length = len(text.tokens)
+    _check_room(loaded.max_positions, length, count)
+    ids = greedy_decode(loaded, arguments, count)[length:]
+    generated = tuple(_describe_ids(tokenizer, ids, first=length))
+    tokens = (*text.tokens, *number_words(generated, text.tokens))
+    # Of two texts, it continues the last one.
+    segments, sequences = text.segments[-1:] * len(ids), text.sequences[-1:] * len(ids)
+    whole = EncodedText(tokens, (*text.segments, *segments), (*text.sequences, *sequences))
+    return TextAndTarget(whole, generated=_generated_text(tokenizer, ids))
+
+
+def _check_room(limit: int | None, before: int, count: int) -> None:
+    if limit is not None and before + count > limit:
+        raise UsageError(
+            f"{count:,} more tokens are too many: the model takes {limit:,}",
+            hint=f"--generate takes {limit - before:,} at most here" if limit > before else "give a shorter text",
+        )
+
+
+def _generated_text(tokenizer: Tokenizer | None, ids: list[int]) -> Generated:
+    return Generated(tuple(ids), None if tokenizer is None else tokenizer.decode(ids))
+
+
+def number_words(tokens: Sequence[Token], before: Sequence[Token] = ()) -> tuple[Token, ...]:
+    """Number the words of tokens that have no place in a text: a space begins a new word.
+
+    before: the tokens of the text that they continue, whose last word may go on.
+    """
+    numbered = []
+    word = max((token.word for token in before if token.word is not None), default=-1)
+    inside = bool(before) and before[-1].word is not None and not before[-1].text[-1:].isspace()
+    for token in tokens:
+        if token.special or not token.text.strip():
+            inside = False
+            numbered.append(token)
+            continue
+        word += not inside or token.text[:1].isspace()
+        inside = not token.text[-1:].isspace()
+        numbered.append(token._replace(word=word))
+    return tuple(numbered)
+
+
+# --- The result of any run
+
+
+def heads_result(
+    loaded: LoadedModel,
+    stacks: tuple[Stack, ...],
     request: HeadsRequest,
     *,
-    processor: Any,
-    generate: int | None,
-    incompatible: Mapping[str, bool],
+    warnings: tuple[str, ...],
+    notes: tuple[str, ...],
 ) -> HeadsResult:
-    """Run the model on a picture or a sound, and on the text if there is one.
+    """The result of any run of `heads`. warnings: added to those of loading the model."""
+    return HeadsResult(
+        model=loaded.name,
+        device=str(loaded.device),
+        dtype=loaded.dtype,
+        stacks=stacks,
+        made_by=provenance(
+            "tokenizers", "transformers", "torch", model_class=loaded.class_name, revision=loaded.revision
+        ),
+        warnings=(*loaded.warnings, *warnings),
+        notes=(*notes, *_virtual_token_note(loaded), *_ignored_option_notes(stacks, request)),
+        chosen=request.shows_patterns,
+    )
 
-    processor: goes with a loaded module.  generate: how many tokens the model may write after the text.
-    incompatible: options that can't be combined with one, and whether each was given.
-    """
-    media = read_media(image, audio, incompatible=incompatible)
-    files = loader.files()
-    encoded = None
-    if one.text is not None or one.ids is not None:
-        encoded = one.encode(loader.find_tokenizer(files, needed=one.ids is None))
-    writes = generate is not None
-    depth = full_depth(request.selection) if writes else request.selection.depth
-    loaded = loader.load(files, depth, writes=writes, modality=media.modality)
-    if isinstance(media.content, Photo) and loaded.picture_token is not None:
-        ids = None if one.ids is None else list(id_lists(one.ids)[0])
-        processor = open_processor(files, processor)
-        prompt = PromptBuilder(media.content, loaded, processor, one.text, ids, one.special, one.truncate)
-        found = prompt.run(request, generate)
-    else:
-        media.refuse_writing(loaded, generate)
-        found = media.run(loaded, files, processor, encoded, request, truncate=one.truncate)
-    result = heads_result(loaded, found.stacks, request, warnings=(), notes=found.notes)
-    return replace(result, picture=found.picture, generated=found.generated)
+
+def _virtual_token_note(loaded: LoadedModel) -> Iterator[str]:
+    if count := loaded.virtual_tokens:
+        names = "[P0] is a virtual token" if count == 1 else f"[P0] to [P{count - 1}] are virtual tokens"
+        yield f"{names} of the adapter, before the text; --query and --key count from the text's first token"
+
+
+def _ignored_option_notes(stacks: tuple[Stack, ...], request: HeadsRequest) -> Iterator[str]:
+    """Notes on options that change patterns, where no pattern is shown."""
+    if request.patterns:
+        return
+    sketched = any(stack.sketches for stack in stacks)
+    shaping = {
+        "--norm-weighted": request.weighting == "norm",
+        "--hide-special": request.view.hide_special and not sketched,
+        f"--by {request.view.by}": request.view.by != "token" and not sketched,
+    }
+    for flag in (flag for flag, given in shaping.items() if given):
+        yield f"{flag} shapes patterns, and none is shown here: choose some with -l, -H or --query"
+
+
+def unread_warnings(unread: Iterable[tuple[str, str]], selection: Selection) -> Iterator[str]:
+    """Warnings for stacks whose attention can't be read from the attention interface or the modules."""
+    if selection.stack is None:
+        for stack, mixer in unread:
+            yield f"the attention of the {stack} can't be read and is left out: {mixer}"
+
+
+def metric_notes(stacks: tuple[Stack, ...], without_repeats: str) -> Iterator[str]:
+    """Notes on metrics that are null. without_repeats: how the note on texts without repeated tokens begins."""
+    if all(value is None for stack in stacks for head in stack.metrics for value in head.values.values()):
+        yield _NO_METRICS
+        return
+    positional = [stack for stack in stacks if stack.stack != "cross"]
+    repeated = any(head.values[PROBED] is not None for stack in positional for head in stack.metrics)
+    if positional and not repeated:
+        yield f"{without_repeats}, so that {' and '.join(REPEAT_METRICS)} are null (--probe shows them)"

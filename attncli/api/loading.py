@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from operator import index
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from attncli._version import __version__
+from attncli.api.requests import LoadingRequest, RunningRequest, TokenizeRequest
 from attncli.errors import UsageError
 from attncli.models.files.model_files import ModelFiles, no_text_error, open_files
 from attncli.models.files.reference import DEFAULT_MODEL, parse_reference
@@ -42,35 +44,39 @@ class LoadedTokenizer(NamedTuple):
     notes: tuple[str, ...] = ()
 
 
-def open_tokenizers(
-    model: str | Path | Sequence[str | Path] | None,
-    *,
-    tokenizer: Any = None,
-    needed: bool = True,
-    revision: str | None = None,
-    refresh: bool = False,
-    trust_remote_code: bool = False,
-    progress: Progress = silent,
-) -> tuple[LoadedTokenizer, ...]:
+def find_files(model: str | Path, loading: LoadingRequest, progress: Progress) -> ModelFiles:
+    """The files of a model. Raises UsageError for something that isn't a model's name, ModelError if unavailable."""
+    ref = parse_reference(str(model), revision=loading.revision)
+    return open_files(ref, refresh=loading.refresh, progress=progress)
+
+
+def read_tokenizer(files: ModelFiles, loading: LoadingRequest) -> Tokenizer:
+    """The tokenizer of a model. Raises ModelError where it has none, or can't be loaded."""
+    # Not at the top: `params` passes through this module, and needs no tokenizers.
+    from attncli.models.tokenizers.tokenizer_loader import load_tokenizer
+
+    return load_tokenizer(files, trust_remote_code=loading.trust_remote_code)
+
+
+def open_tokenizers(request: TokenizeRequest, progress: Progress) -> tuple[LoadedTokenizer, ...]:
     """The tokenizer of each model, or the one that is loaded already.
 
-    needed: whether a model without a tokenizer is an error; without one, ids are shown as numbers.
     Raises UsageError for something that isn't a model's name and for a model together with a tokenizer, ModelError for
     a tokenizer that can't be loaded.
     """
-    if tokenizer is not None:
-        options = {"model": model is not None, "revision": revision is not None, "refresh": refresh}
-        for name, is_given in {**options, "trust_remote_code": trust_remote_code}.items():
-            if is_given:
-                raise UsageError(
-                    f"{name}= names a tokenizer, and one is loaded already", hint=f"leave {name}= or tokenizer= out"
-                )
-        return (_wrap_user_tokenizer(tokenizer),)
-    refs = [parse_reference(name, revision=revision) for name in _model_names(model)]
-    return tuple(
-        _load_tokenizer(open_files(ref, refresh=refresh, progress=progress), trust_remote_code, needed=needed)
-        for ref in refs
-    )
+    if request.tokenizer is None:
+        return tuple(_load_tokenizer(name, request, progress) for name in _model_names(request.model))
+    # A tokenizer is never read from a pickle.
+    loading = request.loading._replace(allow_pickle=False)
+    for option in (*(["model"] if request.model is not None else []), *loading.given):
+        raise UsageError(
+            f"{option}= names a tokenizer, and one is loaded already", hint=f"leave {option}= or tokenizer= out"
+        )
+    from attncli.models.tokenizers.tokenizer_loader import wrap_tokenizer
+
+    tokenizer = wrap_tokenizer(request.tokenizer)
+    name = getattr(request.tokenizer, "name_or_path", None)
+    return (LoadedTokenizer(str(name or tokenizer.class_name), tokenizer, user_object=request.tokenizer),)
 
 
 def tokenizer_provenance(tokenizers: Iterable[LoadedTokenizer]) -> MadeBy:
@@ -98,15 +104,13 @@ def _model_names(model: str | Path | Sequence[str | Path] | None) -> list[str]:
     return [str(name) for name in model]
 
 
-def _load_tokenizer(files: ModelFiles, trust_remote_code: bool, *, needed: bool) -> LoadedTokenizer:
-    # Not at the top: `params` passes through this module, and needs no tokenizers.
-    from attncli.models.tokenizers.tokenizer_loader import load_tokenizer
-
+def _load_tokenizer(model: str, request: TokenizeRequest, progress: Progress) -> LoadedTokenizer:
+    files = find_files(model, request.loading, progress)
     name = files.ref.name
     try:
-        tokenizer = load_tokenizer(files, trust_remote_code=trust_remote_code)
+        tokenizer = read_tokenizer(files, request.loading)
     except NoTokenizerError:
-        if needed:
+        if request.needs_tokenizer:
             raise
         return LoadedTokenizer(name, None, files, notes=(f"{name} has no tokenizer, so its ids are shown as numbers",))
     slow = f"the tokenizer of {name} was read by transformers, which takes seconds; a tokenizer.json is read at once"
@@ -114,54 +118,39 @@ def _load_tokenizer(files: ModelFiles, trust_remote_code: bool, *, needed: bool)
     return LoadedTokenizer(name, tokenizer, files, notes=tuple(notes))
 
 
-def _wrap_user_tokenizer(user_object: Any) -> LoadedTokenizer:
-    from attncli.models.tokenizers.tokenizer_loader import wrap_tokenizer
-
-    tokenizer = wrap_tokenizer(user_object)
-    name = getattr(user_object, "name_or_path", None)
-    return LoadedTokenizer(str(name or tokenizer.class_name), tokenizer, user_object=user_object)
-
-
-class _LoaderFields(NamedTuple):
-    model: Any
-    tokenizer: Any = None
-    revision: str | None = None
-    refresh: bool = False
-    trust_remote_code: bool = False
-    allow_pickle: bool = False
-    device: str = "auto"
-    dtype: str = "auto"
-    progress: Progress = silent
+def id_lists(ids: Any) -> list[list[int]]:
+    """One list of ids or several as a list of lists; arrays and tensors too. Raises UsageError for anything else."""
+    given = ids.tolist() if hasattr(ids, "tolist") else ids
+    try:
+        several = all(isinstance(each, Sequence) for each in given)
+        lists = [[index(number) for number in each] for each in (given if several else [given])]
+    except TypeError as error:
+        raise UsageError("ids have to be whole numbers", hint="give the ids of tokens, or a text") from error
+    if not all(lists) or not lists:
+        raise UsageError("there are no ids", hint="give some numbers, or a text")
+    return lists
 
 
-class ModelLoader(_LoaderFields):
+def one_id_list(ids: Any, what: str = "ids") -> list[int]:
+    """One list of ids. Raises UsageError as `id_lists`, and for several lists."""
+    first, *others = id_lists(ids)
+    if others:
+        raise UsageError(f"{1 + len(others)} lists of {what} were given where one is taken", hint="give one list")
+    return first
+
+
+class ModelLoader(NamedTuple):
     """What to load, and how: a model and its tokenizer.
 
     model: a hub name or a path (None: the default model), or a loaded module.
     The methods pass on `files`: those of a model given by name, None for a loaded module.
-
-    Raises UsageError where a loaded module comes with an option that only a model's name can have.
     """
 
-    # No dataclass, which `attn tokenize` would import though it loads no model.
-    def __new__(cls, *fields: Any, **named: Any) -> ModelLoader:
-        loader = super().__new__(cls, *fields, **named)
-        loader._check_options()
-        return loader
-
-    def _check_options(self) -> None:
-        if not self.is_loaded:
-            return
-        placed = {"device": self.device != "auto", "dtype": self.dtype != "auto"}
-        fetched = ("revision", "refresh", "trust_remote_code", "allow_pickle")
-        for name, given in {**placed, **{each: bool(getattr(self, each)) for each in fetched}}.items():
-            if given:
-                hint = (
-                    f"leave it out; model.to({name}=…) changes it"
-                    if name in placed
-                    else "leave it out, or give the model by its name"
-                )
-                raise UsageError(f"{name}= goes with the name of a model, and this one is loaded already", hint=hint)
+    model: Any = None
+    tokenizer: Any = None
+    loading: LoadingRequest = LoadingRequest()
+    running: RunningRequest = RunningRequest()
+    progress: Progress = silent
 
     @property
     def is_loaded(self) -> bool:
@@ -169,11 +158,22 @@ class ModelLoader(_LoaderFields):
         return not (self.model is None or isinstance(self.model, str | Path))
 
     def files(self) -> ModelFiles | None:
-        """The model's files. Raises UsageError for something that isn't a model's name, ModelError if unavailable."""
-        if self.is_loaded:
-            return None
-        ref = parse_reference(str(self.model) if self.model else DEFAULT_MODEL, revision=self.revision)
-        return open_files(ref, refresh=self.refresh, progress=self.progress)
+        """The model's files.
+
+        Raises UsageError for something that isn't a model's name, and for a loaded module with an option that only a
+        name can have; ModelError if they are unavailable.
+        """
+        if not self.is_loaded:
+            return find_files(self.model or DEFAULT_MODEL, self.loading, self.progress)
+        moving = [name for name, value in self.running._asdict().items() if value != "auto"]
+        for name in (*moving, *self.loading.given):
+            hint = (
+                f"leave it out; model.to({name}=…) changes it"
+                if name in moving
+                else "leave it out, or give the model by its name"
+            )
+            raise UsageError(f"{name}= goes with the name of a model, and this one is loaded already", hint=hint)
+        return None
 
     def open_tokenizer(self, files: ModelFiles | None) -> Tokenizer:
         """Load the tokenizer without importing torch.
@@ -188,9 +188,7 @@ class ModelLoader(_LoaderFields):
             raise UsageError(
                 "a model that was handed over needs a tokenizer for a text", hint="pass tokenizer= beside model="
             )
-        from attncli.models.tokenizers.tokenizer_loader import load_tokenizer
-
-        return load_tokenizer(files, trust_remote_code=self.trust_remote_code)
+        return read_tokenizer(files, self.loading)
 
     def find_tokenizer(self, files: ModelFiles | None, *, needed: bool) -> Tokenizer | None:
         """Load the tokenizer as `open_tokenizer` does, or give None where there is none and it is not `needed`."""
@@ -234,12 +232,12 @@ class ModelLoader(_LoaderFields):
             return load_model(
                 files,
                 depth=depth,
-                device=self.device,
-                dtype=self.dtype,
+                device=self.running.device,
+                dtype=self.running.dtype,
                 eager=eager,
                 with_head=writes,
-                allow_pickle=self.allow_pickle,
-                trust_remote_code=self.trust_remote_code,
+                allow_pickle=self.loading.allow_pickle,
+                trust_remote_code=self.loading.trust_remote_code,
                 modality=modality,
                 progress=self.progress,
             )
@@ -247,7 +245,6 @@ class ModelLoader(_LoaderFields):
 
 def _check_configuration(files: ModelFiles) -> None:
     """Raise ModelError for impossible numbers, before transformers makes modules, labels and tables of them."""
-    from attncli.api.configured_shapes import check_fields
     from attncli.models.files.gguf_header import read_gguf_header
     from attncli.models.files.gguf_names import config_fields
     from attncli.models.files.weight_headers import read_model_config
@@ -263,3 +260,17 @@ def _check_configuration(files: ModelFiles) -> None:
         else read_model_config(path, repair_hint=files.repair_hint)
     )
     check_fields(fields, files.ref.name)
+
+
+def check_fields(fields: Mapping[str, Any], name: str, *, widths: bool = False) -> None:
+    """Raise ModelError for a configuration with impossible numbers.
+
+    widths: also for heads that don't divide the width; some classes build them all the same, and so are counted.
+    """
+    from attncli.models.loading.config_source import declares_value
+    from attncli.parameters.config_checks import HEAD_WIDTH_FIELDS, check_numbers
+
+    def has_head_width(kind: str) -> bool:
+        return declares_value(kind, HEAD_WIDTH_FIELDS) is not False
+
+    check_numbers(fields, name, has_head_width=has_head_width if widths else None)

@@ -97,13 +97,9 @@ def read_sentences(given: Iterable[str | tuple[str, str | None]]) -> Iterator[Se
 
 def _text_and_label(given: str | tuple[str, str | None], number: int) -> tuple[str, str | None]:
     if not isinstance(given, str):
-        if (
-            isinstance(given, Sequence)
-            and len(given) == 2
-            and isinstance(given[0], str)
-            and isinstance(given[1], str | None)
-        ):
-            return given[0], given[1]
+        match given:
+            case [str() as text, (str() | None) as label]:
+                return text, label
         raise UsageError(f"sentence {number} is no text", hint="give strings, or pairs of a string and a label")
     text, *labels = given.split("\t")
     if len(labels) > 1:
@@ -212,7 +208,18 @@ def _encode_sentence(
         hint = "it was left out of its tokens; name another model (-m)"
         return SentenceProblem(sentence.number, f"sentence {sentence.number}: no token stands for the word", hint)
     occurrences = tuple(
-        _occurrence(sentence, place, pieces) for place, pieces in zip(places, pieces_by_place, strict=True)
+        Occurrence(
+            sentence=sentence.number,
+            word=word,
+            text=sentence.text,
+            start=start,
+            end=end,
+            matched=sentence.text[start:end],
+            pieces=tuple(token.token for token in pieces),
+            positions=tuple(token.index for token in pieces),
+            label=sentence.label,
+        )
+        for (word, (start, end)), pieces in zip(places, pieces_by_place, strict=True)
     )
     return EncodedSentence(sentence.number, tuple(token.id for token in tokens), occurrences, cut)
 
@@ -238,21 +245,6 @@ def tokens_in_span(tokens: Sequence[Token], span: Span, text: str) -> list[Token
     return [token for token in inside if token.text.strip()] or inside
 
 
-def _occurrence(sentence: Sentence, place: _WordSpan, pieces: Sequence[Token]) -> Occurrence:
-    start, end = place.span
-    return Occurrence(
-        sentence=sentence.number,
-        word=place.word,
-        text=sentence.text,
-        start=start,
-        end=end,
-        matched=sentence.text[start:end],
-        pieces=tuple(token.token for token in pieces),
-        positions=tuple(token.index for token in pieces),
-        label=sentence.label,
-    )
-
-
 # --- Warnings and notes
 
 
@@ -260,40 +252,35 @@ def input_warnings(found: FoundOccurrences, tokenizer: Tokenizer) -> Iterator[st
     """Warnings about the sentences and their tokens."""
     if found.problems:
         numbers = [problem.number for problem in found.problems]
-        yield f"{list_sentences(numbers)} {'were' if len(numbers) > 1 else 'was'} left out: {found.problems[0].message}"
+        were = "were" if len(numbers) > 1 else "was"
+        yield f"{_list_sentences(numbers)} {were} left out: {found.problems[0].message}"
     cut = [sentence.number for sentence in found.sentences if sentence.cut]
     if cut:
-        yield f"{list_sentences(cut)} {'were' if len(cut) > 1 else 'was'} cut to the tokens that the model takes"
-    others = [each for each in found.occurrences if is_other_form(each)]
+        yield f"{_list_sentences(cut)} {'were' if len(cut) > 1 else 'was'} cut to the tokens that the model takes"
+    others = [each for each in found.occurrences if _normalized(each.matched) != _normalized(each.word)]
     if others:
         forms = [repr(form) for form in dict.fromkeys(each.matched for each in others)]
         named = " and ".join(forms) if len(forms) < 4 else f"{', '.join(forms[:3])} and {len(forms) - 3} more"
         were = "were" if len(forms) > 1 else "was"
-        yield f"{list_sentences([each.sentence for each in others])}: {named} {were} taken for the word"
+        yield f"{_list_sentences([each.sentence for each in others])}: {named} {were} taken for the word"
     yield from _split_warnings(found.occurrences)
-    piece = _unknown_piece(tokenizer)
-    unknown = [each.sentence for each in found.occurrences if piece is not None and piece in each.pieces]
+    unknown_ids = [] if tokenizer.unknown_id is None else [tokenizer.unknown_id]
+    pieces = {piece.token for piece in tokenizer.describe(unknown_ids) if piece is not None}
+    unknown = [each.sentence for each in found.occurrences if not pieces.isdisjoint(each.pieces)]
     if unknown:
-        where = list_sentences(unknown)
+        where = _list_sentences(unknown)
         yield f"{where}: the tokenizer has no piece for the word, and any unknown word has this vector"
-
-
-def _unknown_piece(tokenizer: Tokenizer) -> str | None:
-    if tokenizer.unknown_id is None:
-        return None
-    (piece,) = tokenizer.describe([tokenizer.unknown_id])
-    return None if piece is None else piece.token
 
 
 def _split_warnings(occurrences: Sequence[Occurrence]) -> Iterator[str]:
     """Warnings where the same form of a word is split into different tokens; different forms may well be."""
     forms: dict[str, dict[tuple[str, ...], list[int]]] = {}
     for each in occurrences:
-        forms.setdefault(normalized_form(each.matched), {}).setdefault(each.pieces, []).append(each.sentence)
+        forms.setdefault(_normalized(each.matched), {}).setdefault(each.pieces, []).append(each.sentence)
     for form, cuts in forms.items():
         if len(cuts) > 1:
             rarer = sorted(cuts.items(), key=lambda item: -len(item[1]))[1:]
-            named = "; ".join(f"{' + '.join(pieces)} in {list_sentences(numbers)}" for pieces, numbers in rarer[:3])
+            named = "; ".join(f"{' + '.join(pieces)} in {_list_sentences(numbers)}" for pieces, numbers in rarer[:3])
             yield f"{form!r} is cut in {len(cuts)} ways ({named}), which alone makes a difference"
 
 
@@ -302,11 +289,12 @@ def run_warnings(occurrences: Sequence[Occurrence], states: Sequence[State], *, 
     first = [each.sentence for each in occurrences if 0 in each.positions]
     if causal and first:
         yield (
-            f"{list_sentences(first)}: the word is the first token, whose state is unlike any other in a model "
+            f"{_list_sentences(first)}: the word is the first token, whose state is unlike any other in a model "
             "that reads from left to right"
         )
-    ruled = [text for state in states if state.chosen for text in _dominant_dimension_warnings(state, occurrences)]
-    yield from ruled
+    for state in states:
+        if state.chosen:
+            yield from _dominant_dimension_warnings(state, occurrences)
 
 
 def _dominant_dimension_warnings(state: State, occurrences: Sequence[Occurrence]) -> Iterator[str]:
@@ -331,7 +319,7 @@ def input_notes(found: FoundOccurrences, *, causal: bool, padded: bool, decoding
     """Notes on how the input was interpreted."""
     if found.ambiguous:
         yield (
-            f"{list_sentences(found.ambiguous)}: the word stands there more than once, and the first was taken; "
+            f"{_list_sentences(found.ambiguous)}: the word stands there more than once, and the first was taken; "
             "--occurrence or [brackets] choose another"
         )
     occurrences = found.occurrences
@@ -347,12 +335,7 @@ def input_notes(found: FoundOccurrences, *, causal: bool, padded: bool, decoding
         yield "this model mixes sentences of a batch or their padding, so that each runs alone"
 
 
-def is_other_form(occurrence: Occurrence) -> bool:
-    """Whether other case or an inflection of the word was matched."""
-    return normalized_form(occurrence.matched) != normalized_form(occurrence.word)
-
-
-def normalized_form(text: str) -> str:
+def _normalized(text: str) -> str:
     """The word with plain apostrophes and single spaces; case and inflection stay (`Mole` differs from `mole`)."""
     return " ".join(normalize_text(text).text.split())
 
@@ -366,5 +349,5 @@ def list_numbers(numbers: Sequence[int]) -> str:
     return f"{', '.join(first)} and {last}" if first else last
 
 
-def list_sentences(numbers: Sequence[int]) -> str:
+def _list_sentences(numbers: Sequence[int]) -> str:
     return f"sentence{'s' if len(set(numbers)) > 1 else ''} {list_numbers(numbers)}"

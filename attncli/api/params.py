@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from attncli.api.configured_shapes import ModelShapes, list_models, shapes_from_module
 from attncli.api.loading import provenance
+from attncli.api.requests import LoadingRequest, ParamsRequest
 from attncli.api.shape_sources import ShapeSource, Source
 from attncli.choices import BY, SOURCES
 from attncli.errors import UsageError
@@ -21,7 +22,6 @@ from attncli.quantities import Size, Total, check_number, count_of, size_of, tot
 from attncli.results.params import ListedPreset, ModelParameters, ParamsResult
 
 if TYPE_CHECKING:
-    from attncli.parameters.classify import LocatedShare
     from attncli.parameters.costs import CostsRequest
     from attncli.parameters.count import Grouping
     from attncli.parameters.lora import LoraRequest
@@ -78,18 +78,28 @@ def params(
     Raises ModelError for a model that can't be loaded or has an impossible configuration, UsageError for an invalid
     option.
     """
-    if list_presets:
+    request = ParamsRequest(
+        source, by, depth, set, untie, check, list_presets, context, batch, fit, lora, training, model,
+        LoadingRequest(revision, refresh, trust_remote_code, allow_pickle),
+    )  # fmt: skip
+    return run_params(request, progress)
+
+
+def run_params(request: ParamsRequest, progress: Progress = silent) -> ParamsResult:
+    """As `params`, from a whole request."""
+    if request.list_presets:
         return _list_presets()
-    wanted, costs_request = _check_by(by, depth), _costs_request(context, batch, fit, training=training, lora=lora)
-    expected = total_of("--check", check)
-    if source is not None and source not in SOURCES:
-        raise UsageError(f"there is no source {source!r}", hint=f"the sources are {', '.join(SOURCES)}")
-    changes = _parse_changes(set)
-    shape_source = ShapeSource(cast("Source | None", source), changes, revision, refresh, trust_remote_code, progress)
-    all_shapes = [_read_shapes(each, shape_source) for each in list_models(DEFAULT_MODEL if model is None else model)]
+    by, costs_request = _check_by(request), _costs_request(request)
+    expected = total_of("--check", request.check)
+    if request.source is not None and request.source not in SOURCES:
+        raise UsageError(f"there is no source {request.source!r}", hint=f"the sources are {', '.join(SOURCES)}")
+    changes = _parse_changes(request.set)
+    shape_source = ShapeSource(cast("Source | None", request.source), changes, request.loading, progress)
+    names = list_models(DEFAULT_MODEL if request.model is None else request.model)
+    all_shapes = [_read_shapes(each, shape_source) for each in names]
 
     costs_request = _at_one_context(all_shapes, costs_request)
-    counted = [_count_model(shapes, wanted, depth, costs_request, untie=untie) for shapes in all_shapes]
+    counted = [_count_model(shapes, by, request.depth, costs_request, untie=request.untie) for shapes in all_shapes]
     models = tuple(model._replace(changes=changes) for model in counted)
     if costs_request.lora is not None:
         _check_lora(all_shapes, costs_request.lora, adapts=any(model.costs.lora for model in models))
@@ -98,7 +108,7 @@ def params(
     rows = compare_counts([model.counted for model in models])
     failed = None if expected is None else tuple(check_failures(models, expected))
     return ParamsResult(
-        models, _provenance(all_shapes), rows, by=wanted, warnings=tuple(mismatch_warnings(models)), failures=failed
+        models, _provenance(all_shapes), rows, by=by, warnings=tuple(mismatch_warnings(models)), failures=failed
     )
 
 
@@ -139,9 +149,9 @@ def _to_json(key: str, value: object) -> str:
         raise UsageError(f"--set {key} can't be {value!r}", hint="give what a config.json can hold") from error
 
 
-def _check_by(by: str, depth: int | None) -> Grouping:
+def _check_by(request: ParamsRequest) -> Grouping:
     """`by`, checked. Raises UsageError for an unknown value, and for a depth where nothing is listed as a tree."""
-
+    by, depth = request.by, request.depth
     if by not in BY:
         raise UsageError(f"parameters can't be listed by {by!r}", hint=f"by is one of {', '.join(BY)}")
     if depth is not None:
@@ -151,20 +161,13 @@ def _check_by(by: str, depth: int | None) -> Grouping:
     return cast("Grouping", by)
 
 
-def _costs_request(
-    context: int | str | None,
-    batch: int | str | None,
-    fit: int | str | None,
-    *,
-    training: bool,
-    lora: int | str | None,
-) -> CostsRequest:
+def _costs_request(request: ParamsRequest) -> CostsRequest:
     from attncli.parameters.costs import CostsRequest
     from attncli.parameters.lora import parse_lora
 
-    tokens, texts = count_of("--context", context), count_of("--batch", batch, instance="32") or 1
-    memory = size_of("--fit", fit) or Size(0)
-    return CostsRequest(tokens, texts, memory.size or None, memory.written, training, parse_lora(lora))
+    tokens, texts = count_of("--context", request.context), count_of("--batch", request.batch, instance="32") or 1
+    memory = size_of("--fit", request.fit) or Size(0)
+    return CostsRequest(tokens, texts, memory.size or None, memory.written, request.training, parse_lora(request.lora))
 
 
 def _read_shapes(model: Any, shape_source: ShapeSource) -> ModelShapes:
@@ -172,10 +175,10 @@ def _read_shapes(model: Any, shape_source: ShapeSource) -> ModelShapes:
         return shape_source.shapes(model)
     if shape_source.changes:
         raise UsageError("a module that was handed over can't be changed", hint="build it anew from its configuration")
-    options = {"source": shape_source.source, "revision": shape_source.revision, "refresh": shape_source.refresh}
-    for name, given in {**options, "trust_remote_code": shape_source.trust_remote_code}.items():
-        if given:
-            raise UsageError(f"{name}= goes with the name of a model, and this one is a module", hint="leave it out")
+    # No weights are read here, so that a pickle has no effect.
+    options = shape_source.loading._replace(allow_pickle=False).given
+    for name in (*(["source"] if shape_source.source else []), *options):
+        raise UsageError(f"{name}= goes with the name of a model, and this one is a module", hint="leave it out")
     return shapes_from_module(model)
 
 
@@ -183,7 +186,7 @@ def _count_model(
     shapes: ModelShapes, by: Grouping, depth: int | None, costs_request: CostsRequest, *, untie: bool
 ) -> ModelParameters:
     from attncli.parameters.costs import estimate_costs
-    from attncli.parameters.count import InventoryShares, count_parameters
+    from attncli.parameters.count import InventoryShares, count_parameters, module_tree
     from attncli.parameters.published import published_format
     from attncli.results.costs import UNPACKED_DTYPES, USUAL_CACHE_DTYPE
 
@@ -202,16 +205,21 @@ def _count_model(
         cache_dtype=shapes.dtype if shapes.dtype in UNPACKED_DTYPES else USUAL_CACHE_DTYPE,
         published=shapes.published or published_format(shares.unique, shapes.quantization, shapes.dtype),
     )
+    tree: tuple[Node, ...] = ()
+    if by in _TREE_LISTINGS:
+        listed = [entry.share for entry in (shares.untied if untie else shares.unique)]
+        tree = module_tree(listed, depth=depth or (_DEFAULT_DEPTH if by == "module" else None), tensors=by == "tensor")
+    untied = ["tied tensors are counted once for each of their names"] if untie and shapes.inventory.tied else []
     return ModelParameters(
         counted,
         cost,
         model_class=shapes.model_class,
         dtype=shapes.dtype,
         stored_bytes=shapes.stored_bytes,
-        notes=(*shapes.notes, *_packing_notes(shapes), *_untie_notes(shapes, untie=untie)),
+        notes=(*shapes.notes, *_packing_notes(shapes), *untied),
         reconciliation=shapes.reconciliation,
         unknown_packing=shapes.unknown_packing,
-        tree=_tree(shares.untied if untie else shares.unique, by, depth),
+        tree=tree,
     )
 
 
@@ -244,16 +252,6 @@ def _check_lora(all_shapes: Sequence[ModelShapes], lora_request: LoraRequest, *,
         raise no_matrix_error(names, everything, lora_request)
 
 
-def _tree(placed: Sequence[LocatedShare], by: Grouping, depth: int | None) -> tuple[Node, ...]:
-    if by not in _TREE_LISTINGS:
-        return ()
-
-    wanted = depth or (_DEFAULT_DEPTH if by == "module" else None)
-    from attncli.parameters.count import module_tree
-
-    return module_tree([entry.share for entry in placed], depth=wanted, tensors=by == "tensor")
-
-
 def _packing_notes(shapes: ModelShapes) -> Iterator[str]:
     if shapes.unknown_packing is None:
         return
@@ -263,33 +261,24 @@ def _packing_notes(shapes: ModelShapes) -> Iterator[str]:
         yield f"its weights can't be compared: the packing of {shapes.unknown_packing} is unknown"
 
 
-def _untie_notes(shapes: ModelShapes, *, untie: bool) -> Iterator[str]:
-    if untie and shapes.inventory.tied:
-        yield "tied tensors are counted once for each of their names"
-
-
 # --- Warnings and `--check`
 
 
 def mismatch_warnings(models: Sequence[ModelParameters]) -> Iterator[str]:
     """A sentence for each model whose configuration and weights disagree, or can't be compared."""
     for model in models:
-        found = model.reconciliation
+        found, name = model.reconciliation, model.counted.model
         if model.unknown_packing is not None:
-            yield _unknown_packing_warning(model)
+            what = f"parameters of {name} can't be counted"
+            if model.counted.source != "header":
+                what = f"weights of {name} can't be compared with its configuration"
+            yield f"the {what}: the packing of {model.unknown_packing} is unknown"
         if found is None or found.agrees:
             continue
         if found.is_same_model:
-            yield f"the weights of {model.counted.model} hold {found.unexpected:,} elements that its model doesn't have"
+            yield f"the weights of {name} hold {found.unexpected:,} elements that its model doesn't have"
         else:
-            yield f"the weights beside the configuration of {model.counted.model} are not those of its model"
-
-
-def _unknown_packing_warning(model: ModelParameters) -> str:
-    name, packed = model.counted.model, model.unknown_packing
-    if model.counted.source == "header":
-        return f"the parameters of {name} can't be counted: the packing of {packed} is unknown"
-    return f"the weights of {name} can't be compared with its configuration: the packing of {packed} is unknown"
+            yield f"the weights beside the configuration of {name} are not those of its model"
 
 
 def check_failures(models: Sequence[ModelParameters], expected: Total) -> Iterator[str]:
@@ -307,15 +296,12 @@ def check_failures(models: Sequence[ModelParameters], expected: Total) -> Iterat
         elif not expected.holds(total):
             more = total - expected.number
             than = f"{abs(more):,} {'more' if more > 0 else 'fewer'} than the {expected.written} expected"
-            yield f"{model.name} has {total:,} parameters, {than}{_matching_reading(model, expected)}"
+            readings = (each for each in model.counted.readings if expected.holds(each.total))
+            reading = next((f"; so many has its reading {each.name}: {each.source}" for each in readings), "")
+            yield f"{model.name} has {total:,} parameters, {than}{reading}"
         elif held is not None and not held.is_same_model:
             yield (
                 f"the configuration of {model.name} has {total:,} parameters as expected, but its weights are of "
                 f"another model: {held.matched:,} of these are among their {held.checkpoint_total:,} elements "
                 "(--source header counts them)"
             )
-
-
-def _matching_reading(model: ModelParameters, expected: Total) -> str:
-    found = (reading for reading in model.counted.readings if expected.holds(reading.total))
-    return next((f"; so many has its reading {each.name}: {each.source}" for each in found), "")

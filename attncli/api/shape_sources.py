@@ -8,12 +8,20 @@ from math import prod
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
-from attncli.api.configured_shapes import ModelShapes, check_fields, shapes_from_module
+from attncli.api.configured_shapes import (
+    ConfiguredShapes,
+    ModelShapes,
+    configured_from_files,
+    configured_from_preset,
+    shapes_from_module,
+)
+from attncli.api.loading import check_fields
+from attncli.api.requests import LoadingRequest
 from attncli.errors import ModelError, UsageError
-from attncli.models.files.checkpoint import Checkpoint, local_checkpoint, read_source_checkpoint
+from attncli.models.files.checkpoint import Checkpoint, local_checkpoint, read_checkpoint, read_source_checkpoint
 from attncli.models.files.model_files import ModelFiles, open_files
-from attncli.models.files.model_parts import MODULES_FILE, SentenceModule, SubfolderSource, sentence_modules
 from attncli.models.files.reference import Kind, ModelRef, parse_reference
+from attncli.models.files.sources import MODULES_FILE, SentenceModule, SubfolderSource, sentence_modules
 from attncli.parameters.inventory_sources import inventory_from_header
 from attncli.parameters.quantization import unpack
 from attncli.parameters.reconcile import prediction_layers
@@ -21,8 +29,6 @@ from attncli.progress import Progress
 from attncli.results.costs import Published
 
 if TYPE_CHECKING:
-    from attncli.api.configured_shapes import ConfiguredShapes
-    from attncli.parameters.inventory import Inventory
     from attncli.parameters.quantization import UnpackedCheckpoint
 
 Source = Literal["config", "header"]
@@ -32,20 +38,23 @@ _PEFT_PREFIX = "base_model.model."
 _HEADER_SUFFIXES = (".safetensors", ".gguf")
 _MODULE_WEIGHTS = "model.safetensors"
 
+#: The names of unpacked types, in the files and elsewhere.
+_DTYPE_NAMES = {"F32": "float32", "BF16": "bfloat16", "F16": "float16"}
+
+_FOREIGN_NOTE = "its config.json names no model_type, so it isn't transformers': counted by the header of its weights"
+
 
 class ShapeSource(NamedTuple):
     """Where to get the shapes of a model given by name, and what to change in its configuration."""
 
     source: Source | None
     changes: Sequence[str]
-    revision: str | None
-    refresh: bool
-    trust_remote_code: bool
+    loading: LoadingRequest
     progress: Progress
 
     def shapes(self, model: str | Path) -> ModelShapes:
         """The shapes of the model with this name. Raises ModelError where it can't be loaded."""
-        ref = parse_reference(str(model), revision=self.revision)
+        ref = parse_reference(str(model), revision=self.loading.revision)
         if ref.kind is Kind.FUNCTION:
             return self._from_function(ref)
         if ref.kind is Kind.PRESET:
@@ -71,13 +80,19 @@ class ShapeSource(NamedTuple):
         return add_modules(self._from_files(inner, fields), files, modules)
 
     def _from_files(self, files: ModelFiles, fields: dict[str, Any] | None) -> ModelShapes:
-        from_header = _needs_header(files, fields) if self.source is None else self.source == "header"
-        return self._from_headers(files) if from_header else self._from_config(files, fields or {})
+        if self.source != "header" and not (self.source is None and _needs_header(files, fields)):
+            configured = configured_from_files(files, fields or {}, self.changes, self.loading, self.progress)
+            # A changed model can't be compared with the checkpoint.
+            return configured.shapes() if self.changes else reconcile_with_checkpoint(configured, files)
+        # The headers of the weight files, which take neither torch nor transformers.
+        if self.changes:
+            raise UsageError("--set changes a configuration, not a checkpoint", hint="name its config.json instead")
+        return shapes_from_checkpoint(read_checkpoint(files), files)
 
     def _open(self, ref: ModelRef) -> tuple[ModelFiles, dict[str, Any] | None]:
         """The files of a model and its configuration. Where they can't be loaded, the hint may name a preset."""
         try:
-            files = open_files(ref, refresh=self.refresh, progress=self.progress)
+            files = open_files(ref, refresh=self.loading.refresh, progress=self.progress)
             return files, _read_config(files)
         except ModelError as error:
             from attncli.models.builtin.presets import preset_for_model
@@ -99,27 +114,9 @@ class ShapeSource(NamedTuple):
     def _from_preset(self, ref: ModelRef) -> ModelShapes:
         if self.source == "header":
             raise UsageError(f"{ref.name} is an architecture without weights", hint="leave --source header out")
-        from attncli.api.configured_shapes import configured_from_preset
         from attncli.models.builtin.presets import read_preset
 
         return configured_from_preset(ref.name, read_preset(ref.location), self.changes, self.progress).shapes()
-
-    def _from_headers(self, files: ModelFiles) -> ModelShapes:
-        """The shapes in the headers of the weight files. Imports neither torch nor transformers."""
-        if self.changes:
-            raise UsageError("--set changes a configuration, not a checkpoint", hint="name its config.json instead")
-        from attncli.models.files.checkpoint import read_checkpoint
-
-        return shapes_from_checkpoint(read_checkpoint(files), files)
-
-    def _from_config(self, files: ModelFiles, fields: dict[str, Any]) -> ModelShapes:
-        from attncli.api.configured_shapes import configured_from_files
-
-        configured = configured_from_files(
-            files, fields, self.changes, self.progress, trust_remote_code=self.trust_remote_code
-        )
-        # A changed model can't be compared with the checkpoint.
-        return configured.shapes() if self.changes else reconcile_with_checkpoint(configured, files)
 
 
 def _read_config(files: ModelFiles) -> dict[str, Any] | None:
@@ -183,7 +180,7 @@ def _module_shapes(files: ModelFiles, module: SentenceModule) -> dict[str, tuple
 
 def shapes_from_checkpoint(checkpoint: Checkpoint, files: ModelFiles) -> ModelShapes:
     """The shapes of the weights in a checkpoint: quantized ones unpacked, buffers left out."""
-    from attncli.models.files.layer_types import with_layer_types
+    from attncli.models.files.gguf_names import with_layer_types
     from attncli.models.loading.config_source import declares_generation
     from attncli.parameters.reconcile import with_tied_unembedding
 
@@ -192,20 +189,28 @@ def shapes_from_checkpoint(checkpoint: Checkpoint, files: ModelFiles) -> ModelSh
     unpacked = unpack(checkpoint.tensors, config)
     inventory, writes = inventory_from_header(unpacked.shapes, config), declares_generation(config or {})
     architectures = (config or {}).get("architectures")
+    sizes: dict[str, int] = defaultdict(int)
+    for tensor in checkpoint.tensors:
+        sizes[tensor.dtype] += tensor.stored_bytes
+    first, beyond = prediction_layers(inventory, config or {})
+    note = f"{beyond:,} from layer {first} on are for multi-token prediction, which the model runs without"
+    predicting = [note] if beyond else []
+    is_foreign = checkpoint.format == "safetensors" and config is not None and "model_type" not in config
     return ModelShapes(
         name=files.ref.name,
         source="header",
         inventory=with_tied_unembedding(inventory) if writes else inventory,
         model_class=str(architectures[0]) if isinstance(architectures, list) and architectures else None,
         generates=writes,
-        dtype=_stored_dtypes(checkpoint),
+        # Those with the most bytes first.
+        dtype=", ".join(sorted(sizes, key=lambda dtype: -sizes[dtype])),
         revision=files.revision,
         stored_bytes=checkpoint.stored_bytes,
         notes=(
             *checkpoint.notes,
-            *_foreign_notes(checkpoint, config),
+            *([_FOREIGN_NOTE] if is_foreign else []),
             *_packing_notes(unpacked),
-            *_prediction_notes(inventory, config or {}),
+            *predicting,
         ),
         unknown_packing=_unknown_packing(unpacked, config),
         published=_published_in_files(checkpoint, unpacked, inventory.total),
@@ -223,7 +228,8 @@ def reconcile_with_checkpoint(configured: ConfiguredShapes, files: ModelFiles) -
         return shapes
     from attncli.parameters.reconcile import reconcile
 
-    unpacked = unpack(checkpoint.tensors, checkpoint.config, _parameter_shapes(shapes.inventory))
+    named = (each for tensor in shapes.inventory.tensors for each in (tensor, *tensor.aliases))
+    unpacked = unpack(checkpoint.tensors, checkpoint.config, {each.name: each.shape for each in named})
     shapes = shapes._replace(
         stored_bytes=checkpoint.stored_bytes, notes=(*shapes.notes, *checkpoint.notes, *_packing_notes(unpacked))
     )
@@ -250,27 +256,6 @@ def add_adapter(base: ModelShapes, files: ModelFiles) -> ModelShapes:
     )
 
 
-def _parameter_shapes(inventory: Inventory) -> Mapping[str, tuple[int, ...]]:
-    return {each.name: each.shape for tensor in inventory.tensors for each in (tensor, *tensor.aliases)}
-
-
-def _stored_dtypes(checkpoint: Checkpoint) -> str:
-    """The stored dtypes, those with the most bytes first."""
-    sizes: dict[str, int] = defaultdict(int)
-    for tensor in checkpoint.tensors:
-        sizes[tensor.dtype] += tensor.stored_bytes
-    return ", ".join(sorted(sizes, key=lambda dtype: -sizes[dtype]))
-
-
-def _foreign_notes(checkpoint: Checkpoint, config: Mapping[str, object] | None) -> Iterator[str]:
-    if checkpoint.format == "safetensors" and config is not None and "model_type" not in config:
-        yield "its config.json names no model_type, so it isn't transformers': counted by the header of its weights"
-
-
-#: The names of unpacked types, in the files and elsewhere.
-_DTYPE_NAMES = {"F32": "float32", "BF16": "bfloat16", "F16": "float16"}
-
-
 def _published_in_files(checkpoint: Checkpoint, unpacked: UnpackedCheckpoint, parameters: int) -> Published | None:
     """The format of the files: the scheme of packed weights, else the type of most elements.
 
@@ -284,12 +269,6 @@ def _published_in_files(checkpoint: Checkpoint, unpacked: UnpackedCheckpoint, pa
         elements[tensor.dtype] += prod(tensor.shape)
     dtype = max(elements, key=lambda name: elements[name])
     return Published(scheme or _DTYPE_NAMES.get(dtype, dtype), stored, 8 * stored / parameters)
-
-
-def _prediction_notes(inventory: Inventory, config: Mapping[str, object]) -> Iterator[str]:
-    first, beyond = prediction_layers(inventory, config)
-    if beyond:
-        yield f"{beyond:,} from layer {first} on are for multi-token prediction, which the model runs without"
 
 
 def _packing_notes(unpacked: UnpackedCheckpoint) -> Iterator[str]:

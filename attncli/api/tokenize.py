@@ -1,7 +1,6 @@
 """`attncli.tokenize`: how models cut texts into tokens.
 
-The input becomes a list of `TextInput`, which `TextTokenizer` in `tokenizing` turns into records; a single text is
-tokenized in `cutting`.
+The input becomes a list of `TextInput`, which `TextTokenizer` in `tokenizing` turns into records.
 """
 
 from __future__ import annotations
@@ -10,8 +9,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from attncli.api.cutting import TextInput, id_lists
-from attncli.api.tokenizing import open_text_tokenizer
+from attncli.api.loading import id_lists
+from attncli.api.requests import EncodingRequest, LoadingRequest, TokenizeRequest
+from attncli.api.tokenizing import TextInput, open_text_tokenizer
 from attncli.errors import UsageError
 from attncli.progress import Progress, silent
 from attncli.results.tokenize import Source, TokenizeResult
@@ -69,26 +69,12 @@ def tokenize(
     can't be loaded, FailedError for a conversation that the template refuses.
     """
     inputs = [] if vocab else _inputs(text, input_ids, pair, lines=lines, chat=chat)
-    with open_text_tokenizer(
-        model,
-        tokenizer=tokenizer,
-        needs_tokenizer=input_ids is None,
-        no_special=no_special,
-        truncate=truncate,
-        chat=chat,
-        template=template,
-        generation_prompt=generation_prompt,
-        special_as_text=special_as_text,
-        why=why,
-        lint=lint,
-        stats=stats,
-        check=(check,) if isinstance(check, str) else check,
-        revision=revision,
-        refresh=refresh,
-        trust_remote_code=trust_remote_code,
-        allow_pickle=allow_pickle,
-        progress=progress,
-    ) as tokenizing:
+    request = TokenizeRequest(
+        model, tokenizer, input_ids is None, EncodingRequest(pair, no_special, truncate), chat, template,
+        generation_prompt, special_as_text, why, lint, stats, (check,) if isinstance(check, str) else tuple(check),
+        LoadingRequest(revision, refresh, trust_remote_code, allow_pickle),
+    )  # fmt: skip
+    with open_text_tokenizer(request, progress) as tokenizing:
         if vocab:
             return tokenizing.vocabulary_summary([] if text is None else _texts(text, None))
         records = list(tokenizing.records(inputs))
@@ -115,7 +101,7 @@ def _inputs(text: Any, ids: Any, pair: str | None, *, lines: bool, chat: bool) -
 
 
 def _conversations(text: Any, ids: Any, pair: str | None, lines: bool) -> list[TextInput]:
-    from attncli.api.conversations import parse_conversations, read_conversation
+    from attncli.api.text_details import parse_conversations, read_conversation
 
     if text is None or ids is not None or pair is not None:
         raise UsageError("a conversation stands alone", hint="--chat takes no ids and no --pair")

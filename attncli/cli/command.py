@@ -7,15 +7,17 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator
-from importlib import import_module
+from contextlib import suppress
 from itertools import groupby
 from typing import Any
 
 import click
 
+from attncli._version import __version__
 from attncli.cli.environment import write_stdout
 from attncli.cli.failures import did_you_mean
 from attncli.errors import ExitCode, FailedError, UsageError
+from attncli.verbs import VERBS
 
 VARIABLES = {
     "ATTN_MODEL": "The model where -m names none.",
@@ -65,7 +67,11 @@ class Text(click.types.StringParamType):
     """A text in UTF-8, whatever the locale. Raises FailedError for invalid UTF-8, which tokenizers can't encode."""
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
-        text = _decoded_as_utf8(str(super().convert(value, param, ctx)))
+        text = str(super().convert(value, param, ctx))
+        if not text.isprintable():
+            # Undo the decoding of a UTF-8 argument with another locale's encoding.
+            with suppress(UnicodeError):
+                text = os.fsencode(text).decode("utf-8")
         try:
             text.encode()
         except UnicodeEncodeError as error:
@@ -74,16 +80,6 @@ class Text(click.types.StringParamType):
                 f"{_parameter_name(param)} is not valid UTF-8: byte {position} begins no character",
                 hint="put it in a file, convert that, and read it with -f",
             ) from error
-        return text
-
-
-def _decoded_as_utf8(text: str) -> str:
-    """Undo the decoding of a UTF-8 argument with another locale's encoding; other texts are returned unchanged."""
-    if text.isprintable():
-        return text
-    try:
-        return os.fsencode(text).decode("utf-8")
-    except UnicodeError:
         return text
 
 
@@ -100,20 +96,18 @@ class WholeNumber(click.types.IntParamType):
         self.least = least
         self.example = example
 
-    def _example(self, param: click.Parameter | None) -> int:
-        default = param.default if param is not None else None
-        return default if isinstance(default, int) else self.example
-
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
         if isinstance(value, int):
             return value
         # int() also accepts 1_000, and raises another error for a number of 5,000 digits.
         if value.isascii() and value.isdigit() and len(value) < 10 and self.least <= int(value) <= (self.most or 10**9):
             return int(value)
+        default = param.default if param is not None else None
+        example = default if isinstance(default, int) else self.example
         limits = f"from {self.least} to {self.most}" if self.most else f"from {self.least} on"
         raise UsageError(
             f"{_parameter_name(param)} can't be {value!r}: it is a whole number {limits}",
-            hint=f"for instance {_parameter_name(param)} {self._example(param)}",
+            hint=f"for instance {_parameter_name(param)} {example}",
         )
 
 
@@ -163,36 +157,19 @@ def option_groups(command: click.Command, ctx: click.Context) -> Iterator[tuple[
         yield title, [record for option in members if (record := option.get_help_record(ctx))]
 
 
-def help_option() -> Option:
-    """The option `-h`, `--help`; the help goes to the stdout of the `Environment`."""
+def eager_option(names: list[str], help: str, text: Callable[[click.Context], str]) -> Option:  # noqa: A002
+    """An option that writes a text to the stdout of the `Environment`, and ends."""
 
     def show(ctx: click.Context, param: click.Parameter, wanted: bool) -> None:
         if wanted and not ctx.resilient_parsing:
-            show_help(ctx)
+            write_stdout(ctx.obj, f"{text(ctx)}\n")
             ctx.exit()
 
-    return Option(
-        ["-h", "--help"],
-        is_flag=True,
-        is_eager=True,
-        expose_value=False,
-        callback=show,
-        group="Help",
-        help="Show this text and exit.",
-    )
+    return Option(names, is_flag=True, is_eager=True, expose_value=False, callback=show, group="Help", help=help)
 
 
-def show_help(ctx: click.Context) -> None:
-    write_stdout(ctx.obj, f"{ctx.get_help()}\n")
-
-
-#: Each verb with its description in the help; its command is `attncli.cli.<verb>.<verb>`.
-VERBS = {
-    "compare": "Show whether context changes a word.",
-    "heads": "Show where a model's attention heads look.",
-    "params": "Count a model's parameters and what they cost.",
-    "tokenize": "Show how a model cuts text into tokens.",
-}
+def help_option() -> Option:
+    return eager_option(["-h", "--help"], "Show this text and exit.", click.Context.get_help)
 
 
 class VerbGroup(click.Group):
@@ -204,7 +181,7 @@ class VerbGroup(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in VERBS:
             return None
-        command = getattr(import_module(f"attncli.cli.{cmd_name}"), cmd_name)
+        command = VERBS[cmd_name].load("command")
         assert isinstance(command, click.Command)
         return command
 
@@ -220,21 +197,13 @@ class VerbGroup(click.Group):
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Verbs"):
-            formatter.write_dl(list(VERBS.items()))
+            formatter.write_dl([(verb.name, verb.summary) for verb in VERBS.values()])
         with formatter.section("Options"):
             formatter.write_dl([record for option in self.params if (record := option.get_help_record(ctx))])
         with formatter.section("Environment"):
             formatter.write_dl(list(VARIABLES.items()))
         with formatter.section("Exit codes"):
             formatter.write_dl([(str(int(code)), code.meaning) for code in ExitCode])
-
-
-def _show_version(ctx: click.Context, param: click.Parameter, wanted: bool) -> None:
-    if wanted and not ctx.resilient_parsing:
-        from attncli._version import __version__
-
-        write_stdout(ctx.obj, f"attncli {__version__}\n")
-        ctx.exit()
 
 
 def _keep_warm(ctx: click.Context, param: click.Parameter, given: str | None) -> None:
@@ -247,7 +216,7 @@ def _keep_warm(ctx: click.Context, param: click.Parameter, given: str | None) ->
 def _show_help_without_verb(**_: Any) -> None:
     ctx = click.get_current_context()
     if ctx.invoked_subcommand is None:
-        show_help(ctx)
+        write_stdout(ctx.obj, f"{ctx.get_help()}\n")
 
 
 attn = VerbGroup(
@@ -260,15 +229,7 @@ attn = VerbGroup(
     add_help_option=False,
     params=[
         help_option(),
-        Option(
-            ["-V", "--version"],
-            is_flag=True,
-            is_eager=True,
-            expose_value=False,
-            callback=_show_version,
-            group="Help",
-            help="Show the version and exit.",
-        ),
+        eager_option(["-V", "--version"], "Show the version and exit.", lambda _: f"attncli {__version__}"),
         Option(
             ["--keep-warm"],
             metavar="TIME",

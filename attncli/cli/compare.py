@@ -2,36 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any, NamedTuple
+from collections.abc import Iterable, Iterator
+from typing import Any, NamedTuple
 
 import click
 
+from attncli.api.requests import CompareRequest, LoadingRequest, RunningRequest
 from attncli.choices import ADJUSTMENTS, POOLS
-from attncli.cli.command import Choice, Text, Verb, WholeNumber, completer
+from attncli.cli.command import Choice, Text, WholeNumber
 from attncli.cli.environment import Environment
 from attncli.cli.options import (
-    LoadingOptions,
     OutputOptions,
-    RunningOptions,
+    argument,
     bundle,
-    flag,
     loading_options,
     model_option,
     option,
     output_options,
     running_options,
 )
+from attncli.cli.saved import ResultVerb
 from attncli.errors import UsageError
-
-if TYPE_CHECKING:
-    from attncli.render.common.terminal import Terminal
-    from attncli.results.compare import CompareResult
-
-ENDINGS = (".txt", ".json", ".csv", ".npz", ".html", ".svg", ".pdf", ".png")
-
-#: The value of --reference that means no reference sample.
-_NO_REFERENCE = "none"
+from attncli.verbs import VERBS
 
 
 class SentenceOptions(NamedTuple):
@@ -39,27 +31,6 @@ class SentenceOptions(NamedTuple):
 
     sentence: tuple[str, ...]
     file: tuple[str, ...]
-
-
-class WordOptions(NamedTuple):
-    """Which words to compare; fields are named as the keywords of the verb."""
-
-    versus: tuple[str, ...]
-    occurrence: int | str | None
-    any_form: bool
-    skip: bool
-
-
-class MeasureOptions(NamedTuple):
-    """Which states to compare and how; fields are named as the keywords of the verb."""
-
-    state: tuple[str, ...]
-    stack: str | None
-    pool: str
-    adjust: str
-    reference: str | None
-    dimensions: int | None
-    seed: int
 
 
 class _Occurrence(WholeNumber):
@@ -82,80 +53,48 @@ class _Seed(click.types.IntParamType):
         raise UsageError(f"--seed can't be {value!r}: it is a whole number from 0", hint="for instance --seed 1")
 
 
-_INPUT, _MEASURE = "Input", "Measure"
 sentence_options = bundle(
     "source",
     SentenceOptions,
-    click.argument("sentence", metavar="[SENTENCE]...", nargs=-1, type=Text()),
+    argument("sentence", metavar="[SENTENCE]...", nargs=-1, type=Text()),
+    "Input",
     option(
-        "-f",
-        "--file",
-        group=_INPUT,
-        metavar="FILE",
-        shell_complete=completer("files"),
+        "-f, --file FILE",
+        "Sentences from a file, one a line, each maybe with a tab and a sense label (- is stdin).",
         multiple=True,
-        help="Sentences from a file, one a line, each maybe with a tab and a sense label (- is stdin).",
+        complete="files",
     ),
 )
-word_options = bundle(
-    "words",
-    WordOptions,
-    option("--versus", group=_INPUT, type=Text(), metavar="WORD", multiple=True, help="A further word to hold beside."),
+compare_options = bundle(
+    "request",
+    CompareRequest,
+    "Input",
+    option("--versus WORD", "A further word to hold beside.", type=Text(), multiple=True),
+    option("--occurrence N|all", "Which of several in a sentence. [default: first]", type=_Occurrence()),
+    option("--any-form", "Take other case and regular inflections, too: Mole, moles."),
+    option("--skip", "Leave out sentences without the word, or too long to reach it."),
+    "Measure",
     option(
-        "--occurrence",
-        group=_INPUT,
-        type=_Occurrence(),
-        metavar="N|all",
-        help="Which of several in a sentence. [default: first]",
-    ),
-    flag("--any-form", group=_INPUT, help="Take other case and regular inflections, too: Mole, moles."),
-    flag("--skip", group=_INPUT, help="Leave out sentences without the word, or too long to reach it."),
-)
-measure_options = bundle(
-    "measure",
-    MeasureOptions,
-    option(
-        "--state",
-        group=_MEASURE,
+        "--state STATES",
+        "0 enters the first layer, k leaves layer k-1: 0-6, 3, -1, all. [default: last]",
         multiple=True,
-        metavar="STATES",
-        help="0 enters the first layer, k leaves layer k-1: 0-6, 3, -1, all. [default: last]",
     ),
-    option(
-        "--stack",
-        group=_MEASURE,
-        metavar="NAME",
-        shell_complete=completer("stacks"),
-        help="encoder or decoder, where a model has both.",
-    ),
-    option("--pool", group=_MEASURE, type=Choice(POOLS), default="mean", help="How several pieces become one vector."),
+    option("--stack NAME", "encoder or decoder, where a model has both.", complete="stacks"),
+    option("--pool", "How several pieces become one vector.", type=Choice(POOLS), default="mean"),
     option(
         "--adjust",
-        group=_MEASURE,
+        "Hold against a sample: baseline, standardize, or abtt (all but the top).",
         type=Choice(ADJUSTMENTS),
         default="none",
-        help="Hold against a sample: baseline, standardize, or abtt (all but the top).",
     ),
-    option(
-        "--reference",
-        group=_MEASURE,
-        metavar="FILE",
-        shell_complete=completer("files"),
-        help="Sentences of that sample, one a line; or none.",
-    ),
-    option(
-        "--dimensions",
-        group=_MEASURE,
-        type=WholeNumber(example=3),
-        metavar="K",
-        help="Name so many that drive the cosine.",
-    ),
-    option("--seed", group=_MEASURE, type=_Seed(), default=0, help="Of random labelings and groups. [default: 0]"),
+    option("--reference FILE", "Sentences of that sample, one a line; or none.", complete="files"),
+    option("--dimensions K", "Name so many that drive the cosine.", type=WholeNumber(example=3)),
+    option("--seed", "Of random labelings and groups. [default: 0]", type=_Seed(), default=0),
 )
 
 
 @click.command(
-    cls=Verb,
+    cls=ResultVerb,
     help="""Show whether context changes a word: how alike its vectors are in several sentences, state by state.
 
     [Brackets] around the word choose among several in a sentence. A tab and a label behind each sentence say in which
@@ -168,50 +107,43 @@ measure_options = bundle(
 )
 @click.argument("word", type=Text(), required=False)
 @sentence_options
-@word_options
-@measure_options
+@compare_options
 @model_option
 @loading_options
 @running_options
-@output_options(ENDINGS)
+@output_options("compare")
 @click.pass_obj
 def compare(
     environment: Environment,
     *,
-    word: str | None,
     source: SentenceOptions,
-    words: WordOptions,
-    measure: MeasureOptions,
+    request: CompareRequest,
     model: tuple[str, ...],
-    loading: LoadingOptions,
-    running: RunningOptions,
+    loading: LoadingRequest,
+    running: RunningRequest,
     output: OutputOptions,
 ) -> None:
     from attncli.cli.messages import Messages
     from attncli.cli.output import plan_output, write_result
     from attncli.cli.texts import require_one_model
 
-    plan = plan_output(output, environment, endings=ENDINGS)
+    plan = plan_output(output, environment, VERBS["compare"])
     messages = Messages(environment, quiet=output.quiet)
     name = require_one_model(model, environment)
-    sentences = _read_sentences(word, source, environment)
-    reference = _read_reference(measure.reference, environment)
+    request = request._replace(
+        state=request.state or None,
+        reference=_read_reference(request.reference, environment),
+        word=request.word or "",
+        sentences=_read_sentences(request.word, source, environment),
+    )
     with messages.progress() as progress:
         from attncli.api import compare as verb
+        from attncli.api.loading import ModelLoader
 
-        result = verb.compare(
-            word or "",
-            sentences=sentences,
-            model=name,
-            progress=progress,
-            **words._asdict(),
-            **{**measure._asdict(), "state": measure.state or None, "reference": reference},
-            **loading._asdict(),
-            **running._asdict(),
-        )
+        result = verb.run_compare(request, ModelLoader(name, None, loading, running, progress))
     messages.warnings(result.warnings)
     messages.notes(result.notes)
-    write_result(plan, lambda form, terminal: _render(result, form, terminal, plan.title), environment)
+    write_result(plan, result, environment)
 
 
 def _read_sentences(word: str | None, source: SentenceOptions, environment: Environment) -> Iterator[str]:
@@ -243,35 +175,6 @@ def _read_lines(names: tuple[str, ...], environment: Environment) -> Iterator[st
         yield from lines(read_blocks(name, environment))
 
 
-def _read_reference(name: str | None, environment: Environment) -> Iterator[str] | tuple[()] | None:
-    if name is None or name == _NO_REFERENCE:
-        return None if name is None else ()
-    return _read_lines((name,), environment)
-
-
-def _render(result: CompareResult, form: str, terminal: Terminal, title: str | None) -> str | bytes:
-    if form == "text":
-        from attncli.render.compare.text import compare_text
-
-        return compare_text(result, terminal)
-    if form == "npz":
-        from attncli.render.compare.tables import compare_npz
-
-        return compare_npz(result)
-    if form == "html":
-        from attncli.render.html.compare import compare_html
-
-        return compare_html(result, title=title)
-    if form in ("svg", "pdf", "png"):
-        from attncli.render.figures.compare import compare_figure
-
-        return compare_figure(result, form, title=title)
-    if form == "json":
-        from attncli.render.data import json_text
-
-        return json_text(result, ascii_only=not terminal.unicode)
-    from attncli.render.compare import tables
-
-    if form == "csv":
-        return tables.compare_csv(result)
-    return tables.compare_jsonl(result, ascii_only=not terminal.unicode)
+def _read_reference(name: str | None, environment: Environment) -> Iterable[str] | None:
+    """None: the default sample."""
+    return None if name is None else () if name == "none" else _read_lines((name,), environment)

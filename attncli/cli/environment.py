@@ -12,7 +12,7 @@ import errno
 import os
 import sys
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import wraps
 from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple, TextIO
 
@@ -57,13 +57,16 @@ class Environment(NamedTuple):
     @classmethod
     def from_process(cls) -> Environment:
         """The environment of this process as it is now."""
+        columns = None
+        with suppress(AttributeError, OSError, ValueError):  # stdout is closed, or no terminal
+            columns = os.get_terminal_size(sys.stdout.fileno()).columns or None
         return cls(
             stdin=None if sys.stdin is None else sys.stdin.buffer,
             stdout=None if sys.stdout is None else sys.stdout.buffer,
             stderr=sys.stderr,
             variables=os.environ,
             encoding="utf-8" if sys.stdout is None else sys.stdout.encoding,
-            columns=_terminal_columns(),
+            columns=columns,
             windows=os.name == "nt",
         )
 
@@ -118,20 +121,10 @@ class Environment(NamedTuple):
 
 def redirect_to_devnull(stream: BinaryIO | TextIO) -> None:
     """Redirect a broken stream to the null device, so that closing it at exit raises no second error."""
-    try:
+    with suppress(OSError, ValueError):  # the stream has no file descriptor, or is closed already
         null = os.open(os.devnull, os.O_WRONLY)
         os.dup2(null, stream.fileno())
         os.close(null)
-    except (OSError, ValueError):
-        # The stream has no file descriptor, or is closed already.
-        return
-
-
-def _terminal_columns() -> int | None:
-    try:
-        return os.get_terminal_size(sys.stdout.fileno()).columns or None
-    except (AttributeError, OSError, ValueError):
-        return None
 
 
 # --- How text for stdout may look
@@ -205,7 +198,14 @@ def write_stdout(environment: Environment, content: str | bytes) -> None:
     if stream is None:
         raise FailedError("stdout is closed, the result has nowhere to go", hint="-o FILE writes it to a file")
     try:
-        _write_all(stream, to_bytes(content))
+        rest = memoryview(to_bytes(content))
+        # An unbuffered stdout (PYTHONUNBUFFERED) may write only a part.
+        while rest:
+            written = stream.write(rest)
+            if not written:
+                raise BlockingIOError(errno.EAGAIN, "it takes nothing more at the moment")
+            rest = rest[written:]
+        stream.flush()
     except OSError as error:
         redirect_to_devnull(stream)
         # Windows has no EPIPE: writing to a closed pipe is an invalid argument there.
@@ -237,17 +237,6 @@ class StdoutWriter:
         self._before()
         write_stdout(self._environment, bytes(self._buffer))
         self._buffer.clear()
-
-
-def _write_all(stream: BinaryIO, content: bytes) -> None:
-    rest = memoryview(content)
-    # An unbuffered stdout (PYTHONUNBUFFERED) may write only a part.
-    while rest:
-        written = stream.write(rest)
-        if not written:
-            raise BlockingIOError(errno.EAGAIN, "it takes nothing more at the moment")
-        rest = rest[written:]
-    stream.flush()
 
 
 # --- Several processes

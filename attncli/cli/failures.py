@@ -67,7 +67,8 @@ def _unknown_option(error: click.NoSuchOption) -> UsageError:
         )
     if error.option_name.startswith("--") and " " not in error.option_name:
         # Compared without the dashes, which would make short names similar.
-        known = {name.removeprefix("--"): name for name in _option_names(error)}
+        names = (name for option in _options(error) for name in option.opts if name.startswith("--"))
+        known = {name.removeprefix("--"): name for name in names}
         found = close_match(error.option_name.removeprefix("--"), known, likeness=0.6)
         hint = f"{command} --help lists the options"
         hint = f"did you mean {known[found]}? {hint}" if found else hint
@@ -96,7 +97,3 @@ def _options(error: click.UsageError) -> list[click.Option]:
     if error.ctx is None:
         return []
     return [parameter for parameter in error.ctx.command.params if isinstance(parameter, click.Option)]
-
-
-def _option_names(error: click.UsageError) -> list[str]:
-    return [name for option in _options(error) for name in option.opts if name.startswith("--")]

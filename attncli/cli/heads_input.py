@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from attncli.choices import STDIN
 from attncli.cli.command import Text, WholeNumber
 from attncli.cli.environment import Environment
-from attncli.cli.options import TextOptions, bundle, flag, option
+from attncli.cli.options import TextOptions, bundle, option
 from attncli.errors import UsageError
 
 if TYPE_CHECKING:
-    from attncli.api.text_batches import LocatedText
+    from attncli.api.heads_many import LocatedText
+    from attncli.api.heads_single import HeadsInput
     from attncli.cli.texts import TextStream
 
 
@@ -34,83 +35,45 @@ class HeadsInputOptions(NamedTuple):
         return bool(self.image) or self.audio is not None
 
 
-class HeadsInput(NamedTuple):
-    """The input, named as the keywords of the verb, and notes on how it was understood."""
-
-    text: str | Iterator[LocatedText] | None = None
-    input_ids: list[int] | None = None
-    probe: bool = False
-    seed: int = 0
-    target: str | None = None
-    target_ids: list[int] | None = None
-    generate: int | None = None
-    notes: tuple[str, ...] = ()
-    image: str | None = None
-    audio: str | None = None
-
-    @property
-    def is_batch(self) -> bool:
-        """Whether there may be more than one text: the result then has metrics and no patterns."""
-        return self.probe or not isinstance(self.text, str | None)
-
-    def keywords(self) -> dict[str, Any]:
-        """The keywords of the verb besides the text."""
-        return {name: value for name, value in self._asdict().items() if name not in ("text", "notes")}
-
-
-_INPUT = "Input"
 heads_input_options = bundle(
     "inputs",
     HeadsInputOptions,
+    "Input",
     option(
-        "--image",
-        group=_INPUT,
+        "--image FILE",
+        "A picture, for models of pictures; TEXT is its caption, or what is asked about it.",
         multiple=True,
-        metavar="FILE",
-        help="A picture, for models of pictures; TEXT is its caption, or what is asked about it.",
     ),
-    option("--audio", group=_INPUT, metavar="FILE", help="A sound, for models of sounds; TEXT is its transcript."),
-    flag("--lines", group=_INPUT, help="Each line is a text of its own; the metrics of all are averaged."),
-    flag("--probe", group=_INPUT, help="Random tokens that are repeated instead of a text: what finds earlier copies?"),
+    option("--audio FILE", "A sound, for models of sounds; TEXT is its transcript."),
+    option("--lines", "Each line is a text of its own; the metrics of all are averaged."),
+    option("--probe", "Random tokens that are repeated instead of a text: what finds earlier copies?"),
+    option("--seed", "Chooses the random tokens of --probe. [default: 0]", type=WholeNumber(least=0)),
+    option("--target TEXT", "What an encoder-decoder's decoder is given.", type=Text()),
+    option("--target-ids IDS", "The same as ids, from its start token on."),
     option(
-        "--seed", group=_INPUT, type=WholeNumber(least=0), help="Chooses the random tokens of --probe. [default: 0]"
-    ),
-    option("--target", group=_INPUT, type=Text(), metavar="TEXT", help="What an encoder-decoder's decoder is given."),
-    option("--target-ids", group=_INPUT, metavar="IDS", help="The same as ids, from its start token on."),
-    option(
-        "--generate",
-        group=_INPUT,
+        "--generate N",
+        "Let the model write N tokens at most (greedily), and look at those too.",
         type=WholeNumber(),
-        metavar="N",
-        help="Let the model write N tokens at most (greedily), and look at those too.",
     ),
 )
 
 
-def read_heads_input(source: TextOptions, inputs: HeadsInputOptions, environment: Environment) -> HeadsInput:
-    """The input: one text is read whole, many are read one after another as they are used.
+def read_heads_input(
+    source: TextOptions, inputs: HeadsInputOptions, environment: Environment
+) -> tuple[HeadsInput, tuple[str, ...]]:
+    """The input, and notes on how it was understood: one text is read whole, many one after another as they are used.
 
     Raises UsageError for two kinds of input or none, FailedError for what can't be read.
     """
+    from attncli.cli.texts import read_ids
+
     if inputs.seed is not None and not inputs.probe:
         raise UsageError("--seed chooses random tokens, and there are none", hint="add --probe, or leave --seed out")
     if environment.process.world_size > 1 and _reads_stdin(source, inputs):
         raise UsageError("several processes can't share stdin", hint="name a file with -f")
-    target = _target_keywords(inputs, environment)
-    if inputs.has_media:
-        return _media_input(source, inputs, environment)._replace(**target)
-    if not (inputs.probe or inputs.lines or len(source.file) > 1):
-        return _single_text(source, environment)._replace(**target)
-    given = _probe_input(source, inputs) if inputs.probe else _text_batch(source, environment, lines=inputs.lines)
-    return given._replace(**target)
-
-
-def _target_keywords(inputs: HeadsInputOptions, environment: Environment) -> dict[str, Any]:
-    """The decoder's input, by the keywords of the verb."""
-    from attncli.cli.texts import read_ids
-
     ids = None if inputs.target_ids is None else read_ids(inputs.target_ids, environment, flag="--target-ids")
-    return {"target": inputs.target, "target_ids": ids, "generate": inputs.generate}
+    given, notes = _main_input(source, inputs, environment)
+    return given._replace(target=inputs.target, target_ids=ids, generate=inputs.generate), notes
 
 
 def _reads_stdin(source: TextOptions, inputs: HeadsInputOptions) -> bool:
@@ -118,43 +81,39 @@ def _reads_stdin(source: TextOptions, inputs: HeadsInputOptions) -> bool:
     return STDIN in sources if sources else not (inputs.probe or inputs.has_media)
 
 
-def _single_text(source: TextOptions, environment: Environment) -> HeadsInput:
-    from attncli.cli.texts import read_input, require_one_text
+def _main_input(
+    source: TextOptions, inputs: HeadsInputOptions, environment: Environment
+) -> tuple[HeadsInput, tuple[str, ...]]:
+    """All but the input of a decoder."""
+    from attncli.api.heads_single import HeadsInput
+    from attncli.cli.texts import open_texts, read_one_text
 
-    given = require_one_text(read_input(source, environment))
-    return HeadsInput(given.texts[0] if given.texts else None, given.ids, notes=given.notes)
-
-
-def _media_input(source: TextOptions, inputs: HeadsInputOptions, environment: Environment) -> HeadsInput:
-    """A picture or a sound, and a text if there is one: stdin is read only where `-` is written."""
+    has_text = source.text or source.file or source.input_ids is not None
+    several = inputs.lines or len(source.file) > 1
+    image = next(iter(inputs.image), None)
     if len(inputs.image) > 1:
         raise UsageError(
             f"--image was given {len(inputs.image)} times", hint="give one picture: several can't be shown"
         )
-    if inputs.probe or inputs.lines or len(source.file) > 1:
+    if inputs.has_media and (inputs.probe or several):
         name = "--image" if inputs.image else "--audio"
         raise UsageError(f"{name} goes with one text, or none", hint=f"give one text, or leave {name} out")
-    has_text = source.text or source.file or source.input_ids is not None
-    given = _single_text(source, environment) if has_text else HeadsInput()
-    return given._replace(image=next(iter(inputs.image), None), audio=inputs.audio)
-
-
-def _probe_input(source: TextOptions, inputs: HeadsInputOptions) -> HeadsInput:
-    if source.text or source.file or source.input_ids is not None or inputs.lines:
-        raise UsageError("--probe takes the place of a text", hint="leave --probe out, or the text")
-    return HeadsInput(probe=True, seed=inputs.seed or 0)
-
-
-def _text_batch(source: TextOptions, environment: Environment, *, lines: bool) -> HeadsInput:
-    from attncli.cli.texts import open_texts
-
-    stream = open_texts(source, environment, lines=lines)
-    return HeadsInput(_batch_items(stream), notes=stream.notes)
+    if inputs.has_media and not has_text:  # stdin is read only where `-` is written
+        return HeadsInput(image=image, audio=inputs.audio), ()
+    if inputs.probe:
+        if has_text or inputs.lines:
+            raise UsageError("--probe takes the place of a text", hint="leave --probe out, or the text")
+        return HeadsInput(probe=True, seed=inputs.seed or 0), ()
+    if several:
+        stream = open_texts(source, environment, lines=inputs.lines)
+        return HeadsInput(_batch_items(stream)), stream.notes
+    text, ids, notes = read_one_text(source, environment)
+    return HeadsInput(text, ids, image=image, audio=inputs.audio), notes
 
 
 def _batch_items(stream: TextStream) -> Iterator[LocatedText]:
     """The texts of a stream, each with its name for error messages."""
-    from attncli.api.text_batches import LocatedText
+    from attncli.api.heads_many import LocatedText
     from attncli.cli.stdin_text import lines
 
     for number, ids in enumerate(stream.ids or (), 1):

@@ -137,12 +137,12 @@ def _invoke(arguments: list[str], environment: Environment) -> int:
 
 
 def _complete(instruction: str, environment: Environment) -> int:
-    from click.shell_completion import shell_complete
+    from click.shell_completion import add_completion_class, shell_complete
 
     from attncli.cli.command import attn
-    from attncli.cli.shells import register
+    from attncli.cli.completion import Bash
 
-    register()
+    add_completion_class(Bash, "bash")
     return shell_complete(attn, {"obj": environment}, "attn", COMPLETION, instruction)
 
 

@@ -15,22 +15,12 @@ from typing import NamedTuple
 import click
 
 from attncli._version import __version__
-from attncli.cli.command import VARIABLES, VERBS, Verb, attn, option_groups
+from attncli.cli.command import VARIABLES, Verb, attn, option_groups
 from attncli.errors import ExitCode
+from attncli.render.formats import FORMATS
+from attncli.verbs import VERBS
 
 Entry = tuple[str, str]
-
-
-#: What a format does to texts; the others hold them as they are, or show them.
-_FORMATS: tuple[Entry, ...] = (
-    (
-        "csv",
-        "A text that a spreadsheet would take for a formula gets a ' before it: one that begins with =, +, -, @, a"
-        " tab or a return and is no plain number. Control characters and those that turn the direction of writing are"
-        " escapes.",
-    ),
-    ("json", "Every text as it is."),
-)
 
 
 class Page(NamedTuple):
@@ -52,12 +42,18 @@ class Page(NamedTuple):
 def pages() -> Iterator[Page]:
     """The page of `attn`, and one for each verb."""
     top = click.Context(attn, info_name="attn")
-    common = (("Environment", tuple(VARIABLES.items())), ("Exit codes", _exit_code_entries()), ("Formats", _FORMATS))
-    verbs = (("Verbs", tuple(VERBS.items())), ("Options", tuple(_option_entries(attn, top))))
+    codes = tuple((str(int(code)), code.meaning) for code in ExitCode)
+    formats = tuple((f"{form.name} ({form.file_ending})", form.about) for form in FORMATS.values())
+    common = (("Environment", tuple(VARIABLES.items())), ("Exit codes", codes), ("Formats", formats))
+    options = tuple(record for option in attn.params if (record := option.get_help_record(top)))
+    verbs = (
+        ("Verbs", tuple((verb.name, verb.summary) for verb in VERBS.values())),
+        ("Options", options),
+    )
     names = tuple(f"attn {verb}" for verb in VERBS)
     summary = "Look inside any transformer from a terminal."
     yield Page("attn", summary, "attn VERB [OPTIONS] ...", _help_text(attn), (), (*verbs, *common), names)
-    for verb, summary in VERBS.items():
+    for verb, (_, summary, *_) in VERBS.items():
         command = attn.get_command(top, verb)
         assert isinstance(command, Verb)
         context = click.Context(command, info_name=verb, parent=top)
@@ -71,14 +67,6 @@ def pages() -> Iterator[Page]:
 
 def _help_text(command: click.Command) -> str:
     return " ".join((command.help or "").split())
-
-
-def _exit_code_entries() -> tuple[Entry, ...]:
-    return tuple((str(int(code)), code.meaning) for code in ExitCode)
-
-
-def _option_entries(command: click.Command, context: click.Context) -> Iterator[Entry]:
-    return (record for option in command.params if (record := option.get_help_record(context)))
 
 
 def manual_page(page: Page) -> str:
@@ -118,12 +106,9 @@ def reference(manual: tuple[Page, ...]) -> str:
             lines += ["```bash", *page.examples, "```", ""]
         for name, entries in page.sections if page.name == "attn" else page.sections[:-2]:
             lines += [f"### {name}", "", "| | |", "| --- | --- |"]
-            lines += [f"| `{term}` | {_table_cell(explanation)} |" for term, explanation in entries] + [""]
+            cells = ((term, explanation.replace("|", r"\|").replace("<", r"\<")) for term, explanation in entries)
+            lines += [f"| `{term}` | {explanation} |" for term, explanation in cells] + [""]
     return "\n".join(lines)
-
-
-def _table_cell(text: str) -> str:
-    return text.replace("|", r"\|").replace("<", r"\<")
 
 
 def write_pages(folder: Path) -> list[Path]:

@@ -5,20 +5,19 @@ from __future__ import annotations
 import io
 import os
 import sys
-import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+import threading
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from typing import IO, Any, cast
 
 from attncli.cli.environment import Environment
 from attncli.errors import CheckError
 from attncli.progress import Bytes, Progress, Texts, silent
 
-#: Seconds between two updates of the progress line.
-REFRESH_SECONDS = 0.1
+#: Seconds of work before its progress shows.
+SHOW_AFTER_SECONDS = 0.5
 #: Failed checks that are listed.
 _MAX_FAILURES = 20
-#: Seconds after which the rate is shown.
-_RATE_AFTER_SECONDS = 1.0
 
 
 def one_line(text: str) -> str:
@@ -34,7 +33,7 @@ class Messages:
     def __init__(self, environment: Environment, *, quiet: bool = False) -> None:
         self._environment = environment
         self._quiet = quiet
-        self._line: ProgressLine | None = None
+        self._bar: ProgressBar | None = None
 
     def notes(self, texts: Iterable[str]) -> None:
         """Write notes: how the input was understood, where that may surprise."""
@@ -56,20 +55,20 @@ class Messages:
 
     @contextmanager
     def progress(self) -> Iterator[Progress]:
-        """A progress callback for slow work: one line on stderr that is overwritten, and removed at the end."""
+        """A progress callback for slow work, which shows on stderr and is removed at the end."""
         if self._quiet or not self._environment.can_show_progress:
             yield silent
             return
-        self._line = ProgressLine(self._environment.write_stderr)
+        self._bar = ProgressBar(self._environment)
         try:
-            yield self._line
+            yield self._bar
         finally:
             self.clear_progress()
 
     def clear_progress(self) -> None:
-        """Remove the progress line, before something else is written to the terminal."""
-        if self._line is not None:
-            self._line.clear()
+        """Remove the progress, before something else is written to the terminal."""
+        if self._bar is not None:
+            self._bar.clear()
 
     def _say(self, kind: str, texts: Iterable[str]) -> None:
         if not self._quiet:
@@ -78,74 +77,104 @@ class Messages:
                 self._environment.write_line(f"{kind}: {one_line(text)}")
 
 
-class ProgressLine:
-    """The progress line, without escape sequences, so that it works on any terminal."""
+class ProgressBar:
+    """Shows slow work with rich on stderr: its share, its rate and the time left. It leaves nothing on the terminal.
 
-    def __init__(self, write: Callable[[str], None], *, clock: Callable[[], float] = time.monotonic) -> None:
-        self._write = write
-        self._clock = clock
-        self._what: str | None = None
-        self._began_at, self._began_with = 0.0, 0
-        self._shown_at = 0.0
-        self._shown_length = 0
+    It shows, and imports rich, only where work takes longer than `SHOW_AFTER_SECONDS`.
+    """
+
+    def __init__(self, environment: Environment) -> None:
+        self._environment = environment
+        self._lock = threading.RLock()
+        self._timer: threading.Timer | None = None
+        self._bar: Any = None
+        self._work: tuple[str, int, int | None] | None = None
 
     def __call__(self, what: str, done: int, total: int | None) -> None:
-        now = self._clock()
-        if what != self._what:
-            # Work done before the first report (as of a resumed download) is left out of the rate.
-            self._what, self._began_at, self._began_with = what, now, done
-        elif now - self._shown_at < REFRESH_SECONDS:
-            return
-        self._shown_at = now
-        share = f" {100 * done // total:3d} %" if total else ""
-        figures = share + (self._pace(done, total, now - self._began_at) if isinstance(done, Bytes | Texts) else "")
-        # 79 cells fit on nearly any terminal; a line that wraps can't be overwritten.
-        text = f"{one_line(what).encode('ascii', 'replace').decode()[: 79 - len(figures)]}{figures}"
-        self._write(f"\r{text.ljust(self._shown_length)}")
-        self._shown_length = len(text)
+        with self._lock:
+            is_new = self._work is None or self._work[0] != what
+            self._work = (what, done, total)
+            if self._bar is None:
+                if self._timer is None:
+                    self._timer = threading.Timer(SHOW_AFTER_SECONDS, self._show)
+                    self._timer.daemon = True
+                    self._timer.start()
+            elif is_new:
+                self._bar.stop()
+                self._open()
+            else:
+                self._bar.update(self._bar.task_ids[0], completed=done, total=total)
 
-    def _pace(self, done: Bytes | Texts, total: int | None, seconds: float) -> str:
-        """The amount done where the total is unknown; after a while the rate and the time left."""
-        amount = "" if total else f"  {_amount(done, done)}"
-        rate = (done - self._began_with) / seconds if seconds >= _RATE_AFTER_SECONDS else 0
-        if not rate:
-            return amount
-        left = f"  {_duration((total - done) / rate)} left" if total and done < total else ""
-        return f"{amount}  {_amount(rate, done)}/s{left}"
+    def _show(self) -> None:
+        """Called by the timer, in a thread of its own, as the work may report nothing for long."""
+        import rich.progress  # noqa: F401  (not within the lock, which reports of the work would wait for)
+
+        with self._lock:
+            if self._timer is threading.current_thread():
+                self._open()
+
+    def _open(self) -> None:
+        from rich.console import Console
+        from rich.progress import (
+            BarColumn,
+            DownloadColumn,
+            Progress,
+            ProgressColumn,
+            TaskProgressColumn,
+            TextColumn,
+            TimeRemainingColumn,
+            TransferSpeedColumn,
+        )
+
+        assert self._work is not None
+        what, done, total = self._work
+        columns: list[ProgressColumn] = [TextColumn("{task.description}", markup=False)]
+        if total:
+            columns += [BarColumn(20), TaskProgressColumn()]
+        if isinstance(done, Bytes):
+            columns += [DownloadColumn(), TransferSpeedColumn()]
+        elif isinstance(done, Texts):
+            columns += [TextColumn("{task.completed:,.0f}"), TaskProgressColumn("", show_speed=True)]
+        if total:
+            columns += [TimeRemainingColumn()]
+        stream = _TerminalStream(self._environment)
+        # rich's own size, as $COLUMNS and --width are about stdout.
+        console = Console(file=cast("IO[str]", stream), force_terminal=True, _environ=dict(self._environment.variables))
+        bar = Progress(*columns, console=console, transient=True, redirect_stdout=False, redirect_stderr=False)
+        bar.add_task(one_line(what), completed=done, total=total)
+        self._bar = bar
+        bar.start()
 
     def clear(self) -> None:
-        """Erase the line."""
-        if self._shown_length:
-            self._write(f"\r{' ' * self._shown_length}\r")
-            self._shown_length = 0
+        """Remove it, before something else is written; it shows again if the work goes on."""
+        with self._lock:
+            if self._timer is not None:
+                self._timer.cancel()
+            bar, self._timer, self._bar = self._bar, None, None
+            if bar is not None:
+                try:
+                    bar.stop()
+                except BaseException:  # a signal, in between: a clean line, and the cursor
+                    self._environment.write_stderr("\r\x1b[2K\x1b[?25h")
+                    raise
 
 
-def _amount(count: float, kind: Bytes | Texts) -> str:
-    return _size(count) if isinstance(kind, Bytes) else f"{count:,.0f}" if count >= 9.5 else f"{count:,.2g}"
+class _TerminalStream(io.TextIOBase):
+    """The stderr of the environment, for rich: a failure to write is ignored."""
 
+    def __init__(self, environment: Environment) -> None:
+        self._environment = environment
 
-def _size(count: float) -> str:
-    """Bytes in decimal units.
+    @property
+    def encoding(self) -> str:  # type: ignore[override]
+        return getattr(self._environment.stderr, "encoding", None) or "utf-8"
 
-    >>> _size(3_100_000)
-    '3.1 MB'
-    """
-    for unit in ("B", "kB", "MB"):
-        if count < 999.5:
-            return f"{count:.0f} {unit}" if unit == "B" or count >= 99.95 else f"{count:.1f} {unit}"
-        count /= 1000
-    return f"{count:.1f} GB"
+    def isatty(self) -> bool:
+        return True
 
-
-def _duration(seconds: float) -> str:
-    """Minutes and seconds, with hours if there are any.
-
-    >>> _duration(21), _duration(3672)
-    ('0:21', '1:01:12')
-    """
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
+    def write(self, text: str) -> int:
+        self._environment.write_stderr(text)
+        return len(text)
 
 
 @contextmanager

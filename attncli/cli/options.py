@@ -12,28 +12,17 @@ from typing import Any, NamedTuple
 
 import click
 
-from attncli.choices import COLORS, DTYPES, ERRORS, FORMATS
+from attncli.api.requests import EncodingRequest, LoadingRequest, RunningRequest
+from attncli.choices import COLORS, DTYPES, ERRORS
 from attncli.cli.command import Choice, Option, Text, WholeNumber, completer
 from attncli.cli.environment import MAX_WIDTH
+from attncli.render.formats import STDOUT_FORMATS, file_formats
+from attncli.verbs import VERBS
 
 Function = Callable[..., Any]
 Decorator = Callable[[Function], Function]
-
-
-class LoadingOptions(NamedTuple):
-    """Where a model comes from, and which risky files may be used; fields are named as the keywords of the verbs."""
-
-    revision: str | None
-    refresh: bool
-    trust_remote_code: bool
-    allow_pickle: bool
-
-
-class RunningOptions(NamedTuple):
-    """The device that a model runs on, and its precision."""
-
-    device: str
-    dtype: str
+#: Adds an option, given its heading in the help.
+Adder = Callable[[str], Decorator]
 
 
 class TextOptions(NamedTuple):
@@ -43,14 +32,6 @@ class TextOptions(NamedTuple):
     file: tuple[str, ...]
     input_ids: str | None
     errors: str
-
-
-class EncodingOptions(NamedTuple):
-    """How a text becomes tokens; fields are named as the keywords of the verbs."""
-
-    pair: str | None
-    no_special: bool
-    truncate: bool
 
 
 class OutputOptions(NamedTuple):
@@ -66,133 +47,139 @@ class OutputOptions(NamedTuple):
     quiet: bool
     debug: bool
     title: str | None = None
+    result: str | None = None
 
 
-def option(*names: str, group: str, **attributes: Any) -> Decorator:
-    return click.option(*names, cls=Option, group=group, **attributes)
+def option(
+    names: str,
+    help: str,  # noqa: A002
+    *dest: str,
+    type: Any = None,  # noqa: A002
+    complete: str | None = None,
+    **attributes: Any,
+) -> Adder:
+    """An option, to be given its heading. One without a metavar or a type is a flag.
+
+    names: as the help shows them, with the metavar: `-f, --file FILE`.  dest: the parameter's name, if it isn't that of
+    the option.  complete: the function in `cli.completion` for its values.
+    """
+    words = [word.removesuffix(",") for word in names.split()]
+    flags = [word for word in words if word.startswith("-")]
+    if len(words) > len(flags):
+        attributes["metavar"] = words[-1]
+    elif type is None:
+        attributes["is_flag"] = True
+    if complete is not None:
+        attributes["shell_complete"] = completer(complete)
+    return lambda heading: click.option(*flags, *dest, cls=Option, group=heading, type=type, help=help, **attributes)
 
 
-def flag(*names: str, group: str, help: str) -> Decorator:  # noqa: A002
-    return option(*names, group=group, is_flag=True, help=help)
+def argument(name: str, **attributes: Any) -> Adder:
+    return lambda _: click.argument(name, **attributes)
 
 
-def bundle(name: str, kind: type[Any], *options: Decorator) -> Decorator:
-    """A decorator that adds `options` and passes their values to the callback as one `kind`, in the keyword `name`."""
-    members: tuple[str, ...] = kind._fields
+def bundle(name: str, kind: type[Any], *members: str | Adder) -> Decorator:
+    """A decorator that adds options and passes their values to the callback as one `kind`, in the keyword `name`.
+
+    members: options, and before them the heading under which the help lists them.
+    """
+    heading, adders = "", list[Decorator]()
+    for member in members:
+        if isinstance(member, str):
+            heading = member
+        else:
+            adders.append(member(heading))
 
     def decorate(function: Function) -> Function:
         @wraps(function)
         def call(*args: Any, **values: Any) -> Any:
-            values[name] = kind(**{member: values.pop(member) for member in members if member in values})
+            values[name] = kind(**{field: values.pop(field) for field in kind._fields if field in values})
             return function(*args, **values)
 
         decorated: Function = call
-        for add in reversed(options):
+        for add in reversed(adders):
             decorated = add(decorated)
         return decorated
 
     return decorate
 
 
-_MODEL = "Model"
 model_option = option(
-    "-m",
-    "--model",
-    group=_MODEL,
-    metavar="MODEL",
+    "-m, --model MODEL",
+    "A name on the hub, or a local folder or file. [default: $ATTN_MODEL, else all-MiniLM-L6-v2]",
     multiple=True,
-    shell_complete=completer("models"),
-    help="A name on the hub, or a local folder or file. [default: $ATTN_MODEL, else all-MiniLM-L6-v2]",
-)
+    complete="models",
+)("Model")
 loading_options = bundle(
     "loading",
-    LoadingOptions,
-    option("--revision", group=_MODEL, metavar="NAME", help="A branch, tag or commit of the model on the hub."),
-    flag("--refresh", group=_MODEL, help="Ask the hub for a newer version of a model that is cached."),
-    flag("--trust-remote-code", group=_MODEL, help="Let code that comes with the model run. It can do anything."),
-    flag("--allow-pickle", group=_MODEL, help="Read weights stored as pickle. Such a file can run code."),
+    LoadingRequest,
+    "Model",
+    option("--revision NAME", "A branch, tag or commit of the model on the hub."),
+    option("--refresh", "Ask the hub for a newer version of a model that is cached."),
+    option("--trust-remote-code", "Let code that comes with the model run. It can do anything."),
+    option("--allow-pickle", "Read weights stored as pickle. Such a file can run code."),
 )
 running_options = bundle(
     "running",
-    RunningOptions,
-    option(
-        "--device",
-        group=_MODEL,
-        metavar="NAME",
-        default="auto",
-        shell_complete=completer("devices"),
-        help="auto, cpu, cuda, cuda:N or mps.",
-    ),
+    RunningRequest,
+    "Model",
+    option("--device NAME", "auto, cpu, cuda, cuda:N or mps.", default="auto", complete="devices"),
     option(
         "--dtype",
-        group=_MODEL,
+        "Precision: auto is float32 on a CPU, the checkpoint's own on a GPU.",
         type=Choice(DTYPES),
         default="auto",
-        help="Precision: auto is float32 on a CPU, the checkpoint's own on a GPU.",
     ),
 )
-
-_INPUT = "Input"
 text_options = bundle(
     "source",
     TextOptions,
-    click.argument("text", metavar="[TEXT]...", nargs=-1, type=Text()),
+    argument("text", metavar="[TEXT]...", nargs=-1, type=Text()),
+    "Input",
     option(
-        "-f",
-        "--file",
-        group=_INPUT,
-        metavar="FILE",
+        "-f, --file FILE",
+        "Read a text from a file, less its last newline (- is stdin).",
         multiple=True,
-        shell_complete=completer("files"),
-        help="Read a text from a file, less its last newline (- is stdin).",
+        complete="files",
     ),
-    option("--input-ids", group=_INPUT, metavar="IDS", help='Token ids instead of a text: "5 6 7", @FILE or -.'),
+    option("--input-ids IDS", 'Token ids instead of a text: "5 6 7", @FILE or -.'),
     option(
         "--errors",
-        group=_INPUT,
+        "Bytes that are no UTF-8: an error, or replaced by U+FFFD.",
         type=Choice(ERRORS),
         default="strict",
-        help="Bytes that are no UTF-8: an error, or replaced by U+FFFD.",
     ),
 )
 encoding_options = bundle(
     "encoding",
-    EncodingOptions,
-    option(
-        "--pair",
-        group=_INPUT,
-        type=Text(),
-        metavar="TEXT",
-        help="A second text, joined as the model's tokenizer joins pairs.",
-    ),
-    flag("--no-special", group=_INPUT, help="Add no special tokens such as [CLS] or <s>."),
-    flag("--truncate", group=_INPUT, help="Cut what is longer than the model takes."),
+    EncodingRequest,
+    "Input",
+    option("--pair TEXT", "A second text, joined as the model's tokenizer joins pairs.", type=Text()),
+    option("--no-special", "Add no special tokens such as [CLS] or <s>."),
+    option("--truncate", "Cut what is longer than the model takes."),
 )
 
-_OUTPUT = "Output"
 
-
-def output_options(endings: tuple[str, ...]) -> Decorator:
-    """Options about the format and place of the result; `endings` are those of the files that the verb can write."""
-    title_option = option("--title", group=_OUTPUT, metavar="TEXT", help="What stands above a page or a figure.")
+def output_options(verb: str) -> Decorator:
+    """Options about the format and place of the result of a verb."""
+    endings = " ".join(file_formats(VERBS[verb]))
     return bundle(
         "output",
         OutputOptions,
-        option("--format", group=_OUTPUT, type=Choice(FORMATS), help="Form of the result on stdout. [default: text]"),
-        flag("--json", group=_OUTPUT, help="Short for --format json."),
+        "Output",
+        option("--result FILE", "Show a saved result (.json; - is stdin) again, without the model.", complete="saved"),
+        option("--format", "Form of the result on stdout. [default: text]", type=Choice(STDOUT_FORMATS)),
+        option("--json", "Short for --format json."),
         option(
-            "-o",
-            "--output",
-            group=_OUTPUT,
-            metavar="FILE",
+            "-o, --output FILE",
+            f"Write a file instead (repeatable); its ending chooses the form: {endings}.",
             multiple=True,
-            help=f"Write a file instead (repeatable); its ending chooses the form: {' '.join(endings)}.",
         ),
-        *([title_option] if ".html" in endings else []),
-        option("--color", group=_OUTPUT, type=Choice(COLORS), default="auto", help="When to colour the text."),
-        flag("--no-color", group=_OUTPUT, help="Short for --color never."),
-        option("--width", group=_OUTPUT, type=WholeNumber(MAX_WIDTH, example=80), help="Width of the text in cells."),
-        flag("--ascii", group=_OUTPUT, help="Use no characters beyond ASCII."),
-        flag("-q", "--quiet", group=_OUTPUT, help="No notes, warnings or progress on stderr."),
-        flag("--debug", group=_OUTPUT, help="Show tracebacks and what libraries print, on stderr."),
+        option("--title TEXT", "What stands above a page or a figure."),
+        option("--color", "When to colour the text.", type=Choice(COLORS), default="auto"),
+        option("--no-color", "Short for --color never."),
+        option("--width", "Width of the text in cells.", type=WholeNumber(MAX_WIDTH, example=80)),
+        option("--ascii", "Use no characters beyond ASCII."),
+        option("-q, --quiet", "No notes, warnings or progress on stderr."),
+        option("--debug", "Show tracebacks and what libraries print, on stderr."),
     )

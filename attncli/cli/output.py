@@ -10,113 +10,92 @@ import stat
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
-from typing import BinaryIO, NamedTuple
+from typing import Any, BinaryIO, NamedTuple
 
 from attncli.cli.environment import Environment, StdoutWriter, choose_terminal, to_bytes, write_stdout
 from attncli.cli.options import OutputOptions
 from attncli.errors import FailedError, UsageError
-from attncli.render.common.terminal import ColorDepth, Terminal
-
-#: Renders a result in a format (`text`, `json`, …) for a terminal.
-Render = Callable[[str, Terminal], str | bytes]
-#: The format for each file ending. Each verb supports some of them.
-ENDINGS = {
-    ".txt": "text",
-    ".json": "json",
-    ".jsonl": "jsonl",
-    ".csv": "csv",
-    ".npz": "npz",
-    ".html": "html",
-    ".svg": "svg",
-    ".pdf": "pdf",
-    ".png": "png",
-}
-#: Formats drawn by matplotlib.
-FIGURES = frozenset({"svg", "pdf", "png"})
+from attncli.render.common.terminal import ColorDepth
+from attncli.render.formats import FORMATS, Format, Look, file_formats, render
+from attncli.verbs import Verb
 
 
 class OutputPlan(NamedTuple):
     """Where the result goes, and in which formats.
 
     stdout: the format on stdout, None for nothing.  files: the format of each file, by its resolved path.
-    stdout_terminal, file_terminal: width, colours and characters of text there.  title: of pages and figures.
+    stdout_look, file_look: how the result looks there.
     """
 
-    stdout: str | None
-    files: Mapping[Path, str]
-    stdout_terminal: Terminal
-    file_terminal: Terminal
-    title: str | None = None
+    stdout: Format | None
+    files: Mapping[Path, Format]
+    stdout_look: Look
+    file_look: Look
 
     @property
-    def forms(self) -> frozenset[str]:
+    def forms(self) -> frozenset[Format]:
         """All formats of the plan."""
-        return frozenset({*self.files.values(), *([self.stdout] if self.stdout else [])})
+        return frozenset((*self.files.values(), *([self.stdout] if self.stdout else [])))
 
 
-def plan_output(options: OutputOptions, environment: Environment, *, endings: tuple[str, ...]) -> OutputPlan:
+def plan_output(options: OutputOptions, environment: Environment, verb: Verb) -> OutputPlan:
     """Check the output options and files before any work is done.
 
     Raises UsageError for contradictions and unknown endings, FailedError for files that can't be written.
     """
-    form = _chosen_form(options)
-    files = _check_files(options.output, endings)
-    check_figures(files.values())
+    if options.json and options.format not in (None, "json"):
+        raise UsageError(f"--json and --format {options.format} contradict each other", hint="leave one of them out")
+    name = "json" if options.json else options.format
+    files = _check_files(options.output, file_formats(verb))
+    check_packages(files.values())
+    if name is None and not files:
+        name = "text"
     color = "never" if options.no_color else options.color
-    stdout_terminal = choose_terminal(environment, color=color, width=options.width, ascii_only=options.ascii)
-    file_color = stdout_terminal.color if color == "always" else ColorDepth.NONE
-    if environment.is_secondary:
-        form, files = None, {}
-    file_terminal = stdout_terminal._replace(color=file_color, unicode=not options.ascii)
+    terminal = choose_terminal(environment, color=color, width=options.width, ascii_only=options.ascii)
+    file_color = terminal.color if color == "always" else ColorDepth.NONE
+    file_terminal = terminal._replace(color=file_color, unicode=not options.ascii)
     return OutputPlan(
-        form or (None if files or environment.is_secondary else "text"),
-        files,
-        stdout_terminal,
-        file_terminal,
-        options.title,
+        None if name is None or environment.is_secondary else FORMATS[name],
+        {} if environment.is_secondary else files,
+        Look(terminal, options.title),
+        Look(file_terminal, options.title),
     )
 
 
-def _chosen_form(options: OutputOptions) -> str | None:
-    if options.json and options.format not in (None, "json"):
-        raise UsageError(f"--json and --format {options.format} contradict each other", hint="leave one of them out")
-    return "json" if options.json else options.format
-
-
-def _check_files(names: tuple[str, ...], endings: tuple[str, ...]) -> dict[Path, str]:
-    files: dict[Path, str] = {}
+def _check_files(names: tuple[str, ...], forms: Mapping[str, Format]) -> dict[Path, Format]:
+    files: dict[Path, Format] = {}
     for name in names:
         ending = Path(name).suffix.lower()
-        if ending not in endings:
-            known = ", ".join(endings)
+        if ending not in forms:
+            known = ", ".join(forms)
             raise UsageError(f"-o {name}: the ending says no known form", hint=f"end the name in one of {known}")
         target = check_target(name)
         if target in files:
             raise UsageError(f"-o names {target} twice", hint="give each file a name of its own")
-        files[target] = ENDINGS[ending]
+        files[target] = forms[ending]
     return files
 
 
-def check_figures(forms: Iterable[str]) -> None:
-    """Raise FailedError if a figure is requested and matplotlib isn't installed."""
-    form = next((form for form in forms if form in FIGURES), None)
-    if form is None:
-        return
-    from importlib.util import find_spec
+def check_packages(forms: Iterable[Format]) -> None:
+    """Raise FailedError if a format needs a package that isn't installed."""
+    for form in forms:
+        if form.package is None:
+            continue
+        from importlib.util import find_spec
 
-    if find_spec("matplotlib") is None:
-        raise FailedError(
-            f".{form} is drawn by matplotlib, which is not installed", hint="pip install 'attncli[figures]'"
-        )
+        if find_spec(form.package) is None:
+            raise FailedError(
+                f"{form.file_ending} is drawn by {form.package}, which is not installed",
+                hint=f"pip install 'attncli[{form.extra}]'",
+            )
 
 
 class Destination(NamedTuple):
-    """One file or stdout: the format there, how text may look, and the function that writes."""
+    """One file or stdout: the format there, how the result looks, and the function that writes."""
 
-    form: str
-    terminal: Terminal
+    form: Format
+    look: Look
     write: Callable[[bytes], None]
-    title: str | None = None
 
 
 @contextmanager
@@ -130,29 +109,36 @@ def open_destinations(
     stdout = StdoutWriter(environment, before=before)
     with atomic_files(plan.files) as files:
         destinations = [
-            Destination(form, plan.file_terminal, file.write, plan.title)
-            for file, form in zip(files, plan.files.values(), strict=True)
+            Destination(form, plan.file_look, file.write) for file, form in zip(files, plan.files.values(), strict=True)
         ]
-        yield (
-            [*destinations, Destination(plan.stdout, plan.stdout_terminal, stdout.write)]
-            if plan.stdout
-            else destinations
-        )
+        if plan.stdout:
+            destinations.append(Destination(plan.stdout, plan.stdout_look, stdout.write))
+        yield destinations
     if plan.stdout:
         # Last, as output to stdout can't be undone.
         stdout.flush()
 
 
-def write_result(plan: OutputPlan, render: Render, environment: Environment) -> None:
+def write_result(
+    plan: OutputPlan, result: Any, environment: Environment, *, data: Any = None, cells: bool = False
+) -> None:
     """Render every format, then write: files first, as output to stdout can't be undone.
 
-    Raises FailedError; NoReaderError if stdout's reader closed the pipe.
+    data: what formats hold that don't need the patterns of all heads, and are no text; None: the result.
+    cells: see `Look`.  Raises FailedError; NoReaderError if stdout's reader closed the pipe.
     """
-    contents = [(path, to_bytes(render(form, plan.file_terminal))) for path, form in plan.files.items()]
-    result = to_bytes(render(plan.stdout, plan.stdout_terminal)) if plan.stdout else None
-    write_files(contents)
-    if result is not None:
-        write_stdout(environment, result)
+
+    def rendered(form: Format, look: Look) -> bytes:
+        whole = data is None or form.all_patterns or form.part == "text"
+        return to_bytes(render(result if whole else data, form, look._replace(cells=cells)))
+
+    contents = [(path, rendered(form, plan.file_look)) for path, form in plan.files.items()]
+    shown = rendered(plan.stdout, plan.stdout_look) if plan.stdout else None
+    with atomic_files(path for path, _ in contents) as files:
+        for file, (_, content) in zip(files, contents, strict=True):
+            file.write(content)
+    if shown is not None:
+        write_stdout(environment, shown)
 
 
 # --- Files, written whole or not at all
@@ -167,7 +153,11 @@ def check_target(name: str) -> Path:
         target = Path(name).resolve()
         folder = target.parent
         if not folder.is_dir():
-            raise FailedError(f"{name} can't be written: there is no folder {folder}", hint=_mkdir_command(folder))
+            from shlex import quote  # only a failure needs it
+
+            # On Windows mkdir creates the parents, too.
+            command = f'mkdir "{folder}"' if os.name == "nt" else f"mkdir -p {quote(str(folder))}"
+            raise FailedError(f"{name} can't be written: there is no folder {folder}", hint=command)
         if target.exists() and not target.is_file():
             kind = "a folder" if target.is_dir() else "no ordinary file"
             raise FailedError(f"{name} can't be written: it is {kind}", hint="-o takes the name of a file")
@@ -176,15 +166,6 @@ def check_target(name: str) -> Path:
         if not os.access(folder, os.W_OK | os.X_OK):
             raise FailedError(f"{name} can't be written: {folder} is write-protected", hint="choose another folder")
         return target
-
-
-def _mkdir_command(folder: Path) -> str:
-    """The command that creates a folder and its parents. On Windows mkdir does that without `-p`."""
-    if os.name == "nt":
-        return f'mkdir "{folder}"'
-    from shlex import quote  # only a failure needs it
-
-    return f"mkdir -p {quote(str(folder))}"
 
 
 @contextmanager
@@ -205,14 +186,6 @@ def atomic_files(targets: Iterable[Path]) -> Iterator[list[ResultFile]]:
             file.finish()
         for file in files:
             file.replace()
-
-
-def write_files(contents: Iterable[tuple[Path, bytes]]) -> None:
-    """Write every file, or change none. Raises FailedError."""
-    pairs = list(contents)
-    with atomic_files(target for target, _ in pairs) as files:
-        for file, (_, content) in zip(files, pairs, strict=True):
-            file.write(content)
 
 
 class ResultFile:

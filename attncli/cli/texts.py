@@ -19,54 +19,6 @@ if TYPE_CHECKING:
 _MAX_DIGITS = 12
 
 
-class Input(NamedTuple):
-    """Texts or ids (the other is None), and notes on how they were understood.
-
-    unquoted: the texts are several arguments of one word each, probably one text without quotes.
-    """
-
-    texts: list[str] | None = None
-    ids: list[int] | None = None
-    notes: tuple[str, ...] = ()
-    unquoted: bool = False
-
-
-def read_input(options: TextOptions, environment: Environment) -> Input:
-    """Read the input, whichever kind it is.
-
-    Raises UsageError for two kinds of input or none, FailedError for what can't be read.
-    """
-    check_one_input_kind(options)
-    if options.input_ids is not None:
-        return Input(ids=read_ids(options.input_ids, environment))
-    if options.file:
-        check_one_stdin(options.file)
-        return Input(texts=[_read_text(name, environment, options.errors) for name in options.file])
-    if options.text:
-        check_one_stdin(options.text)
-        texts = [_read_text(STDIN, environment, options.errors) if text == STDIN else text for text in options.text]
-        return Input(texts=texts, notes=tuple(_file_name_notes(options.text)), unquoted=_are_single_words(options.text))
-    if environment.stdin_is_interactive:
-        raise UsageError(
-            "no text was given", hint="put it in quotes after the verb, name a file with -f, or pipe it in"
-        )
-    return Input(texts=[_read_text(STDIN, environment, options.errors)])
-
-
-def require_one_text(texts_or_ids: Input) -> Input:
-    """The input for a verb that takes one text: unquoted words are joined.
-
-    Raises UsageError for several files, or several texts of more than one word.
-    """
-    texts = texts_or_ids.texts
-    if texts is None or len(texts) == 1:
-        return texts_or_ids
-    if not texts_or_ids.unquoted:
-        raise UsageError(f"{len(texts)} texts were given where one is taken", hint="give one text in quotes, or one -f")
-    note = f"{len(texts)} words were taken as one text; quotes around it make that sure"
-    return texts_or_ids._replace(texts=[" ".join(texts)], notes=(*texts_or_ids.notes, note))
-
-
 class TextStream(NamedTuple):
     """The texts of `attn tokenize`, read while their tokens are written: literal texts, files (`-` is stdin), or ids.
 
@@ -112,8 +64,8 @@ class TextStream(NamedTuple):
 
         Raises UsageError for an empty one, unless `may_be_empty`.
         """
-        sources: list[Iterable[str]] = [self._stdin_or(text) for text in self.literal]
-        sources += [self._read(name) for name in self.files]
+        sources = [self._read(STDIN) if text == STDIN else (text,) for text in self.literal]
+        sources += map(self._read, self.files)
         for index, blocks in enumerate(sources):
             yield blocks if may_be_empty else _require_text(blocks, self._name(index, len(sources)))
 
@@ -128,10 +80,7 @@ class TextStream(NamedTuple):
             return self.files[index - len(self.literal)]
         return f"text {index + 1} of {count}" if count > 1 else "the text"
 
-    def _stdin_or(self, text: str) -> Iterable[str]:
-        return self._read(STDIN) if text == STDIN else (text,)
-
-    def _read(self, name: str) -> Iterator[str]:
+    def _read(self, name: str) -> Iterable[str]:
         from attncli.cli.stdin_text import read_blocks
 
         return read_blocks(name, self.environment, errors=self.errors, progress=self.progress)
@@ -145,7 +94,12 @@ def open_texts(
     optional: whether there may be no input.
     Raises UsageError for two kinds of input or none.
     """
-    check_one_input_kind(options)
+    given = {"TEXT": options.text, "-f": options.file, "--input-ids": options.input_ids is not None}
+    kinds = [kind for kind, value in given.items() if value]
+    if len(kinds) > 1:
+        raise UsageError(
+            f"{' and '.join(kinds)} can't be combined", hint="give the input in one way: TEXT, -f or --input-ids"
+        )
     check_one_stdin(options.file or options.text)
     stream = TextStream(environment, lines=lines, errors=options.errors)
     if options.input_ids is not None:
@@ -154,7 +108,10 @@ def open_texts(
     if options.file:
         return stream._replace(files=options.file)
     if options.text:
-        return stream._replace(literal=options.text, notes=quoting_notes(options.text))
+        notes = _file_name_notes(options.text)
+        if _are_single_words(options.text):
+            notes += (f"{len(options.text)} texts of one word each; quotes around them make them one text",)
+        return stream._replace(literal=options.text, notes=notes)
     if environment.stdin_is_interactive and optional:
         return stream
     if environment.stdin_is_interactive:
@@ -164,21 +121,24 @@ def open_texts(
     return stream._replace(files=(STDIN,))
 
 
-def quoting_notes(texts: tuple[str, ...]) -> tuple[str, ...]:
-    """Notes for a verb that takes many texts: a text that names a file, and words that are probably one text."""
-    notes = list(_file_name_notes(texts))
-    if _are_single_words(texts):
-        notes.append(f"{len(texts)} texts of one word each; quotes around them make them one text")
-    return tuple(notes)
+def read_one_text(
+    options: TextOptions, environment: Environment
+) -> tuple[str | None, list[int] | None, tuple[str, ...]]:
+    """The text or the ids of a verb that takes one, and notes on how they were understood: unquoted words are joined.
 
-
-def check_one_input_kind(options: TextOptions) -> None:
-    given = {"TEXT": options.text, "-f": options.file, "--input-ids": options.input_ids is not None}
-    kinds = [kind for kind, value in given.items() if value]
-    if len(kinds) > 1:
-        raise UsageError(
-            f"{' and '.join(kinds)} can't be combined", hint="give the input in one way: TEXT, -f or --input-ids"
-        )
+    Raises UsageError for two kinds of input or none, for several files, and for several texts of more than one word;
+    FailedError for what can't be read.
+    """
+    stream = open_texts(options, environment)
+    if stream.ids is not None:
+        return None, list(stream.ids[0]), ()
+    texts, notes = ["".join(blocks) for blocks in stream.blocks(may_be_empty=True)], _file_name_notes(stream.literal)
+    if len(texts) == 1:
+        return texts[0], None, notes
+    if not _are_single_words(stream.literal):
+        raise UsageError(f"{len(texts)} texts were given where one is taken", hint="give one text in quotes, or one -f")
+    note = f"{len(texts)} words were taken as one text; quotes around it make that sure"
+    return " ".join(texts), None, (*notes, note)
 
 
 def check_one_stdin(names: tuple[str, ...]) -> None:
@@ -186,22 +146,14 @@ def check_one_stdin(names: tuple[str, ...]) -> None:
         raise UsageError("stdin was asked for twice", hint="write - once")
 
 
-def _file_name_notes(texts: tuple[str, ...]) -> Iterator[str]:
-    for text in texts:
-        # Path.is_file() would raise where a text is too long for a name.
-        if text != STDIN and os.path.isfile(text):  # noqa: PTH113
-            yield f"{text} was taken as text; -f {text} reads the file"
+def _file_name_notes(texts: tuple[str, ...]) -> tuple[str, ...]:
+    # Path.is_file() would raise where a text is too long for a name.
+    named = (text for text in texts if text != STDIN and os.path.isfile(text))  # noqa: PTH113
+    return tuple(f"{text} was taken as text; -f {text} reads the file" for text in named)
 
 
 def _are_single_words(texts: tuple[str, ...]) -> bool:
     return len(texts) > 1 and all(text != STDIN and len(text.split()) == 1 for text in texts)
-
-
-def _read_text(name: str, environment: Environment, errors: str = "strict") -> str:
-    """A file or stdin as one text."""
-    from attncli.cli.stdin_text import read_blocks
-
-    return "".join(read_blocks(name, environment, errors=errors))
 
 
 def _require_text(blocks: Iterable[str], name: str) -> Iterator[str]:
@@ -229,7 +181,9 @@ def read_id_lines(value: str, environment: Environment) -> list[list[int]]:
 def _id_text(value: str, environment: Environment) -> str:
     if value != STDIN and not value.startswith("@"):
         return value
-    return _read_text(STDIN if value == STDIN else value[1:], environment)
+    from attncli.cli.stdin_text import read_blocks
+
+    return "".join(read_blocks(value.removeprefix("@"), environment))
 
 
 def _parse_ids(text: str, flag: str = "--input-ids") -> list[int]:
@@ -257,8 +211,7 @@ def require_one_model(names: tuple[str, ...], environment: Environment) -> str |
     """The model for a verb that takes one. Raises UsageError if there are several."""
     if len(names) > 1:
         raise UsageError(f"{len(names)} models were named where one is taken", hint="write -m once")
-    models = resolve_models(names, environment)
-    return models[0] if models else None
+    return next(iter(resolve_models(names, environment) or ()), None)
 
 
 def require_one_or_two_models(names: tuple[str, ...], environment: Environment) -> str | list[str] | None:

@@ -5,39 +5,37 @@ Texts are tokenized and written one after another, so that any number of them ne
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from collections.abc import Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING, NamedTuple
 
 import click
 
+from attncli.api.requests import EncodingRequest, LoadingRequest, TokenizeRequest
 from attncli.choices import CHECKS
-from attncli.cli.command import Choice, Verb
+from attncli.cli.command import Choice
 from attncli.cli.environment import Environment, to_bytes
 from attncli.cli.options import (
-    EncodingOptions,
-    LoadingOptions,
     OutputOptions,
     TextOptions,
     bundle,
     encoding_options,
-    flag,
     loading_options,
     model_option,
     option,
     output_options,
     text_options,
 )
-from attncli.cli.output import Destination
+from attncli.cli.saved import ResultVerb
 from attncli.cli.texts import TextStream
 from attncli.errors import UsageError
+from attncli.verbs import VERBS
 
 if TYPE_CHECKING:
-    from attncli.api.cutting import TextInput
-    from attncli.api.tokenizing import TextTokenizer
-    from attncli.render.tokenize.forms import Detail, Form
+    from attncli.api.tokenizing import TextInput, TextTokenizer
+    from attncli.cli.output import Destination
+    from attncli.render.formats import Format
+    from attncli.render.tokenize.forms import Detail, Form, TokenizeView
     from attncli.results.tokenize import IdsPart
-
-ENDINGS = (".txt", ".json", ".jsonl", ".csv", ".npz", ".html")
 
 
 class InputOptions(NamedTuple):
@@ -67,39 +65,45 @@ class ViewOptions(NamedTuple):
         """How much of each text is written as data."""
         return "ids" if self.ids else "count" if self.count_only else "tokens"
 
+    def shown(self, tokenizing: TextTokenizer, texts: int | None) -> TokenizeView:
+        from attncli.render.tokenize.forms import TokenizeView
 
-_INPUT, _VIEW = "Input", "View"
+        summary, entries = self.stats or self.vocab, tokenizing.vocabulary_entries
+        return TokenizeView(self.detail, self.table, self.lint, summary, tokenizing.models, texts, entries)
+
+
 input_options = bundle(
     "interpretation",
     InputOptions,
-    flag("--lines", group=_INPUT, help="Each line is a text of its own (or a conversation)."),
-    flag("--chat", group=_INPUT, help="The input is JSON messages, for the model's own chat template."),
-    option("--template", group=_INPUT, metavar="NAME", help="The one of several chat templates."),
-    flag("--generation-prompt", group=_INPUT, help="End the conversation with what makes the model answer."),
-    flag("--special-as-text", group=_INPUT, help="Special tokens written in the text are ordinary text."),
+    "Input",
+    option("--lines", "Each line is a text of its own (or a conversation)."),
+    option("--chat", "The input is JSON messages, for the model's own chat template."),
+    option("--template NAME", "The one of several chat templates."),
+    option("--generation-prompt", "End the conversation with what makes the model answer."),
+    option("--special-as-text", "Special tokens written in the text are ordinary text."),
 )
 view_options = bundle(
     "view",
     ViewOptions,
-    flag("--ids", group=_VIEW, help="The ids alone."),
-    flag("--count", "count_only", group=_VIEW, help="The number of tokens alone."),
-    flag("--table", group=_VIEW, help="A token per row: raw form, characters, bytes, word."),
-    flag("--why", group=_VIEW, help="How the tokenizer came to these tokens, step by step."),
-    flag("--lint", group=_VIEW, help="What is odd about the text and its tokens."),
-    flag("--stats", group=_VIEW, help="Texts in figures, each and all: fertility, bytes per token, by script."),
-    flag("--vocab", group=_VIEW, help="The vocabulary itself; TEXT is searched in it."),
+    "View",
+    option("--ids", "The ids alone."),
+    option("--count", "The number of tokens alone.", "count_only"),
+    option("--table", "A token per row: raw form, characters, bytes, word."),
+    option("--why", "How the tokenizer came to these tokens, step by step."),
+    option("--lint", "What is odd about the text and its tokens."),
+    option("--stats", "Texts in figures, each and all: fertility, bytes per token, by script."),
+    option("--vocab", "The vocabulary itself; TEXT is searched in it."),
     option(
         "--check",
-        group=_VIEW,
+        "Exit with 4 unless all models give the same ids (same), or nothing is to mend (lint).",
         type=Choice(CHECKS),
         multiple=True,
-        help="Exit with 4 unless all models give the same ids (same), or nothing is to mend (lint).",
     ),
 )
 
 
 @click.command(
-    cls=Verb,
+    cls=ResultVerb,
     help="""Show how a model cuts text into tokens, with their ids and places in the text.
 
     A gap parts words, a bar the tokens of one word (a heavy bar where there are more than two). A dot is a space, a
@@ -117,16 +121,16 @@ view_options = bundle(
 @model_option
 @loading_options
 @view_options
-@output_options(ENDINGS)
+@output_options("tokenize")
 @click.pass_obj
 def tokenize(
     environment: Environment,
     *,
     source: TextOptions,
     interpretation: InputOptions,
-    encoding: EncodingOptions,
+    encoding: EncodingRequest,
     model: tuple[str, ...],
-    loading: LoadingOptions,
+    loading: LoadingRequest,
     view: ViewOptions,
     output: OutputOptions,
 ) -> None:
@@ -136,19 +140,18 @@ def tokenize(
     from attncli.cli.texts import open_texts, resolve_models
 
     _check_options(source, interpretation, encoding, view)
-    plan = plan_output(output, environment, endings=ENDINGS)
+    plan = plan_output(output, environment, VERBS["tokenize"])
     _check_forms(view, plan.forms)
     messages = Messages(environment, quiet=output.quiet)
     stream = open_texts(source, environment, lines=interpretation.lines, optional=view.vocab)
     messages.notes(stream.notes)
     with messages.progress() as progress:
-        opened = open_text_tokenizer(
-            resolve_models(model, environment),
-            needs_tokenizer=stream.ids is None,
-            progress=progress,
-            **_tokenizing_keywords(encoding, interpretation, view),
-            **loading._asdict(),
-        )
+        request = TokenizeRequest(
+            resolve_models(model, environment), None, stream.ids is None, encoding, interpretation.chat,
+            interpretation.template, interpretation.generation_prompt, interpretation.special_as_text, view.why,
+            view.lint, view.stats, view.check, loading,
+        )  # fmt: skip
+        opened = open_text_tokenizer(request, progress)
         with opened as tokenizing, open_destinations(plan, environment, before=messages.clear_progress) as destinations:
             messages.warnings(tokenizing.notes)
             texts = stream._replace(progress=progress)
@@ -158,7 +161,7 @@ def tokenize(
 
 
 def _check_options(
-    source: TextOptions, interpretation: InputOptions, encoding: EncodingOptions, view: ViewOptions
+    source: TextOptions, interpretation: InputOptions, encoding: EncodingRequest, view: ViewOptions
 ) -> None:
     shown = {
         "--ids": view.ids,
@@ -182,30 +185,14 @@ def _check_options(
         raise UsageError("ids can't have a pair", hint="--pair goes with a text; leave it or --input-ids out")
 
 
-def _check_forms(view: ViewOptions, forms: frozenset[str]) -> None:
+def _check_forms(view: ViewOptions, forms: Iterable[Format]) -> None:
     """Raise UsageError for output formats that can't hold the view."""
     requested = {"--why": view.why, "--stats": view.stats, "--vocab": view.vocab, "--lint": view.lint}
-    unsupported = {"npz": ("--why", "--stats", "--vocab", "--lint"), "csv": ("--why",)}
+    unsupported = {"arrays": ("--why", "--stats", "--vocab", "--lint"), "table": ("--why",)}
     for form in sorted(forms):
-        lost = [name for name in unsupported.get(form, ()) if requested[name]]
+        lost = [name for name in unsupported.get(form.part, ()) if requested[name]]
         if lost:
-            raise UsageError(f"{form} has no place for {lost[0]}", hint="--json and -o FILE.json hold everything")
-
-
-def _tokenizing_keywords(encoding: EncodingOptions, interpretation: InputOptions, view: ViewOptions) -> dict[str, Any]:
-    """The options as keywords of `open_text_tokenizer`."""
-    return {
-        "no_special": encoding.no_special,
-        "truncate": encoding.truncate,
-        "chat": interpretation.chat,
-        "template": interpretation.template,
-        "generation_prompt": interpretation.generation_prompt,
-        "special_as_text": interpretation.special_as_text,
-        "why": view.why,
-        "lint": view.lint,
-        "stats": view.stats,
-        "check": view.check,
-    }
+            raise UsageError(f"{form.name} has no place for {lost[0]}", hint="--json and -o FILE.json hold everything")
 
 
 def _check_hint(view: ViewOptions) -> str:
@@ -234,9 +221,10 @@ def write_records(
     pair: str | None,
 ) -> None:
     """Write every text to every destination, then the summary of all texts."""
-    writers = [
-        _FormWriter(_choose_form(destination, tokenizing, stream, view), destination) for destination in destinations
-    ]
+    from attncli.render.stream import open_form
+
+    shown = view.shown(tokenizing, stream.text_count)
+    writers = [_FormWriter(open_form(each.form, each.look, shown), each) for each in destinations]
     for writer in writers:
         writer.write(writer.form.start())
     if not view.vocab:
@@ -262,50 +250,6 @@ class _FormWriter(NamedTuple):
             self.destination.write(to_bytes(content))
 
 
-def _choose_form(destination: Destination, tokenizing: TextTokenizer, stream: TextStream, view: ViewOptions) -> Form:
-    from attncli.render.tokenize import forms
-
-    terminal, several = destination.terminal, len(tokenizing.models) > 1
-    if destination.form == "npz":
-        from attncli.render.npz import IdsForm
-
-        return IdsForm()
-    if destination.form == "html":
-        return _page_form(destination, tokenizing, stream, view)
-    if destination.form == "json":
-        return forms.JsonForm(view.detail, several=several, ascii_only=not terminal.unicode)
-    if view.stats or view.vocab:
-        from attncli.render.tokenize.forms import SummaryForm
-
-        return SummaryForm(destination.form, terminal, tokenizing.vocabulary_entries, texts=stream.text_count)
-    if destination.form == "csv" and view.lint:
-        return forms.FindingsCsv()
-    if destination.form == "csv":
-        return forms.CsvForm(view.detail, several=several)
-    if destination.form == "jsonl":
-        return forms.JsonLinesForm(view.detail, several=several, ascii_only=not terminal.unicode)
-    if view.detail != "tokens":
-        return forms.IdsText(several=several) if view.ids else forms.CountText(several=several)
-    from attncli.render.tokenize.text import RecordText
-
-    return RecordText(terminal, models=tokenizing.models, table=view.table, lint=view.lint, count=stream.text_count)
-
-
-def _page_form(destination: Destination, tokenizing: TextTokenizer, stream: TextStream, view: ViewOptions) -> Form:
-    """A page of tokens, with the rest of the result beneath as text for a terminal."""
-    from attncli.render.html.tokenize import SCREEN, PageForm
-
-    if view.stats or view.vocab:
-        from attncli.render.tokenize.forms import SummaryForm
-
-        summaries = SummaryForm("text", SCREEN, tokenizing.vocabulary_entries, texts=stream.text_count)
-        return PageForm(summaries, tokens=False, title=destination.title)
-    from attncli.render.tokenize.text import RecordText
-
-    text_form = RecordText(SCREEN, models=tokenizing.models, lint=view.lint, count=stream.text_count)
-    return PageForm(text_form, title=destination.title)
-
-
 def _write_texts(
     writers: Sequence[_FormWriter],
     tokenizing: TextTokenizer,
@@ -318,24 +262,19 @@ def _write_texts(
 
     plain: whether the inputs are the texts of the stream alone (no conversations or pairs).
     """
-    part_writers = [write for writer in writers if (write := _id_part_writer(writer.form)) is not None]
-    if plain and stream.ids is None and not tokenizing.settings.needs_tokens and len(part_writers) == len(writers):
+    from attncli.render.tokenize.forms import PartsForm
+
+    part_forms = [writer.form for writer in writers if isinstance(writer.form, PartsForm) and writer.form.bare]
+    if plain and stream.ids is None and not tokenizing.request.needs_tokens and len(part_forms) == len(writers):
         for part in _id_parts(tokenizing, stream):
-            for writer, write_part in zip(writers, part_writers, strict=True):
-                writer.write(write_part(part))
-    elif all(writer.form.summary for writer in writers) and not tokenizing.settings.check:
+            for writer, form in zip(writers, part_forms, strict=True):
+                writer.write(form.part(part))
+    elif all(writer.form.summary for writer in writers) and not tokenizing.request.check:
         tokenizing.count(inputs)
     else:
         for record in tokenizing.records(inputs):
             for writer in writers:
                 writer.write(writer.form.record(record))
-
-
-def _id_part_writer(form: Form) -> Callable[[IdsPart], str] | None:
-    """The method of a form that writes ids alone; None where it needs whole texts."""
-    from attncli.render.tokenize.forms import PartsForm
-
-    return form.part if isinstance(form, PartsForm) and form.bare else None
 
 
 def _id_parts(tokenizing: TextTokenizer, stream: TextStream) -> Iterator[IdsPart]:
@@ -354,12 +293,12 @@ def _search_texts(stream: TextStream) -> Iterator[str]:
 
 
 def _text_inputs(stream: TextStream, chat: bool, pair: str | None) -> Iterator[TextInput]:
-    from attncli.api.cutting import TextInput
+    from attncli.api.tokenizing import TextInput
 
     if stream.ids is not None:
         yield from (TextInput(ids=ids) for ids in stream.ids)
     elif chat:
-        from attncli.api.conversations import parse_conversations
+        from attncli.api.text_details import parse_conversations
 
         yield from (TextInput(conversation=each) for each in parse_conversations(stream.texts(), lines=stream.lines))
     else:

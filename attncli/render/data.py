@@ -1,12 +1,12 @@
-"""Writers of JSON, JSON Lines and CSV, shared by all verbs."""
+"""Writers of JSON, and of tables as CSV, shared by all verbs."""
 
 from __future__ import annotations
 
 import json
 import math
 import re
-from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
     from typing import Protocol
@@ -48,18 +48,33 @@ def json_value(value: object, *, ascii_only: bool = False) -> str:
     return json.dumps(value, ensure_ascii=ascii_only, allow_nan=False, separators=(", ", ": "))
 
 
-def jsonl_text(rows: Iterable[Mapping[str, object]], *, ascii_only: bool = False) -> str:
-    """One JSON object per line."""
-    return "".join(json_line(row, ascii_only=ascii_only) for row in rows)
+Row = Sequence[object]
+#: A result as a table: the names of its columns, and its rows.
+Table = tuple[Sequence[str], Iterable[Row]]
 
 
-def csv_text(header: Sequence[object], rows: Iterable[Sequence[object]]) -> str:
-    """A table as CSV by RFC 4180, but with lines ended by a newline alone on every platform.
+class TableStyle(NamedTuple):
+    """How a table is written: a function for a field, and what stands before, between and after the fields of a row.
 
-    None, NaN and infinity are empty fields; the empty text is `""`. A text that a spreadsheet would take for a formula
-    gets a `'` in front, and control characters and those that change the direction of writing are escapes (`\\x1b`).
+    rule: what stands for each field in a line beneath the header; None: no such line.
     """
-    return "".join(f"{','.join(map(_csv_field, row))}\n" for row in (header, *rows))
+
+    field: Callable[[object], str]
+    start: str
+    separator: str
+    end: str
+    rule: str | None = None
+
+    def row(self, values: Row) -> str:
+        return f"{self.start}{self.separator.join(map(self.field, values))}{self.end}"
+
+    def header(self, columns: Sequence[str]) -> str:
+        rule = "" if self.rule is None else f"{self.start}{self.separator.join([self.rule] * len(columns))}{self.end}"
+        return f"{self.row(columns)}{rule}"
+
+    def text(self, columns: Sequence[str], rows: Iterable[Row]) -> str:
+        """A whole table."""
+        return "".join((self.header(columns), *map(self.row, rows)))
 
 
 def _csv_field(value: object) -> str:
@@ -84,6 +99,12 @@ def _guarded(text: str) -> str:
 def _escape(found: re.Match[str]) -> str:
     code = ord(found[0])
     return f"\\x{code:02x}" if code < 0x80 else f"\\u{{{code:x}}}"
+
+
+#: By RFC 4180, but with lines ended by a newline alone on every platform. None, NaN and infinity are empty fields, the
+#: empty text is `""`. A text that a spreadsheet would take for a formula gets a `'` in front; control characters and
+#: those that change the direction of writing are escapes (`\x1b`).
+CSV = TableStyle(_csv_field, "", ",", "\n")
 
 
 def _nan_to_null(value: object) -> object:

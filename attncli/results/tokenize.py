@@ -6,7 +6,8 @@ dataclasses.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import groupby
 from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple
 
 from attncli.results.base import MadeBy, from_dict, shortened, show_result, struct, to_dict
@@ -179,6 +180,12 @@ class TokenizeResult(NamedTuple):
         return self._replace(
             texts=tuple(text for record in records for text in record.texts), comparisons=compared or None
         )
+
+    def records(self) -> Iterator[Record]:
+        """The texts of each record together, with where the models cut them differently."""
+        comparisons = iter(self.comparisons or ())
+        for number, texts in groupby(self.texts, lambda text: text.record):
+            yield Record(number, tuple(texts), next(comparisons, None))
 
     @property
     def schema(self) -> Literal["attncli.tokenize/1"]:

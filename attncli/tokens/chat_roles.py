@@ -35,7 +35,13 @@ def assign_messages(text: TokenizedText, chat: ChatText, *, double_bos: bool = F
         spans.containing_start(token) if owner is None else owner
         for token, owner in zip(text.tokens, content_owners, strict=True)
     )
-    messages = tuple(_chat_messages(chat, Counter(owners), Counter(content_owners)))
+    tokens, content = Counter(owners), Counter(content_owners)
+    messages = tuple(
+        ChatMessage(
+            role, *(span or (None, None)), contents, tokens[index], None if contents is None else content[index]
+        )  # type: ignore[call-arg]  # two values in either case
+        for index, (role, span, contents) in enumerate(chat.messages)
+    )
     known = all(message.content_tokens is not None for message in messages)
     content_tokens = sum(owner is not None for owner in content_owners)
     return Chat(
@@ -74,10 +80,7 @@ class _MessageSpans:
         """The last message whose span contains a character of the token."""
         if token.start is None or token.end is None:
             return None
-        if token.start == token.end:
-            # An empty span is a space that the offsets leave out: it is content if there is content on both sides.
-            found = self._before(token.start - 1)
-            return found[1] if found is not None and found[0][1] > token.start else None
+        # An empty span is a space that the offsets leave out: it is content if there is content on both sides.
         found = self._before(token.end - 1)
         return found[1] if found is not None and found[0][1] > token.start else None
 
@@ -90,13 +93,6 @@ class _MessageSpans:
         """The last span that starts at or before a character."""
         place = bisect_right(self._starts, at)
         return self._places[place - 1] if place else None
-
-
-def _chat_messages(chat: ChatText, tokens: Counter[int | None], content: Counter[int | None]) -> Iterator[ChatMessage]:
-    for index, place in enumerate(chat.messages):
-        start, end = place.span or (None, None)
-        content_tokens = None if place.contents is None else content[index]
-        yield ChatMessage(place.role, start, end, place.contents, tokens[index], content_tokens)
 
 
 def _generation_prompt(

@@ -1,26 +1,37 @@
 """Tokenize a text, or look up ids, into `Token`s with their offsets in characters, UTF-8 bytes and words.
 
-`align` finds the offsets for tokenizers that give none.
+`align` finds the offsets for tokenizers that give none, and `measure` counts the tokens: added special tokens only in
+their own count; words are maximal runs of non-space characters in scripts with spaces between words; runs in other
+scripts, and of symbols, have a count of their own. With t tokens, w words and b UTF-8 bytes: fertility = t/w of these
+scripts, the share of continued words = words of two or more tokens / w (Rust et al. 2021), where the punctuation around
+a word doesn't count, bytes per token = b/t, the share of unknown tokens = unknown tokens / t.
 """
 
 from __future__ import annotations
 
+import re
 import unicodedata
 from bisect import bisect_left
 from codecs import getincrementaldecoder
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 from attncli.errors import ModelError, UsageError
 from attncli.models.tokenizers.types import Encoding
+from attncli.results.tokenize import TokenStats
 from attncli.results.tokens import Token
 from attncli.tokens.spans import (
     Composer,
     WordSpans,
     byte_spans,
     cover_gaps,
+    covered_text,
     empty_added_spaces,
+    ratio,
     restore_first_characters,
+    tokens_per_word,
+    word_spans,
 )
 
 if TYPE_CHECKING:
@@ -101,21 +112,17 @@ def from_ids(tokenizer: Tokenizer | None, ids: Sequence[int]) -> EncodedText:
     for identifier in ids:
         if identifier < 0:
             raise UsageError(f"{identifier} is no id of a token", hint="ids are numbers from 0")
-    if tokenizer is None:
-        tokens = [Token(index, identifier, str(identifier), str(identifier)) for index, identifier in enumerate(ids)]
-    else:
-        tokens = list(_describe_ids(tokenizer, ids))
+    tokens = []
+    pieces = [None] * len(ids) if tokenizer is None else tokenizer.describe(ids)
+    for index, (identifier, piece) in enumerate(zip(ids, pieces, strict=True)):
+        if tokenizer is None:
+            tokens.append(Token(index, identifier, str(identifier), str(identifier)))
+        elif piece is None:
+            hint = f"its ids run from 0 to {tokenizer.vocabulary_size - 1:,}"
+            raise UsageError(f"the vocabulary has no token {identifier}", hint=hint)
+        else:
+            tokens.append(Token(index, identifier, piece.token, piece.text, special=piece.special))
     return EncodedText(tuple(tokens), (0,) * len(tokens), (None,) * len(tokens))
-
-
-def _describe_ids(tokenizer: Tokenizer, ids: Sequence[int]) -> Iterator[Token]:
-    for index, (identifier, piece) in enumerate(zip(ids, tokenizer.describe(ids), strict=True)):
-        if piece is None:
-            raise UsageError(
-                f"the vocabulary has no token {identifier}",
-                hint=f"its ids run from 0 to {tokenizer.vocabulary_size - 1:,}",
-            )
-        yield Token(index, identifier, piece.token, piece.text, special=piece.special)
 
 
 def _describe_pieces(tokenizer: Tokenizer, ids: Sequence[int]) -> Iterator[Piece]:
@@ -166,20 +173,15 @@ def count_unspelled(tokenizer: Tokenizer, text: str, spans: Sequence[Span | None
     return sum(each in without_token for each in lost)
 
 
-def covered_texts(encoded: EncodedText, texts: Sequence[str]) -> list[str]:
-    """The part of each text from its first token to its last: less than all of it where it was truncated."""
-    covered = []
-    for number, text in enumerate(texts):
-        own = [token for token, sequence in zip(encoded.tokens, encoded.sequences, strict=True) if sequence == number]
-        starts = [token.start for token in own if token.start is not None]
-        ends = [token.end for token in own if token.end is not None]
-        covered.append(text[min(starts) : max(ends)] if starts else "")
-    return covered
-
-
 def was_cut(encoded: EncodedText, texts: Sequence[str]) -> bool:
     """Whether the tokens leave out more of the texts than surrounding white space."""
     return any(len(part) < len(text.strip()) for part, text in zip(covered_texts(encoded, texts), texts, strict=True))
+
+
+def covered_texts(encoded: EncodedText, texts: Sequence[str]) -> list[str]:
+    """The part of each text from its first token to its last: less than all of it where it was truncated."""
+    placed = list(zip(encoded.sequences, encoded.tokens, strict=True))
+    return [covered_text(text, _spans_of(placed, number))[0] for number, text in enumerate(texts)]
 
 
 def check_text(text: str) -> None:
@@ -229,8 +231,13 @@ def _align_by_search(text: str, data: Sequence[bytes]) -> list[Span | None]:
     for spelled, pieces in _whole_characters(data):
         exact = (place, place + len(spelled)) if spelled and text.startswith(spelled, place) else None
         found = exact or folded.find(spelled, place)
-        place = found[1] if found else place
-        spans += _split_span(text, found, pieces) if found else [None] * len(pieces)
+        if found is None:
+            spans += [None] * len(pieces)
+            continue
+        # The tokens that share a span have the whole of it if they don't spell it exactly.
+        start, place = found
+        parts = _align_exactly(text[start:place], pieces) if len(pieces) > 1 else []
+        spans += [part and (start + part[0], start + part[1]) for part in parts] or [found] * len(pieces)
     return spans
 
 
@@ -246,13 +253,6 @@ def _whole_characters(data: Sequence[bytes]) -> Iterator[tuple[str, Sequence[byt
             spelled, first = "", index + 1
     if first < len(data):
         yield spelled + decoder.decode(b"", final=True), data[first:]
-
-
-def _split_span(text: str, span: Span, pieces: Sequence[bytes]) -> list[Span | None]:
-    """The spans of the tokens that share a span; the whole span for each if they don't spell it exactly."""
-    start, end = span
-    parts = _align_exactly(text[start:end], pieces) if len(pieces) > 1 else []
-    return [part and (start + part[0], start + part[1]) for part in parts] or [span] * len(pieces)
 
 
 class _FoldedText:
@@ -274,3 +274,95 @@ class _FoldedText:
 def _fold(character: str) -> str:
     folded = unicodedata.normalize("NFKD", character).casefold()
     return "".join(part for part in folded if not unicodedata.combining(part))
+
+
+# --- Counts
+
+
+#: Roughly the Unicode blocks of scripts without spaces: a text without any of these needs no closer look.
+_MAY_BE_UNSPACED = (
+    "[\u0e00-\u109f\u1780-\u1aaf\u1b00-\u1b7f\u203c\u2049\u2150-\u2bff\u2e50-\ua4cf\ua830-\ua83f\ua980-\uaadf"
+    "\uf900-\ufaff\uff66-\uff9f\uffe0-\uffef\U00010100-\U000101ff\U00011700-\U0001174f\U00016fe0-\U0003ffff]"
+)
+
+
+def measure(encoded: EncodedText, texts: Sequence[str] = (), *, unknown_id: int | None = None) -> TokenStats:
+    """The counts and ratios of one text.
+
+    texts: the text, and its pair if any; empty for ids that were given without a text.
+    unknown_id: the id of the tokenizer's unknown token, if it has one.
+    """
+    placed = list(zip(encoded.sequences, encoded.tokens, strict=True))
+    own = [token for sequence, token in placed if sequence is not None or not token.special]
+    characters, size = sum(map(len, texts)), sum(len(text.encode("utf-8")) for text in texts)
+    # Compiled only when needed, as that takes as long as everything else here.
+    unspaced = any(not text.isascii() and re.search(_MAY_BE_UNSPACED, text) for text in texts)
+    count_words = _count_by_script if unspaced else _count_words
+    spaced = count_words(placed, texts) if texts else _WordCounts(len(own))
+    unknown_tokens = [token for token in own if token.id == unknown_id]
+    unknown_characters = sum((token.end or 0) - (token.start or 0) for token in unknown_tokens)
+    return TokenStats(
+        tokens=len(own),
+        special_tokens=len(encoded.tokens) - len(own),
+        words=spaced.words,
+        characters=characters,
+        bytes=size,
+        bytes_per_token=ratio(size, len(own)) if texts else None,
+        characters_per_token=ratio(characters, len(own)) if texts else None,
+        fertility=ratio(spaced.tokens, spaced.words),
+        continued_words=spaced.continued,
+        continued_words_share=ratio(spaced.continued, spaced.words),
+        unknown=len(unknown_tokens),
+        unknown_share=ratio(len(unknown_tokens), len(own)),
+        spaced_tokens=spaced.tokens,
+        spaced_words=spaced.words,
+        unspaced_scripts=spaced.left_out,
+        unknown_characters=min(unknown_characters, characters),
+        words_unspaced=spaced.unspaced,
+    )
+
+
+class _WordCounts(NamedTuple):
+    """Counts in scripts with spaces; unspaced: runs of non-space in those that are left out."""
+
+    tokens: int
+    words: int = 0
+    continued: int = 0
+    unspaced: int = 0
+    left_out: tuple[str, ...] = ()
+
+
+def _count_words(placed: Sequence[tuple[int | None, Token]], texts: Sequence[str]) -> _WordCounts:
+    """Tokens and words of texts that are all in scripts with spaces."""
+    tokens = words = continued = 0
+    for number, text in enumerate(texts):
+        spans = _spans_of(placed, number)
+        found = word_spans(text)
+        tokens, words = tokens + len(spans), words + len(found)
+        pieces = tokens_per_word(text, sorted(span for span in spans if span is not None), found)
+        continued += sum(count > 1 for count in pieces)
+    return _WordCounts(tokens, words, continued)
+
+
+def _count_by_script(placed: Sequence[tuple[int | None, Token]], texts: Sequence[str]) -> _WordCounts:
+    """Tokens and words of those parts of the texts that are in scripts with spaces, as `--stats` counts them."""
+    # Imported here because it is slow and few texts need it.
+    from attncli.tokens.scripts import UNSPACED, RunCounts, add_counts, count_by_script
+
+    runs: list[RunCounts] = []
+    for number, text in enumerate(texts):
+        spans = _spans_of(placed, number)
+        runs += count_by_script(text, spans, [False] * len(spans)).runs
+    left_out: Counter[str] = Counter()
+    for run in runs:
+        left_out[run.script] += run.characters if run.script in UNSPACED else 0
+    spaced = add_counts("", (run for run in runs if run.script not in UNSPACED))
+    unspaced = sum(run.words_unspaced for run in runs)
+    scripts = tuple(script for script, characters in left_out.most_common() if characters)
+    return _WordCounts(spaced.tokens, spaced.words, spaced.continued, unspaced, scripts)
+
+
+def _spans_of(placed: Sequence[tuple[int | None, Token]], number: int) -> list[tuple[int, int] | None]:
+    """The characters of each token of one text; None where they weren't found."""
+    own = (token for sequence, token in placed if sequence == number)
+    return [None if token.start is None or token.end is None else (token.start, token.end) for token in own]

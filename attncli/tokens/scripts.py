@@ -180,14 +180,19 @@ class RunCounts(NamedTuple):
     """
 
     script: str
-    characters: int
-    bytes: int
-    tokens: int
-    unknown: int
-    words: int
-    continued: int
+    characters: int = 0
+    bytes: int = 0
+    tokens: int = 0
+    unknown: int = 0
+    words: int = 0
+    continued: int = 0
     unknown_characters: int = 0
     words_unspaced: int = 0
+
+
+def add_counts(script: str, runs: Iterable[RunCounts]) -> RunCounts:
+    """The sum of the counts of runs, under this name."""
+    return RunCounts(script, *map(sum, zip(RunCounts(script)[1:], *(run[1:] for run in runs), strict=True)))
 
 
 class CountedText(NamedTuple):
@@ -223,14 +228,6 @@ def count_by_script(text: str, spans: Sequence[Span | None], unknown: Sequence[b
     )
     inner = [without_punctuation(text, *word) for word in words]
     return CountedText(tuple(RunCounts(*each) for each in counts), inner, pieces)
-
-
-def covered_text(text: str, spans: Sequence[Span | None]) -> tuple[str, list[Span | None], bool]:
-    """The part of a text that its tokens cover, their spans in it, and whether more than white space is left out."""
-    found = [span for span in spans if span is not None]
-    first, last = min((start for start, _ in found), default=0), max((end for _, end in found), default=0)
-    moved = [span and (span[0] - first, span[1] - first) for span in spans]
-    return text[first:last], moved, last - first < len(text.strip())
 
 
 def _token_starts(spans: Sequence[Span | None]) -> list[int]:

@@ -230,3 +230,15 @@ def _split_bytes(shared: Span, encoded: bytes, data: Sequence[bytes]) -> list[Sp
 def split_lines(text: str) -> list[str]:
     r"""The lines of a text, without the `\n` or `\r\n` between them; nothing else ends a line."""
     return [line.removesuffix("\r") for line in text.removesuffix("\n").split("\n")]
+
+
+def covered_text(text: str, spans: Sequence[Span | None]) -> tuple[str, list[Span | None], bool]:
+    """The part of a text that its tokens cover, their spans in it, and whether more than white space is left out."""
+    found = [span for span in spans if span is not None]
+    first, last = min((start for start, _ in found), default=0), max((end for _, end in found), default=0)
+    moved = [span and (span[0] - first, span[1] - first) for span in spans]
+    return text[first:last], moved, last - first < len(text.strip())
+
+
+def ratio(part: int | None, whole: int | None) -> float | None:
+    return part / whole if part is not None and whole else None

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import math
 from bisect import bisect_right
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from itertools import accumulate
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from attncli.results.statistics import (
     CutWord,
@@ -19,8 +19,8 @@ from attncli.results.statistics import (
 )
 from attncli.results.tokenize import MUCH_UNKNOWN
 from attncli.tokens.encode import align
-from attncli.tokens.scripts import UNSPACED, RunCounts, count_by_script, covered_text
-from attncli.tokens.spans import cover_gaps, empty_added_spaces, shared_starts
+from attncli.tokens.scripts import UNSPACED, RunCounts, add_counts, count_by_script
+from attncli.tokens.spans import cover_gaps, covered_text, empty_added_spaces, ratio, shared_starts
 
 if TYPE_CHECKING:
     from attncli.models.tokenizers.types import Encoding, Tokenizer
@@ -53,8 +53,8 @@ class Statistics:
         self._unknown_id = tokenizer.unknown_id if tokenizer is not None else None
         self._limit = tokenizer.max_length if tokenizer is not None else None
         self._special: dict[int, bool] = {}
-        self._scripts: defaultdict[str, _ScriptCounts] = defaultdict(_ScriptCounts)
-        self._bare = _ScriptCounts()
+        self._scripts: dict[str, RunCounts] = {}
+        self._bare = RunCounts("")
         self._special_tokens = 0
         self._used: Counter[int] = Counter()
         self._lengths: Counter[int] = Counter()
@@ -78,7 +78,11 @@ class Statistics:
             if truncated and len(encoding.ids) == self._limit:
                 text, spans, cut = covered_text(text, spans)
                 longer = longer or cut
-            self._add_text(text, ids, spans)
+            self._used.update(ids)
+            counted = count_by_script(text, spans, [id_ == self._unknown_id for id_ in ids])
+            self._most_split.add(text, counted.words, counted.pieces)
+            for run in counted.runs:
+                self._scripts[run.script] = add_counts(run.script, [self._scripts.get(run.script, RunCounts("")), run])
             own += len(ids)
         if texts:
             self._special_tokens += len(encoding.ids) - own
@@ -103,8 +107,8 @@ class Statistics:
         own = [id_ for id_, is_special in zip(ids, special, strict=True) if not is_special]
         self._special_tokens += sum(special)
         self._used.update(own)
-        self._bare.tokens += len(own)
-        self._bare.unknown += own.count(self._unknown_id) if self._unknown_id is not None else 0
+        unknown = own.count(self._unknown_id) if self._unknown_id is not None else 0
+        self._bare = add_counts("", [self._bare, RunCounts("", tokens=len(own), unknown=unknown)])
 
     def _is_special(self, id_: int) -> bool:
         if self._tokenizer is None:
@@ -127,38 +131,18 @@ class Statistics:
             return [*cover_gaps(text, found, self._tokenizer.composer)]
         return align(text, [b"" if piece is None else piece.data for piece in self._tokenizer.describe(ids)])
 
-    def _add_text(self, text: str, ids: Sequence[int], spans: Sequence[Span | None]) -> None:
-        self._used.update(ids)
-        counted = count_by_script(text, spans, [id_ == self._unknown_id for id_ in ids])
-        self._most_split.add(text, counted.words, counted.pieces)
-        for run in counted.runs:
-            self._scripts[run.script].add(run)
-
     def _total(self) -> TotalStatistics:
-        spaced = [counts for name, counts in self._scripts.items() if name not in UNSPACED]
-        every = [self._bare, *self._scripts.values()]
-        tokens, words = sum(each.tokens for each in every), sum(each.words for each in every)
-        characters, size = sum(each.characters for each in every), sum(each.bytes for each in every)
-        continued, unknown = sum(each.continued for each in every), sum(each.unknown for each in every)
-        lost = sum(each.unknown_characters for each in every)
+        spaced = sum(counts.tokens for name, counts in self._scripts.items() if name not in UNSPACED)
+        whole = add_counts("", [self._bare, *self._scripts.values()])
         return TotalStatistics(
-            tokens=tokens,
+            **_figures(whole),
             special_tokens=self._special_tokens,
-            words=words,
-            characters=characters,
-            bytes=size,
-            bytes_per_token=_ratio(size, tokens) if size else None,
-            characters_per_token=_ratio(characters, tokens) if characters else None,
-            fertility=_ratio(sum(each.tokens for each in spaced), words),
-            continued_words=continued,
-            continued_words_share=_ratio(continued, words),
-            unknown=unknown,
-            unknown_share=_ratio(unknown, tokens),
+            words=whole.words,
+            continued_words=whole.continued,
+            fertility=ratio(spaced, whole.words),
             distinct_tokens=len(self._used),
-            renyi_efficiency=renyi_efficiency(self._used.values()) if tokens >= _ENOUGH_TOKENS else None,
-            unknown_characters=lost,
-            unknown_characters_share=_ratio(lost, characters),
-            words_unspaced=sum(each.words_unspaced for each in every),
+            renyi_efficiency=renyi_efficiency(self._used.values()) if whole.tokens >= _ENOUGH_TOKENS else None,
+            words_unspaced=whole.words_unspaced,
         )
 
 
@@ -184,7 +168,7 @@ def _token_ratio(
 ) -> float | None:
     if reference is None or not own.tokens or _is_unknown(own) or _is_unknown(reference):
         return None
-    return _ratio(own.tokens, reference.tokens)
+    return ratio(own.tokens, reference.tokens)
 
 
 def _is_unknown(figures: TotalStatistics | ScriptStatistics) -> bool:
@@ -204,24 +188,6 @@ def renyi_efficiency(frequencies: Iterable[int]) -> float | None:
     whole = sum(counts)
     power = math.fsum((count / whole) ** ALPHA for count in counts)
     return math.log2(power) / (1 - ALPHA) / math.log2(len(counts))
-
-
-class _ScriptCounts:
-    """The counts of one script."""
-
-    def __init__(self) -> None:
-        self.tokens = self.unknown = self.words = self.continued = self.characters = self.bytes = 0
-        self.unknown_characters = self.words_unspaced = 0
-
-    def add(self, run: RunCounts) -> None:
-        self.characters += run.characters
-        self.bytes += run.bytes
-        self.tokens += run.tokens
-        self.unknown += run.unknown
-        self.words += run.words
-        self.continued += run.continued
-        self.unknown_characters += run.unknown_characters
-        self.words_unspaced += run.words_unspaced
 
 
 class _MostSplitWords:
@@ -255,24 +221,28 @@ def _split_order(word: CutWord) -> tuple[int, int]:
     return word.tokens, word.characters
 
 
-def _script_statistics(name: str, counts: _ScriptCounts) -> ScriptStatistics:
+def _script_statistics(name: str, counts: RunCounts) -> ScriptStatistics:
     words, continued = (None, None) if name in UNSPACED else (counts.words, counts.continued)
+    fertility = ratio(counts.tokens, words) if counts.tokens else None
     return ScriptStatistics(
-        script=name,
-        tokens=counts.tokens,
-        words=words,
-        characters=counts.characters,
-        bytes=counts.bytes,
-        bytes_per_token=_ratio(counts.bytes, counts.tokens),
-        characters_per_token=_ratio(counts.characters, counts.tokens),
-        fertility=_ratio(counts.tokens, words) if counts.tokens else None,
-        continued_words=continued,
-        continued_words_share=_ratio(continued, words),
-        unknown=counts.unknown,
-        unknown_share=_ratio(counts.unknown, counts.tokens),
-        unknown_characters=counts.unknown_characters,
-        unknown_characters_share=_ratio(counts.unknown_characters, counts.characters),
+        **_figures(counts), script=name, words=words, continued_words=continued, fertility=fertility
     )
+
+
+def _figures(counts: RunCounts) -> dict[str, Any]:
+    """The fields that the statistics of a script and of all texts share."""
+    return {
+        "tokens": counts.tokens,
+        "characters": counts.characters,
+        "bytes": counts.bytes,
+        "bytes_per_token": ratio(counts.bytes, counts.tokens) if counts.bytes else None,
+        "characters_per_token": ratio(counts.characters, counts.tokens) if counts.characters else None,
+        "continued_words_share": ratio(counts.continued, counts.words),
+        "unknown": counts.unknown,
+        "unknown_share": ratio(counts.unknown, counts.tokens),
+        "unknown_characters": counts.unknown_characters,
+        "unknown_characters_share": ratio(counts.unknown_characters, counts.characters),
+    }
 
 
 def _length_range(lengths: Counter[int]) -> tuple[int | None, float | None, int | None]:
@@ -284,7 +254,3 @@ def _length_range(lengths: Counter[int]) -> tuple[int | None, float | None, int 
     # The middle one, or the mean of the middle two.
     below, above = (ordered[bisect_right(reached, place)] for place in ((reached[-1] - 1) // 2, reached[-1] // 2))
     return ordered[0], (below + above) / 2, ordered[-1]
-
-
-def _ratio(part: int | None, whole: int | None) -> float | None:
-    return part / whole if part is not None and whole else None

@@ -16,6 +16,7 @@ from attncli.errors import UsageError
 from attncli.results.comparison import Comparison, IdDifference, Segment, TokenDifference
 from attncli.results.tokenize import Source, TokenizedText, input_texts, sequences
 from attncli.results.tokens import Token
+from attncli.tokens.spans import ratio
 
 _BEFORE_SPACE = re.compile(r"\S*")
 
@@ -41,14 +42,25 @@ def compare_tokenizations(texts: Sequence[TokenizedText]) -> Comparison:
     positions = TextPositions(input_texts(first))
     all_boundaries = [TokenBoundaries(text, positions) for text in texts]
     segments = tuple(_segments(texts, all_boundaries, positions))
+    every_inner = [boundaries.inner for boundaries in all_boundaries]
     return Comparison(
         record=first.record,
         models=tuple(text.model for text in texts),
         segments=segments,
-        differences=tuple(_difference(texts, segment) for segment in segments if segment.differs),
+        differences=tuple(
+            TokenDifference(
+                each, tuple(text.tokens[slice(*part)] for text, part in zip(texts, each.tokens, strict=True))
+            )
+            for each in segments
+            if each.differs
+        ),
         ids=tuple(_first_difference(first, text) for text in texts),
-        agreement=tuple(tuple(_jaccard(one.inner, other.inner) for other in all_boundaries) for one in all_boundaries),
-        parity=tuple(tuple(_ratio(one.stats.tokens, other.stats.tokens) for other in texts) for one in texts),
+        # Jaccard: shared boundaries over all of both.
+        agreement=tuple(
+            tuple(len(one & other) / len(one | other) if one or other else 1.0 for other in every_inner)
+            for one in every_inner
+        ),
+        parity=tuple(tuple(ratio(one.stats.tokens, other.stats.tokens) for other in texts) for one in texts),
     )
 
 
@@ -57,19 +69,14 @@ def _segments(
 ) -> Iterator[Segment]:
     common = set.intersection(*(set(model.boundaries) for model in all_boundaries))
     places = sorted(place for place in common if positions.character(place, positions.sequence(place)) is not None)
-    yield from _added_segments(texts, all_boundaries, 0, positions)
-    for start, end in pairwise(places):
-        ranges = [(model.boundaries[start].after, model.boundaries[end].before) for model in all_boundaries]
-        yield _segment(texts, all_boundaries, ranges, (start, end), positions)
-        yield from _added_segments(texts, all_boundaries, end, positions)
-
-
-def _added_segments(
-    texts: Sequence[TokenizedText], all_boundaries: Sequence[TokenBoundaries], place: int, positions: TextPositions
-) -> Iterator[Segment]:
-    ranges = [(model.boundaries[place].before, model.boundaries[place].after) for model in all_boundaries]
-    if any(first < last for first, last in ranges):
-        yield _segment(texts, all_boundaries, ranges, (place, place), positions)
+    # Between two boundaries, and at each, where added tokens may stand.
+    for start, end in [(0, 0), *(span for each in pairwise(places) for span in (each, (each[1], each[1])))]:
+        if start == end:
+            ranges = [model.boundaries[start] for model in all_boundaries]
+        else:
+            ranges = [Boundary(model.boundaries[start].after, model.boundaries[end].before) for model in all_boundaries]
+        if start < end or any(first < last for first, last in ranges):
+            yield _segment(texts, all_boundaries, ranges, (start, end), positions)
 
 
 def _segment(
@@ -86,9 +93,8 @@ def _segment(
         for model, (first, last) in zip(all_boundaries, ranges, strict=True)
     ]
     ids = [[token.id for token in text.tokens[first:last]] for text, (first, last) in zip(texts, ranges, strict=True)]
-    sequence = positions.sequence(
-        max(place[0] - added, 0)
-    )  # added ones stand at the end of a text, or at the beginning
+    # Added tokens stand at the end of a text, or at the beginning.
+    sequence = positions.sequence(max(place[0] - added, 0))
     offset = positions.starts[sequence]
     start, end = (positions.character(position, sequence) or 0 for position in place)
     return Segment(
@@ -98,16 +104,11 @@ def _segment(
         byte_start=place[0] - offset,
         byte_end=place[1] - offset,
         text=positions.texts[sequence][start:end],
-        tokens=tuple(ranges),
+        tokens=tuple((first, last) for first, last in ranges),
         same_cuts=tuple(added or each == ends[0] for each in ends),
         same_ids=tuple(each == ids[0] for each in ids),
         added=added,
     )
-
-
-def _difference(texts: Sequence[TokenizedText], segment: Segment) -> TokenDifference:
-    pairs = zip(texts, segment.tokens, strict=True)
-    return TokenDifference(segment, tuple(text.tokens[first:last] for text, (first, last) in pairs))
 
 
 def _first_difference(one: TokenizedText, other: TokenizedText) -> IdDifference | None:
@@ -121,14 +122,6 @@ def _first_difference(one: TokenizedText, other: TokenizedText) -> IdDifference 
     return None
 
 
-def _jaccard(one: set[int], other: set[int]) -> float:
-    return len(one & other) / len(one | other) if one or other else 1.0
-
-
-def _ratio(one: int, other: int) -> float | None:
-    return one / other if other else None
-
-
 # --- Messages for `--check same`
 
 
@@ -137,11 +130,17 @@ def failures(comparison: Comparison, source: Source | None = None) -> list[str]:
 
     source: where the text was read from.
     """
-    return [
-        sentence
-        for model in range(1, len(comparison.models))
-        if (sentence := _boundary_failure(comparison, model, source) or _id_failure(comparison, model))
-    ]
+    found = []
+    first = comparison.models[0]
+    for model, other in enumerate(comparison.models[1:], start=1):
+        place = comparison.ids[model]
+        if (sentence := _boundary_failure(comparison, model, source)) is not None:
+            found.append(sentence)
+        elif place is not None:
+            ours, theirs = _describe_token(place.first), _describe_token(place.other)
+            where = f"first at token {place.position}: {ours} in {first} and {theirs} in {other}"
+            found.append(f"{other} cuts the text as {first} does but gives it other ids, {where}")
+    return found
 
 
 def _boundary_failure(comparison: Comparison, model: int, source: Source | None) -> str | None:
@@ -165,16 +164,6 @@ def _source_position(comparison: Comparison, segment: Segment, source: Source | 
     line, column = source.line + source_text.count("\n", 0, start), start - source_text.rfind("\n", 0, start)
     where = "pair " if segment.sequence else f"{source.file}:" if source.file is not None else ""
     return f"{where}{line}:{column}"
-
-
-def _id_failure(comparison: Comparison, model: int) -> str | None:
-    first, other = comparison.models[0], comparison.models[model]
-    place = comparison.ids[model]
-    if place is None:
-        return None
-    ours, theirs = _describe_token(place.first), _describe_token(place.other)
-    where = f"first at token {place.position}: {ours} in {first} and {theirs} in {other}"
-    return f"{other} cuts the text as {first} does but gives it other ids, {where}"
 
 
 def _quote(text: str) -> str:
@@ -203,10 +192,15 @@ class TextPositions:
 
     def __init__(self, texts: Sequence[str]) -> None:
         self.texts = texts
-        sizes = [len(text.encode("utf-8")) for text in texts]
-        self.starts = [0, *accumulate(sizes)][:-1]
-        self.total = sum(sizes)
-        self._characters = [_character_starts(text) for text in texts]
+        # From the byte at which a character begins to its index, with the end of the text.
+        self._characters = [
+            {
+                place: index
+                for index, place in enumerate(accumulate((len(each.encode("utf-8")) for each in text), initial=0))
+            }
+            for text in texts
+        ]
+        *self.starts, self.total = accumulate((max(places) for places in self._characters), initial=0)
 
     def sequence(self, position: int) -> int:
         """The index of the text that contains the byte at a position."""
@@ -245,26 +239,30 @@ class TokenBoundaries:
             if span is not None:
                 self._place_token(index, span, positions.starts[owners[index] or 0])
             elif token.special:
-                self._place_special(index, borders[index])
+                border = borders[index]
+                self._advance_to(self._reached if border is None else border, index)
+                here = self.boundaries.get(self._reached)
+                first = here.before if here is not None and here.after == index else index
+                self._add_boundary(self._reached, Boundary(first, index + 1))
             self.ends.append(self._reached)
-        self._finish(len(text.tokens), positions.total)
+        count = len(text.tokens)
+        self._advance_to(positions.total, count)
+        last = self.boundaries.get(positions.total)
+        if last is None or last.after < count:
+            self._add_boundary(positions.total, Boundary(count, count))
         self.inner = self.boundaries.keys() - set(self._borders)
 
     def _place_token(self, index: int, span: tuple[int, int], border: int) -> None:
         start, end = span
         self._advance_to(border, index)
         if start < self._reached and start < end:
-            self._drop_after(max(start, border))
+            position = max(start, border)
+            while self._order[-1] > position:
+                del self.boundaries[self._order.pop()]
         elif end <= self._reached:
             return  # a token for no part of the text belongs to what follows
         self._reached = max(self._reached, end)
         self._add_boundary(self._reached, Boundary(index + 1, index + 1))
-
-    def _place_special(self, index: int, border: int | None) -> None:
-        self._advance_to(self._reached if border is None else border, index)
-        here = self.boundaries.get(self._reached)
-        first = here.before if here is not None and here.after == index else index
-        self._add_boundary(self._reached, Boundary(first, index + 1))
 
     def _advance_to(self, position: int, index: int) -> None:
         """Go on to a border between texts, and add a boundary at each border on the way."""
@@ -273,26 +271,10 @@ class TokenBoundaries:
                 self._reached = border
                 self._add_boundary(border, Boundary(index, index))
 
-    def _finish(self, count: int, total: int) -> None:
-        self._advance_to(total, count)
-        last = self.boundaries.get(total)
-        if last is None or last.after < count:
-            self._add_boundary(total, Boundary(count, count))
-
     def _add_boundary(self, position: int, boundary: Boundary) -> None:
         if position not in self.boundaries:
             self._order.append(position)
         self.boundaries[position] = boundary
-
-    def _drop_after(self, position: int) -> None:
-        """Remove the boundaries that are crossed by a token which shares characters with those before it."""
-        while self._order[-1] > position:
-            del self.boundaries[self._order.pop()]
-
-
-def _character_starts(text: str) -> dict[int, int]:
-    places = accumulate((len(character.encode("utf-8")) for character in text), initial=0)
-    return {place: index for index, place in enumerate(places)}
 
 
 def _spans(text: TokenizedText, owners: Sequence[int | None], positions: TextPositions) -> list[tuple[int, int] | None]:
@@ -304,16 +286,11 @@ def _spans(text: TokenizedText, owners: Sequence[int | None], positions: TextPos
             spans.append(None)
             continue
         start, end = (positions.starts[owner] + (place or 0) for place in (token.byte_start, token.byte_end))
-        if start < end and not _is_before_unplaced(text, index):
+        following = text.tokens[index + 1 : index + 2]
+        if start < end and not any(token.start is None and not token.special for token in following):
             end += len(_uncovered_text(text, index, owners, texts[owner]).encode("utf-8"))
         spans.append((start, end))
     return spans
-
-
-def _is_before_unplaced(text: TokenizedText, index: int) -> bool:
-    """Whether a token without offsets follows, to which the characters left out may belong."""
-    following = text.tokens[index + 1 : index + 2]
-    return any(token.start is None and not token.special for token in following)
 
 
 def _uncovered_text(text: TokenizedText, index: int, owners: Sequence[int | None], source_text: str) -> str:

@@ -7,7 +7,7 @@ other texts, chosen from the vocabulary so that few entries begin or end with th
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from heapq import nlargest, nsmallest
 from itertools import pairwise
@@ -70,6 +70,7 @@ def describe_vocabulary(
     lint: also the entries that no text encodes to, which takes a second or two.
     """
     pieces = list(tokenizer.vocabulary())
+    ids = [-1, *(piece.id for piece in pieces)]
     kinds = _EntryKinds(tokenizer, pieces)
     kind = [kinds.kind_of(piece) for piece in pieces]
     whole = [piece for piece, own in zip(pieces, kind, strict=True) if own != "special" and _is_text(piece)]
@@ -79,8 +80,8 @@ def describe_vocabulary(
         algorithm=tokenizer.algorithm,
         size=len(pieces),
         added=tokenizer.added_count,
-        highest_id=max((piece.id for piece in pieces), default=-1),
-        holes=tuple(_holes(pieces)),
+        highest_id=max(ids),
+        holes=tuple((before + 1, after) for before, after in pairwise(ids) if after > before + 1),
         word_mark=kinds.mark,
         specials=tuple(_specials(tokenizer, pieces)),
         longest=tuple(map(kinds.entry, _longest_entries(piece for piece in whole if not piece.text.isspace()))),
@@ -122,40 +123,31 @@ def _is_text(piece: Piece) -> bool:
     return bool(piece.data) and ("\\" not in piece.text or piece.text.encode("utf-8") == piece.data)
 
 
-def _holes(pieces: Sequence[Piece]) -> Iterator[tuple[int, int]]:
-    for before, after in pairwise([-1, *(piece.id for piece in pieces)]):
-        if after > before + 1:
-            yield before + 1, after
-
-
 def _specials(tokenizer: Tokenizer, pieces: Sequence[Piece]) -> Iterator[SpecialEntry]:
-    uses = _uses(tokenizer)
-    for piece in pieces:
-        if piece.special or piece.id == tokenizer.unknown_id:
-            yield SpecialEntry(piece.id, piece.token, tuple(uses.get(piece.id, ())))
-
-
-def _uses(tokenizer: Tokenizer) -> dict[int, list[str]]:
-    """How the tokenizer uses special tokens, by id: `begins` or `ends` a text, or `unknown`."""
-    uses: dict[int, list[str]] = {}
+    """The special tokens, and how the tokenizer uses each: it `begins` or `ends` a text, or is the `unknown` one."""
+    uses: dict[int, dict[str, None]] = defaultdict(dict)
     around = tokenizer.encode("a", special=True)
     own = [place for place, sequence in enumerate(around.sequences) if sequence is not None]
     first, last = (own[0], own[-1]) if own else (len(around.ids), len(around.ids))
     for place, identifier in enumerate(around.ids):
-        use = "begins" if place < first else "ends" if place > last else None
-        if use is not None and use not in uses.setdefault(identifier, []):
-            uses[identifier].append(use)
+        if place < first or place > last:
+            uses[identifier]["begins" if place < first else "ends"] = None
     if tokenizer.unknown_id is not None:
-        uses.setdefault(tokenizer.unknown_id, []).append("unknown")
-    return uses
+        uses[tokenizer.unknown_id]["unknown"] = None
+    for piece in pieces:
+        if piece.special or piece.id == tokenizer.unknown_id:
+            yield SpecialEntry(piece.id, piece.token, tuple(uses[piece.id]))
 
 
-def _longest_entries(pieces: Iterator[Piece]) -> list[Piece]:
+def _longest_entries(pieces: Iterable[Piece]) -> list[Piece]:
     return nlargest(_LONGEST, pieces, key=lambda piece: (len(piece.text), len(piece.data), -piece.id))
 
 
 def _search(tokenizer: Tokenizer, pieces: Sequence[Piece], kinds: _EntryKinds, text: str) -> Search:
     check_text(text)
+    bare_text = text.strip()
+    is_id = bare_text.isascii() and bare_text.isdigit() and len(bare_text) <= _MOST_DIGITS
+    identifier = int(bare_text) if is_id else None
     folded, bare = text.casefold(), _fold(text)
     exact = [piece for piece in pieces if text in (piece.text, piece.token)]
     taken = {piece.id for piece in exact}
@@ -166,7 +158,7 @@ def _search(tokenizer: Tokenizer, pieces: Sequence[Piece], kinds: _EntryKinds, t
     cut = tokenizer.describe(tokenizer.encode(text, special=False).ids)
     return Search(
         text=text,
-        by_id=next((kinds.entry(piece) for piece in pieces if piece.id == _parse_id(text)), None),
+        by_id=next((kinds.entry(piece) for piece in pieces if piece.id == identifier), None),
         exact=tuple(map(kinds.entry, exact)),
         variants=tuple(map(kinds.entry, variants)),
         containing=tuple(map(kinds.entry, others[:_MOST_FOUND])),
@@ -179,11 +171,6 @@ def _fold(text: str) -> str:
     return text.strip().casefold()
 
 
-def _parse_id(text: str) -> int | None:
-    text = text.strip()
-    return int(text) if text.isascii() and text.isdigit() and len(text) <= _MOST_DIGITS else None
-
-
 # --- Kinds of entries
 
 
@@ -193,8 +180,11 @@ def kind_of(piece: Piece, spelling: TokenBytes, mark: str | None) -> str:
         return "special"
     if not piece.data:
         return "empty"
-    if (whole := _decode_text(piece)) is None or (spelling.byte_fallback and _is_named_byte(piece)):
-        return "byte" if len(piece.data) == 1 else "partial"
+    whole = _decode_text(piece)
+    is_byte = len(piece.data) == 1
+    # A byte such as `<0x61>`, of which the vocabulary mostly has the character (`a`) as well.
+    if whole is None or (spelling.byte_fallback and is_byte and piece.token == f"<0x{piece.data[0]:02X}>"):
+        return "byte" if is_byte else "partial"
     text = whole.strip()
     if not text:
         return "space"
@@ -211,11 +201,8 @@ def word_mark(pieces: Iterable[Piece], spelling: TokenBytes) -> str | None:
         return "prefix"
     if spelling.suffix:
         return "suffix"
-    return "space" if any(_begins_with_space(piece) for piece in pieces) else None
-
-
-def _begins_with_space(piece: Piece) -> bool:
-    return not piece.special and piece.data[:1] == b" " and len(piece.data) > 1
+    begins = any(not piece.special and piece.data[:1] == b" " and len(piece.data) > 1 for piece in pieces)
+    return "space" if begins else None
 
 
 def script_of_entry(piece: Piece) -> str | None:
@@ -232,11 +219,6 @@ def _decode_text(piece: Piece) -> str | None:
         return piece.data.decode("utf-8")
     except UnicodeDecodeError:
         return None
-
-
-def _is_named_byte(piece: Piece) -> bool:
-    """Whether it is a byte such as `<0x61>`, of which the vocabulary mostly has the character (`a`) as well."""
-    return len(piece.data) == 1 and piece.token == f"<0x{piece.data[0]:02X}>"
 
 
 def _is_word(piece: Piece, spelling: TokenBytes, mark: str | None) -> bool:
@@ -290,44 +272,40 @@ def find_unreachable(tokenizer: Tokenizer) -> Unreachable:
     pieces = list(tokenizer.vocabulary())
     ordinary = [piece for piece in pieces if not piece.special and piece.id != tokenizer.unknown_id]
     tried = [piece for piece in ordinary if piece.data and _decode_text(piece) is not None]
-    dead = _not_encoded(tokenizer, tried, _Context("", ""))
+    dead = _Context().not_encoded(tokenizer, tried)
     for context in _contexts(tried, dead) if dead else ():
-        dead = _not_encoded(tokenizer, dead, context)
-    return Unreachable(
-        entries=tuple(_dead_entries(tokenizer, dead, Counter(piece.data for piece in ordinary))),
-        tried=len(tried),
-        undecided=len(ordinary) - len(tried),
-        reserved=len(pieces) - len(ordinary),
-    )
+        dead = context.not_encoded(tokenizer, dead)
+    spelled = Counter(piece.data for piece in ordinary)
+    entries = [
+        DeadEntry(
+            piece.id,
+            piece.token,
+            piece.text,
+            "duplicate" if spelled[piece.data] > 1 else _reason(tokenizer, piece, ids),
+            tuple(ids),
+        )
+        for piece, ids in zip(dead, _Context().encode(tokenizer, dead), strict=True)
+    ]
+    return Unreachable(tuple(entries), len(tried), len(ordinary) - len(tried), len(pieces) - len(ordinary))
 
 
 class _Context(NamedTuple):
     """What is put before and after the text of an entry."""
 
-    before: str
-    after: str
+    before: str = ""
+    after: str = ""
 
+    def encode(self, tokenizer: Tokenizer, pieces: Iterable[Piece]) -> Sequence[Sequence[int]]:
+        texts = [f"{self.before}{piece.text}{self.after}" for piece in pieces]
+        return tokenizer.encode_batch(texts, special=False)
 
-def _not_encoded(tokenizer: Tokenizer, pieces: Sequence[Piece], context: _Context) -> list[Piece]:
-    """The entries that their text doesn't encode to in this context."""
-    encoded = _encode_in_context(tokenizer, pieces, context)
-    return [piece for piece, ids in zip(pieces, encoded, strict=True) if not _holds_entry(piece, ids, context)]
-
-
-def _encode_in_context(tokenizer: Tokenizer, pieces: Iterable[Piece], context: _Context) -> Sequence[Sequence[int]]:
-    texts = [f"{context.before}{piece.text}{context.after}" for piece in pieces]
-    return tokenizer.encode_batch(texts, special=False)
-
-
-def _holds_entry(piece: Piece, ids: Sequence[int], context: _Context) -> bool:
-    """Whether the ids of a text contain the entry at the place of its own text."""
-    if not context.before and not context.after:
-        return list(ids) == [piece.id]
-    if not context.after:
-        return bool(ids) and ids[-1] == piece.id
-    if not context.before:
-        return bool(ids) and ids[0] == piece.id
-    return piece.id in ids
+    def not_encoded(self, tokenizer: Tokenizer, pieces: Sequence[Piece]) -> list[Piece]:
+        """The entries that are not at the place of their own text among its ids in this context."""
+        encoded = zip(pieces, self.encode(tokenizer, pieces), strict=True)
+        if not (self.before or self.after):
+            return [piece for piece, ids in encoded if list(ids) != [piece.id]]
+        place = slice(None) if self.before and self.after else slice(-1, None) if self.before else slice(1)
+        return [piece for piece, ids in encoded if piece.id not in ids[place]]
 
 
 def _contexts(pieces: Sequence[Piece], dead: Sequence[Piece]) -> Iterator[_Context]:
@@ -336,22 +314,15 @@ def _contexts(pieces: Sequence[Piece], dead: Sequence[Piece]) -> Iterator[_Conte
     alone = {piece.text for piece in pieces if piece.id not in unseen}
     before = _rare_contexts(alone, Counter(piece.text[0] for piece in pieces), 0)
     after = _rare_contexts({piece.text for piece in pieces}, Counter(piece.text[-1] for piece in pieces), -1)
-    yield from (_Context(each, "") for each in (*before, *_CONTEXT_MARKS))
-    yield from (_Context("", each) for each in (*after, *_CONTEXT_MARKS))
-    yield from (_Context(first, last) for first, last in zip(before, after, strict=False))
+    yield from (_Context(before=each) for each in (*before, *_CONTEXT_MARKS))
+    yield from (_Context(after=each) for each in (*after, *_CONTEXT_MARKS))
+    yield from map(_Context, before, after)
 
 
 def _rare_contexts(texts: Iterable[str], counts: Mapping[str, int], place: int) -> list[str]:
     """The shortest texts of letters, and of these the ones with the rarest letter at `place`.  counts: by letter."""
     letters = (text for text in texts if text.isalpha())
     return nsmallest(_CONTEXT_WORDS, letters, key=lambda text: (len(text), counts[text[place]], text))
-
-
-def _dead_entries(tokenizer: Tokenizer, dead: Sequence[Piece], spelled: Mapping[bytes, int]) -> Iterator[DeadEntry]:
-    """The unreachable entries with a reason.  spelled: how many entries stand for the same bytes."""
-    for piece, ids in zip(dead, _encode_in_context(tokenizer, dead, _Context("", "")), strict=True):
-        reason = "duplicate" if spelled[piece.data] > 1 else _reason(tokenizer, piece, ids)
-        yield DeadEntry(piece.id, piece.token, piece.text, reason, tuple(ids))
 
 
 def _reason(tokenizer: Tokenizer, piece: Piece, ids: Sequence[int]) -> str:

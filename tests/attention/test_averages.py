@@ -10,7 +10,7 @@ import torch
 import transformers
 
 import attncli
-from attncli.api.text_batches import TextTokens
+from attncli.api.heads_many import TextTokens
 from attncli.attention.averages import Averages, BatchCheck, Moments, confidence_interval, student_quantile
 from attncli.attention.inputs import build_inputs
 from attncli.attention.selection import HeadsRequest, parse_selection
@@ -95,8 +95,8 @@ def one_by_one(loaded) -> list:
 @pytest.mark.parametrize(
     ("family", "pad_left"),
     [
-        *((family, False) for family in ("bert", "gpt2", "gpt_oss", "t5", "bloom")),
-        *((family, True) for family in ("gpt_oss", "t5")),
+        *((family, False) for family in ("bert", "gpt_oss", "t5")),
+        ("t5", True),
     ],
 )
 def test_a_padded_batch_gives_the_mean_of_single_texts(family: str, pad_left: bool) -> None:
@@ -114,10 +114,9 @@ def test_a_padded_batch_gives_the_mean_of_single_texts(family: str, pad_left: bo
                 assert head.values[name] == (expected if expected is None else pytest.approx(expected, abs=1e-5))
 
 
-@pytest.mark.parametrize("family", ["gpt2", "bert"])
-def test_how_the_texts_are_batched_makes_no_difference(family: str) -> None:
-    _, whole = averages(family, batches=[TEXTS])
-    _, apart = averages(family, batches=[[text] for text in reversed(TEXTS)])
+def test_how_the_texts_are_batched_makes_no_difference() -> None:
+    _, whole = averages("gpt2", batches=[TEXTS])
+    _, apart = averages("gpt2", batches=[[text] for text in reversed(TEXTS)])
     for one, other in zip(whole.stacks()[0].metrics, apart.stacks()[0].metrics, strict=True):
         assert one.labels == other.labels
         assert one.values == pytest.approx(other.values, abs=1e-5)

@@ -153,15 +153,3 @@ def test_what_cannot_be_compared(arguments: dict[str, object], message: str) -> 
 def test_a_text_is_compared_with_a_text(text: list[str] | None) -> None:
     with pytest.raises(UsageError, match="compares two texts"):
         attncli.heads(text, against="x")
-
-
-def test_the_json_says_how_much_each_head_changed() -> None:
-    found = attncli.heads(model=two_models(), input_ids=IDS).to_dict()["difference"]
-    assert list(found) == ["kind", "model", "ranked_by", "stacks"]  # type: ignore[call-overload]
-    assert found["ranked_by"] == "total_variation"  # type: ignore[index]
-    (changed,) = found["stacks"]  # type: ignore[index]
-    assert list(changed) == ["stack", "queries", "keys", "heads", "patterns"]
-    assert list(changed["heads"][0]) == [
-        "name", "layer", "head", "total_variation", "labels", "metrics", "changes", "largest", "gained",
-        "lost",
-    ]  # fmt: skip

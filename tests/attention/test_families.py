@@ -26,7 +26,6 @@ KINDS = {
     "squeezebert": "scores are handed out instead of weights",
     "ibert": "weights stand in a tuple in a tuple",
     "cpmant": "learned positions stand before the text",
-    "bigbird_pegasus": "an encoder of its own way, a decoder of the interface",
     "longt5": "blocks that see their neighbours",
     "t5gemma2": "a decoder reads its own tokens and the encoder's at once",
     "diffllama": "one attention, to values in two parts",
@@ -34,7 +33,6 @@ KINDS = {
     "deepseek_v32": "a search chooses keys for each query",
     "granite_swa": "a sink that transformers applies after the weights",
     "inkling2_text": "a sink of each query's own, and a bias",
-    "clip": "only the tower for texts reads a text",
     "funnel": "lists of lists of layers, and fewer tokens in each",
 }
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 
 import numpy as np
@@ -10,7 +11,6 @@ import torch
 import transformers
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
-from torch.nn.attention.flex_attention import create_block_mask, flex_attention
 
 from attncli.api.heads import heads
 from attncli.attention.selection import HeadsRequest
@@ -224,6 +224,8 @@ def sdpa_heads_in_the_batch(module, query, key, value):
 
 
 def flex(module, query, key, value):
+    from torch.nn.attention.flex_attention import create_block_mask, flex_attention  # a second
+
     length = query.shape[2]
     mask = create_block_mask(lambda b, h, i, j: (i >= j) & (i - j < 5), None, None, length, length, device="cpu")
     distance = torch.arange(length)[:, None] - torch.arange(length)
@@ -232,12 +234,14 @@ def flex(module, query, key, value):
     return flex_attention(query, key, value, score_mod=lambda score, b, h, i, j: score - 0.1 * (i - j), block_mask=mask)
 
 
-compiled_core = torch.compile(lambda query, key, value: causal(scores(query, key)).softmax(-1) @ value)
+@functools.cache
+def compiled_core():
+    return torch.compile(lambda query, key, value: causal(scores(query, key)).softmax(-1) @ value)
 
 
 def compiled(module, query, key, value):
     module.expected = causal(scores(query, key)).softmax(-1)
-    return compiled_core(query, key, value)
+    return compiled_core()(query, key, value)
 
 
 # A softmax besides that is no attention.

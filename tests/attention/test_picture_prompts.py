@@ -63,22 +63,22 @@ class Chat(NamedTuple):
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("picture-chats")
 
 
 @pytest.fixture(scope="module")
-def picture(folder: Path) -> Path:
-    return senses.save_picture(folder / "wide.png", 16, 24)
+def picture(place: Path) -> Path:
+    return senses.save_picture(place / "wide.png", 16, 24)
 
 
 @pytest.fixture(scope="module")
-def chat(folder: Path) -> Callable[[str], Chat]:
+def chat(place: Path) -> Callable[[str], Chat]:
     chats: dict[str, Chat] = {}
 
     def find(name: str) -> Chat:
         if name not in chats:
-            path, processor = picture_chats.save(name, folder)
+            path, processor = picture_chats.save(name, place)
             cls = getattr(transformers, transformers.AutoConfig.from_pretrained(path).architectures[0])
             chats[name] = Chat(name, path, cls.from_pretrained(path, attn_implementation="eager").eval(), processor)
         return chats[name]

@@ -24,8 +24,13 @@ def by_hand(weights: np.ndarray) -> list[float]:
     return [float(weights[rows][:, columns].sum(1).mean()) for rows in (A, B) for columns in (A, B, APART)]
 
 
-@pytest.mark.parametrize("explicit", [True, False], ids=["matrix", "readout"])
-@pytest.mark.parametrize("family", ["bert", "gpt2", "mistral", "gemma2", "gpt_oss", "bloom", "t5"])
+@pytest.mark.parametrize(
+    ("family", "explicit"),
+    [
+        *((family, True) for family in ("gpt2", "gemma2", "bloom", "t5")),
+        *((family, False) for family in ("bert", "mistral", "gpt_oss", "t5")),
+    ],
+)
 def test_quadrants_are_means_of_rows_and_sums_of_columns(
     family: str, explicit: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:

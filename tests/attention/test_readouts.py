@@ -276,8 +276,10 @@ def test_pairs_are_found_tile_by_tile(shift: int, limit: int, monkeypatch: pytes
     }
 
 
-@pytest.mark.parametrize("pad_left", [False, True], ids=["pad-right", "pad-left"])
-@pytest.mark.parametrize("family", tiny.FAMILIES)
+@pytest.mark.parametrize(
+    ("family", "pad_left"),
+    [*((family, False) for family in tiny.FAMILIES), *((family, True) for family in ("bert", "llama", "t5"))],
+)
 def test_whole_models_read_as_they_are_computed(family: str, pad_left: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     loaded = tiny.loaded(family)
     inputs = inputs_for(loaded, [IDS, IDS[:6]], pad_left=pad_left)

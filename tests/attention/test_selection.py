@@ -75,14 +75,10 @@ def test_a_decoder_needs_the_whole_encoder(layer, head, stack, expected) -> None
 
 @pytest.mark.parametrize("choice", [{"layer": "99"}, {"layer": "-4"}, {"head": "3.0"}, {"layer": "2-1"}])
 def test_a_layer_that_is_not_there(choice) -> None:
-    with pytest.raises(UsageError):
-        parse_selection(**choice).depth(block_lists(tiny.build(tiny.bert())))
-
-
-def test_a_range_of_the_layers_is_in_the_hint() -> None:
     with pytest.raises(UsageError) as caught:
-        parse_selection("99").depth(block_lists(tiny.build(tiny.bert())))
-    assert (caught.value.message, caught.value.hint) == ("no layer 99 in the encoder", "-l takes layers 0-2")
+        parse_selection(**choice).depth(block_lists(tiny.build(tiny.bert())))
+    if choice == {"layer": "99"}:
+        assert (caught.value.message, caught.value.hint) == ("no layer 99 in the encoder", "-l takes layers 0-2")
 
 
 def test_heads_in_a_layer() -> None:

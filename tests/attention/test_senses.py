@@ -22,27 +22,27 @@ TOLERANCE = 1e-4
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("senses")
 
 
 @pytest.fixture(scope="module")
-def models(folder: Path) -> dict[str, Path]:
-    return {name: senses.save(name, folder) for name in senses.MODELS}
+def models(place: Path) -> dict[str, Path]:
+    return {name: senses.save(name, place) for name in senses.MODELS}
 
 
 @pytest.fixture(scope="module")
-def picture(folder: Path) -> Path:
+def picture(place: Path) -> Path:
     """As large as the models see it, so that what they are given can be worked out by hand."""
     pytest.importorskip("PIL")
-    return senses.save_picture(folder / "small.png", 16, 16)
+    return senses.save_picture(place / "small.png", 16, 16)
 
 
 @pytest.fixture(scope="module")
-def sound(folder: Path) -> Path:
+def sound(place: Path) -> Path:
     pytest.importorskip("soundfile")
     pytest.importorskip("soxr")
-    return senses.save_sound(folder / "tone.wav", seconds=0.5, rate=16000, channels=1)
+    return senses.save_sound(place / "tone.wav", seconds=0.5, rate=16000, channels=1)
 
 
 def pixel_values(side: int = 16) -> torch.Tensor:
@@ -202,9 +202,9 @@ def dense(windows: torch.Tensor, rows: int, columns: int, side: int, shift: int)
     return whole
 
 
-def test_windows_of_swin_stand_at_their_places(models: dict[str, Path], folder: Path) -> None:
+def test_windows_of_swin_stand_at_their_places(models: dict[str, Path], place: Path) -> None:
     pytest.importorskip("PIL")
-    path = senses.save_picture(folder / "larger.png", 32, 32)
+    path = senses.save_picture(place / "larger.png", 32, 32)
     result = heads(image=path, model=models["swin"], patterns=True)
     assert [(stack.stack, stack.key_medium.grid) for stack in result.stacks] == [
         ("vision", Grid(16, 16, 0)), ("vision2", Grid(8, 8, 0))
@@ -257,11 +257,11 @@ def test_raw_waves_are_heard_in_seconds(models: dict[str, Path], sound: Path) ->
     assert_agree(stack, reference(wave, output_attentions=True).attentions)
 
 
-def test_any_rate_and_several_channels_are_brought_to_the_models_own(models: dict[str, Path], folder: Path) -> None:
+def test_any_rate_and_several_channels_are_brought_to_the_models_own(models: dict[str, Path], place: Path) -> None:
     pytest.importorskip("soundfile")
     pytest.importorskip("soxr")
-    own = senses.save_sound(folder / "own.wav", rate=16000, channels=1)
-    other = senses.save_sound(folder / "other.flac", rate=44100, channels=2)
+    own = senses.save_sound(place / "own.wav", rate=16000, channels=1)
+    other = senses.save_sound(place / "other.flac", rate=44100, channels=2)
     first, second = (heads(audio=path, model=models["whisper"], patterns=True) for path in (own, other))
     assert [note for note in second.notes if "other" in note] == [
         f"the 2 channels of {other} were mixed to one",
@@ -286,9 +286,9 @@ def test_the_picture_that_was_seen_is_in_the_result(models: dict[str, Path], pic
     assert result.to_dict()["picture"]["pixels"]["shape"] == [16, 16, 3]
 
 
-def test_a_crop_shows_the_part_that_the_model_saw(models: dict[str, Path], folder: Path) -> None:
+def test_a_crop_shows_the_part_that_the_model_saw(models: dict[str, Path], place: Path) -> None:
     pytest.importorskip("PIL")
-    result = heads(image=senses.save_picture(folder / "wide.png", 16, 48), model=models["dinov2"])
+    result = heads(image=senses.save_picture(place / "wide.png", 16, 48), model=models["dinov2"])
     assert result.picture is not None
     np.testing.assert_array_equal(result.picture.pixels, senses.pixels(16, 48)[:, 16:32])
 

@@ -17,7 +17,6 @@ from attncli.models.loading.loaded_model import wrap_model
 from attncli.render.data import json_text
 from tests import tiny
 from tests.attention.test_families import tiny_model
-from tests.cli.conftest import attn
 
 IDS = [1, 5, 6, 7, 5, 6, 8, 9]
 QUERY = 5
@@ -27,7 +26,6 @@ OUTPUTS = {
     "bert": {"encoder": "encoder.layer.1.attention.output.dense"},
     "gpt2": {"decoder": "h.1.attn"},
     "llama": {"decoder": "layers.1.self_attn"},
-    "mistral": {"decoder": "layers.1.self_attn"},
     "gemma2": {"decoder": "layers.1.self_attn"},
     "gpt_oss": {"decoder": "layers.1.self_attn"},
     "t5": {
@@ -273,18 +271,6 @@ def test_a_long_text_lists_the_keys_with_the_largest_weights() -> None:
     assert walk.weights.sum() + walk.others.weight == pytest.approx(1)
     assert [key.index for key in walk.keys] == sorted(key.index for key in walk.keys)
     assert walk.weights.min() >= walk.others.weight / walk.others.visible
-
-
-def test_csv_has_a_key_a_row_and_jsonl_a_head_a_line() -> None:
-    text = "The cat sat on the mat"
-    csv = attn("heads", text, "--steps", "-H", "1.3", "--query", "cat", "--format", "csv")
-    header, *rows = (line.split(",") for line in csv.text.splitlines())
-    first = dict(zip(header, rows[0], strict=True))
-    assert (len(rows), first["name"], first["query_token"], first["key_token"]) == (8, "1.3", "cat", "[CLS]")
-    assert sum(float(row[header.index("weight")]) for row in rows) == pytest.approx(1)
-    (line,) = attn("heads", text, "--steps", "-H", "1.3", "--query", "cat", "--format", "jsonl").text.splitlines()
-    walk = json.loads(line)["steps"]
-    assert walk["products"][0] == float(first["product"]) and walk["visible"] == [True] * 8
 
 
 def test_what_can_not_be_walked() -> None:

@@ -50,7 +50,7 @@ def two_layers(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return page(tmp_path_factory.mktemp("pages"), heads_of_two_layers())
 
 
-def opened(browser: Browser, path: Path, **options: object) -> Browser:
+def open_page(browser: Browser, path: Path, **options: object) -> Browser:
     browser.open(path, **options)  # type: ignore[arg-type]
     browser.wait("document.querySelector('[role=grid]')?.getAttribute('aria-busy') === 'false'")
     return browser
@@ -63,14 +63,14 @@ def show(browser: Browser, name: str) -> None:
 
 
 def test_it_opens_from_the_disk_without_an_error_and_asks_for_nothing(browser: Browser, two_layers: Path) -> None:
-    opened(browser, two_layers)
+    open_page(browser, two_layers)
     show(browser, "0.1")
     assert browser.console() == []
     assert browser.requests() == [two_layers.as_uri()]
 
 
 def test_the_policy_keeps_out_what_is_not_of_the_page(browser: Browser, two_layers: Path) -> None:
-    opened(browser, two_layers)
+    open_page(browser, two_layers)
     browser.run("""
         document.body.append(Object.assign(document.createElement('script'), { textContent: 'window.foreign = 1' }));
         document.body.append(Object.assign(document.createElement('img'), { src: 'http://127.0.0.1:9/x.png' }));
@@ -83,7 +83,7 @@ def test_the_policy_keeps_out_what_is_not_of_the_page(browser: Browser, two_laye
 
 
 def test_the_grid_has_every_head_with_its_label(browser: Browser, two_layers: Path) -> None:
-    opened(browser, two_layers)
+    open_page(browser, two_layers)
     names = browser.run("return [...document.querySelectorAll('.head')].map((each) => each.dataset.head)")
     letters = browser.run(
         "return [...document.querySelectorAll('.head')].map((each) => each.querySelector('.tile')?.textContent)"
@@ -94,7 +94,7 @@ def test_the_grid_has_every_head_with_its_label(browser: Browser, two_layers: Pa
 
 
 def test_each_head_has_a_picture_of_its_own_weights(browser: Browser, two_layers: Path) -> None:
-    opened(browser, two_layers)
+    open_page(browser, two_layers)
     # Head 0.3 looks at the token before: its strongest cells are those below the diagonal.
     drawn = browser.run("""
         const canvas = document.querySelector('.head[data-head="0.3"] canvas');
@@ -106,7 +106,7 @@ def test_each_head_has_a_picture_of_its_own_weights(browser: Browser, two_layers
 
 
 def test_a_click_opens_the_right_head_with_the_right_numbers(browser: Browser, two_layers: Path) -> None:
-    opened(browser, two_layers)
+    open_page(browser, two_layers)
     show(browser, "1.1")
     assert browser.text("#head h2") == "head 1.1"
     assert browser.text("#head [data-metric=induction]") == "induction0.680.08weight on what followed earlier copies"
@@ -121,7 +121,7 @@ def test_a_click_opens_the_right_head_with_the_right_numbers(browser: Browser, t
 def test_pointing_at_a_cell_shows_its_weight(
     browser: Browser, two_layers: Path, row: int, column: int, weight: float
 ) -> None:
-    opened(browser, two_layers, fragment="#1.1")
+    open_page(browser, two_layers, fragment="#1.1")
     browser.wait("document.querySelector('.matrix .frame')")
     browser.hover(".matrix .frame", (column + 0.5) / 12, (row + 0.5) / 12)
     browser.wait("!document.querySelector('#readout').hidden")
@@ -132,7 +132,7 @@ def test_pointing_at_a_cell_shows_its_weight(
 
 
 def test_pointing_at_a_token_draws_its_links_over_the_text(browser: Browser, two_layers: Path) -> None:
-    opened(browser, two_layers, fragment="#1.1")
+    open_page(browser, two_layers, fragment="#1.1")
     browser.wait("document.querySelector('#text .token')")
     browser.hover('#text .token[data-index="2"]')
     browser.wait("document.querySelectorAll('.links path').length > 0")
@@ -145,7 +145,7 @@ def test_pointing_at_a_token_draws_its_links_over_the_text(browser: Browser, two
 
 
 def test_the_keyboard_moves_between_heads_and_back(browser: Browser, two_layers: Path) -> None:
-    opened(browser, two_layers)
+    open_page(browser, two_layers)
     show(browser, "0.1")
     for key, name in (("arrow_right", "0.2"), ("arrow_down", "1.2"), ("arrow_left", "1.1"), ("arrow_up", "0.1")):
         browser.press(key)
@@ -165,7 +165,7 @@ def test_nasty_tokens_and_names_stay_text(browser: Browser, tmp_path: Path) -> N
         pattern("0.0", even(size)), queries=words, keys=words, heads=(head("0.0", NASTY[0]),), layers=stack().layers[:1]
     )
     path = page(tmp_path, result(made, model=NASTY[1]), title=NASTY[8] + NASTY[0])
-    opened(browser, path, fragment="#0.0")
+    open_page(browser, path, fragment="#0.0")
     browser.wait("document.querySelector('#text .token')")
     assert browser.console() == []
     assert browser.requests() == [path.as_uri()]
@@ -179,13 +179,13 @@ def test_nasty_tokens_and_names_stay_text(browser: Browser, tmp_path: Path) -> N
 
 @pytest.mark.parametrize("fragment", ["#%", "#nothing", "#<b>", "#"])
 def test_an_address_of_no_head_is_the_overview(browser: Browser, two_layers: Path, fragment: str) -> None:
-    opened(browser, two_layers, fragment=fragment)
+    open_page(browser, two_layers, fragment=fragment)
     assert browser.console() == []
     assert browser.run("return document.querySelector('#head').hidden")
 
 
 def test_the_address_says_which_head_is_open(browser: Browser, two_layers: Path) -> None:
-    opened(browser, two_layers)
+    open_page(browser, two_layers)
     show(browser, "1.2")
     assert browser.run("return location.hash") == "#1.2"
     browser.run("location.hash = '0.3'")
@@ -194,11 +194,11 @@ def test_the_address_says_which_head_is_open(browser: Browser, two_layers: Path)
 
 def test_a_rollout_and_a_single_row_are_open_at_once(browser: Browser, tmp_path: Path) -> None:
     rolled = replace(result(stack(Pattern(1, None, even()))), weighting="rollout")
-    opened(browser, page(tmp_path, rolled))
+    open_page(browser, page(tmp_path, rolled))
     browser.wait("document.querySelector('#head').dataset.head === 'rollout to layer 1'")
     assert "null" not in browser.text("#head")
     row = stack(pattern("0.1", on_offset(1)[2:3]), queries=SENTENCE[2:3], heads=(head("0.1"),))
-    opened(browser, page(tmp_path, result(row)))
+    open_page(browser, page(tmp_path, result(row)))
     browser.wait("document.querySelector('#head').dataset.head === '0.1'")
     assert browser.text("#text .said").startswith("cat looks at sat 0.9")
 
@@ -210,7 +210,7 @@ def test_stacks_and_layers_are_chosen(browser: Browser, tmp_path: Path) -> None:
         pattern("0.0", weights), pattern("0.1", weights), stack="cross", queries=tokens("le", "chat"), heads=named
     )
     path = page(tmp_path, result(heads_of_two_layers().stacks[0], cross))
-    opened(browser, path)
+    open_page(browser, path)
     browser.find("#layer option[value='1']").click()
     assert len(browser.all(".head")) == 4
     browser.find("[data-stack=cross]").click()
@@ -220,7 +220,7 @@ def test_stacks_and_layers_are_chosen(browser: Browser, tmp_path: Path) -> None:
 
 
 def test_a_difference_is_a_stack_of_its_own(browser: Browser, tmp_path: Path) -> None:
-    opened(browser, page(tmp_path, compared(pattern("0.1", on_offset(1) - on_offset(-1)))))
+    open_page(browser, page(tmp_path, compared(pattern("0.1", on_offset(1) - on_offset(-1)))))
     browser.find('[data-stack="encoder, difference"]').click()
     show(browser, "difference 0.1")
     assert browser.texts(".matrix .number")[:3] == ["-90", "90", "-90"]
@@ -234,13 +234,13 @@ def test_a_difference_is_a_stack_of_its_own(browser: Browser, tmp_path: Path) ->
 
 
 def test_a_metric_is_mapped_where_it_was_asked_for(browser: Browser, tmp_path: Path) -> None:
-    opened(browser, page(tmp_path, replace(heads_of_two_layers(), metric="induction")))
+    open_page(browser, page(tmp_path, replace(heads_of_two_layers(), metric="induction")))
     assert browser.texts(".head .value")[4:6] == ["0.08", "0.68"]
 
 
 @pytest.mark.parametrize("dark", [False, True])
 def test_it_is_as_dark_as_the_system_until_it_is_switched(browser: Browser, two_layers: Path, dark: bool) -> None:
-    opened(browser, two_layers, dark=dark)
+    open_page(browser, two_layers, dark=dark)
     paper = "return getComputedStyle(document.documentElement).backgroundColor"
     pages = ["rgb(255, 255, 255)", "rgb(20, 22, 27)"]
     assert browser.run(paper) == pages[dark]
@@ -250,7 +250,7 @@ def test_it_is_as_dark_as_the_system_until_it_is_switched(browser: Browser, two_
 
 @pytest.mark.parametrize("width", [360, 600, 1280])
 def test_nothing_sticks_out_of_the_window(browser: Browser, two_layers: Path, width: int) -> None:
-    opened(browser, two_layers, width=width, fragment="#1.1")
+    open_page(browser, two_layers, width=width, fragment="#1.1")
     browser.wait("document.querySelector('.matrix')")
     assert browser.run("return document.documentElement.scrollWidth") <= width
 
@@ -271,7 +271,7 @@ def test_two_results_in_one_notebook_do_not_meet(browser: Browser, two_layers: P
 
 
 def test_what_a_position_reads_is_shaded_and_told_key_by_key(browser: Browser, tmp_path: Path) -> None:
-    opened(browser, page(tmp_path, with_row()))
+    open_page(browser, page(tmp_path, with_row()))
     browser.wait("document.querySelector('#keys')")
     assert browser.text("#reading h2") == "Where sat (token 3) looks: mean of 8 heads"
     assert browser.texts("#keys tbody tr:nth-child(2) td") == ["2", "·cat", "0.250", "", "0.125", "0.1 0.500"]
@@ -283,13 +283,13 @@ def test_what_a_position_reads_is_shaded_and_told_key_by_key(browser: Browser, t
 
 
 def test_a_long_text_that_is_read_is_a_strip_with_positions(browser: Browser, tmp_path: Path) -> None:
-    opened(browser, page(tmp_path, with_row(640)))
+    open_page(browser, page(tmp_path, with_row(640)))
     browser.wait("document.querySelector('#reading .matrix')")
     assert browser.texts("#reading .matrix text")[1:4] == ["0", "100", "200"]
 
 
 def test_one_weight_by_every_head_is_the_map_that_is_shown(browser: Browser, tmp_path: Path) -> None:
-    opened(browser, page(tmp_path, ranked(0.1, 0.25, 0.68, 0.02, 0.03, 0.04, 0.05, 0.06)))
+    open_page(browser, page(tmp_path, ranked(0.1, 0.25, 0.68, 0.02, 0.03, 0.04, 0.05, 0.06)))
     browser.wait("document.querySelector('#reading h2')")
     assert browser.text("#reading h2") == "How much sat (token 0) looks at cat (token 1), by each head"
     assert browser.texts(".head .value")[:3] == ["0.10", "0.25", "0.68"]
@@ -298,7 +298,7 @@ def test_one_weight_by_every_head_is_the_map_that_is_shown(browser: Browser, tmp
 
 
 def test_without_patterns_every_metric_has_a_map(browser: Browser, tmp_path: Path) -> None:
-    opened(browser, page(tmp_path, replace(result(stack()), texts=3)))
+    open_page(browser, page(tmp_path, replace(result(stack()), texts=3)))
     maps = browser.texts("#maps h4")
     assert len(maps) == 11
     assert maps[3] == "previous weight on the previous token; uniform 0.08"

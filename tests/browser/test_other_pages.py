@@ -11,7 +11,7 @@ import pytest
 from attncli.render.html.compare import compare_html
 from attncli.render.html.page import notebook
 from attncli.render.html.params import params_html
-from attncli.render.html.tokenize import tokenize_html
+from attncli.render.stream import tokenize_html
 from attncli.results.compare import CompareResult
 from attncli.results.tokens import Token
 from tests.browser.conftest import Browser
@@ -23,7 +23,7 @@ from tests.render.params_samples import TREE, compared, model, result
 MATRIX_IS_THERE = "document.querySelector('.matrix .frame')"
 
 
-def opened(browser: Browser, folder: Path, content: str, **options: object) -> Path:
+def open_page(browser: Browser, folder: Path, content: str, **options: object) -> Path:
     path = folder / "page.html"
     path.write_text(content, "utf-8")
     browser.open(path, **options)  # type: ignore[arg-type]
@@ -35,7 +35,7 @@ def compared_words(**options: object) -> CompareResult:
 
 
 def test_sentences_matrix_map_and_path(browser: Browser, tmp_path: Path) -> None:
-    path = opened(browser, tmp_path, compare_html(compared_words()))
+    path = open_page(browser, tmp_path, compare_html(compared_words()))
     browser.wait(MATRIX_IS_THERE)
     assert browser.console() == []
     assert browser.requests() == [path.as_uri()]
@@ -62,7 +62,7 @@ def test_sentences_matrix_map_and_path(browser: Browser, tmp_path: Path) -> None
 
 
 def test_a_pair_shows_its_sentences_and_its_similarity(browser: Browser, tmp_path: Path) -> None:
-    opened(browser, tmp_path, compare_html(compared_words()))
+    open_page(browser, tmp_path, compare_html(compared_words()))
     browser.wait(MATRIX_IS_THERE)
     browser.hover(".matrix .frame", 3.5 / 4, 1.5 / 4)
     browser.wait("!document.querySelector('#readout').hidden")
@@ -73,7 +73,7 @@ def test_a_pair_shows_its_sentences_and_its_similarity(browser: Browser, tmp_pat
 
 def test_states_are_chosen(browser: Browser, tmp_path: Path) -> None:
     states = (last_state(), replace(last_state(), state=2))
-    opened(browser, tmp_path, compare_html(replace(compare_result(*states), state_count=3)))
+    open_page(browser, tmp_path, compare_html(replace(compare_result(*states), state_count=3)))
     browser.wait(MATRIX_IS_THERE)
     assert browser.text("#state h2") == "state 2, after layer 1 (the last)"
     browser.find("#states option[value='0']").click()
@@ -84,7 +84,7 @@ def test_one_pair_and_one_occurrence(browser: Browser, tmp_path: Path) -> None:
     for count in (1, 2):
         values = np.array([[1.0, 0.9], [0.9, 1.0]]) if count == 2 else None
         state = last_state(similarity=values, positions=None, explained=None, percentile=None, senses=None)
-        opened(browser, tmp_path, compare_html(compare_result(state, occurrences=FOUR[:count])))
+        open_page(browser, tmp_path, compare_html(compare_result(state, occurrences=FOUR[:count])))
         browser.wait("document.querySelector('#state h2')")
         assert browser.console() == []
         assert not browser.all(".matrix")
@@ -92,7 +92,7 @@ def test_one_pair_and_one_occurrence(browser: Browser, tmp_path: Path) -> None:
 
 def test_nasty_sentences_stay_text(browser: Browser, tmp_path: Path) -> None:
     nasty = [occurrence(index, f"{text} mole {text}", label=text) for index, text in enumerate(NASTY[:4], 1)]
-    opened(browser, tmp_path, compare_html(compared_words(occurrences=tuple(nasty))))
+    open_page(browser, tmp_path, compare_html(compared_words(occurrences=tuple(nasty))))
     browser.wait(MATRIX_IS_THERE)
     assert browser.console() == []
     assert browser.run("return document.title") == "mole in context"
@@ -100,7 +100,7 @@ def test_nasty_sentences_stay_text(browser: Browser, tmp_path: Path) -> None:
 
 
 def test_bars_are_as_wide_as_their_shares(browser: Browser, tmp_path: Path) -> None:
-    path = opened(browser, tmp_path, params_html(result()))
+    path = open_page(browser, tmp_path, params_html(result()))
     assert browser.console() == []
     assert browser.requests() == [path.as_uri()]
     widths = browser.run("""
@@ -114,14 +114,14 @@ def test_bars_are_as_wide_as_their_shares(browser: Browser, tmp_path: Path) -> N
 
 
 def test_a_bar_shows_its_figures(browser: Browser, tmp_path: Path) -> None:
-    opened(browser, tmp_path, params_html(result()))
+    open_page(browser, tmp_path, params_html(result()))
     browser.hover('[data-bar="mlp.up"]')
     browser.wait("!document.querySelector('#readout').hidden")
     assert browser.text("#readout") == "mlp.up28,348,416  29.5 %28,311,552 weights, 36,864 biases"
 
 
 def test_models_side_by_side(browser: Browser, tmp_path: Path) -> None:
-    opened(browser, tmp_path, params_html(compared()))
+    open_page(browser, tmp_path, params_html(compared()))
     assert browser.console() == []
     assert browser.texts("#differences tr")[:2] == [
         "componentorg/small./tinydifference", "total96,119,0401,024−96,118,016",
@@ -129,7 +129,7 @@ def test_models_side_by_side(browser: Browser, tmp_path: Path) -> None:
 
 
 def test_modules_open_and_close(browser: Browser, tmp_path: Path) -> None:
-    opened(browser, tmp_path, params_html(result(model(NASTY[0]), by="module")))
+    open_page(browser, tmp_path, params_html(result(model(NASTY[0]), by="module")))
     assert browser.text("h1") == NASTY[0]
     assert browser.texts(".tree summary")[0] == "transformer 96,119,040 "
     browser.find(".tree summary").click()
@@ -140,13 +140,13 @@ def test_modules_open_and_close(browser: Browser, tmp_path: Path) -> None:
 @pytest.mark.parametrize("width", [360, 1280])
 @pytest.mark.parametrize("content", [compare_html(compare_result()), params_html(compared()), params_html(result())])
 def test_nothing_sticks_out_of_the_window(browser: Browser, tmp_path: Path, content: str, width: int) -> None:
-    opened(browser, tmp_path, content, width=width)
+    open_page(browser, tmp_path, content, width=width)
     browser.wait("document.querySelector('footer')")
     assert browser.run("return document.documentElement.scrollWidth") <= width
 
 
 def test_tokens_with_their_ids_raw_forms_and_places(browser: Browser, tmp_path: Path) -> None:
-    path = opened(browser, tmp_path, tokenize_html(tokenize_result(tokenized(), tokenized(1, "other"))))
+    path = open_page(browser, tmp_path, tokenize_html(tokenize_result(tokenized(), tokenized(1, "other"))))
     assert browser.console() == []
     assert browser.requests() == [path.as_uri()]
     assert browser.texts(".text h2") == ["3 tokens (1 special) bert", "3 tokens (1 special) other"]
@@ -160,7 +160,7 @@ def test_tokens_with_their_ids_raw_forms_and_places(browser: Browser, tmp_path: 
 
 def test_nasty_tokens_stay_text(browser: Browser, tmp_path: Path) -> None:
     tokens = tuple(Token(index, index, text, text, word=index) for index, text in enumerate(NASTY))
-    opened(browser, tmp_path, tokenize_html(tokenize_result(tokenized(model=NASTY[1])._replace(tokens=tokens))))
+    open_page(browser, tmp_path, tokenize_html(tokenize_result(tokenized(model=NASTY[1])._replace(tokens=tokens))))
     assert browser.console() == []
     assert browser.run("return document.title") == f"tokens of {NASTY[1]}"
     assert browser.texts(".chip .token")[:2] == [NASTY[0], NASTY[1].replace(" ", "·")]

@@ -13,17 +13,12 @@ from attncli.render.html.page import notebook
 from attncli.results.heads import HeadsResult
 from tests import senses
 from tests.browser.conftest import Browser
-from tests.browser.test_heads_page import opened, page, show
+from tests.browser.test_heads_page import open_page, page, show
 from tests.render.patch_samples import GRID, PICTURE, looking, weights, words
 
 #: The ends of viridis.
 LEAST, MOST = (68, 1, 84), (253, 231, 37)
 GREYS = [0.8 * (0.299 * red + 0.587 * green + 0.114 * blue) for red, green, blue in PICTURE.pixels[0, [0, -1]].tolist()]
-
-
-@pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    return tmp_path
 
 
 def pixel(browser: Browser, cell: tuple[int, int], canvas: str = ".map") -> list[int]:
@@ -52,9 +47,9 @@ def spoken(browser: Browser) -> str:
     return browser.text("#picture .said")
 
 
-def test_weights_of_the_class_token_lie_over_the_picture(browser: Browser, folder: Path) -> None:
-    path = page(folder, looking())
-    opened(browser, path)
+def test_weights_of_the_class_token_lie_over_the_picture(browser: Browser, tmp_path: Path) -> None:
+    path = page(tmp_path, looking())
+    open_page(browser, path)
     browser.wait("document.querySelector('#picture .map')")
     assert (browser.console(), browser.requests()) == ([], [path.as_uri()])
     # The largest weight of a patch is the end of the scale; the picture's left is blue.
@@ -66,8 +61,8 @@ def test_weights_of_the_class_token_lie_over_the_picture(browser: Browser, folde
     assert "beside the patches: [CLS] 0.500" in browser.text("#picture .scale")
 
 
-def test_a_click_on_a_patch_makes_it_the_one_that_looks(browser: Browser, folder: Path) -> None:
-    opened(browser, page(folder, looking(heads=2)))
+def test_a_click_on_a_patch_makes_it_the_one_that_looks(browser: Browser, tmp_path: Path) -> None:
+    open_page(browser, page(tmp_path, looking(heads=2)))
     show(browser, "1.1")
     # The middle of patch 1,0, which is position 4: head 1 looks five patches on from 0,0.
     click(browser, ".map", 1 / 6, 3 / 4)
@@ -96,16 +91,16 @@ def click(browser: Browser, selector: str, x: float, y: float) -> None:
         browser.driver.execute_cdp_cmd("Input.dispatchMouseEvent", event)
 
 
-def test_the_pointer_tells_the_weight_of_a_patch(browser: Browser, folder: Path) -> None:
-    opened(browser, page(folder, looking(query=0)))
+def test_the_pointer_tells_the_weight_of_a_patch(browser: Browser, tmp_path: Path) -> None:
+    open_page(browser, page(tmp_path, looking(query=0)))
     browser.wait("document.querySelector('#picture .map')")
     browser.hover(".map", 1 / 2, 1 / 4)
     browser.wait("!document.querySelector('#readout').hidden")
     assert browser.text("#readout") == "[CLS] → patch 0,10.119"
 
 
-def test_rows_of_the_matrix_are_drawn_over_the_picture_while_pointed_at(browser: Browser, folder: Path) -> None:
-    opened(browser, page(folder, looking()))
+def test_rows_of_the_matrix_are_drawn_over_the_picture_while_pointed_at(browser: Browser, tmp_path: Path) -> None:
+    open_page(browser, page(tmp_path, looking()))
     browser.wait("document.querySelector('.matrix svg .frame')")
     browser.hover(".matrix .frame", 0.9, 6.5 / 7)
     browser.wait("document.querySelector('#picture .said').textContent.startsWith('patch 1,2 looks at')")
@@ -115,8 +110,8 @@ def test_rows_of_the_matrix_are_drawn_over_the_picture_while_pointed_at(browser:
     assert browser.text("#picture .said").startswith("[CLS] looks at")
 
 
-def test_arrows_walk_over_the_picture_and_leave_the_head_alone(browser: Browser, folder: Path) -> None:
-    opened(browser, page(folder, looking(heads=2)))
+def test_arrows_walk_over_the_picture_and_leave_the_head_alone(browser: Browser, tmp_path: Path) -> None:
+    open_page(browser, page(tmp_path, looking(heads=2)))
     show(browser, "1.0")
     browser.run("document.querySelector('.map').focus()")
     browser.press("arrow_right", "arrow_right", "arrow_down", "arrow_down")
@@ -124,8 +119,8 @@ def test_arrows_walk_over_the_picture_and_leave_the_head_alone(browser: Browser,
     assert browser.text("#head h2") == "head 1.0"
 
 
-def test_who_looks_at_a_patch(browser: Browser, folder: Path) -> None:
-    opened(browser, page(folder, looking()))
+def test_who_looks_at_a_patch(browser: Browser, tmp_path: Path) -> None:
+    open_page(browser, page(tmp_path, looking()))
     browser.wait("document.querySelector('#backwards')")
     click(browser, ".map", 1 / 6, 1 / 4)
     browser.find("#backwards").click()
@@ -136,8 +131,8 @@ def test_who_looks_at_a_patch(browser: Browser, folder: Path) -> None:
     assert f"{column.max():.3f}" in spoken(browser)
 
 
-def test_the_words_of_a_caption_are_choosable(browser: Browser, folder: Path) -> None:
-    opened(browser, page(folder, looking(caption=words("[CLS]", "a", "mole<b>", "[SEP]"))))
+def test_the_words_of_a_caption_are_choosable(browser: Browser, tmp_path: Path) -> None:
+    open_page(browser, page(tmp_path, looking(caption=words("[CLS]", "a", "mole<b>", "[SEP]"))))
     browser.wait("document.querySelector('#picture .map')")
     assert browser.texts("#picture .token[data-row]") == ["[CLS]", "a", "mole<b>", "[SEP]"]
     assert spoken(browser).startswith("a looks at [CLS] 0.500, 0,1 0.143")
@@ -147,23 +142,23 @@ def test_the_words_of_a_caption_are_choosable(browser: Browser, folder: Path) ->
     assert browser.run("return document.querySelectorAll('#picture b').length") == 0
 
 
-def test_without_a_picture_the_weights_are_drawn_alone(browser: Browser, folder: Path) -> None:
-    opened(browser, page(folder, looking(picture=None)))
+def test_without_a_picture_the_weights_are_drawn_alone(browser: Browser, tmp_path: Path) -> None:
+    open_page(browser, page(tmp_path, looking(picture=None)))
     browser.wait("document.querySelector('#picture .map')")
     assert pixel(browser, (0, 0)) == [*MOST, 255]
     assert browser.all(".plain") == []
     assert browser.console() == []
 
 
-def test_heads_of_an_only_query_are_small_maps(browser: Browser, folder: Path) -> None:
-    opened(browser, page(folder, looking(heads=2, query=0)))
+def test_heads_of_an_only_query_are_small_maps(browser: Browser, tmp_path: Path) -> None:
+    open_page(browser, page(tmp_path, looking(heads=2, query=0)))
     size = "const { width, height } = document.querySelector('.head canvas'); return [width, height]"
     assert browser.run(size) == [3, 2]
     assert browser.console() == []
 
 
-def test_a_notebook_shows_the_same(browser: Browser, folder: Path) -> None:
-    path = folder / "notebook.html"
+def test_a_notebook_shows_the_same(browser: Browser, tmp_path: Path) -> None:
+    path = tmp_path / "notebook.html"
     path.write_text(f"<!doctype html><title>cells</title>{notebook(heads_html(looking()))}", "utf-8")
     browser.open(path)
     browser.driver.switch_to.frame(0)
@@ -186,13 +181,13 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
 @pytest.mark.parametrize(("name", "text", "head"), [("vit", (), "1.2"), ("swin", (), "vision2.1.3"),
                                                     ("blip", ("the mole",), "cross.1.0")])  # fmt: skip
 def test_what_a_model_gave_is_what_is_shown(
-    name: str, text: tuple[str, ...], head: str, tiny: dict[str, Any], browser: Browser, folder: Path
+    name: str, text: tuple[str, ...], head: str, tiny: dict[str, Any], browser: Browser, tmp_path: Path
 ) -> None:
     from attncli.api.heads import heads
 
     result: HeadsResult = heads(*text, image=tiny["image"], model=tiny[name], patterns=True)
-    path = page(folder, result)
-    opened(browser, path, fragment=f"#{head}")  # type: ignore[arg-type]
+    path = page(tmp_path, result)
+    open_page(browser, path, fragment=f"#{head}")  # type: ignore[arg-type]
     browser.wait("document.querySelector('#picture .said')?.textContent")
     stack, pattern = found(result, head)
     shown = spoken(browser).split(" looks at ")[0].removeprefix("patch ")

@@ -8,7 +8,7 @@ import pytest
 
 from tests import senses
 from tests.browser.conftest import Browser
-from tests.browser.test_heads_page import opened, page
+from tests.browser.test_heads_page import open_page, page
 
 pytest.importorskip("soundfile")
 pytest.importorskip("soxr")
@@ -28,7 +28,7 @@ def spoken(browser: Browser) -> str:
 
 
 def test_words_look_at_moments(browser: Browser, heard: Path) -> None:
-    opened(browser, heard, fragment="#cross.1.0")
+    open_page(browser, heard, fragment="#cross.1.0")
     browser.wait("document.querySelector('#sound .area')")
     moments = browser.texts(".timeline text")
     assert (moments[0], moments[-1].endswith("s"), len(moments) < 12) == ("0.00s", True, True)
@@ -44,7 +44,7 @@ def test_words_look_at_moments(browser: Browser, heard: Path) -> None:
 
 
 def test_a_moment_that_is_clicked_looks(browser: Browser, heard: Path) -> None:
-    opened(browser, heard, fragment="#encoder.1.0")
+    open_page(browser, heard, fragment="#encoder.1.0")
     browser.wait("document.querySelector('#sound .area')")
     assert spoken(browser).startswith("0.00s looks at 0.")
     browser.run("document.querySelector('.timeline').focus()")
@@ -55,6 +55,6 @@ def test_a_moment_that_is_clicked_looks(browser: Browser, heard: Path) -> None:
 
 
 def test_what_was_said_is_a_text(browser: Browser, heard: Path) -> None:
-    opened(browser, heard, fragment="#decoder.1.0")
+    open_page(browser, heard, fragment="#decoder.1.0")
     browser.wait("document.querySelector('#text')")
     assert browser.all("#sound") == []

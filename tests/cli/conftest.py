@@ -89,17 +89,28 @@ def attn(*arguments: str, **given: Any) -> Outcome:
     return Outcome(int(code), environment.stdout.getvalue(), environment.stderr.getvalue())  # type: ignore[union-attr]
 
 
+def flat(*requests: Any) -> dict[str, Any]:
+    """The fields of requests, those of requests in them too, by name."""
+    fields: dict[str, Any] = {}
+    for request in requests:
+        for name, value in request._asdict().items():
+            fields |= flat(value) if hasattr(value, "_asdict") else {name: value}
+    return fields
+
+
 class Recorder:
-    """Stands for a verb: keeps the keywords that it was called with, and returns or raises its `result`."""
+    """Stands for the work of a verb: keeps the fields of its requests, and returns or raises its `result`."""
 
     def __init__(self, result: Any) -> None:
         self.result = result
         self.calls: list[dict[str, Any]] = []
         self.before: Callable[..., None] = lambda **_: None
 
-    def __call__(self, text: Any = None, **options: Any) -> Any:
-        self.calls.append({"text": text, **options})
-        self.before(**options)
+    def __call__(self, *given: Any) -> Any:
+        call = flat(*(each for each in given if hasattr(each, "_asdict")))
+        others = [each for each in given if not hasattr(each, "_asdict")]
+        self.calls.append({"progress": others[0], **call} if others and "progress" not in call else call)
+        self.before(**self.calls[-1])
         if isinstance(self.result, BaseException):
             raise self.result
         return self.result
@@ -124,8 +135,8 @@ class TokenizeRecorder(Recorder):
     def inputs(self) -> list[tuple[str, str | None, Any]]:
         return self.tokenizing.inputs
 
-    def __call__(self, *given: Any, **options: Any) -> Any:
-        self.tokenizing = FakeTokenizing(super().__call__(*given, **options))
+    def __call__(self, *given: Any) -> Any:
+        self.tokenizing = FakeTokenizing(super().__call__(*given))
         return nullcontext(self.tokenizing)
 
 
@@ -139,19 +150,19 @@ def tokenize(monkeypatch: pytest.MonkeyPatch) -> TokenizeRecorder:
 @pytest.fixture
 def compare(monkeypatch: pytest.MonkeyPatch) -> Recorder:
     recorder = Recorder(compare_result())
-    monkeypatch.setattr("attncli.api.compare.compare", recorder)
+    monkeypatch.setattr("attncli.api.compare.run_compare", recorder)
     return recorder
 
 
 @pytest.fixture
 def heads(monkeypatch: pytest.MonkeyPatch) -> Recorder:
     recorder = Recorder(heads_result())
-    monkeypatch.setattr("attncli.api.heads.heads", recorder)
+    monkeypatch.setattr("attncli.api.heads.run_heads", recorder)
     return recorder
 
 
 @pytest.fixture
 def params(monkeypatch: pytest.MonkeyPatch) -> Recorder:
     recorder = Recorder(params_result())
-    monkeypatch.setattr("attncli.api.params.params", recorder)
+    monkeypatch.setattr("attncli.api.params.run_params", recorder)
     return recorder

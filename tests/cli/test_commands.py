@@ -7,50 +7,50 @@ import json
 import logging
 import shlex
 import sys
-from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
 import pytest
 
-from attncli.cli.command import VERBS
+from attncli.api.heads_single import HeadsInput
+from attncli.api.loading import ModelLoader
+from attncli.api.requests import (
+    CompareRequest,
+    EncodingRequest,
+    HeadsOptions,
+    LoadingRequest,
+    ParamsRequest,
+    TokenizeRequest,
+)
 from attncli.cli.compare import compare as compare_command
 from attncli.cli.heads import heads as heads_command
 from attncli.cli.main import run
 from attncli.cli.params import params as params_command
 from attncli.cli.tokenize import tokenize as tokenize_command
-from attncli.models.loading.distributed import SINGLE_PROCESS
 from attncli.render.common.terminal import ColorDepth, Terminal
 from attncli.render.heads.text import heads_text
-from attncli.render.tokenize.text import tokenize_text
-from tests.cli.conftest import Recorder, TokenizeRecorder, attn, names, surroundings
+from attncli.render.stream import tokenize_text
+from attncli.verbs import VERBS
+from tests.cli.conftest import Recorder, TokenizeRecorder, attn, flat, names, surroundings
 from tests.cli.samples import PATTERN, heads_result, stack, tokenize_result
-
-LOADING = {"revision": None, "refresh": False, "trust_remote_code": False, "allow_pickle": False}
-ENCODING = {"pair": None, "no_special": False, "truncate": False}
-SETTINGS = {
-    "no_special": False,
-    "truncate": False,
-    "chat": False,
-    "template": None,
-    "generation_prompt": False,
-    "special_as_text": False,
-    "why": False,
-    "lint": False,
-    "stats": False,
-    "check": (),
-}
-
 
 # What the verbs are asked
 
 
-def test_tokenize_without_options(tokenize: TokenizeRecorder) -> None:
+def test_options_leave_the_defaults_of_the_functions(
+    tokenize: TokenizeRecorder, heads: Recorder, params: Recorder, compare: Recorder
+) -> None:
     attn("tokenize", "Hello world")
-    progress = tokenize.call.pop("progress")
-    assert callable(progress)
-    assert tokenize.call == {"text": None, "needs_tokenizer": True, **SETTINGS, **LOADING}
+    assert callable(tokenize.call.pop("progress"))
+    assert tokenize.call == flat(TokenizeRequest())
     assert tokenize.inputs == [("Hello world", None, None)]
+    attn("heads", "Hello world")
+    defaults = flat(HeadsInput("Hello world"), HeadsOptions(), ModelLoader())
+    assert heads.call == {**defaults, "progress": heads.call["progress"]}
+    attn("params")
+    assert params.call == {**flat(ParamsRequest()), "progress": params.call["progress"]}
+    attn("compare", "a", "b", "c")
+    given = {"word": "a", "sentences": compare.call["sentences"], "progress": compare.call["progress"]}
+    assert compare.call == {**flat(CompareRequest(), ModelLoader()), **given}
 
 
 def test_tokenize_with_every_option(tokenize: TokenizeRecorder) -> None:
@@ -61,56 +61,8 @@ def test_tokenize_with_every_option(tokenize: TokenizeRecorder) -> None:
     assert outcome.code == 0
     del tokenize.call["progress"]
     assert tokenize.inputs == [("Hello", "d", None)]
-    assert tokenize.call == {
-        "text": ["a", "./b"],
-        "needs_tokenizer": True,
-        **SETTINGS,
-        "no_special": True,
-        "truncate": True,
-        "revision": "r",
-        "refresh": True,
-        "trust_remote_code": True,
-        "allow_pickle": True,
-    }
-
-
-def test_heads_without_options(heads: Recorder) -> None:
-    attn("heads", "Hello world")
-    del heads.call["progress"]
-    assert heads.call == {
-        "text": "Hello world",
-        "input_ids": None,
-        "probe": False,
-        "seed": 0,
-        "target": None,
-        "target_ids": None,
-        "generate": None,
-        "image": None,
-        "audio": None,
-        "sharing": SINGLE_PROCESS,
-        "model": None,
-        "against": None,
-        "layer": None,
-        "head": None,
-        "stack": None,
-        "query": None,
-        "key": None,
-        "metric": None,
-        "threshold": (),
-        "check": (),
-        "patterns": False,
-        "bins": None,
-        "by": "token",
-        "hide_special": False,
-        "rollout": False,
-        "norm_weighted": False,
-        "top": 10,
-        "steps": False,
-        "device": "auto",
-        "dtype": "auto",
-        **ENCODING,
-        **LOADING,
-    }
+    loading, encoding = LoadingRequest("r", *(True,) * 3), EncodingRequest("d", *(True,) * 2)
+    assert tokenize.call == flat(TokenizeRequest(["a", "./b"], encoding=encoding, loading=loading))
 
 
 def test_heads_with_every_option(heads: Recorder) -> None:
@@ -120,60 +72,12 @@ def test_heads_with_every_option(heads: Recorder) -> None:
         "--dtype bfloat16"
     )
     assert attn("heads", *options.split()).code == 0
-    del heads.call["progress"]
     assert heads.call == {
-        "text": None,
-        "input_ids": [5, 6],
-        "probe": False,
-        "seed": 0,
-        "target": None,
-        "target_ids": None,
-        "generate": None,
-        "image": None,
-        "audio": None,
-        "sharing": SINGLE_PROCESS,
-        "model": "a",
-        "against": None,
-        "layer": ("-1",),
-        "head": ("5.5,6.9",),
-        "stack": "cross",
-        "query": "-1",
-        "key": "it#2",
-        "metric": "first",
-        "threshold": ("first=0.3",),
-        "check": (),
-        "patterns": True,
-        "bins": 64,
-        "by": "word",
-        "hide_special": True,
-        "rollout": False,
-        "norm_weighted": True,
-        "top": 3,
-        "steps": False,
-        "device": "cuda:1",
-        "dtype": "bfloat16",
-        **ENCODING,
-        **LOADING,
-    }
-
-
-def test_a_claim_that_fails_is_said_and_exits_with_4(heads: Recorder) -> None:
-    heads.result = replace(heads.result, failures=("0.0 first > 1 does not hold: it is 0.25",))
-    outcome = attn("heads", "Hello world", "--check", "0.0 first > 1", "-q")
-    assert outcome.code == 4 and outcome.text
-    assert "failed: 0.0 first > 1 does not hold: it is 0.25\n" in outcome.err
-    assert "error: 1 check does not hold\n" in outcome.err
-
-
-def test_the_model_of_the_variable(heads: Recorder) -> None:
-    attn("heads", "Hello world", variables={"ATTN_MODEL": "./my model"})
-    assert heads.call["model"] == "./my model"
-
-
-def test_unquoted_words_are_one_text_for_heads(heads: Recorder) -> None:
-    outcome = attn("heads", "The", "cat", "sat")
-    assert heads.call["text"] == "The cat sat"
-    assert outcome.err == "note: 3 words were taken as one text; quotes around it make that sure\n"
+        **flat(HeadsInput(), HeadsOptions(), ModelLoader("a")), "progress": heads.call["progress"],
+        "input_ids": [5, 6], "layer": ("-1",), "head": ("5.5,6.9",), "stack": "cross", "query": "-1", "key": "it#2",
+        "metric": "first", "threshold": ("first=0.3",), "patterns": True, "bins": 64, "by": "word",
+        "hide_special": True, "norm_weighted": True, "top": 3, "device": "cuda:1", "dtype": "bfloat16",
+    }  # fmt: skip
 
 
 def test_an_empty_text_reaches_the_verb_which_refuses_it() -> None:
@@ -182,13 +86,6 @@ def test_an_empty_text_reaches_the_verb_which_refuses_it() -> None:
         assert outcome.code == 2
         assert outcome.error[0] == "the text is empty"
         assert attn(verb, stdin="").error[0] == "the text is empty"
-
-
-def test_an_npz_wants_all_patterns_where_no_heads_are_chosen(heads: Recorder, tmp_path: Path) -> None:
-    attn("heads", "hi", "-o", str(tmp_path / "x.npz"))
-    attn("heads", "hi", "-o", str(tmp_path / "x.npz"), "-l", "3")
-    attn("heads", "hi", "-o", str(tmp_path / "x.json"))
-    assert [call["patterns"] for call in heads.calls] == [True, False, False]
 
 
 # What comes out on stdout
@@ -218,43 +115,12 @@ def test_ascii_by_wish_and_by_need(tokenize: TokenizeRecorder) -> None:
     assert not attn("tokenize", "hi", "--json").out.isascii()
 
 
-@pytest.mark.parametrize("verb", ["heads", "params", "tokenize"])
-def test_json_is_the_dictionary(verb: str, heads: Recorder, params: Recorder, tokenize: TokenizeRecorder) -> None:
-    result = {"heads": heads, "params": params, "tokenize": tokenize}[verb].result
-    for outcome in (attn(verb, "hi", "--json"), attn(verb, "hi", "--format", "json", "--json")):
-        assert json.loads(outcome.text) == result.to_dict()
-        assert outcome.text.count("\n") == 1
-
-
-def test_lines_and_tables(heads: Recorder, tokenize: TokenizeRecorder) -> None:
-    assert len(attn("tokenize", "hi", "--format", "jsonl").text.splitlines()) == 1
-    assert attn("tokenize", "hi", "--format", "csv").text.startswith("record,model,index,")
-    assert len(attn("heads", "hi", "--format", "jsonl").text.splitlines()) == 3
-    assert attn("heads", "hi", "--format", "csv").text.startswith("stack,layer,head,name,")
-
-
-def test_ids_and_counts_in_every_form(tokenize: TokenizeRecorder) -> None:
-    assert attn("tokenize", "hi", "--ids").text == "101 7861 8270\n"
-    assert attn("tokenize", "hi", "--count").text == "3\n"
-    assert attn("tokenize", "hi", "--ids", "--format", "jsonl").text == '{"record": 0, "ids": [101, 7861, 8270]}\n'
-    assert attn("tokenize", "hi", "--count", "--format", "csv").text == "record,count\n0,3\n"
-    assert json.loads(attn("tokenize", "hi", "--count", "--json").text)["texts"] == [{"record": 0, "count": 3}]
-
-
 def test_warnings_go_to_stderr_and_into_the_json(heads: Recorder) -> None:
     heads.result = heads_result(warnings=("the text was cut",))
     outcome = attn("heads", "hi", "--json")
     assert outcome.err == "warning: the text was cut\n"
     assert json.loads(outcome.text)["warnings"] == ["the text was cut"]
     assert attn("heads", "hi", "--json", "-q").err == ""
-
-
-def test_progress_is_shown_and_gone_before_the_result(heads: Recorder) -> None:
-    heads.before = lambda progress, **_: progress("loading weights", 1, 4)
-    outcome = attn("heads", "hi", terminal=True)
-    assert "loading weights  25 %" in outcome.err
-    assert outcome.err.endswith("\r")
-    assert attn("heads", "hi").err == ""
 
 
 def test_what_libraries_print_stays_off_both_streams(heads: Recorder, capfd: pytest.CaptureFixture[str]) -> None:
@@ -279,20 +145,6 @@ def test_what_libraries_print_stays_off_both_streams(heads: Recorder, capfd: pyt
 
 
 # Files
-
-
-def test_files_in_every_form_and_nothing_on_stdout(tokenize: TokenizeRecorder, tmp_path: Path) -> None:
-    names = [tmp_path / f"x{ending}" for ending in (".txt", ".json", ".jsonl", ".csv", ".npz")]
-    outcome = attn("tokenize", "hi", *(part for name in names for part in ("-o", str(name))), terminal=True)
-    assert (outcome.code, outcome.out, outcome.err) == (0, b"", "")
-    text, line, lines, table, arrays = (name.read_bytes() for name in names)
-    assert text.decode() == tokenize_text(tokenize.result, Terminal())
-    assert json.loads(line) == tokenize.result.to_dict()
-    assert json.loads(lines) == tokenize.result.texts[0].to_dict()
-    assert table.startswith(b"record,")
-    assert b"\r" not in text + line + lines + table
-    with np.load(io.BytesIO(arrays)) as archive:
-        assert archive["ids"].tolist() == [101, 7861, 8270]
 
 
 def test_stdout_is_written_too_where_a_form_is_asked_for(heads: Recorder, tmp_path: Path) -> None:
@@ -362,14 +214,6 @@ def test_no_file_is_touched_where_one_form_fails(
 # Streams that fail
 
 
-def test_a_closed_stdout_is_a_failure(tokenize: TokenizeRecorder) -> None:
-    environment = surroundings()._replace(stdout=None)
-    assert run(["tokenize", "hi"], environment) == 1
-    assert environment.stderr.getvalue() == (  # type: ignore[union-attr]
-        "error: stdout is closed, the result has nowhere to go\nhint: -o FILE writes it to a file\n"
-    )
-
-
 def test_a_closed_stderr_costs_only_the_messages(tokenize: TokenizeRecorder) -> None:
     tokenize.result = tokenize_result(warnings=("careful",))
     environment = surroundings()._replace(stderr=None)
@@ -407,8 +251,8 @@ def test_attn_alone_shows_the_help() -> None:
     assert outcome == attn("--help") == attn("-h")
     assert outcome.code == 0
     assert outcome.err == ""
-    for verb, line in VERBS.items():
-        assert f"  {verb:8}  {line}\n" in outcome.text
+    for verb in VERBS.values():
+        assert f"  {verb.name:8}  {verb.summary}\n" in outcome.text
 
 
 @pytest.mark.parametrize("flag", ["--version", "-V"])
@@ -416,22 +260,6 @@ def test_the_version(flag: str) -> None:
     from attncli._version import __version__
 
     assert attn(flag).text == f"attncli {__version__}\n"
-
-
-@pytest.mark.parametrize("verb", VERBS)
-def test_the_help_of_a_verb_groups_its_options(verb: str) -> None:
-    outcome = attn(verb, "--help")
-    assert outcome.code == 0
-    headings = [line.rstrip(":") for line in outcome.text.splitlines() if line and not line.startswith((" ", "Usage"))]
-    own = {
-        "compare": ["Input", "Measure"],
-        "heads": ["Input", "Heads", "Pattern"],
-        "params": ["Count", "Cost"],
-        "tokenize": ["Input", "View"],
-    }[verb]
-    assert sorted(headings) == sorted(["Examples", "Model", "Output", "Help", *own])
-    assert max(map(len, outcome.text.splitlines())) <= 80
-    assert max(map(len, attn(verb, "-h", columns=50).text.splitlines())) <= 60  # an example is never broken
 
 
 @pytest.mark.parametrize(

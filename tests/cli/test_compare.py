@@ -10,7 +10,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.cli.conftest import Recorder, attn, names
+from attncli.api.loading import ModelLoader
+from attncli.api.requests import CompareRequest
+from attncli.progress import silent
+from tests.cli.conftest import Recorder, attn, flat, names
 from tests.embeddings import models
 
 LINES = "the mole dug\tanimal\nmore mole and lawn\tanimal\n\nOne mole of carbon\tunit\na mole of dioxide\tunit\n"
@@ -30,23 +33,6 @@ def run(folder: Path, *arguments: str, **given: object):  # type: ignore[no-unty
     return attn("compare", "mole", *arguments, "-m", str(folder), "--reference", "none", **given)
 
 
-def test_a_file_of_labelled_sentences_as_json(folder: Path, tmp_path: Path) -> None:
-    (tmp_path / "moles.tsv").write_text(LINES, encoding="utf-8")
-    outcome = run(folder, "-f", str(tmp_path / "moles.tsv"), "--json", "--state", "0,2")
-    assert outcome.code == 0 and outcome.err == ""
-    result = json.loads(outcome.text)
-    assert result["schema"] == "attncli.compare/1" and result["word"] == "mole"
-    assert [(each["sentence"], each["label"]) for each in result["occurrences"]] == [
-        (1, "animal"), (2, "animal"), (4, "unit"), (5, "unit"),
-    ]  # fmt: skip
-    assert [state["state"] for state in result["states"]] == [0, 1, 2]
-    assert [state["chosen"] for state in result["states"]] == [True, False, True]
-    last = result["states"][-1]
-    assert np.array(last["similarity"]).shape == (4, 4) and last["baseline"] is None
-    assert last["senses"]["permutation"]["labelings"] == 6
-    assert {"made_by", "warnings", "model", "stack"} <= result.keys()
-
-
 def test_the_forms_agree(folder: Path, tmp_path: Path) -> None:
     files = [str(tmp_path / f"x{ending}") for ending in (".json", ".csv", ".npz", ".txt")]
     outcome = run(folder, *(part for name in files for part in ("-o", name)), stdin=LINES)
@@ -64,17 +50,6 @@ def test_the_forms_agree(folder: Path, tmp_path: Path) -> None:
         assert arrays["label"].tolist() == ["animal", "animal", "unit", "unit"]
         assert arrays["sentence"].tolist() == [1, 2, 4, 5]
     assert "4 occurrences" in (tmp_path / "x.txt").read_text("utf-8")
-
-
-def test_a_line_for_each_occurrence(folder: Path) -> None:
-    lines = [json.loads(line) for line in run(folder, "--format", "jsonl", stdin=LINES).text.splitlines()]
-    assert [line["occurrence"] for line in lines] == [0, 1, 2, 3]
-    assert all(line["states"][0]["nearest"] != line["occurrence"] for line in lines)
-
-
-def test_the_text_of_two_sentences(folder: Path) -> None:
-    text = run(folder, "the mole dug", "One mole of carbon").text
-    assert "1  the [mole] dug\n2  One [mole] of carbon\n" in text and "Cosine of 1 and 2:" in text
 
 
 @pytest.mark.parametrize(
@@ -130,11 +105,9 @@ def test_options_become_keywords(compare: Recorder) -> None:
         *("--state", "0-2", "--state", "5", "--stack", "encoder", "--pool", "last", "--adjust", "abtt", "--seed", "7"),
         *("--dimensions", "3", "--device", "cpu", "--dtype", "float16", "-m", "m", "--revision", "r", "--allow-pickle"),
     )
-    call = {name: list(value) if name == "sentences" else value for name, value in compare.call.items()}
-    assert call.pop("progress") is not None
-    assert call == {
-        "text": "mole", "sentences": ["a", "b"], "model": "m", "versus": ("x", "y"), "occurrence": 2, "any_form": True,
-        "skip": True, "state": ("0-2", "5"), "stack": "encoder", "pool": "last", "adjust": "abtt", "reference": None,
-        "dimensions": 3, "seed": 7, "revision": "r", "refresh": False, "trust_remote_code": False, "allow_pickle": True,
-        "device": "cpu", "dtype": "float16",
+    assert {**compare.call, "sentences": list(compare.call["sentences"]), "progress": silent} == {
+        **flat(CompareRequest(), ModelLoader("m")), "word": "mole", "sentences": ["a", "b"], "versus": ("x", "y"),
+        "occurrence": 2, "any_form": True, "skip": True, "state": ("0-2", "5"), "stack": "encoder", "pool": "last",
+        "adjust": "abtt", "dimensions": 3, "seed": 7, "revision": "r", "allow_pickle": True, "device": "cpu",
+        "dtype": "float16",
     }  # fmt: skip

@@ -30,11 +30,7 @@ from tests.cli.conftest import Recorder, attn
             "attn heads has no option --foo",
             "attn heads --help lists the options",
         ),
-        (
-            ("tokenize", "--zzz"),
-            "attn tokenize has no option --zzz",
-            "attn tokenize --help lists the options",
-        ),
+        (("tokenize", "--zzz"), "attn tokenize has no option --zzz", "attn tokenize --help lists the options"),
         (
             ("tokenize", "-5 degrees"),
             "attn tokenize has no option -5",
@@ -164,7 +160,7 @@ def test_debug_shows_the_traceback_after_the_two_lines(heads: Recorder) -> None:
     assert lines[0].startswith("error: ")
     assert lines[1].startswith("hint: ")
     assert lines[2] == "Traceback (most recent call last):"
-    assert any("verb.heads(" in line for line in lines)
+    assert any("verb.run_heads(" in line for line in lines)
     assert "\x1b" not in "".join(lines)
 
 

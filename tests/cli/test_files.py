@@ -12,11 +12,17 @@ from pathlib import Path
 
 import pytest
 
-from attncli.cli.output import ResultFile, check_target, write_files
+from attncli.cli.output import ResultFile, atomic_files, check_target
 from attncli.errors import FailedError
 from tests.cli.conftest import names
 
 posix = pytest.mark.skipif(sys.platform == "win32", reason="rights and links of POSIX")
+
+
+def write_files(contents: list[tuple[Path, bytes]]) -> None:
+    with atomic_files(path for path, _ in contents) as files:
+        for file, (_, content) in zip(files, contents, strict=True):
+            file.write(content)
 
 
 def test_new_and_old_files_are_written(tmp_path: Path) -> None:
@@ -152,8 +158,3 @@ def test_protected_places(tmp_path: Path) -> None:
     with pytest.raises(FailedError, match="is write-protected"):
         check_target(str(tmp_path / "new.json"))
     tmp_path.chmod(0o700)
-
-
-def test_a_good_place_is_returned_with_its_links_followed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
-    assert check_target("x.json") == Path(os.path.realpath(tmp_path)) / "x.json"

@@ -10,9 +10,10 @@ from pathlib import Path
 import click
 import pytest
 
-from attncli.cli.command import VERBS, attn
+from attncli.cli.command import attn
 from attncli.cli.manual import manual_page, pages, reference, write_pages
 from attncli.errors import ExitCode
+from attncli.verbs import VERBS
 
 PAGES = {page.name: page for page in pages()}
 

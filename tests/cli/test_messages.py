@@ -1,30 +1,17 @@
-"""What is said on stderr besides errors: notes, warnings, and a line of progress that vanishes."""
+"""What is said on stderr besides errors: notes, warnings, and progress that vanishes."""
 
 from __future__ import annotations
 
+import re
+import time
+from contextlib import nullcontext
+
 import pytest
 
-from attncli.cli.messages import Messages, ProgressLine, one_line
+from attncli.cli.environment import Environment
+from attncli.cli.messages import Messages, one_line
 from attncli.progress import Bytes, Texts
 from tests.cli.conftest import surroundings
-
-
-class Clock:
-    """Seconds that pass when the test says so."""
-
-    def __init__(self) -> None:
-        self.now = 100.0
-
-    def __call__(self) -> float:
-        return self.now
-
-
-def shown(written: list[str]) -> str:
-    """What a terminal shows of a line that is written over with carriage returns."""
-    screen = ""
-    for part in "".join(written).split("\r"):
-        screen = part + screen[len(part) :]
-    return screen.rstrip()
 
 
 def test_notes_and_warnings_are_lines_of_their_own() -> None:
@@ -52,83 +39,104 @@ def test_progress_is_for_terminals() -> None:
     assert environment.stderr.getvalue() == ""  # type: ignore[union-attr]
 
 
-def test_progress_is_gone_at_the_end_however_it_came() -> None:
+@pytest.fixture
+def soon(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("attncli.cli.messages.SHOW_AFTER_SECONDS", 0.01)
+
+
+def screen(written: str) -> list[str]:
+    """What a terminal shows of it: only the sequences that rich writes for a line are known."""
+    lines, row, column = [""], 0, 0
+    for part in re.findall(r"\x1b\[[?0-9;]*[a-zA-Z]|.", written, re.DOTALL):
+        if part == "\x1b[2K":
+            lines[row] = ""
+        elif part == "\x1b[1A":
+            row -= 1
+        elif part == "\r":
+            column = 0
+        elif part == "\n":
+            row, column = row + 1, 0
+            lines += [""] * (row == len(lines))
+        elif not part.startswith("\x1b"):
+            lines[row] = f"{lines[row][:column]}{part}{lines[row][column + 1 :]}"
+            column += 1
+    return [line for line in lines if line.strip()]
+
+
+def written_until(environment: Environment, text: str) -> str:
+    """stderr, once `text` is in it."""
+    end = time.monotonic() + 60
+    while text not in (written := environment.stderr.getvalue()):  # type: ignore[union-attr]
+        assert time.monotonic() < end, written
+        time.sleep(0.01)
+    return str(written)
+
+
+@pytest.mark.parametrize("error", [None, KeyboardInterrupt, BrokenPipeError])
+def test_progress_is_gone_at_the_end_however_it_comes(error: type[BaseException] | None, soon: None) -> None:
     environment = surroundings(terminal=True)
-    with pytest.raises(KeyboardInterrupt), Messages(environment).progress() as progress:
+    with pytest.raises(error) if error else nullcontext(), Messages(environment).progress() as progress:
         progress("loading weights", 1, 2)
-        raise KeyboardInterrupt
+        assert screen(written_until(environment, "50%"))[0].startswith("loading weights")
+        progress("reading", 0, None)
+        written_until(environment, "reading")
+        if error:
+            raise error
     written = environment.stderr.getvalue()  # type: ignore[union-attr]
-    assert "loading weights  50 %" in written
-    assert shown([written]) == ""
+    assert screen(written) == []
+    assert written.rindex("\x1b[?25h") > written.rindex("\x1b[?25l")
 
 
-def test_a_line_is_written_over_by_a_shorter_one() -> None:
-    written: list[str] = []
-    line = ProgressLine(written.append, clock=Clock())
-    line("downloading model.safetensors", 50, 100)
-    assert shown(written) == "downloading model.safetensors  50 %"
-    line("reading", 0, None)
-    assert shown(written) == "reading"
-    line.clear()
-    assert shown(written) == ""
-    line.clear()
-    assert written[-1].startswith("\r")
+def test_a_note_stands_on_a_clean_line(soon: None) -> None:
+    environment = surroundings(terminal=True)
+    messages = Messages(environment)
+    with messages.progress() as progress:
+        progress("loading weights", 1, 2)
+        written_until(environment, "50%")
+        messages.notes(["one"])
+        assert screen(environment.stderr.getvalue()) == ["note: one"]  # type: ignore[union-attr]
+        progress("loading weights", 2, 2)
+        written_until(environment, "100%")
+    assert screen(environment.stderr.getvalue()) == ["note: one"]  # type: ignore[union-attr]
 
 
-def test_a_thousand_reports_a_second_are_not_a_thousand_writes() -> None:
-    written: list[str] = []
-    clock = Clock()
-    line = ProgressLine(written.append, clock=clock)
-    for done in range(1000):
-        line("loading weights", done, 1000)
-        clock.now += 0.001
-    assert len(written) in (10, 11)
+def test_short_work_shows_nothing() -> None:
+    environment = surroundings(terminal=True)
+    with Messages(environment).progress() as progress:
+        for done in range(1000):
+            progress("loading weights", done, 1000)
+    assert environment.stderr.getvalue() == ""  # type: ignore[union-attr]
 
 
-def test_bytes_have_a_rate_and_a_time_left_once_a_second_is_over() -> None:
-    written: list[str] = []
-    clock = Clock()
-    line = ProgressLine(written.append, clock=clock)
-    line("reading big.txt", Bytes(10_000_000), Bytes(100_000_000))
-    assert shown(written) == "reading big.txt  10 %"
-    clock.now += 10
-    line("reading big.txt", Bytes(42_000_000), Bytes(100_000_000))
-    assert shown(written) == "reading big.txt  42 %  3.2 MB/s  0:18 left"
-    line("reading big.txt", Bytes(42_000_000), Bytes(100_000_000))
-    assert len(written) == 2
-    clock.now += 4000
-    line("reading big.txt", Bytes(50_000_000), Bytes(100_000_000))
-    assert shown(written) == "reading big.txt  50 %  10.0 kB/s  1:23:32 left"
-    clock.now += 1
-    line("reading big.txt", Bytes(100_000_000), Bytes(100_000_000))
-    assert shown(written) == "reading big.txt 100 %  22.4 kB/s"
+@pytest.mark.parametrize(
+    ("first", "then", "total", "shown"),
+    [
+        (Bytes(0), Bytes(42_000_000), 100_000_000, (" 42%", "42.0/100.0 MB", "MB/s", "0:00:")),
+        (Bytes(0), Bytes(1_500_000), None, ("1.5/? MB", "MB/s")),
+        (Texts(0), Texts(3000), None, ("3,000", "it/s")),
+        (0, 3, 4, (" 75%",)),
+    ],
+    ids=["bytes", "unknown", "texts", "layers"],
+)
+def test_the_share_the_rate_and_the_time_left(
+    first: int, then: int, total: int | None, shown: tuple[str, ...], soon: None
+) -> None:
+    environment = surroundings(terminal=True, variables={"COLUMNS": "100", "LINES": "20"})
+    with Messages(environment).progress() as progress:
+        progress("reading", first, total)
+        written_until(environment, "reading")
+        for step in range(1, 4):
+            time.sleep(0.02)
+            progress("reading", type(first)(then * step // 3), total)
+        for text in shown:
+            written_until(environment, text)
 
 
-def test_bytes_without_an_end_are_told_as_they_are() -> None:
-    written: list[str] = []
-    clock = Clock()
-    line = ProgressLine(written.append, clock=clock)
-    line("reading stdin", Bytes(0), None)
-    assert shown(written) == "reading stdin  0 B"
-    clock.now += 2
-    line("reading stdin", Bytes(1_500_000_000), None)
-    assert shown(written) == "reading stdin  1.5 GB  750 MB/s"
-    clock.now += 2
-    line("loading weights", 1_500_000_000, None)
-    assert shown(written) == "loading weights"
-
-
-def test_the_line_fits_a_terminal_and_moves_no_cursor_whatever_the_name_is() -> None:
-    written: list[str] = []
-    clock = Clock()
-    line = ProgressLine(written.append, clock=clock)
-    line("\x1b[2J" + "模型" * 200, Bytes(3), Bytes(10**12))
-    clock.now += 99
-    line("\x1b[2J" + "模型" * 200, Bytes(10**6), Bytes(10**12))
-    assert max(len(part.strip("\r")) for part in written) < 80
-    assert "left" in written[1]
-    assert written[0].isascii()
-    assert "\x1b" not in written[0]
+def test_a_name_moves_no_cursor_and_is_no_markup(soon: None) -> None:
+    environment = surroundings(terminal=True)
+    with Messages(environment).progress() as progress:
+        progress("\x1b[2J[red]x", 1, 2)
+        assert "\x1b[2J" not in written_until(environment, "[red]x")
 
 
 def test_a_message_is_one_line_without_control_characters() -> None:
@@ -136,16 +144,3 @@ def test_a_message_is_one_line_without_control_characters() -> None:
     assert "\x1b" not in one_line("first \n second\x1b[31m")
     assert one_line("first \n second") == "first  second"
     assert one_line("mole 👍 é") == "mole 👍 é"
-
-
-def test_texts_have_a_rate_of_texts() -> None:
-    written: list[str] = []
-    clock = Clock()
-    line = ProgressLine(written.append, clock=clock)
-    line("looking at texts", Texts(0), None)
-    clock.now += 2
-    line("looking at texts", Texts(3000), None)
-    assert shown(written) == "looking at texts  3,000  1,500/s"
-    clock.now += 4000
-    line("looking at texts", Texts(3001), None)
-    assert shown(written) == "looking at texts  3,001  0.75/s"

@@ -11,12 +11,12 @@ import pytest
 from tests.cli.conftest import Recorder, attn
 from tests.cli.samples import PATTERN, heads_result, stack
 
-PICTURES = ("html", "svg", "pdf", "png")
+PICTURES = ("html", "npz", "svg", "pdf", "png")
 
 
 @pytest.mark.parametrize("ending", PICTURES)
 def test_a_picture_wants_all_patterns_where_no_heads_are_chosen(ending: str, heads: Recorder, tmp_path: Path) -> None:
-    if ending != "html":
+    if ending not in ("html", "npz"):
         pytest.importorskip("matplotlib")
     name = str(tmp_path / f"x.{ending}")
     for options in ((), ("-l", "3"), ("-H", "3.1")):

@@ -7,12 +7,14 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.cli.conftest import names
+from tests.cli.test_messages import screen
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="signals and shells of POSIX")
 
@@ -69,6 +71,48 @@ def test_a_signal_ends_a_run_quietly(number: signal.Signals, code: int) -> None:
     process.send_signal(number)
     assert process.communicate(timeout=20) == (b"", b"")
     assert process.returncode == code
+
+
+SLOW = """
+import time
+from contextlib import contextmanager
+import attncli.api.tokenizing as verb
+@contextmanager
+def slowly(request, progress):
+    progress("loading weights", 1, 2)
+    time.sleep(60)
+    yield
+verb.open_text_tokenizer = slowly
+from attncli.cli.main import main
+main()
+"""
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_leaves_no_progress_on_the_terminal(number: signal.Signals, code: int) -> None:
+    import pty
+
+    end, theirs = pty.openpty()
+    process = subprocess.Popen(
+        [sys.executable, "-c", SLOW, "tokenize", "hi"],
+        stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=theirs, cwd=ROOT, env={**os.environ, "TERM": "xterm"},
+    )  # fmt: skip
+    os.close(theirs)
+    written = b""
+    try:
+        while b"50%" not in written:
+            written += os.read(end, 4096)
+        process.send_signal(number)
+        with suppress(OSError):  # Linux: the other end is closed
+            while more := os.read(end, 4096):
+                written += more
+        assert process.wait(timeout=20) == code
+    finally:
+        process.kill()
+        os.close(end)
+    shown = written.decode()
+    assert screen(shown.replace("\r\n", "\n\r")) == []
+    assert shown.rindex("\x1b[?25h") > shown.rindex("\x1b[?25l")
 
 
 SWALLOWED = """
@@ -200,17 +244,6 @@ def test_closed_streams_that_are_not_needed() -> None:
     done = shell("attn tokenize 'Hello world' --count <&- 2>&-; echo $?")
     assert (done.stdout, done.stderr) == (b"4\n0\n", b"")
     assert shell("attn tokenize <&-").stderr.startswith(b"error: no text was given\n")
-
-
-def test_a_pipe_in_and_a_pipe_out() -> None:
-    done = shell("echo 'Hello world' | attn tokenize --ids | attn tokenize --input-ids - --count")
-    assert (done.stdout, done.stderr) == (b"4\n", b"")
-
-
-def test_the_module_is_the_command() -> None:
-    done = shell("attn tokenize 'Take a biopsy of the mole' --ids")
-    assert done.stdout == b"101 2202 1037 16012 18075 1997 1996 16709 102\n"
-    assert done.returncode == 0
 
 
 def test_arguments_in_broken_utf8() -> None:

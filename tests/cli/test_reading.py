@@ -64,13 +64,6 @@ def test_lines_end_at_newlines_and_nowhere_else(text: str, cuts: list[int]) -> N
     assert list(lines(blocks)) == (expected if text else [])
 
 
-def test_one_final_newline_is_none_of_the_text() -> None:
-    assert read(b"one\ntwo\n\n") == "one\ntwo\n"
-    assert read(b"one\r\ntwo\r\n") == "one\r\ntwo"
-    assert read(b"one\r") == "one\r"
-    assert list(lines(read_blocks("-", surroundings(stdin=b"one\n\ntwo\r\n")))) == ["one", "", "two"]
-
-
 @pytest.mark.parametrize("empty", [b"", b"\n", b"\r\n", gzip.compress(b"", mtime=0)])
 def test_nothing_comes_of_an_empty_file(empty: bytes) -> None:
     assert list(read_blocks("-", surroundings(stdin=empty))) == []
@@ -155,11 +148,6 @@ def test_a_file_that_is_not_there_and_a_folder(tmp_path: Path) -> None:
     assert hint == "did you mean notes.txt? -f takes the path of a file"
     assert file_failure(tmp_path)[0] == f"{tmp_path} is a folder, not a file"
     assert file_failure(tmp_path / "no" / "file")[1] == f"there is no folder {tmp_path / 'no'} either"
-
-
-def test_a_closed_stdin_can_not_be_read() -> None:
-    with pytest.raises(FailedError, match="stdin is closed"):
-        list(read_blocks("-", surroundings()._replace(stdin=None)))
 
 
 class Broken(io.BytesIO):

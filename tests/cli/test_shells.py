@@ -13,7 +13,9 @@ from pathlib import Path
 
 import pytest
 
-from attncli.cli.shells import SHELLS, script
+from attncli.choices import COMPLETION
+from attncli.cli.command import attn
+from attncli.cli.completion import Bash
 
 ROOT = Path(__file__).parents[2]
 SCRIPTS = ROOT / "completions"
@@ -28,7 +30,8 @@ def variables(tmp_path: Path) -> dict[str, str]:
     command.chmod(0o755)
     for name in ("models--gpt2", "models--org--small-bert", "datasets--org--words"):
         (tmp_path / "hub" / name / "snapshots").mkdir(parents=True)
-    (tmp_path / "weights.safetensors").touch()
+    for name in ("weights.safetensors", "saved.json", "saved.csv"):
+        (tmp_path / name).touch()
     return {
         "PATH": f"{tmp_path / 'bin'}:{os.environ['PATH']}",
         "PYTHONPATH": str(ROOT),
@@ -43,13 +46,14 @@ def offered(line: str, variables: Mapping[str, str], piece: str | None = None) -
     """The words that bash is handed for a line; `piece` is what bash takes for its last word."""
     asked = {"_ATTN_COMPLETE": "bash_complete", "COMP_LINE": line}
     asked["COMP_PIECE"] = line.split(" ")[-1] if piece is None else piece
-    done = subprocess.run(["attn"], env={**variables, **asked}, capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        ["attn"], env={**variables, **asked}, cwd=variables["HOME"], capture_output=True, text=True, check=True
+    )
     return [value for kind, value in (row.split(",", 1) for row in done.stdout.splitlines()) if kind == "plain"]
 
 
-@pytest.mark.parametrize("shell", SHELLS)
-def test_the_committed_scripts_are_current(shell: str) -> None:
-    assert (SCRIPTS / f"attn.{shell}").read_text(encoding="utf-8") == script(shell)
+def test_the_committed_script_is_what_attn_prints() -> None:
+    assert (SCRIPTS / "attn.bash").read_text(encoding="utf-8") == Bash(attn, {}, "attn", COMPLETION).source()
 
 
 @pytest.mark.parametrize(
@@ -68,6 +72,7 @@ def test_the_committed_scripts_are_current(shell: str) -> None:
         ("attn params --by ", ["component", "layer", "part", "module", "tensor"]),
         ("attn params --lora 8:mlp.g", ["8:mlp.gate"]),
         ("attn tokenize --format j", ["json", "jsonl"]),
+        ("attn tokenize --result s", ["saved.json"]),
     ],
 )
 def test_what_is_offered(line: str, words: list[str], variables: dict[str, str]) -> None:

@@ -9,61 +9,71 @@ from pathlib import Path
 import pytest
 
 from attncli.cli.options import TextOptions
-from attncli.cli.texts import Input, quoting_notes, read_input, require_one_model, require_one_text, resolve_models
+from attncli.cli.texts import TextStream, open_texts, read_one_text, require_one_model, resolve_models
 from attncli.errors import AttnError, FailedError, UsageError
 from tests.cli.conftest import surroundings
 
 
-def read(*text: str, file: tuple[str, ...] = (), ids: str | None = None, stdin: str | bytes | None = None) -> Input:
-    return read_input(TextOptions(text, file, ids, "strict"), surroundings(stdin=stdin))
+def opened(
+    *text: str, file: tuple[str, ...] = (), ids: str | None = None, stdin: str | bytes | None = None
+) -> TextStream:
+    return open_texts(TextOptions(text, file, ids, "strict"), surroundings(stdin=stdin))
+
+
+def read(*text: str, file: tuple[str, ...] = (), stdin: str | bytes | None = None) -> list[str]:
+    return ["".join(blocks) for blocks in opened(*text, file=file, stdin=stdin).blocks(may_be_empty=True)]
+
+
+def one(*text: str, file: tuple[str, ...] = (), ids: str | None = None) -> tuple[object, object, object]:
+    return read_one_text(TextOptions(text, file, ids, "strict"), surroundings())
 
 
 def failure(kind: type[AttnError], *text: str, **given: object) -> tuple[str, str]:
     with pytest.raises(AttnError) as caught:
-        read(*text, **given)  # type: ignore[arg-type]
+        stream = opened(*text, **given)  # type: ignore[arg-type]
+        list(map("".join, stream.blocks(may_be_empty=True)))
     assert type(caught.value) is kind
     return caught.value.message, caught.value.hint
 
 
 def test_an_argument_is_a_text() -> None:
-    assert read("Hello world") == Input(texts=["Hello world"])
+    assert read("Hello world") == ["Hello world"]
 
 
 def test_several_texts_stay_apart() -> None:
-    assert read("Hello world", "one more") == Input(texts=["Hello world", "one more"])
+    assert read("Hello world", "one more") == ["Hello world", "one more"]
 
 
 def test_several_single_words_were_perhaps_not_quoted() -> None:
-    assert quoting_notes(("Hello", "world")) == ("2 texts of one word each; quotes around them make them one text",)
-    for unremarkable in (("Hello world", "one"), ("Hello",), ()):
-        assert quoting_notes(unremarkable) == ()
+    note = "2 texts of one word each; quotes around them make them one text"
+    assert opened("Hello", "world").notes == (note,)
+    assert opened("Hello world", "one").notes == opened("Hello").notes == ()
 
 
 def test_a_text_that_names_a_file_was_perhaps_meant_as_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     Path("notes.txt").write_text("inside")
-    given = read("notes.txt")
-    assert given.texts == ["notes.txt"]
-    assert given.notes == ("notes.txt was taken as text; -f notes.txt reads the file",)
+    notes = ("notes.txt was taken as text; -f notes.txt reads the file",)
+    assert opened("notes.txt").notes == notes
+    assert one("notes.txt") == ("notes.txt", None, notes)
 
 
 def test_a_text_too_long_for_a_file_name_is_just_a_text() -> None:
-    assert read("mole" * 5000).notes == ()
+    assert opened("mole" * 5000).notes == ()
 
 
 @pytest.mark.parametrize("dash", [{}, {"text": ("-",)}, {"file": ("-",)}])
 def test_stdin_is_one_text_less_one_final_newline(dash: dict[str, tuple[str, ...]]) -> None:
-    options = TextOptions(dash.get("text", ()), dash.get("file", ()), None, "strict")
-    assert read_input(options, surroundings(stdin="one\ntwo\n\n")).texts == ["one\ntwo\n"]
+    assert read(*dash.get("text", ()), file=dash.get("file", ()), stdin="one\ntwo\n\n") == ["one\ntwo\n"]
 
 
 def test_a_newline_of_windows_is_one_newline() -> None:
-    assert read(stdin="one\r\ntwo\r\n").texts == ["one\r\ntwo"]
-    assert read(stdin="one\r").texts == ["one\r"]
+    assert read(stdin="one\r\ntwo\r\n") == ["one\r\ntwo"]
+    assert read(stdin="one\r") == ["one\r"]
 
 
 def test_stdin_stands_where_its_dash_stands() -> None:
-    assert read("before it", "-", "after it", stdin="piped\n").texts == ["before it", "piped", "after it"]
+    assert read("before it", "-", "after it", stdin="piped\n") == ["before it", "piped", "after it"]
 
 
 def test_stdin_can_be_read_once() -> None:
@@ -81,31 +91,15 @@ def test_nothing_at_a_keyboard_is_no_input() -> None:
 def test_a_closed_stdin_is_no_input() -> None:
     environment = surroundings()._replace(stdin=None)
     with pytest.raises(UsageError, match="no text was given"):
-        read_input(TextOptions((), (), None, "strict"), environment)
+        open_texts(TextOptions((), (), None, "strict"), environment)
     with pytest.raises(FailedError, match="stdin is closed"):
-        read_input(TextOptions(("-",), (), None, "strict"), environment)
+        read_one_text(TextOptions(("-",), (), None, "strict"), environment)
 
 
 def test_files_are_texts_in_their_order(tmp_path: Path) -> None:
     (tmp_path / "a").write_bytes(b"first\n")
     (tmp_path / "b").write_bytes("zwölf\r\n\n".encode())
-    assert read(file=(str(tmp_path / "b"), str(tmp_path / "a"))).texts == ["zwölf\r\n", "first"]
-
-
-def test_a_missing_file_gets_the_nearest_name(tmp_path: Path) -> None:
-    (tmp_path / "notes.txt").touch()
-    message, hint = failure(FailedError, file=(str(tmp_path / "note.txt"),))
-    assert message == f"there is no file {tmp_path / 'note.txt'}"
-    assert hint == "did you mean notes.txt? -f takes the path of a file"
-    assert (
-        failure(FailedError, file=(str(tmp_path / "no" / "file"),))[1] == f"there is no folder {tmp_path / 'no'} either"
-    )
-
-
-def test_a_folder_is_no_file(tmp_path: Path) -> None:
-    message, hint = failure(FailedError, file=(str(tmp_path),))
-    assert message == f"{tmp_path} is a folder, not a file"
-    assert "-f" in hint
+    assert read(file=(str(tmp_path / "b"), str(tmp_path / "a"))) == ["zwölf\r\n", "first"]
 
 
 def test_a_name_too_long_is_a_failure_like_any_other() -> None:
@@ -120,19 +114,10 @@ def test_a_file_without_rights(tmp_path: Path) -> None:
     assert failure(FailedError, file=(str(secret),))[0] == f"{secret} can't be read: Permission denied"
 
 
-def test_broken_utf8_is_reported_with_its_place(tmp_path: Path) -> None:
-    latin = tmp_path / "latin"
-    latin.write_bytes("né".encode() + b"\xe9")
-    message, hint = failure(FailedError, file=(str(latin),))
-    assert message == f"{latin} is not valid UTF-8: byte 3 is 0xe9"
-    assert "iconv" in hint
-    assert failure(FailedError, stdin=b"ab\xff")[0] == "stdin is not valid UTF-8: byte 2 is 0xff"
-
-
 @pytest.mark.parametrize("given", ["5 6 7", "5,6,7", " 5, 6\n7,", "@{file}", "-"])
 def test_ids_in_every_form(given: str, tmp_path: Path) -> None:
     (tmp_path / "ids").write_text("5 6\n7\n")
-    assert read(ids=given.format(file=tmp_path / "ids"), stdin="5,6 7\n").ids == [5, 6, 7]
+    assert opened(ids=given.format(file=tmp_path / "ids"), stdin="5,6 7\n").ids == ((5, 6, 7),)
 
 
 @pytest.mark.parametrize("wrong", ["x", "-1", "1.5", "1_0", "٣", "9" * 5000])
@@ -161,29 +146,17 @@ def test_two_kinds_of_input_contradict(
     assert failure(UsageError, *text, file=file, ids=ids)[0] == f"{both} can't be combined"
 
 
-def test_unquoted_words_become_one_text_where_one_is_taken() -> None:
-    given = require_one_text(Input(texts=["The", "cat", "sat"], notes=("one",), unquoted=True))
-    assert given.texts == ["The cat sat"]
-    assert given.notes == ("one", "3 words were taken as one text; quotes around it make that sure")
-
-
-def test_quoted_texts_are_too_many_where_one_is_taken() -> None:
-    with pytest.raises(UsageError, match="2 texts were given where one is taken"):
-        require_one_text(read("The cat", "sat"))
-
-
-def test_files_are_never_put_together(tmp_path: Path) -> None:
+def test_one_text_where_one_is_taken(tmp_path: Path) -> None:
+    note = "3 words were taken as one text; quotes around it make that sure"
+    assert one("The", "cat", "sat") == ("The cat sat", None, (note,))
+    assert one("") == ("", None, ())
+    assert one(ids="5") == (None, [5], ())
     for name in ("a", "b"):
         (tmp_path / name).write_text(name)
-    given = read(file=(str(tmp_path / "a"), str(tmp_path / "b")))
-    assert given.notes == ()
     with pytest.raises(UsageError, match="2 texts were given where one is taken"):
-        require_one_text(given)
-
-
-def test_one_text_stays_as_it_is() -> None:
-    assert require_one_text(Input(texts=[""])) == Input(texts=[""])
-    assert require_one_text(Input(ids=[5])) == Input(ids=[5])
+        one("The cat", "sat")
+    with pytest.raises(UsageError, match="2 texts were given where one is taken"):
+        one(file=(str(tmp_path / "a"), str(tmp_path / "b")))
 
 
 def test_models_come_from_the_option_else_from_the_variable() -> None:

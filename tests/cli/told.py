@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from attncli.api.cutting import TextInput, TokenizeSettings
+from attncli.api.requests import TokenizeRequest
+from attncli.api.tokenizing import TextInput
 from attncli.results.tokenize import IdsPart, Record, TokenizeResult
 
 
@@ -15,7 +16,7 @@ class FakeTokenizing:
     can_stream = False
     notes = ()
     failures = ()
-    settings = TokenizeSettings()
+    request = TokenizeRequest()
 
     def __init__(self, result: TokenizeResult) -> None:
         self._result = result

@@ -111,16 +111,6 @@ def test_the_order_of_sentences_makes_no_difference(saved: tiny.Folders) -> None
         assert a.groups.silhouette == pytest.approx(b.groups.silhouette) and a.groups.p == b.groups.p
 
 
-def test_dimensions_of_one_occurrence_are_those_it_shares_with_other_words(saved: tiny.Folders) -> None:
-    result = compare(saved["bert"], ["the mole dug", "a tunnel"], versus="tunnel", dimensions=2)
-    state = result.states[-1]
-    cosine = state.similarity[0, 1]
-    assert [each.share for each in state.dimensions] == pytest.approx(
-        [each.contribution / cosine for each in state.dimensions]
-    )
-    assert len(state.dimensions) == 2
-
-
 def test_identical_sentences_are_exactly_alike(saved: tiny.Folders) -> None:
     result = compare(saved["bert"], ["the mole dug", "one mole", "the mole dug"])
     assert all(state.similarity[0, 2] == 1.0 for state in result.states)
@@ -214,14 +204,6 @@ def test_only_as_deep_as_asked(saved: tiny.Folders) -> None:
     assert [state.chosen for state in cut.states] == [False, True, True]
     for a, b in zip(whole.states, cut.states, strict=False):
         np.testing.assert_array_equal(a.similarity, b.similarity)
-
-
-def test_a_model_that_was_handed_over_is_left_as_it_was(saved: tiny.Folders) -> None:
-    module = transformers.AutoModel.from_pretrained(saved["bert"]).train()
-    tokenizer = Tokenizer.from_file(str(saved["bert"] / "tokenizer.json"))
-    result = compare(module, tokenizer=tokenizer)
-    assert module.training
-    np.testing.assert_allclose(result.states[-1].similarity, compare(saved["bert"]).states[-1].similarity, atol=1e-6)
 
 
 def test_a_shared_layer_has_a_state_for_each_run(tmp_path: Path) -> None:

@@ -93,19 +93,14 @@ def write_manual(folder: Path) -> None:
 
 def shown_again(path: Path, form: str) -> str:
     """A saved result as text of 80 columns, as a page, or as an SVG figure."""
-    from importlib import import_module
-
     import attncli
+    from attncli.render.formats import FORMATS, Look, render
 
     result = attncli.read(path)
     if form == "text":
         return f"{result}\n"
-    verb = type(result).__name__.removesuffix("Result").lower()
-    if form == "html":
-        page: str = getattr(import_module(f"attncli.render.html.{verb}"), f"{verb}_html")(result)
-        return page
-    figure: bytes = getattr(import_module(f"attncli.render.figures.{verb}"), f"{verb}_figure")(result, form)
-    return figure.decode()
+    content = render(result, FORMATS[form], Look())
+    return content if isinstance(content, str) else content.decode()
 
 
 def package_files(*endings: str) -> list[Path]:

@@ -13,7 +13,7 @@ import io
 import json
 import os
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -174,106 +174,46 @@ BYTE_COUNT, PART_COUNT = len(BYTES["model"]["vocab"]), len(PARTS["model"]["vocab
 SCORE_COUNT = len(SCORES["model"]["vocab"])
 
 
-def _models() -> dict[str, tuple[Callable[[], Any], dict[str, Any] | None, float]]:
-    """By the name of their folder: how each is made, its vocabulary, and the spread of its weights."""
-    import transformers as t
+DECODER = {**GROUPED, "vocab_size": BYTE_COUNT, "max_position_embeddings": 64}
+GPT2 = {"n_layer": 3, "n_head": 4, "vocab_size": BYTE_COUNT, "bos_token_id": 0, "eos_token_id": 1}
+BERT = {**SIZES, "vocab_size": PART_COUNT, "max_position_embeddings": 64}
+EXPERTS = {**DECODER, "head_dim": 8, "sliding_window": 4, "num_local_experts": 4, "num_experts_per_tok": 2}
+HYBRID = {"num_experts": 2, "attn_layer_period": 3, "attn_layer_offset": 1, "use_mamba_kernels": False}
+T5 = {"d_model": 32, "num_layers": 2, "num_heads": 4, "d_kv": 8, "d_ff": 48, "decoder_start_token_id": 0}
+SWIN = {"image_size": 32, "patch_size": 2, "embed_dim": 16, "depths": [2, 2], "num_heads": [2, 4], "window_size": 4}
+SPECIAL = {"pad_token_id": 0, "bos_token_id": 2, "eos_token_id": 3}
+READER = {**BERT, **SPECIAL, "num_hidden_layers": 2, "max_position_embeddings": 20}
+CAPTION = {**READER, "encoder_hidden_size": 32, "is_decoder": True}
+SPEECH = {
+    **SPECIAL, "decoder_start_token_id": 2, "d_model": 32, "vocab_size": PART_COUNT, "num_mel_bins": 8,
+    "max_source_positions": 50, "max_target_positions": 30, "encoder_layers": 2, "decoder_layers": 2,
+    "encoder_attention_heads": 4, "decoder_attention_heads": 4, "encoder_ffn_dim": 48, "decoder_ffn_dim": 48,
+}  # fmt: skip
 
-    decoder = {**GROUPED, "vocab_size": BYTE_COUNT, "max_position_embeddings": 64}
-    gpt2 = {"n_embd": 32, "n_layer": 3, "n_head": 4, "n_positions": 64, "bos_token_id": 0, "eos_token_id": 1}
-    bert = {**SIZES, "vocab_size": PART_COUNT, "max_position_embeddings": 64}
-    text = {**bert, "num_hidden_layers": 2, "pad_token_id": 0, "bos_token_id": 2, "eos_token_id": 3}
-    sides = {f"{side}_{name}": value for side in ("encoder", "decoder")
-             for name, value in (("layers", 2), ("attention_heads", 4), ("ffn_dim", 48))}  # fmt: skip
-    speech = {
-        "d_model": 32, "vocab_size": PART_COUNT, "num_mel_bins": 8, "max_source_positions": 50,
-        "max_target_positions": 30, "pad_token_id": 0, "bos_token_id": 2, "eos_token_id": 3,
-        "decoder_start_token_id": 2, **sides,
-    }  # fmt: skip
-    caption = {**text, "encoder_hidden_size": 32, "max_position_embeddings": 20, "is_decoder": True}
-    return {
-        "bert": (lambda: t.BertModel(t.BertConfig(**bert)), PARTS, 0.25),
-        "gpt2": (lambda: t.GPT2LMHeadModel(t.GPT2Config(**gpt2, vocab_size=BYTE_COUNT)), BYTES, 0.25),
-        "llama": (lambda: t.LlamaForCausalLM(t.LlamaConfig(**decoder)), BYTES, 0.25),
-        "mistral": (lambda: t.MistralModel(t.MistralConfig(**decoder, sliding_window=3)), BYTES, 0.25),
-        "gptoss": (
-            lambda: t.GptOssModel(
-                t.GptOssConfig(**decoder, head_dim=8, sliding_window=4, num_local_experts=4, num_experts_per_tok=2)
-            ),
-            BYTES,
-            0.25,
-        ),
-        "gemma2": (
-            lambda: t.Gemma2Model(
-                t.Gemma2Config(**decoder, head_dim=8, attn_logit_softcapping=0.5, query_pre_attn_scalar=1)
-            ),
-            BYTES,
-            0.25,
-        ),
-        "bloom": (
-            lambda: t.BloomModel(
-                t.BloomConfig(
-                    hidden_size=32, n_layer=3, n_head=4, vocab_size=BYTE_COUNT, bos_token_id=0, eos_token_id=1,
-                    pad_token_id=1,
-                )
-            ),
-            BYTES,
-            0.25,
-        ),
-        "mamba": (
-            lambda: t.MambaModel(t.MambaConfig(hidden_size=32, num_hidden_layers=2, vocab_size=BYTE_COUNT)),
-            BYTES,
-            0.25,
-        ),
-        "t5": (
-            lambda: t.T5ForConditionalGeneration(
-                t.T5Config(
-                    d_model=32, num_layers=2, num_heads=4, d_kv=8, d_ff=48, vocab_size=SCORE_COUNT,
-                    decoder_start_token_id=0, tie_word_embeddings=False,
-                )
-            ),
-            SCORES,
-            0.25,
-        ),
-        "jamba": (
-            lambda: t.JambaModel(
-                t.JambaConfig(
-                    **decoder, num_experts=2, attn_layer_period=3, attn_layer_offset=1, use_mamba_kernels=False
-                )
-            ),
-            BYTES,
-            0.25,
-        ),
-        "deberta": (
-            lambda: t.DebertaV2Model(t.DebertaV2Config(**bert, relative_attention=True)),
-            PARTS,
-            0.25,
-        ),
-        "vit": (lambda: t.ViTModel(t.ViTConfig(**EYE)), None, 0.2),
-        "swin": (
-            lambda: t.SwinModel(
-                t.SwinConfig(image_size=32, patch_size=2, embed_dim=16, depths=[2, 2], num_heads=[2, 4], window_size=4)
-            ),
-            None,
-            0.2,
-        ),
-        "clip": (
-            lambda: t.CLIPModel(
-                t.CLIPConfig(
-                    text_config={**text, "max_position_embeddings": 20}, vision_config=EYE, projection_dim=16
-                )
-            ),
-            PARTS,
-            0.2,
-        ),
-        "blip": (
-            lambda: t.BlipForConditionalGeneration(
-                t.BlipConfig(text_config=caption, vision_config=EYE, projection_dim=16)
-            ),
-            PARTS,
-            0.2,
-        ),
-        "whisper": (lambda: t.WhisperForConditionalGeneration(t.WhisperConfig(**speech)), PARTS, 0.2),
-    }  # fmt: skip
+#: By the name of their folder: the class of each, its configuration and its vocabulary.
+MODELS: dict[str, tuple[str, dict[str, Any], dict[str, Any] | None]] = {
+    "bert": ("BertModel", BERT, PARTS),
+    "gpt2": ("GPT2LMHeadModel", {**GPT2, "n_embd": 32, "n_positions": 64}, BYTES),
+    "llama": ("LlamaForCausalLM", DECODER, BYTES),
+    "mistral": ("MistralModel", {**DECODER, "sliding_window": 3}, BYTES),
+    "gptoss": ("GptOssModel", EXPERTS, BYTES),
+    "gemma2": (
+        "Gemma2Model", {**DECODER, "head_dim": 8, "attn_logit_softcapping": 0.5, "query_pre_attn_scalar": 1}, BYTES,
+    ),
+    "bloom": ("BloomModel", {**GPT2, "hidden_size": 32, "pad_token_id": 1}, BYTES),
+    "mamba": ("MambaModel", {"hidden_size": 32, "num_hidden_layers": 2, "vocab_size": BYTE_COUNT}, BYTES),
+    "t5": ("T5ForConditionalGeneration", {**T5, "vocab_size": SCORE_COUNT, "tie_word_embeddings": False}, SCORES),
+    "jamba": ("JambaModel", {**DECODER, **HYBRID}, BYTES),
+    "deberta": ("DebertaV2Model", {**BERT, "relative_attention": True}, PARTS),
+    "vit": ("ViTModel", EYE, None),
+    "swin": ("SwinModel", SWIN, None),
+    "clip": ("CLIPModel", {"text_config": READER, "vision_config": EYE, "projection_dim": 16}, PARTS),
+    "blip": (
+        "BlipForConditionalGeneration", {"text_config": CAPTION, "vision_config": EYE, "projection_dim": 16}, PARTS,
+    ),
+    "whisper": ("WhisperForConditionalGeneration", SPEECH, PARTS),
+}  # fmt: skip
+SEEING = ("vit", "swin", "clip", "blip", "whisper")
 
 
 PIXELS = {"do_resize": True, "do_normalize": True, "do_rescale": True, "image_mean": [0.5] * 3, "image_std": [0.5] * 3}
@@ -313,22 +253,28 @@ def fill(model: Any, spread: float, seed: int = 0) -> None:
             parameter.copy_(torch.from_numpy(np.asarray(values, dtype=np.float32)))
 
 
+def filled(name: str) -> tuple[Any, float]:
+    """One of MODELS, and the spread of its weights."""
+    import transformers
+
+    model_class, config = getattr(transformers, MODELS[name][0]), MODELS[name][1]
+    model, spread = model_class(model_class.config_class(**config)).eval(), 0.2 if name in SEEING else 0.25
+    fill(model, spread)
+    return model, spread
+
+
 def save_models(folder: Path) -> None:
-    for name, (make, vocabulary, spread) in _models().items():
-        model = make().eval()
-        fill(model, spread)
-        model.save_pretrained(folder / name)
+    for name, (_, _, vocabulary) in MODELS.items():
+        filled(name)[0].save_pretrained(folder / name)
         if vocabulary is not None:
             write_json(folder / name / "tokenizer.json", vocabulary)
         if name in PREPARED:
             write_json(folder / name / "preprocessor_config.json", PREPARED[name])
     # The same shape with other weights, as a fine-tuned model has.
-    make, vocabulary, spread = _models()["bert"]
-    model = make().eval()
-    fill(model, spread)
+    model, spread = filled("bert")
     fill(model.encoder.layer[2], spread, seed=1)
     model.save_pretrained(folder / "tuned")
-    write_json(folder / "tuned" / "tokenizer.json", vocabulary)
+    write_json(folder / "tuned" / "tokenizer.json", PARTS)
     write_json(folder / "gpt2" / "tokenizer_config.json", {"chat_template": CHAT, "bos_token": "<s>"})
 
 

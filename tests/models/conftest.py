@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.hub_server import HubModel, HubServer
-from tests.opening import FILES, fetch_all, opened
+from tests.opening import FILES, fetch_all, open_model
 from tests.weight_files import safetensors_bytes
 
 HUB_VARIABLES = (
@@ -61,7 +61,7 @@ def model(hub: HubServer) -> HubModel:
 @pytest.fixture
 def cached(hub: HubServer, model: HubModel) -> HubModel:
     """The same, cached whole, and a hub that hasn't been asked for anything since."""
-    fetch_all(opened("org/model"))
+    fetch_all(open_model("org/model"))
     hub.requests.clear()
     return model
 

@@ -123,8 +123,6 @@ def test_every_kind_of_the_registry_agrees_or_is_refused_as_peft_refuses_it() ->
     ("auto", "task", "labels", "query"),
     [
         (CLASSIFIER, "SEQ_CLS", 5, "bert.encoder.layer.0.attention.self.query"),
-        (transformers.AutoModelForTokenClassification, "TOKEN_CLS", 7, "bert.encoder.layer.0.attention.self.query"),
-        (transformers.AutoModelForQuestionAnswering, "QUESTION_ANS", 2, "bert.encoder.layer.0.attention.self.query"),
         (transformers.AutoModelForMaskedLM, None, 2, "bert.encoder.layer.0.attention.self.query"),
         (BASE, "FEATURE_EXTRACTION", 2, "encoder.layer.0.attention.self.query"),
     ],

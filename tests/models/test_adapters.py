@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.opening import opened, weights_refusal
+from tests.opening import open_model, weights_refusal
 from tests.weight_files import safetensors_bytes
 
 
@@ -27,7 +27,7 @@ def test_an_adapter_brings_its_base(adapter: Path, model_folder: Path) -> None:
         (folder / "tokenizer.json").touch()
     (adapter / "config.json").touch()
     (model_folder / "vocab.txt").touch()
-    files = opened(adapter)
+    files = open_model(adapter)
     assert files.adapter == adapter
     assert files.weights().paths == (model_folder / "model.safetensors",)
     assert files.require("config.json") == model_folder / "config.json"
@@ -37,7 +37,7 @@ def test_an_adapter_brings_its_base(adapter: Path, model_folder: Path) -> None:
 
 def test_an_adapter_needs_peft_for_its_weights_alone(adapter: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("attncli.models.files.model_files.find_spec", lambda _: None)
-    assert opened(adapter).find("config.json") is not None
+    assert open_model(adapter).find("config.json") is not None
     assert weights_refusal(adapter).hint == "pip install 'attncli[adapters]'"
 
 
@@ -50,7 +50,7 @@ def test_an_adapters_own_weights_are_checked(adapter: Path) -> None:
     assert weights_refusal(adapter).message == missing
     (adapter / "adapter_model.bin").write_bytes(b"PK")
     assert "--allow-pickle" in weights_refusal(adapter).hint
-    assert opened(adapter).weights(allow_pickle=True).kind == "safetensors"
+    assert open_model(adapter).weights(allow_pickle=True).kind == "safetensors"
 
 
 @pytest.mark.parametrize(

@@ -7,8 +7,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
 from tokenizers import Tokenizer
 from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaForCausalLM
 
@@ -31,25 +29,12 @@ def model() -> LlamaForCausalLM:
 # The files
 
 
-def test_the_files_are_small() -> None:
-    assert {path.name for path in FOLDER.iterdir()} == FILES
-    assert sum(path.stat().st_size for path in FOLDER.iterdir()) < 1_500_000
-
-
-@given(st.text())
-def test_a_token_is_a_byte(text: str) -> None:
-    tokenizer = Tokenizer.from_file(str(FOLDER / "tokenizer.json"))
-    encoding = tokenizer.encode(text)
-    assert encoding.ids == list(text.encode())
-    assert tokenizer.decode(encoding.ids) == text
-
-
 def test_every_byte_has_its_token() -> None:
     tokenizer = Tokenizer.from_file(str(FOLDER / "tokenizer.json"))
     assert tokenizer.get_vocab_size() == 256
     # A start of two bytes, then one that goes on: every byte that UTF-8 uses is in one of these characters.
     for text in [*map(chr, range(0x800)), "\ue000", "\uffff", "\U00010000", "\U0010ffff"]:
-        assert tokenizer.encode(text).ids == list(text.encode())
+        assert (tokenizer.encode(text).ids, tokenizer.decode([*text.encode()])) == ([*text.encode()], text)
     assert sorted(tokenizer.get_vocab().values()) == list(range(256))
 
 
@@ -60,27 +45,6 @@ def test_transformers_opens_the_tokenizer_as_it_is() -> None:
 
 
 # The known heads
-
-
-@pytest.mark.parametrize("seed", [101, 102, 103])
-def test_the_known_heads_on_the_probe(model: LlamaForCausalLM, seed: int) -> None:
-    generator = torch.Generator().manual_seed(seed)
-    ids = torch.randint(256, (25,), generator=generator).repeat(4).tolist()
-    (stack,) = attncli.heads(input_ids=ids, model=model).stacks
-    previous = [head.values["previous"] for head in stack.metrics if head.layer == 0]
-    induction = [head.values["induction"] for head in stack.metrics if head.layer == 1]
-    assert max(previous) > 0.9 and max(induction) > 0.95
-    # One head does the looking back; its neighbours do something else.
-    assert sorted(previous)[-2] < 0.5
-
-
-def test_the_known_heads_on_a_text() -> None:
-    result = attncli.heads(TEXT, model="builtin:induction")
-    (stack,) = result.stacks
-    labels = {head.name: head.labels for head in stack.metrics}
-    assert sum("previous" in labels[f"0.{head}"] for head in range(4)) == 1
-    assert all("induction" in labels[f"1.{head}"] for head in range(4))
-    assert result.made_by.model_class == "LlamaModel" and result.made_by.revision is None
 
 
 def test_the_known_heads_on_a_longer_text(model: LlamaForCausalLM) -> None:

@@ -106,19 +106,6 @@ def test_tools(sandbox: Sandbox) -> None:
     assert parts[2:4] == [("tool", "done", ["done"]), ("tool", "done again", ["done again"])]
 
 
-def test_content_in_parts(sandbox: Sandbox) -> None:
-    (part,) = parts_of(chat_of(SAMPLES["content in parts"], sandbox))
-    assert part[2] == ["this", "that"]
-
-
-def test_messages_that_change_when_they_are_not_the_last(sandbox: Sandbox) -> None:
-    parts = parts_of(chat_of(SAMPLES["thoughts"], sandbox))
-    assert parts[1:3] == [
-        ("assistant", "<|assistant|>In tunnels.<|end|>", ["In tunnels."]),
-        ("user", "<|user|>And <b>shrews</b>, été 👍?<|end|>", ["And <b>shrews</b>, été 👍?"]),
-    ]
-
-
 def test_a_template_that_looks_into_a_content(sandbox: Sandbox) -> None:
     """A mark would change what it does: that content is not found, the others are."""
     template = (
@@ -154,12 +141,6 @@ def test_a_long_conversation(sandbox: Sandbox) -> None:
     assert [contents for _, _, contents in parts_of(chat)] == [[str(place)] for place in range(600)]
 
 
-def test_several_contents_alike(sandbox: Sandbox) -> None:
-    messages = [{"role": "user", "content": "user"}] * 3
-    chat = chat_of(Sample(samples.CHATML, {}, messages), sandbox)
-    assert [place.contents for place in chat.messages] == [((17, 21),), ((49, 53),), ((81, 85),)]
-
-
 # What goes wrong
 
 
@@ -171,12 +152,6 @@ def test_a_refusal_has_the_message_of_the_template(sandbox: Sandbox) -> None:
         "the chat template of org/chat refuses the conversation: System role not supported (chat_template.jinja, "
         "line 1, column 56: {{ raise_exception('System role not supported') }})"
     )
-
-
-def test_a_failure_says_where(sandbox: Sandbox) -> None:
-    template = "\n{% for m in messages %}{{ m.content + 1 }}{% endfor %}"
-    with pytest.raises(FailedError, match=r"fails on the conversation: .*line 2, column 24: \{\{ m\.content \+ 1 \}\}"):
-        chat_of(Sample(template, {}, samples.TURNS), sandbox)
 
 
 def test_a_broken_template(sandbox: Sandbox) -> None:

@@ -1,4 +1,4 @@
-"""Models that need an extra: adapters (peft), GGUF files (gguf, accelerate), spread ones (accelerate), else skipped."""
+"""Models that need an extra: GGUF files (gguf, accelerate), spread ones (accelerate), else skipped."""
 
 from __future__ import annotations
 
@@ -23,37 +23,6 @@ from tests.opening import load
 def patterns(model: LoadedModel) -> np.ndarray:
     (stack,) = read_heads(model, build_inputs(model, [tiny.tokens([5, 6, 7, 8, 9])]), HeadsRequest(patterns=True))
     return np.stack([pattern.weights for pattern in stack.patterns])
-
-
-@pytest.fixture
-def adapter(tmp_path: Path) -> tuple[Path, np.ndarray]:
-    """A LoRA adapter's folder, beside its base, and the patterns of the two merged by peft itself."""
-    peft = pytest.importorskip("peft", reason="the extra adapters isn't installed")
-    torch.manual_seed(0)
-    transformers.LlamaForCausalLM(tiny.llama()).save_pretrained(tmp_path / "base")
-    base = transformers.AutoModelForCausalLM.from_pretrained(tmp_path / "base")
-    config = peft.LoraConfig(r=4, target_modules=["q_proj", "k_proj"], init_lora_weights=False)
-    model = peft.get_peft_model(base, config)
-    model.save_pretrained(tmp_path / "adapter")
-    return tmp_path / "adapter", patterns(wrap_model(model.merge_and_unload().model))
-
-
-def test_an_adapter_is_applied_to_its_base(adapter: tuple[Path, np.ndarray]) -> None:
-    folder, merged = adapter
-    np.testing.assert_allclose(patterns(load(folder)), merged, atol=1e-5)
-    np.testing.assert_allclose(patterns(load(folder, depth=parse_selection("0").depth)), merged[:4], atol=1e-5)
-    assert np.abs(patterns(load(folder.parent / "base")) - merged).max() > 0.01
-
-
-def test_an_adapter_of_another_model_is_refused(adapter: tuple[Path, np.ndarray]) -> None:
-    from safetensors.torch import load_file, save_file
-
-    folder, _ = adapter
-    tensors = load_file(folder / "adapter_model.safetensors")
-    renamed = {name.replace("self_attn", "other"): tensor for name, tensor in tensors.items()}
-    save_file(renamed, folder / "adapter_model.safetensors")
-    with pytest.raises(ModelError, match="doesn't fit its base model"):
-        load(folder)
 
 
 def interleaved(weight: np.ndarray, heads: int) -> np.ndarray:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -13,14 +11,14 @@ import pytest
 from attncli.errors import ModelError
 from attncli.models.files import model_files as files_module
 from attncli.models.files.weight_files import WeightFiles
-from tests.opening import opened, weights_refusal
+from tests.opening import open_model, weights_refusal
 from tests.weight_files import LFS_POINTER, index_bytes, safetensors_bytes
 
 # Folders and files
 
 
 def test_a_folder(model_folder: Path) -> None:
-    files = opened(model_folder)
+    files = open_model(model_folder)
     assert files.find("config.json") == model_folder / "config.json"
     assert files.require("config.json") == model_folder / "config.json"
     assert files.find("tokenizer.json") is None
@@ -28,16 +26,10 @@ def test_a_folder(model_folder: Path) -> None:
     assert files.weights() == WeightFiles("safetensors", (model_folder / "model.safetensors",))
 
 
-def test_config_json_means_its_folder(model_folder: Path) -> None:
-    files = opened(model_folder / "config.json")
-    assert files.find("config.json") == model_folder / "config.json"
-    assert files.weights().paths == (model_folder / "model.safetensors",)
-
-
 def test_a_weight_file_is_the_weights_and_its_folder_the_rest(model_folder: Path) -> None:
     other = model_folder / "other.safetensors"
     other.write_bytes(safetensors_bytes(a=1))
-    files = opened(other)
+    files = open_model(other)
     assert files.weights() == WeightFiles("safetensors", (other,))
     assert files.require("config.json") == model_folder / "config.json"
 
@@ -45,8 +37,8 @@ def test_a_weight_file_is_the_weights_and_its_folder_the_rest(model_folder: Path
 def test_a_gguf_file_is_used_only_by_name(model_folder: Path) -> None:
     gguf = model_folder / "x.gguf"
     gguf.write_bytes(b"GGUF\x03\0\0\0")
-    assert opened(gguf).weights() == WeightFiles("gguf", (gguf,))
-    assert opened(model_folder).weights().kind == "safetensors"
+    assert open_model(gguf).weights() == WeightFiles("gguf", (gguf,))
+    assert open_model(model_folder).weights().kind == "safetensors"
 
 
 def test_shards_come_from_the_index(model_folder: Path) -> None:
@@ -57,8 +49,8 @@ def test_shards_come_from_the_index(model_folder: Path) -> None:
     for shard in shards:
         shard.write_bytes(safetensors_bytes(a=1))
     expected = WeightFiles("safetensors", shards, index=index)
-    assert opened(model_folder).weights() == expected
-    assert opened(index).weights() == expected
+    assert open_model(model_folder).weights() == expected
+    assert open_model(index).weights() == expected
 
 
 def test_missing_shards_are_named(model_folder: Path) -> None:
@@ -91,12 +83,12 @@ def test_pickles_are_refused_unless_allowed(model_folder: Path) -> None:
         error = weights_refusal(path)
         assert error.message.startswith(f"the weights of {path} are a pickle (pytorch_model.bin)")
         assert error.hint == "pass --allow-pickle if you trust where it comes from"
-        assert opened(path).weights(allow_pickle=True) == WeightFiles("pickle", (pickle,))
+        assert open_model(path).weights(allow_pickle=True) == WeightFiles("pickle", (pickle,))
 
 
 def test_safetensors_go_before_an_allowed_pickle(model_folder: Path) -> None:
     (model_folder / "pytorch_model.bin").write_bytes(b"PK\x03\x04")
-    assert opened(model_folder).weights(allow_pickle=True).kind == "safetensors"
+    assert open_model(model_folder).weights(allow_pickle=True).kind == "safetensors"
 
 
 @pytest.mark.parametrize(
@@ -128,7 +120,7 @@ def test_a_folder_without_config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
         "./gpt2/": "name one of its files: ./gpt2/x.gguf",
     }.items():
         with pytest.raises(ModelError) as caught:
-            opened(name).require("config.json")
+            open_model(name).require("config.json")
         assert (caught.value.message, caught.value.hint) == (f"{name} has no config.json", hint)
 
 
@@ -136,7 +128,7 @@ def test_an_unrelated_folder_in_the_way_of_a_hub_name(tmp_path: Path, monkeypatc
     monkeypatch.chdir(tmp_path)
     Path("gpt2").mkdir()
     with pytest.raises(ModelError) as caught:
-        opened("gpt2").require("config.json")
+        open_model("gpt2").require("config.json")
     assert caught.value.hint == "that is a folder here; for the hub's model of that name: gpt2@main"
 
 
@@ -144,14 +136,14 @@ def test_weights_without_a_config_beside_them(model_folder: Path) -> None:
     (model_folder / "config.json").unlink()
     weights = model_folder / "model.safetensors"
     with pytest.raises(ModelError, match=r"there is no config\.json beside"):
-        opened(weights).require("config.json")
+        open_model(weights).require("config.json")
 
 
 def test_a_git_lfs_pointer_is_told_apart(model_folder: Path) -> None:
     for name in ("tokenizer.json", "model.safetensors"):
         (model_folder / name).write_bytes(LFS_POINTER)
         with pytest.raises(ModelError, match="is a git-lfs pointer") as caught:
-            opened(model_folder).find(name)
+            open_model(model_folder).find(name)
         assert caught.value.hint == f"run `git lfs pull` in {model_folder}"
 
 
@@ -159,7 +151,7 @@ def test_a_git_lfs_pointer_is_told_apart(model_folder: Path) -> None:
 def test_files_without_permission(model_folder: Path) -> None:
     (model_folder / "config.json").chmod(0)
     with pytest.raises(ModelError, match=r"config\.json can't be read: Permission denied"):
-        opened(model_folder).find("config.json")
+        open_model(model_folder).find("config.json")
 
 
 def test_files_that_the_system_refuses_to_open(model_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -168,7 +160,7 @@ def test_files_that_the_system_refuses_to_open(model_folder: Path, monkeypatch: 
 
     monkeypatch.setattr(Path, "open", refuse)
     with pytest.raises(ModelError, match=r"config\.json can't be read: Permission denied") as caught:
-        opened(model_folder).find("config.json")
+        open_model(model_folder).find("config.json")
     assert caught.value.hint == "check its permissions and its disk"
 
 
@@ -191,23 +183,8 @@ def test_builtin_models_are_listed(tmp_path: Path, monkeypatch: pytest.MonkeyPat
         (tmp_path / name).mkdir()
     for name in ("induction", "other"):
         (tmp_path / name / "config.json").touch()
-    assert opened("builtin:induction").find("config.json") == tmp_path / "induction" / "config.json"
+    assert open_model("builtin:induction").find("config.json") == tmp_path / "induction" / "config.json"
     assert weights_refusal("builtin:inductoin").hint == "did you mean builtin:induction?"
     assert weights_refusal("builtin:x").hint == "built-in models: builtin:induction, builtin:other"
     for name in ("..", "__pycache__", "induction/", "induction/../other"):
         assert weights_refusal(f"builtin:{name}").message == f"there is no built-in model {name}"
-
-
-# Start-up
-
-
-def test_local_files_and_the_package_need_no_library(model_folder: Path) -> None:
-    code = f"""
-import sys
-from attncli.models.files.model_files import open_files
-from attncli.models.files.reference import DEFAULT_MODEL, parse_reference
-open_files(parse_reference({str(model_folder)!r})).weights()
-print(sorted({{"huggingface_hub", "torch", "transformers", "numpy", "rich", "importlib.metadata"}} & set(sys.modules)))
-"""
-    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert (ran.stdout, ran.stderr) == ("[]\n", "")

@@ -7,7 +7,7 @@ import time
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from attncli.errors import ModelError
@@ -172,14 +172,12 @@ def test_half_a_million_strings_are_skipped_in_no_time(tmp_path: Path) -> None:
 
 
 @given(end=st.integers(4, len(FILE) - 108 - 32))
-@settings(max_examples=60, deadline=None)
 def test_a_header_that_isnt_whole_asks_for_more(end: int) -> None:
     with pytest.raises(IncompleteHeaderError):
         parse_gguf_header(FILE[:end], len(FILE))
 
 
 @given(st.data())
-@settings(max_examples=200, deadline=None)
 def test_whatever_is_broken_is_told_or_read(data: st.DataObject) -> None:
     content = bytearray(FILE)
     for _ in range(data.draw(st.integers(1, 4))):

@@ -11,17 +11,15 @@ import pytest
 
 from attncli.errors import ModelError
 from attncli.models.files.hub_cache import hub_settings
-from attncli.models.files.model_files import open_files
-from attncli.models.files.reference import parse_reference
 from tests.hub_server import HubModel, HubServer
-from tests.opening import FILES, WEIGHTS, fetch_all, opened, refusal
+from tests.opening import FILES, WEIGHTS, fetch_all, open_model, refusal
 from tests.weight_files import index_bytes, safetensors_bytes
 
 # Fresh and cached
 
 
 def test_a_fresh_model_is_fetched(hub: HubServer, model: HubModel) -> None:
-    files = opened("org/model")
+    files = open_model("org/model")
     assert files.require("config.json").read_bytes() == b"{}"
     assert files.find("tokenizer_config.json") is None
     assert [path.read_bytes() for path in files.weights().paths] == [WEIGHTS]
@@ -31,7 +29,7 @@ def test_a_fresh_model_is_fetched(hub: HubServer, model: HubModel) -> None:
 
 
 def test_a_cached_model_costs_no_request(hub: HubServer, cached: HubModel) -> None:
-    files = opened("org/model")
+    files = open_model("org/model")
     fetch_all(files)
     assert files.revision == cached.revisions["main"]
     assert hub.requests == []
@@ -56,8 +54,8 @@ def test_a_cache_that_another_program_filled_costs_no_request(hub: HubServer, mo
     for name in FILES:
         hf_hub_download("org/model", name, endpoint=hub.url, cache_dir=hub_settings().cache)
     hub.requests.clear()
-    assert opened("org/model").require("config.json").read_bytes() == b"{}"
-    assert len(opened("org/model").weights().paths) == 1
+    assert open_model("org/model").require("config.json").read_bytes() == b"{}"
+    assert len(open_model("org/model").weights().paths) == 1
     assert hub.requests == []
 
 
@@ -72,15 +70,15 @@ def test_shards_that_another_program_fetched_cost_no_request(hub: HubServer) -> 
     for name in files:
         hf_hub_download("org/shards", name, endpoint=hub.url, cache_dir=hub_settings().cache)
     hub.requests.clear()
-    assert [path.name for path in opened("org/shards").weights().paths] == ["model-1.safetensors"]
+    assert [path.name for path in open_model("org/shards").weights().paths] == ["model-1.safetensors"]
     assert hub.requests == []
 
 
 def test_a_model_that_has_moved_is_found_under_both_names(hub: HubServer, model: HubModel) -> None:
     hub.moved["old"] = "org/model"
-    fetch_all(opened("old"))
+    fetch_all(open_model("old"))
     hub.requests.clear()
-    assert opened("old").require("config.json").read_bytes() == b"{}"
+    assert open_model("old").require("config.json").read_bytes() == b"{}"
     assert hub.requests == []
 
 
@@ -90,55 +88,40 @@ def test_another_program_finds_what_was_fetched(hub: HubServer, cached: HubModel
     cache = hub_settings().cache
     assert Path(snapshot_download("org/model", cache_dir=cache, local_files_only=True), "config.json").exists()
     assert try_to_load_from_cache("org/model", "config.json", cache_dir=cache) == str(
-        opened("org/model").find("config.json")
+        open_model("org/model").find("config.json")
     )
-
-
-def test_a_cache_of_plain_files_as_on_windows(hub: HubServer, cached: HubModel) -> None:
-    path = opened("org/model").require("config.json")
-    content = path.read_bytes()
-    path.unlink()
-    path.write_bytes(content)
-    assert opened("org/model").require("config.json").read_bytes() == content
-    assert hub.requests == []
 
 
 @pytest.mark.parametrize("content", ["", "../../elsewhere", "\xff"])
 def test_a_reference_that_is_no_commit_counts_as_none(hub: HubServer, cached: HubModel, content: str) -> None:
     reference = hub_settings().cache / "models--org--model" / "refs" / "main"
     reference.write_bytes(content.encode("latin-1"))
-    assert opened("org/model").revision == cached.revisions["main"]
+    assert open_model("org/model").revision == cached.revisions["main"]
     assert reference.read_text() == cached.revisions["main"]
 
 
 def test_a_dangling_link_is_not_taken_for_a_file(hub: HubServer, cached: HubModel) -> None:
-    path = opened("org/model").require("config.json")
+    path = open_model("org/model").require("config.json")
     path.resolve().unlink()
-    assert opened("org/model").require("config.json").read_bytes() == b"{}"
+    assert open_model("org/model").require("config.json").read_bytes() == b"{}"
 
 
 def test_a_file_that_a_cached_model_lacks_is_asked_for_once(hub: HubServer, cached: HubModel) -> None:
-    assert opened("org/model").find("merges.txt") is None
+    assert open_model("org/model").find("merges.txt") is None
     assert len(hub.requests) == 1
-    assert opened("org/model").find("merges.txt") is None
+    assert open_model("org/model").find("merges.txt") is None
     assert len(hub.requests) == 1
 
 
 def test_all_files_come_from_one_commit(hub: HubServer, model: HubModel) -> None:
-    files = opened("org/model")
+    files = open_model("org/model")
     first = model.revisions["main"]
     model.commit({**FILES, "tokenizer.json": b"newer"})
     assert files.require("tokenizer.json").read_bytes() == FILES["tokenizer.json"]
     # A later run goes on with the commit that is cached, also for files that aren't cached yet.
-    later = opened("org/model")
+    later = open_model("org/model")
     assert later.weights().paths[0].read_bytes() == WEIGHTS
     assert (files.revision, later.revision) == (first, first)
-
-
-def test_progress_is_told_in_bytes(model: HubModel) -> None:
-    told: list[tuple[str, int, int | None]] = []
-    open_files(parse_reference("org/model"), progress=lambda *call: told.append(call)).weights()
-    assert told[-1] == ("downloading model.safetensors", len(WEIGHTS), len(WEIGHTS))
 
 
 def test_nothing_is_printed(
@@ -148,7 +131,7 @@ def test_nothing_is_printed(
     monkeypatch.setattr(logger, "handlers", [*logger.handlers, _Collector(said)])
     before = logger.level
     hub.warning = "the hub has something to say"
-    fetch_all(opened("org/model"))
+    fetch_all(open_model("org/model"))
     assert capfd.readouterr() == ("", "")
     assert said == []
     assert logger.level == before
@@ -165,29 +148,29 @@ class _Collector(logging.Handler):
 
 def test_refresh_takes_the_newest_commit(hub: HubServer, cached: HubModel) -> None:
     newest = cached.commit({**FILES, "config.json": b'{"newer": true}'})
-    assert opened("org/model").require("config.json").read_bytes() == b"{}"
+    assert open_model("org/model").require("config.json").read_bytes() == b"{}"
     assert hub.requests == []
-    files = opened("org/model", refresh=True)
+    files = open_model("org/model", refresh=True)
     assert (files.revision, files.require("config.json").read_bytes()) == (newest, b'{"newer": true}')
     hub.requests.clear()
-    assert opened("org/model").revision == newest
+    assert open_model("org/model").revision == newest
     assert hub.requests == []
 
 
 def test_refresh_downloads_nothing_that_has_not_changed(hub: HubServer, cached: HubModel) -> None:
-    fetch_all(opened("org/model", refresh=True))
+    fetch_all(open_model("org/model", refresh=True))
     assert hub.requests == ["GET /api/models/org/model/revision/main"]
 
 
 def test_a_branch_a_tag_and_a_commit(hub: HubServer, model: HubModel) -> None:
     commit = model.commit({"config.json": b"old"}, revision="v1.0")
     model.commit({"config.json": b"pull request"}, revision="refs/pr/1")
-    assert opened("org/model@v1.0").require("config.json").read_bytes() == b"old"
-    assert opened("org/model@refs/pr/1").require("config.json").read_bytes() == b"pull request"
+    assert open_model("org/model@v1.0").require("config.json").read_bytes() == b"old"
+    assert open_model("org/model@refs/pr/1").require("config.json").read_bytes() == b"pull request"
     hub.requests.clear()
-    assert opened(f"org/model@{commit}").require("config.json").read_bytes() == b"old"
-    assert opened("org/model", revision="v1.0").revision == commit
-    assert opened("org/model@refs/pr/1").require("config.json").read_bytes() == b"pull request"
+    assert open_model(f"org/model@{commit}").require("config.json").read_bytes() == b"old"
+    assert open_model("org/model", revision="v1.0").revision == commit
+    assert open_model("org/model@refs/pr/1").require("config.json").read_bytes() == b"pull request"
     assert hub.requests == []
 
 
@@ -212,33 +195,27 @@ def test_shards(hub: HubServer) -> None:
     shards = {f"model-{number}.safetensors": safetensors_bytes(a=number) for number in (1, 2)}
     index = index_bytes({"a": "model-1.safetensors", "b": "model-2.safetensors"})
     hub.add("org/shards", {"config.json": b"{}", "model.safetensors.index.json": index, **shards})
-    weights = opened("org/shards").weights()
+    weights = open_model("org/shards").weights()
     assert [path.name for path in weights.paths] == list(shards)
     hub.requests.clear()
-    assert opened("org/shards").weights() == weights
+    assert open_model("org/shards").weights() == weights
     assert hub.requests == []
-
-
-def test_a_missing_shard(hub: HubServer) -> None:
-    hub.add("org/shards", {"model.safetensors.index.json": index_bytes({"a": "model-1.safetensors"})})
-    with pytest.raises(ModelError, match=r"1 of org/shards's 1 files of weights are missing: model-1\.safetensors"):
-        opened("org/shards").weights()
 
 
 def test_a_pickle_is_refused_before_it_is_downloaded(hub: HubServer) -> None:
     hub.add("org/pickle", {"config.json": b"{}", "pytorch_model.bin": b"PK"})
     with pytest.raises(ModelError, match="are a pickle"):
-        opened("org/pickle").weights()
+        open_model("org/pickle").weights()
     assert hub.requests == ["GET /api/models/org/pickle/revision/main"]
-    assert opened("org/pickle").weights(allow_pickle=True).kind == "pickle"
+    assert open_model("org/pickle").weights(allow_pickle=True).kind == "pickle"
 
 
 def test_a_gguf_by_name(hub: HubServer) -> None:
     hub.add("org/ggufs", {"q4/x.gguf": b"GGUF\x03", "y.gguf": b"GGUF\x03"})
-    weights = opened("org/ggufs/q4/x.gguf").weights()
+    weights = open_model("org/ggufs/q4/x.gguf").weights()
     assert (weights.kind, weights.paths[0].name) == ("gguf", "x.gguf")
     with pytest.raises(ModelError) as caught:
-        opened("org/ggufs/z.gguf").weights()
+        open_model("org/ggufs/z.gguf").weights()
     assert (caught.value.message, caught.value.hint) == ("org/ggufs has no file z.gguf", "it has q4/x.gguf, y.gguf")
 
 
@@ -246,14 +223,14 @@ def test_a_model_of_ggufs_alone_says_how_to_name_one(hub: HubServer) -> None:
     hub.add("org/ggufs", {"x.gguf": b"GGUF\x03"})
     assert refusal("org/ggufs").hint == "name one of its files: org/ggufs/x.gguf"
     with pytest.raises(ModelError) as caught:
-        opened("org/ggufs@main").weights()
+        open_model("org/ggufs@main").weights()
     assert caught.value.hint == "name one of its files: org/ggufs/x.gguf@main"
 
 
 def test_a_broken_file_in_the_cache_says_what_to_delete(hub: HubServer) -> None:
     hub.add("org/broken", {"model.safetensors": WEIGHTS[:-1]})
     with pytest.raises(ModelError, match="it was cut short") as caught:
-        opened("org/broken").weights()
+        open_model("org/broken").weights()
     folder = hub_settings().cache / "models--org--broken"
     assert caught.value.hint == f"delete {folder} and run the command again, which downloads it anew"
 
@@ -262,11 +239,11 @@ def test_an_adapter_on_the_hub(hub: HubServer, cached: HubModel, monkeypatch: py
     monkeypatch.setattr("attncli.models.files.model_files.find_spec", lambda _: object())
     config = b'{"base_model_name_or_path": "org/model"}'
     hub.add("org/adapter", {"adapter_config.json": config, "adapter_model.safetensors": safetensors_bytes(lora=1)})
-    files = opened("org/adapter")
+    files = open_model("org/adapter")
     assert files.weights().paths[0].read_bytes() == WEIGHTS
     assert files.adapter is not None
     assert (files.adapter / "adapter_model.safetensors").exists()
     hub.requests.clear()
-    again = opened("org/adapter")
+    again = open_model("org/adapter")
     again.weights()
     assert (again.adapter, hub.requests) == (files.adapter, [])

@@ -9,12 +9,12 @@ import pytest
 
 from attncli.errors import ModelError
 from attncli.models.files import hub as hub_module
-from attncli.models.files import hub_deadline, sources
+from attncli.models.files import hub_requests, sources
 from attncli.models.files.checkpoint import read_checkpoint
 from attncli.models.files.hub_cache import hub_settings
 from attncli.models.files.reference import DEFAULT_MODEL
 from tests.hub_server import HubModel, HubServer
-from tests.opening import FILES, WEIGHTS, fetch_all, opened, refusal
+from tests.opening import FILES, WEIGHTS, fetch_all, open_model, refusal
 
 
 def test_an_unknown_name(hub: HubServer, cached: HubModel) -> None:
@@ -41,7 +41,7 @@ def test_a_gated_model(hub: HubServer, model: HubModel, monkeypatch: pytest.Monk
         assert error.message == "org/model is gated: its authors want their terms accepted first"
         assert error.hint == f"accept them at {hub.url}/org/model, then set HF_TOKEN to a token of that account"
     monkeypatch.setenv("HF_TOKEN", "hf_secret")
-    assert opened("org/model").require("config.json").read_bytes() == b"{}"
+    assert open_model("org/model").require("config.json").read_bytes() == b"{}"
 
 
 @pytest.mark.parametrize(
@@ -68,18 +68,18 @@ def test_a_token_that_the_hub_refuses(hub: HubServer) -> None:
 
 
 def test_a_server_that_fails_between_two_files(hub: HubServer, model: HubModel, no_waiting: None) -> None:
-    files = opened("org/model")
+    files = open_model("org/model")
     hub.status = 503
     with pytest.raises(ModelError, match="answers with error 503"):
         files.find("config.json")
     hub.status = None
-    assert opened("org/model").require("config.json").read_bytes() == b"{}"
+    assert open_model("org/model").require("config.json").read_bytes() == b"{}"
 
 
 def test_a_hub_that_fails_does_no_harm_to_a_cached_model(hub: HubServer, cached: HubModel) -> None:
     hub.status = 500
-    fetch_all(opened("org/model"))
-    files = opened("org/model")
+    fetch_all(open_model("org/model"))
+    files = open_model("org/model")
     assert files.find("config.json") is not None
     assert files.listing_error() is None
     assert files.find("merges.txt") is None
@@ -126,7 +126,7 @@ def test_no_network(hub: HubServer, cached: HubModel, monkeypatch: pytest.Monkey
         == "org/model is cached only in part, and http://127.0.0.1:9 can't be reached"
     )
     assert refusal("org/model", refresh=True).hint == "leave out --refresh to use what is here"
-    fetch_all(opened("org/model"))
+    fetch_all(open_model("org/model"))
 
 
 def test_the_default_model_without_network_and_package(hub: HubServer, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -139,17 +139,17 @@ def test_the_default_model_without_network_and_package(hub: HubServer, monkeypat
 def test_the_default_model_from_the_hub(hub: HubServer, monkeypatch: pytest.MonkeyPatch) -> None:
     hub.add(DEFAULT_MODEL, FILES)
     # Asked for by revision, or anew, it comes from the hub even where the package is installed.
-    assert opened(f"{DEFAULT_MODEL}@main").require("config.json").read_bytes() == b"{}"
-    assert opened(DEFAULT_MODEL, refresh=True).require("config.json").read_bytes() == b"{}"
+    assert open_model(f"{DEFAULT_MODEL}@main").require("config.json").read_bytes() == b"{}"
+    assert open_model(DEFAULT_MODEL, refresh=True).require("config.json").read_bytes() == b"{}"
     monkeypatch.setattr(sources, "_DISTRIBUTION", "not-installed.dist-info")
-    assert opened(DEFAULT_MODEL).require("config.json").read_bytes() == b"{}"
+    assert open_model(DEFAULT_MODEL).require("config.json").read_bytes() == b"{}"
 
 
 @pytest.mark.parametrize("variable", ["HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE"])
 def test_offline(hub: HubServer, cached: HubModel, monkeypatch: pytest.MonkeyPatch, variable: str) -> None:
     monkeypatch.setenv(variable, "1")
-    fetch_all(opened("org/model"))
-    assert opened("org/model").find("merges.txt") is None
+    fetch_all(open_model("org/model"))
+    assert open_model("org/model").find("merges.txt") is None
     error = refusal("quite-different")
     assert error.message == "quite-different is not cached, and HF_HUB_OFFLINE forbids asking the hub"
     assert error.hint == "unset HF_HUB_OFFLINE to download it"
@@ -160,12 +160,12 @@ def test_offline(hub: HubServer, cached: HubModel, monkeypatch: pytest.MonkeyPat
 def test_a_connection_that_breaks_off(hub: HubServer, model: HubModel, no_waiting: None) -> None:
     model.breaks = 100
     with pytest.raises(ModelError) as caught:
-        opened("org/model").weights()
+        open_model("org/model").weights()
     assert caught.value.message == "the connection broke off while model.safetensors of org/model was downloaded"
     # Half a file is not taken for a whole one, neither by us nor by anyone who shares the cache.
     assert not list(hub_settings().cache.rglob("snapshots/*/model.safetensors"))
     model.breaks = 0
-    assert [path.read_bytes() for path in opened("org/model").weights().paths] == [WEIGHTS]
+    assert [path.read_bytes() for path in open_model("org/model").weights().paths] == [WEIGHTS]
 
 
 def test_a_cache_that_cannot_be_written(
@@ -183,8 +183,8 @@ def test_a_cache_that_cannot_be_written(
 @pytest.fixture
 def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
     """Deadlines that a test can wait for."""
-    monkeypatch.setattr(hub_deadline, "HUB_HEADER_SECONDS", 0.3)
-    monkeypatch.setattr(hub_deadline, "HUB_RATE_SECONDS", 0.3)
+    monkeypatch.setattr(hub_requests, "HUB_HEADER_SECONDS", 0.3)
+    monkeypatch.setattr(hub_requests, "HUB_RATE_SECONDS", 0.3)
 
 
 def test_headers_that_never_end(hub: HubServer, model: HubModel, hasty: None) -> None:
@@ -194,7 +194,7 @@ def test_headers_that_never_end(hub: HubServer, model: HubModel, hasty: None) ->
     assert error.hint == "check the network, or try again later; what is cached or local needs no hub"
     # The next request has a client of its own.
     hub.drips = None
-    assert opened("org/model").require("config.json").read_bytes() == b"{}"
+    assert open_model("org/model").require("config.json").read_bytes() == b"{}"
 
 
 def test_a_list_a_byte_at_a_time(hub: HubServer, model: HubModel, hasty: None) -> None:
@@ -205,7 +205,7 @@ def test_a_list_a_byte_at_a_time(hub: HubServer, model: HubModel, hasty: None) -
 
 
 def test_a_file_a_byte_at_a_time(hub: HubServer, model: HubModel, hasty: None) -> None:
-    files = opened("org/model")
+    files = open_model("org/model")
     hub.drips = "body"
     with pytest.raises(ModelError, match=r"sends \d+ bytes a second for model.safetensors of org/model"):
         files.weights()
@@ -214,7 +214,7 @@ def test_a_file_a_byte_at_a_time(hub: HubServer, model: HubModel, hasty: None) -
 
 
 def test_a_slow_file_that_keeps_coming(hub: HubServer, model: HubModel, hasty: None) -> None:
-    files = opened("org/model")
+    files = open_model("org/model")
     hub.drips, hub.drop = "body", (200, 0.03)  # 6 kB a second, for longer than both deadlines
     assert [path.read_bytes() for path in files.weights().paths] == [WEIGHTS]
 
@@ -229,4 +229,4 @@ def test_a_list_without_end(hub: HubServer, model: HubModel, monkeypatch: pytest
 def test_a_list_of_odd_files(hub: HubServer, model: HubModel, siblings: object) -> None:
     hub.listing = json.dumps({"id": "org/model", "sha": "0" * 40, "siblings": siblings}).encode()
     with pytest.raises(ModelError):
-        opened("org/model").require("config.json")
+        open_model("org/model").require("config.json")

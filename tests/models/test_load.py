@@ -58,9 +58,9 @@ def tensors_read(monkeypatch: pytest.MonkeyPatch) -> list[object]:
 
 @pytest.mark.parametrize("family", ["bert", "gpt2", "llama", "t5", "bart"])
 def test_a_folder_loads_with_the_same_patterns(saved: tiny.Folders, family: str) -> None:
-    original = wrap_model(transformers.AutoModel.from_pretrained(saved[family]))
+    original = patterns(wrap_model(transformers.AutoModel.from_pretrained(saved[family])))
     for key, weights in patterns(load(saved[family])).items():
-        np.testing.assert_allclose(weights, patterns(original)[key], atol=1e-6)
+        np.testing.assert_allclose(weights, original[key], atol=1e-6)
 
 
 @pytest.mark.parametrize(
@@ -75,27 +75,20 @@ def test_a_folder_loads_with_the_same_patterns(saved: tiny.Folders, family: str)
 def test_only_as_deep_as_asked(
     saved: tiny.Folders, tensors_read: list[object], family: str, layer: str, blocks: dict[str, int]
 ) -> None:
-    whole = load(saved[family])
+    whole = patterns(load(saved[family]), layer)
     count = len(tensors_read)
     tensors_read.clear()
     cut = load(saved[family], depth=parse_selection(layer).depth)
     assert {known.path: known.length for known in cut.lists} == blocks
     assert len(tensors_read) == len(cut.module.state_dict()) - _tied(cut) < count
     for key, weights in patterns(cut, layer).items():
-        np.testing.assert_array_equal(weights, patterns(whole, layer)[key])
+        np.testing.assert_array_equal(weights, whole[key])
 
 
 def _tied(model: LoadedModel) -> int:
     """Names in the state that share their tensor with another: stored, and read, once."""
     state = model.module.state_dict()
     return len(state) - len({tensor.data_ptr() for tensor in state.values()})
-
-
-def test_layers_that_were_not_read_are_listed(saved: tiny.Folders) -> None:
-    cut = load(saved["bert"], depth=parse_selection("0").depth)
-    (stack,) = read_heads(cut, build_inputs(cut, [tiny.tokens(IDS)]), HeadsRequest(parse_selection("0"), patterns=True))
-    assert [(layer.layer, layer.heads) for layer in stack.layers] == [(0, 4), (1, 4), (2, 4)]
-    assert {head.layer for head in stack.metrics} == {0}
 
 
 def test_the_default_model_reads_three_of_its_layers(tensors_read: list[object]) -> None:
@@ -128,9 +121,8 @@ def test_shards(saved: tiny.Folders, tmp_path: Path) -> None:
 def test_a_weight_file_of_another_name(saved: tiny.Folders, tmp_path: Path) -> None:
     shutil.copy(saved["gpt2"] / "config.json", tmp_path)
     shutil.copy(saved["gpt2"] / "model.safetensors", tmp_path / "best.safetensors")
-    found = patterns(load(tmp_path / "best.safetensors"))
-    for key, weights in patterns(load(saved["gpt2"])).items():
-        np.testing.assert_array_equal(found[key], weights)
+    expected = patterns(load(saved["gpt2"]), "0")
+    np.testing.assert_equal(patterns(load(tmp_path / "best.safetensors"), "0"), expected)
 
 
 def test_a_pickle_where_it_is_allowed(saved: tiny.Folders, tmp_path: Path) -> None:
@@ -223,13 +215,6 @@ def test_code_of_the_model_runs_only_when_allowed(tmp_path: Path) -> None:
     assert loaded.class_name == "OwnModel" and len(patterns(loaded, "0")) == 4
 
 
-def test_a_model_without_attention_names_what_mixes(tmp_path: Path) -> None:
-    tiny.save(tmp_path, tiny.mamba())
-    with pytest.raises(ModelError) as caught:
-        patterns(load(tmp_path))
-    assert "has no attention" in caught.value.message and "MambaMixer" in caught.value.hint
-
-
 def test_a_device_that_is_absent_lists_what_there_is(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(device, "available_devices", lambda: ["cuda:0", "cpu"])
     assert str(device.choose_device("auto")) == "cuda:0" and str(device.choose_device("cuda")) == "cuda:0"
@@ -244,11 +229,6 @@ def test_number_formats(saved: tiny.Folders) -> None:
     assert device.choose_dtype("auto", torch.device("cuda:0")) == "auto"
     with pytest.raises(UsageError, match="no number format"):
         load(saved["bert"], dtype="float8")
-
-
-def test_half_precision_stays_close(saved: tiny.Folders) -> None:
-    exact, half = patterns(load(saved["llama"])), patterns(load(saved["llama"], dtype="bfloat16"))
-    assert max(np.abs(exact[key] - half[key]).max() for key in exact if key[1] == 0) < 1e-2
 
 
 @pytest.mark.parametrize(
@@ -349,11 +329,9 @@ def _seamless() -> transformers.PreTrainedConfig:
 
 PARTS: dict[str, Callable[[], transformers.PreTrainedConfig]] = {
     "BartForCausalLM": lambda: transformers.BartConfig(**_DECODER, max_position_embeddings=64),
-    "PegasusForCausalLM": lambda: transformers.PegasusConfig(**_DECODER, max_position_embeddings=64),
     "WhisperForCausalLM": lambda: transformers.WhisperConfig(**_DECODER, max_target_positions=64),
     "ProphetNetForCausalLM": _prophetnet,
     "T5EncoderModel": lambda: transformers.T5Config(**_T5),
-    "UMT5EncoderModel": lambda: transformers.UMT5Config(**_T5),
     "T5ForTokenClassification": lambda: transformers.T5Config(**_T5),
     "T5GemmaEncoderModel": _t5gemma,
     "SeamlessM4TForTextToText": _seamless,

@@ -12,7 +12,7 @@ import pytest
 from attncli.models.files import sources as offline_package
 from attncli.models.files.reference import DEFAULT_MODEL
 from attncli.models.files.weight_headers import read_header
-from tests.opening import opened, refusal
+from tests.opening import open_model, refusal
 
 
 @pytest.fixture
@@ -32,7 +32,7 @@ def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_the_default_model_comes_from_its_package(package: Path) -> None:
-    files = opened(DEFAULT_MODEL)
+    files = open_model(DEFAULT_MODEL)
     assert files.find("config.json") == package / "config.json"
     assert files.find("README.md") is None
     assert files.revision is None
@@ -47,7 +47,7 @@ def test_a_file_of_the_package_that_is_not_the_published_one(package: Path, spoi
 
 @pytest.mark.skipif(offline_package.installed_package() is None, reason="the extra `offline` is not installed")
 def test_the_installed_package_holds_every_published_file() -> None:
-    files = opened(DEFAULT_MODEL)
+    files = open_model(DEFAULT_MODEL)
     for name in offline_package.PUBLISHED:
         assert files.find(name) is not None
     assert len(read_header(files.weights().paths[0])) == 104

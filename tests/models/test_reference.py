@@ -92,21 +92,18 @@ def test_the_colon_of_a_windows_drive_is_not_the_one_before_a_function(text: str
     assert caught.value.message == f"there is no file or folder {text.removesuffix(':func')}"
 
 
+NOWHERE = "check the path, or name a model of the hub as org/name"
+
+
 @pytest.mark.parametrize(
     ("text", "hint"),
     [
         ("./foldr", "did you mean ./folder?"),
         ("folder/confg.json", "did you mean folder/config.json?"),
         ("./foldr/config.json", "did you mean ./folder?"),
-        ("folder/y/z.gguf", "check the path, or name a model of the hub as org/name"),
         ("folder/cod.py:build", "did you mean folder/code.py?"),
-        ("../nothing-like-it-anywhere", "check the path, or name a model of the hub as org/name"),
-        ("/nowhere-at-all/x", "check the path, or name a model of the hub as org/name"),
-        (r"dir\model", "check the path, or name a model of the hub as org/name"),
-        (r"C:\models\gpt2", "check the path, or name a model of the hub as org/name"),
-        ("~nobody-here/x", "check the path, or name a model of the hub as org/name"),
-        ("model/", "check the path, or name a model of the hub as org/name"),
-        ("x.safetensors", "check the path, or name a model of the hub as org/name"),
+        *((text, NOWHERE) for text in ("folder/y/z.gguf", "../nothing-like-it-anywhere", "/nowhere-at-all/x")),
+        *((text, NOWHERE) for text in (r"dir\model", r"C:\models\gpt2", "~nobody-here/x", "model/", "x.safetensors")),
     ],
 )
 def test_paths_that_are_not_there(text: str, hint: str) -> None:
@@ -116,25 +113,19 @@ def test_paths_that_are_not_there(text: str, hint: str) -> None:
     assert caught.value.exit_code is ExitCode.MODEL
 
 
+HUB_NAMES = "a hub name is org/name, made of letters, digits, '-', '_' and '.'"
+
+
 @pytest.mark.parametrize(
     ("text", "hint"),
     [
-        ("bert base", "a hub name is org/name, made of letters, digits, '-', '_' and '.'"),
-        ("café", "a hub name is org/name, made of letters, digits, '-', '_' and '.'"),
-        ("a--b", "a hub name is org/name, made of letters, digits, '-', '_' and '.'"),
-        ("a..b", "a hub name is org/name, made of letters, digits, '-', '_' and '.'"),
-        ("name.git", "a hub name is org/name, made of letters, digits, '-', '_' and '.'"),
-        ("x" * 5000, "a hub name is org/name, made of letters, digits, '-', '_' and '.'"),
-        ("nul\0", "a hub name is org/name, made of letters, digits, '-', '_' and '.'"),
-        ("a/b/c", "a hub name is org/name; if this is a local path, it isn't there: ./a/b/c"),
-        (
-            "org/name/../../x.gguf",
-            "a hub name is org/name; if this is a local path, it isn't there: ./org/name/../../x.gguf",
-        ),
+        *((text, HUB_NAMES) for text in ("bert base", "café", "a--b", "a..b", "name.git", "x" * 5000, "nul\0")),
+        *((text, f"a hub name is org/name; if this is a local path, it isn't there: ./{text}")
+          for text in ("a/b/c", "org/name/../../x.gguf")),
         ("https://huggingface.co/org/name/tree/main", "write its name without the address: org/name"),
         ("https://hub.example/gpt2", "write its name without the address: gpt2"),
     ],
-)
+)  # fmt: skip
 def test_names_that_the_hub_cannot_have(text: str, hint: str) -> None:
     with pytest.raises(ModelError, match="the hub can't have a model named") as caught:
         parse_reference(text)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -124,14 +122,3 @@ def test_the_folder_is_where_the_system_keeps_such_things(monkeypatch: pytest.Mo
     monkeypatch.setenv("ATTN_CACHE", "")
     assert attn_cache_folder() is None
     assert ShapeCache.default() == ShapeCache(None)
-
-
-def test_a_key_needs_no_torch() -> None:
-    program = (
-        "import sys, json\n"
-        "from attncli.models.files.user_cache import ShapeCache, shape_key\n"
-        f"ShapeCache(None).read(shape_key(json.loads({json.dumps(FIELDS)!r})))\n"
-        "print(sorted({'torch', 'transformers', 'numpy', 'huggingface_hub'} & set(sys.modules)))"
-    )
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "[]"

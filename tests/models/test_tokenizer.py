@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import base64
 import shutil
-import subprocess
 import sys
 from dataclasses import dataclass
-from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -23,22 +20,6 @@ from attncli.models.tokenizers.types import NoTokenizerError
 from tests.tokens import vocabularies as made
 
 GENERIC = "PreTrainedTokenizerFast"
-
-
-@dataclass(frozen=True)
-class FolderFiles:
-    """Files that are there, without a look at their headers."""
-
-    ref: ModelRef
-    folder: Path
-
-    @property
-    def source(self) -> FolderSource:
-        return FolderSource(self.folder)
-
-    def find(self, name: str) -> Path | None:
-        path = self.folder / name
-        return path if path.is_file() else None
 
 
 @dataclass(frozen=True)
@@ -243,15 +224,6 @@ def test_the_files_of_the_code_are_fetched(tmp_path: Path, monkeypatch: pytest.M
 # The slow way
 
 
-def test_a_vocabulary_without_tokenizer_json(tmp_path: Path) -> None:
-    (tmp_path / "vocab.txt").write_text("[PAD]\n[UNK]\n[CLS]\n[SEP]\n[MASK]\nmole\n##s\n", encoding="utf-8")
-    config = {"model_type": "bert", "max_position_embeddings": 64}
-    tokenizer = load_tokenizer(made.save(tmp_path, None, config=config))
-    encoding = tokenizer.encode("Moles 👍")
-    assert (encoding.ids, encoding.spans) == ([2, 5, 6, 1, 3], [None, (0, 4), (4, 5), (6, 7), None])
-    assert (tokenizer.slow, tokenizer.class_name, tokenizer.max_length) == (True, "BertTokenizer", 64)
-
-
 def test_a_tokenizer_without_a_vocabulary(tmp_path: Path) -> None:
     config = {"tokenizer_class": "ByT5Tokenizer", "extra_ids": 0, "model_max_length": 4}
     files = made.save(tmp_path, None, tokenizer_config=config, config={"model_type": "t5"})
@@ -273,68 +245,6 @@ def test_a_made_up_vocabulary_is_none(tmp_path: Path) -> None:
     )
     with pytest.raises(NoTokenizerError):
         load_tokenizer(files)
-
-
-@pytest.mark.skipif(find_spec("sentencepiece") is not None, reason="the packages are here")
-def test_a_missing_package_is_named(tmp_path: Path) -> None:
-    (tmp_path / "spiece.model").write_bytes(b"\n\x0e\n\x05<unk>\x15\x00\x00\x00\x00\x18\x02")
-    files = made.save(tmp_path, None, tokenizer_config={"tokenizer_class": "T5Tokenizer"}, config={"model_type": "t5"})
-    with pytest.raises(ModelError, match="sentencepiece") as caught:
-        load_tokenizer(files)
-    assert caught.value.hint == "pip install 'attncli[slow-tokenizers]'"
-
-
-def _sentencepiece(path: Path, **options: object) -> None:
-    """Train a SentencePiece model on a few sentences."""
-    sentencepiece = pytest.importorskip("sentencepiece")
-    with path.open("wb") as file:
-        sentencepiece.SentencePieceTrainer.train(
-            sentence_iterator=iter(made.CORPUS), model_writer=file, hard_vocab_limit=False, minloglevel=2, **options
-        )
-
-
-def test_a_sentencepiece_model_of_bpe(tmp_path: Path) -> None:
-    _sentencepiece(tmp_path / "tokenizer.model", vocab_size=320, model_type="bpe", byte_fallback=True)
-    config = {"tokenizer_class": "LlamaTokenizer", "add_bos_token": True}
-    files = made.save(tmp_path, None, tokenizer_config=config, config={"model_type": "llama"})
-    tokenizer = load_tokenizer(files)
-    encoding = tokenizer.encode("the 👍")
-    assert [piece.text for piece in tokenizer.describe(encoding.ids)] == [
-        "<s>",
-        " the",
-        " ",
-        r"\xf0",
-        r"\x9f",
-        r"\x91",
-        r"\x8d",
-    ]
-    assert encoding.spans == [None, (0, 3), (3, 4), (4, 5), (4, 5), (4, 5), (4, 5)]
-
-
-def test_a_sentencepiece_model_that_stays_python(tmp_path: Path) -> None:
-    _sentencepiece(tmp_path / "spiece.model", vocab_size=60, pad_id=0, eos_id=1, unk_id=2, bos_id=-1)
-    files = made.save(
-        tmp_path, None, tokenizer_config={"tokenizer_class": "SiglipTokenizer"}, config={"model_type": "siglip"}
-    )
-    tokenizer = load_tokenizer(files)
-    encoding = tokenizer.encode("the mole")
-    data = b"".join(piece.data for piece in tokenizer.describe(encoding.ids))
-    assert (data, encoding.sequences[-1]) == (b" the mole</s>", None)
-
-
-def test_a_tiktoken_file(tmp_path: Path) -> None:
-    ranks = [*(bytes([byte]) for byte in range(256)), b"th", b"the", b" mole"]
-    lines = (f"{base64.b64encode(word).decode()} {rank}" for rank, word in enumerate(ranks))
-    (tmp_path / "tokenizer.model").write_text("\n".join(lines), encoding="utf-8")
-    files = made.save(tmp_path, None, tokenizer_config={"tokenizer_class": GENERIC}, config={"model_type": "llama"})
-    assert load_tokenizer(files).encode("the mole").ids == [257, 258]
-
-
-def test_files_that_transformers_cannot_load(tmp_path: Path) -> None:
-    (tmp_path / "merges.txt").write_text("nonsense", encoding="utf-8")
-    (tmp_path / "vocab.json").write_text("{", encoding="utf-8")
-    with pytest.raises(ModelError, match="transformers could not load the tokenizer"):
-        load_tokenizer(made.save(tmp_path, None))
 
 
 # Tokenizers that somebody has loaded
@@ -364,17 +274,3 @@ def test_a_tokenizer_of_transformers(tmp_path: Path) -> None:
 def test_anything_else_is_refused() -> None:
     with pytest.raises(UsageError, match="int"):
         wrap_tokenizer(3)
-
-
-def test_reading_imports_nothing_heavy(tmp_path: Path) -> None:
-    made.save(tmp_path, made.word_piece())
-    script = """if True:
-        import sys
-        from attncli.models.files.model_files import open_files
-        from attncli.models.files.reference import parse_reference
-        from attncli.models.tokenizers.tokenizer_loader import load_tokenizer
-        load_tokenizer(open_files(parse_reference(sys.argv[1]))).encode("the mole")
-        print(*sorted({"torch", "transformers", "numpy", "rich", "huggingface_hub"} & set(sys.modules)))
-    """
-    done = subprocess.run([sys.executable, "-c", script, str(tmp_path)], capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == ""

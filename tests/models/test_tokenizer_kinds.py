@@ -13,13 +13,12 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from attncli.errors import ModelError, UsageError
+from attncli.errors import ModelError
 from attncli.models.files.model_files import open_files
 from attncli.models.files.reference import Kind, parse_reference
 from attncli.models.tokenizers.token_bytes import TokenBytes
 from attncli.models.tokenizers.tokenizer_loader import load_tokenizer
 from attncli.models.tokenizers.types import Tokenizer
-from attncli.tokens.encode import encode, from_ids
 from tests.tokens import vocabularies as made
 
 GENERIC = "PreTrainedTokenizerFast"
@@ -30,7 +29,7 @@ RANKS = [*BYTES, b"th", b"the", b" m", b" mo", b" mol", b" mole"]
 TEXTS = ("the mole", " the  moles\tdug\n", "naïve café Größe ÉLAN", "👍 日本語 <s>", "")
 
 
-def named(path: Path) -> Tokenizer:
+def load_named(path: Path) -> Tokenizer:
     return load_tokenizer(open_files(parse_reference(str(path))))
 
 
@@ -126,7 +125,7 @@ def test_agrees_with_transformers(case: str, by_name: bool, tmp_path: Path) -> N
         pytest.importorskip("tiktoken", reason="the extra slow-tokenizers isn't installed")
     path = make(tmp_path / name)
     made.save(tmp_path, None, tokenizer_config=config, config={"model_type": model_type})
-    ours = named(path if by_name else tmp_path)
+    ours = load_named(path if by_name else tmp_path)
     theirs = AutoTokenizer.from_pretrained(str(tmp_path), local_files_only=True, mistral_format=False)
     assert ours.slow == (make not in (tiktoken, tekken))
     assert (ours.note is None) == (make is not tiktoken)
@@ -148,7 +147,7 @@ def test_agrees_with_transformers(case: str, by_name: bool, tmp_path: Path) -> N
 @pytest.mark.parametrize("make", [of_bpe, of_unigram])
 def test_sentencepiece_alone_cuts_as_sentencepiece(make: Callable[[Path], Path], name: str, tmp_path: Path) -> None:
     path = make(tmp_path / name)
-    ours = named(path)
+    ours = load_named(path)
     from sentencepiece import SentencePieceProcessor
 
     theirs = SentencePieceProcessor(model_file=str(path))
@@ -161,7 +160,7 @@ def test_sentencepiece_that_keeps_spaces(tmp_path: Path) -> None:
     """What the file says of spaces holds."""
     options = {"remove_extra_whitespaces": False, "add_dummy_prefix": False, "normalization_rule_name": "identity"}
     path = sentencepiece(tmp_path / "x.model", vocab_size=320, model_type="bpe", byte_fallback=True, **options)
-    ours = named(path)
+    ours = load_named(path)
     from sentencepiece import SentencePieceProcessor
 
     theirs = SentencePieceProcessor(model_file=str(path))
@@ -171,14 +170,14 @@ def test_sentencepiece_that_keeps_spaces(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["tokenizer.model", "tiktoken.model", "cl100k_base.tiktoken", "x.model", "ranks"])
 def test_tiktoken_alone(name: str, tmp_path: Path) -> None:
-    tokenizer = named(tiktoken(tmp_path / name))
+    tokenizer = load_named(tiktoken(tmp_path / name))
     assert tokenizer.encode("the mole!").ids == [257, 261, 33]
     assert tokenizer.note is not None and "cl100k_base" in tokenizer.note
 
 
 @pytest.mark.parametrize("name", ["tekken.json", "mistral-tekken.json", "tekken_240911.json", "vocabulary.json"])
 def test_tekken_alone(name: str, tmp_path: Path) -> None:
-    tokenizer = named(tekken(tmp_path / name))
+    tokenizer = load_named(tekken(tmp_path / name))
     encoding = tokenizer.encode("[INST]the mole")
     assert [piece.token for piece in tokenizer.describe(encoding.ids)] == ["[INST]", "the", "Ġmole"]
     # Special tokens come first, and ranks follow them.
@@ -222,13 +221,12 @@ def test_tiktoken_cuts_as_tiktoken(encoding: str, tmp_path: Path) -> None:
             patched.setitem(patterns, name, lambda *args, **options: {})
         pattern = patterns["cl100k_base" if encoding == "other" else encoding]()["pat_str"]
     ranks = trained_ranks()
-    ours = named(write_ranks(tmp_path / f"{encoding}.tiktoken", ranks))
+    ours = load_named(write_ranks(tmp_path / f"{encoding}.tiktoken", ranks))
     theirs = library.Encoding(
         "x", pat_str=pattern, mergeable_ranks={word: rank for rank, word in enumerate(ranks)}, special_tokens={}
     )
     assert not ours.slow and ours.note is not None and ("by its name" in ours.note) == (encoding != "other")
 
-    @settings(max_examples=60, deadline=None)
     @given(SPLIT)
     def holds(text: str) -> None:
         assert list(ours.encode(text).ids) == theirs.encode_ordinary(text)
@@ -236,7 +234,7 @@ def test_tiktoken_cuts_as_tiktoken(encoding: str, tmp_path: Path) -> None:
     holds()
 
 
-@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(SPLIT)
 def test_tekken_is_tiktoken_behind_its_special_tokens(tmp_path: Path, text: str) -> None:
     library = pytest.importorskip("tiktoken", reason="the extra slow-tokenizers isn't installed")
@@ -244,7 +242,7 @@ def test_tekken_is_tiktoken_behind_its_special_tokens(tmp_path: Path, text: str)
     ranks = {word: rank for rank, word in enumerate(RANKS)}
     pattern = json.loads(path.read_text())["config"]["pattern"]
     theirs = library.Encoding("x", pat_str=pattern, mergeable_ranks=ranks, special_tokens={})
-    assert list(named(path).encode(text).ids) == [4 + rank for rank in theirs.encode_ordinary(text)]
+    assert list(load_named(path).encode(text).ids) == [4 + rank for rank in theirs.encode_ordinary(text)]
 
 
 def test_an_old_tekken_and_one_with_room(tmp_path: Path) -> None:
@@ -254,7 +252,7 @@ def test_an_old_tekken_and_one_with_room(tmp_path: Path) -> None:
     content["config"] |= {"default_num_special_tokens": 24, "default_vocab_size": 24 + 258}
     del content["special_tokens"]
     path.write_text(json.dumps(content))
-    tokenizer = named(path)
+    tokenizer = load_named(path)
     assert tokenizer.encode("[TOOL_CONTENT]<SPECIAL_23>the").ids == [19, 23, 24 + 257]
     assert tokenizer.vocabulary_size == 24 + 258
 
@@ -263,7 +261,7 @@ def test_a_folder_with_a_dated_tekken(tmp_path: Path) -> None:
     """Mistral's own folders have a params.json, and neither a config.json nor a tokenizer.json."""
     tekken(tmp_path / "tekken_240911.json")
     (tmp_path / "params.json").write_text("{}")
-    assert named(tmp_path).encode("the mole").ids == [4 + 257, 4 + 261]
+    assert load_named(tmp_path).encode("the mole").ids == [4 + 257, 4 + 261]
 
 
 BROKEN_RANKS = {
@@ -282,7 +280,7 @@ def test_broken_ranks(name: str, tmp_path: Path) -> None:
     content, why = BROKEN_RANKS[name]
     (tmp_path / name).write_text(content)
     with pytest.raises(ModelError) as caught:
-        named(tmp_path / name)
+        load_named(tmp_path / name)
     assert why in caught.value.message and str(tmp_path / name) in caught.value.message
     assert (caught.value.exit_code, bool(caught.value.hint)) == (3, True)
 
@@ -295,7 +293,7 @@ def test_broken_ranks(name: str, tmp_path: Path) -> None:
     ],
 )
 def test_word_piece_alone(more: tuple[str, ...], text: str, ids: list[int], said: str, tmp_path: Path) -> None:
-    tokenizer = named(word_piece(tmp_path / "bert-vocab.txt", *more))
+    tokenizer = load_named(word_piece(tmp_path / "bert-vocab.txt", *more))
     assert tokenizer.encode(text).ids == ids
     assert (tokenizer.class_name, tokenizer.slow) == ("BertTokenizer", True)
     assert tokenizer.note is not None and said in tokenizer.note
@@ -304,7 +302,7 @@ def test_word_piece_alone(more: tuple[str, ...], text: str, ids: list[int], said
 @pytest.mark.parametrize("name", ["vocab.json", "merges.txt", "gpt2-vocab.json", "gpt2-merges.txt"])
 def test_byte_level_bpe_alone(name: str, tmp_path: Path) -> None:
     byte_level(tmp_path / name.replace("merges.txt", "vocab.json"))
-    tokenizer = named(tmp_path / name)
+    tokenizer = load_named(tmp_path / name)
     backend = made.byte_bpe()
     assert [list(tokenizer.encode(text).ids) for text in TEXTS[:3]] == [backend.encode(text).ids for text in TEXTS[:3]]
     # No special token of the class joined it.
@@ -317,23 +315,26 @@ def test_half_a_vocabulary(kept: str, lost: str, tmp_path: Path) -> None:
     byte_level(tmp_path / "vocab.json")
     (tmp_path / lost).unlink()
     with pytest.raises(ModelError, match=f"{lost} is not beside it") as caught:
-        named(tmp_path / kept)
+        load_named(tmp_path / kept)
     assert lost in caught.value.hint
 
 
 def test_a_tokenizer_json_by_name(tmp_path: Path) -> None:
     made.save(tmp_path, made.word_piece(), tokenizer_config={"tokenizer_class": "BertTokenizer", "model_max_length": 7})
     path = tmp_path / "tokenizer.json"
-    assert (named(path).max_length, named(path).slow, named(path).note) == (7, False, None)
-    assert named(path).encode("the mole").ids == made.word_piece().encode("the mole").ids
+    assert (load_named(path).max_length, load_named(path).slow, load_named(path).note) == (7, False, None)
+    assert load_named(path).encode("the mole").ids == made.word_piece().encode("the mole").ids
     # What stands beside it is of another file's.
     other = shutil.copy(path, tmp_path / "bert-tokenizer.json")
-    assert (named(other).max_length, named(other).encode("the").ids) == (None, made.word_piece().encode("the").ids)
+    assert (load_named(other).max_length, load_named(other).encode("the").ids) == (
+        None,
+        made.word_piece().encode("the").ids,
+    )
 
 
 def test_a_named_vocabulary_goes_before_a_tokenizer_json(tmp_path: Path) -> None:
     made.save(tmp_path, made.byte_bpe(), config={"model_type": "bert"})
-    assert named(word_piece(tmp_path / "vocab.txt")).encode("the mole").ids == [2, 5, 6, 3]
+    assert load_named(word_piece(tmp_path / "vocab.txt")).encode("the mole").ids == [2, 5, 6, 3]
 
 
 # What can't be
@@ -374,7 +375,7 @@ def test_a_broken_tokenizer_json(case: str, tmp_path: Path) -> None:
     (tmp_path / "tokenizer.json").write_text(BROKEN[case], encoding="utf-8")
     for path in (tmp_path, tmp_path / "tokenizer.json"):
         with pytest.raises(ModelError) as caught:
-            named(path)
+            load_named(path)
         assert str(tmp_path / "tokenizer.json") in caught.value.message
         assert "\n" not in caught.value.message and not caught.value.message.endswith(".")
         assert (caught.value.exit_code, bool(caught.value.hint)) == (3, True)
@@ -386,25 +387,7 @@ def test_a_broken_vocabulary(name: str, tmp_path: Path) -> None:
     (tmp_path / name).write_bytes(b"\x00\xffnonsense")
     (tmp_path / "merges.txt").write_text("a b", encoding="utf-8")
     with pytest.raises(ModelError) as caught:
-        named(tmp_path / name)
+        load_named(tmp_path / name)
     assert "could not load the tokenizer" in caught.value.message
     # It is read from a folder of its own, which is gone by now and would tell nobody anything.
     assert "/tmp" not in caught.value.message.replace(str(tmp_path), "")
-
-
-@pytest.mark.parametrize("identifier", [-1, 330, 10**9, 2**40])
-def test_ids_out_of_range(identifier: int) -> None:
-    from attncli.models.tokenizers.tokenizer_loader import wrap_tokenizer
-
-    with pytest.raises(UsageError) as caught:
-        from_ids(wrap_tokenizer(made.byte_bpe()), [5, identifier])
-    assert str(identifier) in caught.value.message and caught.value.exit_code == 2
-
-
-def test_places_in_the_text_of_a_named_file(tmp_path: Path) -> None:
-    tokens = encode(named(word_piece(tmp_path / "vocab.txt")), "the moles").tokens
-    assert [(token.text, token.start, token.end) for token in tokens[1:-1]] == [
-        ("the", 0, 3),
-        ("mole", 4, 8),
-        ("s", 8, 9),
-    ]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from tokenizers import AddedToken, NormalizedString, Tokenizer, models, normalizers, pre_tokenizers, processors
 
 from attncli.models.tokenizers.pipeline import PipelineStep, PreToken, Segment, TemplateSlot, TokenizerPipeline
-from attncli.models.tokenizers.python import PythonTokenizer
+from attncli.models.tokenizers.slow import PythonTokenizer
 from attncli.models.tokenizers.tokenizer_loader import wrap_tokenizer
 from attncli.models.tokenizers.types import Piece
 from tests.tokens.vocabularies import byte_bpe, unigram, word_piece

@@ -13,6 +13,8 @@ from attncli.parameters.inventory import Inventory
 from attncli.parameters.inventory_sources import inventory_from_module
 from attncli.results.params import ParameterCount
 
+LLAMA = {"num_hidden_layers": 2, "hidden_size": 32, "num_attention_heads": 4, "intermediate_size": 48, "vocab_size": 99}
+
 
 def inventory_of(name: str, *, architecture: str | None = None, **fields: Any) -> Inventory:
     """The inventory of transformers' `<name>Config` with these fields."""

@@ -11,16 +11,14 @@ import torch
 import transformers
 
 import attncli
-from attncli.models.files.layer_types import DEFAULT_PATTERNS, with_layer_types
+from attncli.models.files.gguf_names import DEFAULT_PATTERNS, with_layer_types
 from attncli.parameters.cache import cached_layers, longest_contexts
 from attncli.parameters.count import locate_shares
 from attncli.parameters.inventory import Settings
 from attncli.parameters.inventory_sources import inventory_from_module
 from attncli.results.costs import Cache, CachedLayer, Compressed, Costs
 from tests.gguf_files import decoder_tensors, gguf_model
-from tests.parameters.counting import inventory_of
-
-LLAMA = {"num_hidden_layers": 2, "hidden_size": 32, "num_attention_heads": 4, "intermediate_size": 48, "vocab_size": 99}
+from tests.parameters.counting import LLAMA, inventory_of
 
 
 def cache_of(name: str, context: int = 1, batch: int = 1, **fields: Any) -> Cache:

@@ -12,11 +12,17 @@ from attncli.parameters.inventory_sources import inventory_from_header, is_buffe
 from tests.parameters.counting import inventory_of, sums
 from tests.parameters.test_known_answers import KNOWN
 
+LAYERS = {"num_hidden_layers", "num_layers", "n_layer"}
 
-@pytest.mark.parametrize("model", [name for name in KNOWN if name != "gpt3"])
+
+@pytest.mark.parametrize(
+    "model", [name for name in KNOWN if name not in ("gpt3", "Llama-2-7B", "Mistral-7B", "Qwen2-7B")]
+)
 @pytest.mark.parametrize("with_config", [True, False])
 def test_a_header_counts_like_the_module(model: str, with_config: bool) -> None:
     name, fields, _ = KNOWN[model]
+    # Of four layers, three of which are dense in DeepSeek-V3, as much is to be told as of all.
+    fields = {field: min(value, 4) if field in LAYERS else value for field, value in fields.items()}
     inventory = inventory_of(name, **fields)
     config = getattr(transformers, f"{name}Config")(**{k: v for k, v in fields.items() if k != "architecture"})
     shapes = {tensor.name: tensor.shape for tensor in inventory.tensors}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import time
 from collections.abc import Callable
@@ -12,9 +13,6 @@ from typing import Any, NamedTuple
 import pytest
 import torch
 from torch import nn
-from transformers.integrations import bitnet, eetq, finegrained_fp8, gemma_quant, higgs, metal_quantization
-from transformers.integrations.compressed_tensors import CompressedTensorsFP8Linear
-from transformers.integrations.fbgemm_fp8 import FbgemmFp8Linear
 
 import attncli
 from attncli.parameters.packing_settings import PackingSettings
@@ -304,36 +302,35 @@ DTYPES = {torch.float8_e4m3fn: "F8_E4M3", torch.int8: "I8", torch.uint8: "U8", t
 DTYPES |= {torch.float32: "F32", torch.float16: "F16", torch.bfloat16: "BF16", torch.float8_e8m0fnu: "F8_E8M0"}
 
 
-@pytest.mark.parametrize(
-    ("layer", "config"),
-    [
-        (lambda: finegrained_fp8.FP8Linear(512, 96, (128, 128), "static"), {}),
-        (lambda: finegrained_fp8.FP8Linear(512, 96, (128, 128), scale_fmt="ue8m0"), {}),
-        (lambda: finegrained_fp8.FP8Linear(512, 96), {}),
-        (lambda: finegrained_fp8.FP8Embedding(512, 96), {}),
-        (lambda: CompressedTensorsFP8Linear(512, 96), {}),
-        (lambda: FbgemmFp8Linear(512, 96, False), {}),
-        (lambda: eetq.EetqLinear(512, 96), {}),
-        (lambda: higgs.HiggsLinear(512, 96, 2, bias=False), {}),
-        (lambda: higgs.HiggsLinear(512, 96, 3, bias=False), {}),
-        (lambda: higgs.HiggsLinear(512, 96, 4, bias=False), {}),
-        (lambda: gemma_quant.QuantizedLinear(512, 96, num_bits=8), quantized(num_bits=8)),
-        (lambda: gemma_quant.QuantizedLinear(512, 96, num_bits=4), quantized(num_bits=4)),
-        (
-            lambda: gemma_quant.QuantizedLinear(512, 96, num_bits=2),
-            quantized(num_bits=4, module_quant_configs={"layer": {"num_bits": 2}}),
-        ),
-        (lambda: gemma_quant.QuantizedEmbedding(512, 96, torch.float32, num_bits=4), quantized(num_bits=4)),
-        (lambda: metal_quantization.MetalLinear(512, 96, bits=4, group_size=64), quantized(bits=4, group_size=64)),
-        (lambda: metal_quantization.MetalLinear(512, 96, bits=8, group_size=64), quantized(bits=8, group_size=64)),
-        (lambda: bitnet.BitLinear(512, 96, False), quantized(quant_method="bitnet")),
-    ],
-)
-def test_modules_of_transformers(layer: Any, config: dict[str, Any]) -> None:
+#: The module of transformers' integrations, its class, how it is built, and the settings beside it.
+MODULES: list[tuple[str, str, tuple[Any, ...], dict[str, Any], dict[str, Any]]] = [
+    ("finegrained_fp8", "FP8Linear", ((128, 128), "static"), {}, {}),
+    ("finegrained_fp8", "FP8Linear", ((128, 128),), {"scale_fmt": "ue8m0"}, {}),
+    ("finegrained_fp8", "FP8Linear", (), {}, {}),
+    ("finegrained_fp8", "FP8Embedding", (), {}, {}),
+    ("compressed_tensors", "CompressedTensorsFP8Linear", (), {}, {}),
+    ("fbgemm_fp8", "FbgemmFp8Linear", (False,), {}, {}),
+    ("eetq", "EetqLinear", (), {}, {}),
+    *(("higgs", "HiggsLinear", (bits,), {"bias": False}, {}) for bits in (2, 3, 4)),
+    *(("gemma_quant", "QuantizedLinear", (), {"num_bits": bits}, quantized(num_bits=bits)) for bits in (8, 4)),
+    ("gemma_quant", "QuantizedLinear", (), {"num_bits": 2},
+     quantized(num_bits=4, module_quant_configs={"layer": {"num_bits": 2}})),
+    ("gemma_quant", "QuantizedEmbedding", (torch.float32,), {"num_bits": 4}, quantized(num_bits=4)),
+    *(("metal_quantization", "MetalLinear", (), {"bits": bits, "group_size": 64}, quantized(bits=bits, group_size=64))
+      for bits in (4, 8)),
+    ("bitnet", "BitLinear", (False,), {}, quantized(quant_method="bitnet")),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("module", "name", "given", "options", "config"), MODULES)
+def test_modules_of_transformers(
+    module: str, name: str, given: tuple[Any, ...], options: dict[str, Any], config: dict[str, Any]
+) -> None:
+    build = getattr(importlib.import_module(f"transformers.integrations.{module}"), name)
     with torch.device("meta"):
-        module: nn.Module = layer()
+        layer: nn.Module = build(512, 96, *given, **options)
     tensors: Stored = {
-        f"a.layer.{name}": (DTYPES[each.dtype], tuple(each.shape)) for name, each in module.state_dict().items()
+        f"a.layer.{name}": (DTYPES[each.dtype], tuple(each.shape)) for name, each in layer.state_dict().items()
     }
     assert total(tensors, config) == 512 * 96
 

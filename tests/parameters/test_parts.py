@@ -20,10 +20,6 @@ def test_a_vision_language_model_has_towers_and_a_projector() -> None:
     assert [(layer.part, layer.layer) for layer in found.layers] == towers
 
 
-def test_an_encoder_of_text_is_one_part() -> None:
-    assert {component.part for component in counted("Bert", **TINY).components} == {"text"}
-
-
 def test_layers_hold_what_stands_in_them() -> None:
     found = counted("Bert", **TINY)
     by_hand = 4 * (32 * 32 + 32) + (32 * 48 + 48) + (48 * 32 + 32) + 2 * 2 * 32
@@ -58,29 +54,3 @@ def test_rows_by_module_go_as_deep_as_asked() -> None:
         "encoder.layer.0",
         "encoder.layer.1",
     }
-
-
-def test_the_json_of_a_model() -> None:
-    entry = counted("Bert", **TINY).to_dict()
-    assert list(entry) == [
-        "model",
-        "source",
-        "total",
-        "tied",
-        "readings",
-        "components",
-        "layers",
-        "per_head",
-        "active",
-        "notes",
-    ]
-    components = entry["components"]
-    assert isinstance(components, list)
-    assert set(components[0]) == {"part", "component", "weights", "biases", "parameters", "share"}
-    assert abs(sum(component["share"] for component in components) - 1) < 1e-9
-
-
-def test_without_attention_there_are_no_heads() -> None:
-    assert (
-        counted("Mamba", hidden_size=32, num_hidden_layers=1, vocab_size=99, state_size=4).to_dict()["per_head"] is None
-    )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from math import prod
 from typing import Any
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from attncli.models.builtin.preset_modules import preset_module
@@ -153,7 +153,6 @@ STORED = st.lists(st.builds(weights, NAMES, st.integers(1, 4), st.integers(1, 4)
 
 
 @given(STORED)
-@settings(max_examples=200, deadline=None)
 def test_every_parameter_is_matched_or_told_once(stored: list[WeightTensor]) -> None:
     found = reconcile(MODULE, stored)
     gone = {"tied_copy", "buffer", "prediction_layer", *FAULTS}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from attncli.choices import COMPONENTS
@@ -58,7 +58,6 @@ _FIELDS = ("num_attention_heads", "num_key_value_heads", "vocab_size", "head_dim
 _CONFIGS = st.fixed_dictionaries(dict.fromkeys(_FIELDS, st.integers(0, 7)))
 
 
-@settings(max_examples=150, deadline=None)
 @given(st.dictionaries(_NAMES, _SHAPES, max_size=12), _CONFIGS)
 def test_any_names_and_shapes_add_up(shapes: dict[str, tuple[int, ...]], config: dict[str, int]) -> None:
     found = count_parameters(inventory_from_header(shapes, config), model="any", by="tensor")

@@ -2,27 +2,13 @@
 
 from __future__ import annotations
 
-from math import prod
-from typing import NamedTuple
-
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from attncli.parameters.packing_layouts import LAYOUTS
 from attncli.parameters.quantization import UnpackedCheckpoint, WeightTensor, unpack
-
-SIZES = {"I32": 4, "U32": 4, "I64": 8, "F16": 2, "BF16": 2, "F32": 4, "U8": 1, "I8": 1, "F8_E4M3": 1}
-
-
-class Entry(NamedTuple):
-    path: str
-    dtype: str
-    shape: tuple[int, ...]
-
-    @property
-    def stored_bytes(self) -> int:
-        return prod(self.shape) * SIZES[self.dtype]
+from tests.parameters.test_packed import SIZES, Entry
 
 
 def one(stem: str, *tensors: tuple[str, str, tuple[int, ...]], config: dict[str, object] | None = None) -> WeightTensor:
@@ -36,37 +22,63 @@ def one(stem: str, *tensors: tuple[str, str, tuple[int, ...]], config: dict[str,
     return weights
 
 
-# A matrix from 256 inputs to 96 outputs, groups of 128 inputs.
-@pytest.mark.parametrize("bits", [2, 3, 4, 8])
-def test_gptq(bits: int) -> None:
-    weights = one(
-        "h.0.q_proj.",
-        ("qweight", "I32", (256 * bits // 32, 96)),
-        ("qzeros", "I32", (2, 96 * bits // 32)),
-        ("scales", "F16", (2, 96)),
-        ("g_idx", "I32", (256,)),
-    )
-    assert (weights.name, weights.shape) == ("h.0.q_proj.weight", (96, 256))
-
-
-def test_awq() -> None:
-    weights = one("q_proj.", ("qweight", "I32", (256, 12)), ("qzeros", "I32", (2, 12)), ("scales", "F16", (2, 96)))
-    assert (weights.name, weights.shape) == ("q_proj.weight", (96, 256))
-    assert weights.bits == pytest.approx(8 * (256 * 12 * 4 + 2 * 12 * 4 + 2 * 96 * 2) / (96 * 256))
-
-
 GROUP = {"weights": {"num_bits": 4, "group_size": 128}, "input_activations": {"num_bits": 8}}
 
 
-def test_compressed_tensors() -> None:
-    weights = one(
-        "q_proj.",
-        ("weight_packed", "I32", (96, 32)),
-        ("weight_scale", "BF16", (96, 2)),
-        ("weight_shape", "I64", (2,)),
-        config={"quantization_config": {"quant_method": "compressed-tensors", "config_groups": {"group_0": GROUP}}},
-    )
-    assert (weights.name, weights.shape) == ("q_proj.weight", (96, 256))
+Stored = tuple[tuple[str, str, tuple[int, ...]], ...]
+NVFP4_SCALE = ("weight_scale", "F8_E4M3", (96, 16))
+
+#: A matrix from 256 inputs to 96 outputs, in groups of 128 inputs where there are groups, and the configuration.
+MATRICES: dict[str, tuple[Stored, dict[str, object] | None]] = {
+    **{
+        f"GPTQ, {bits} bits": (
+            (
+                ("qweight", "I32", (256 * bits // 32, 96)), ("qzeros", "I32", (2, 96 * bits // 32)),
+                ("scales", "F16", (2, 96)), ("g_idx", "I32", (256,)),
+            ),
+            None,
+        )
+        for bits in (2, 3, 4, 8)
+    },
+    "AWQ": ((("qweight", "I32", (256, 12)), ("qzeros", "I32", (2, 12)), ("scales", "F16", (2, 96))), None),
+    "compressed-tensors": (
+        (("weight_packed", "I32", (96, 32)), ("weight_scale", "BF16", (96, 2)), ("weight_shape", "I64", (2,))),
+        {"quantization_config": {"quant_method": "compressed-tensors", "config_groups": {"group_0": GROUP}}},
+    ),
+    "NVFP4, packed": ((("weight_packed", "U8", (96, 128)), NVFP4_SCALE, ("weight_global_scale", "F32", (1,))), None),
+    "NVFP4": (
+        (("weight", "U8", (96, 128)), NVFP4_SCALE, ("weight_scale_2", "F32", ()), ("input_scale", "F32", ())), None
+    ),
+    "bitsandbytes, 8 bits": (
+        (("weight", "I8", (96, 256)), ("SCB", "F32", (96,)), ("weight_format", "U8", ())), None
+    ),
+    "FP8, blocks": ((("weight", "F8_E4M3", (96, 256)), ("weight_scale_inv", "F32", (1, 2))), None),
+    "FP8": ((("weight", "F8_E4M3", (96, 256)), ("weight_scale", "F32", ()), ("input_scale", "F32", ())), None),
+    "MLX": (
+        (("weight", "U32", (96, 48)), ("scales", "F16", (96, 4)), ("biases", "F16", (96, 4))),
+        {"quantization": {"group_size": 64, "bits": 6}},
+    ),
+    "BitNet": (
+        (("weight", "U8", (24, 256)), ("weight_scale", "BF16", (1,))),
+        {"quantization_config": {"quant_method": "bitnet"}},
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("packing", MATRICES)
+def test_a_packed_matrix(packing: str) -> None:
+    tensors, config = MATRICES[packing]
+    weights = one("h.0.q_proj.", *tensors, config=config)
+    assert (weights.name, weights.shape) == ("h.0.q_proj.weight", (96, 256))
+    if packing == "AWQ":
+        assert weights.bits == pytest.approx(8 * (256 * 12 * 4 + 2 * 12 * 4 + 2 * 96 * 2) / (96 * 256))
+
+
+def test_packed_experts() -> None:
+    mxfp4 = one("mlp.experts.gate_up_proj", ("_blocks", "U8", (32, 5760, 90, 16)), ("_scales", "U8", (32, 5760, 90)))
+    assert (mxfp4.name, mxfp4.shape, mxfp4.bits) == ("mlp.experts.gate_up_proj", (32, 5760, 2880), 4.25)
+    fp8 = one("mlp.experts.gate_up_proj", ("", "F8_E4M3", (8, 96, 256)), ("_scale_inv", "F32", (8, 1, 2)))
+    assert (fp8.name, fp8.shape) == ("mlp.experts.gate_up_proj", (8, 96, 256))
 
 
 def test_compressed_tensors_of_unknown_bits_take_the_modules_shape() -> None:
@@ -78,21 +90,6 @@ def test_compressed_tensors_of_unknown_bits_take_the_modules_shape() -> None:
     assert (found.shapes, found.unknown) == ({"q_proj.weight": (96, 256)}, ())
     # A shape that no whole number of bits gives is none of this tensor.
     assert unpack(entries, config, {"q_proj.weight": (96, 250)}).unknown == ("q_proj.weight_packed",)
-
-
-def test_nvfp4() -> None:
-    scale = ("weight_scale", "F8_E4M3", (96, 16))
-    packed = one("q_proj.", ("weight_packed", "U8", (96, 128)), scale, ("weight_global_scale", "F32", (1,)))
-    plain = one(
-        "q_proj.", ("weight", "U8", (96, 128)), scale, ("weight_scale_2", "F32", ()), ("input_scale", "F32", ())
-    )
-    assert packed.shape == plain.shape == (96, 256)
-
-
-def test_mxfp4_experts() -> None:
-    weights = one("mlp.experts.gate_up_proj", ("_blocks", "U8", (32, 5760, 90, 16)), ("_scales", "U8", (32, 5760, 90)))
-    assert (weights.name, weights.shape) == ("mlp.experts.gate_up_proj", (32, 5760, 2880))
-    assert weights.bits == 4.25
 
 
 NF4 = [
@@ -114,32 +111,6 @@ def test_bitsandbytes_in_four_bits_is_flat_until_a_shape_is_known() -> None:
     assert (shaped.shapes, shaped.flat) == ({"q_proj.weight": (96, 256)}, ())
     # A shape with another number of weights is none of this tensor.
     assert unpack(NF4, known={"q_proj.weight": (96, 255)}).shapes == found.shapes
-
-
-def test_bitsandbytes_in_eight_bits() -> None:
-    weights = one("q_proj.", ("weight", "I8", (96, 256)), ("SCB", "F32", (96,)), ("weight_format", "U8", ()))
-    assert weights.shape == (96, 256)
-
-
-def test_fp8() -> None:
-    blocks = one("q_proj.", ("weight", "F8_E4M3", (96, 256)), ("weight_scale_inv", "F32", (1, 2)))
-    tensor = one("q_proj.", ("weight", "F8_E4M3", (96, 256)), ("weight_scale", "F32", ()), ("input_scale", "F32", ()))
-    experts = one("mlp.experts.gate_up_proj", ("", "F8_E4M3", (8, 96, 256)), ("_scale_inv", "F32", (8, 1, 2)))
-    assert blocks.shape == tensor.shape == (96, 256)
-    assert experts.shape == (8, 96, 256)
-    assert experts.name == "mlp.experts.gate_up_proj"
-
-
-def test_mlx() -> None:
-    config = {"quantization": {"group_size": 64, "bits": 6}}
-    parts = (("weight", "U32", (96, 48)), ("scales", "F16", (96, 4)), ("biases", "F16", (96, 4)))
-    assert one("q_proj.", *parts, config=config).shape == (96, 256)
-
-
-def test_bitnet() -> None:
-    config = {"quantization_config": {"quant_method": "bitnet"}}
-    parts = (("weight", "U8", (24, 256)), ("weight_scale", "BF16", (1,)))
-    assert one("q_proj.", *parts, config=config).shape == (96, 256)
 
 
 def test_what_is_not_packed_stays_as_it_is() -> None:
@@ -169,7 +140,6 @@ ENTRIES = st.builds(
 
 
 @given(st.lists(ENTRIES, max_size=12, unique_by=lambda entry: entry.path))
-@settings(max_examples=300, deadline=None)
 def test_no_byte_is_lost_or_counted_twice(entries: list[Entry]) -> None:
     found = unpack(entries)
     assert found.stored_bytes == sum(entry.stored_bytes for entry in entries)

@@ -33,11 +33,6 @@ def test_tensors_have_shapes_and_components() -> None:
     assert fused == Node("weight", 192, shape=(8, 24), component="attention.query+attention.key+attention.value")
 
 
-def test_depth_ends_the_tree() -> None:
-    (transformer,) = module_tree(classify(inventory_of("GPT2", **GPT2)), depth=1, tensors=True)
-    assert transformer.children == ()
-
-
 def test_layers_that_differ_stand_apart() -> None:
     names = {f"h.{index}.mlp.up.weight": (2, index // 2 + 1) for index in range(5)}
     (h,) = module_tree(classify(inventory_from_header(names)), depth=2, tensors=False)

@@ -7,7 +7,8 @@ from dataclasses import replace
 import pytest
 
 from attncli.render.common.terminal import ColorDepth, Terminal
-from attncli.render.heads.tables import heads_csv
+from attncli.render.data import CSV
+from attncli.render.heads.tables import heads_table
 from attncli.render.heads.text import heads_text
 from attncli.results.heads import HeadsResult, Quadrants
 from attncli.results.patterns import Pattern
@@ -77,10 +78,10 @@ between the text (A) and its pair (B), these heads of the encoder cross most:
 
 
 def test_csv_has_them_in_columns() -> None:
-    header, first, *_ = (line.split(",") for line in heads_csv(of_two_texts()).splitlines())
+    header, first, *_ = (line.split(",") for line in CSV.text(*heads_table(of_two_texts())).splitlines())
     row = dict(zip(header, first, strict=True))
     assert (row["a_to_b"], row["baseline_a_to_b"], row["b_to_special"]) == ("0.03", "0.12", "0.735")
-    assert "a_to_a" not in heads_csv(result(stack())).splitlines()[0]
+    assert "a_to_a" not in heads_table(result(stack()))[0]
 
 
 def test_under_a_causal_mask_nothing_crosses_to_the_pair() -> None:

@@ -11,7 +11,7 @@ from attncli.render.common.terminal import ColorDepth, Terminal
 from attncli.render.tokenize.findings import lint_text, nothing_found_text, unreachable_sentence
 from attncli.results.tokenize import Source, TokenizedText, TokenStats
 from attncli.results.vocabulary import DeadEntry, Finding, Severity, Unreachable
-from attncli.tokens.lint.lint import failures
+from attncli.tokens.lint import failures
 
 STATS = TokenStats(6, 2, 5, 23, 24, 4.0, 23 / 6, 1.2, 1, 0.2, 1, 1 / 6)
 INVISIBLE = Finding("invisible", "warning", "U+200B shows nothing", "take it out", 4, 5, 4, (1,), line=1, column=5)

@@ -6,9 +6,16 @@ import io
 
 import numpy as np
 
-from attncli.render.npz import heads_npz
+from attncli.render.formats import FORMATS, Look, render
+from attncli.results.heads import HeadsResult
 from attncli.results.patterns import Pattern
 from tests.cli.samples import PATTERN, POOLED, QUARTERS, heads_result, stack
+
+
+def npz(result: HeadsResult) -> bytes:
+    content = render(result, FORMATS["npz"], Look())
+    assert isinstance(content, bytes)
+    return content
 
 
 def arrays(content: bytes) -> dict[str, np.ndarray]:
@@ -19,7 +26,7 @@ def arrays(content: bytes) -> dict[str, np.ndarray]:
 def test_a_layer_is_an_array_of_its_heads() -> None:
     flat = np.full((3, 3), 1 / 3, dtype=np.float32)
     patterns = (PATTERN, Pattern(0, 0, flat), Pattern(0, 1, QUARTERS))
-    found = arrays(heads_npz(heads_result(stack(*patterns), stack(name="cross"))))
+    found = arrays(npz(heads_result(stack(*patterns), stack(name="cross"))))
     assert found["decoder.0"].dtype == np.float32
     assert np.array_equal(found["decoder.0"], np.stack([flat, QUARTERS]))
     assert found["decoder.0.heads"].tolist() == [0, 1]
@@ -31,7 +38,7 @@ def test_a_layer_is_an_array_of_its_heads() -> None:
 
 
 def test_pooled_patterns_say_what_their_rows_and_columns_stand_for() -> None:
-    found = arrays(heads_npz(heads_result(stack(POOLED))))
+    found = arrays(npz(heads_result(stack(POOLED))))
     assert found["decoder.2"].shape == (1, 2, 2)
     assert found["decoder.rows"].tolist() == [[0, 1], [1, 3]]
     assert found["decoder.columns"].tolist() == [[0, 2], [2, 3]]
@@ -39,5 +46,5 @@ def test_pooled_patterns_say_what_their_rows_and_columns_stand_for() -> None:
 
 def test_the_same_numbers_are_the_same_bytes() -> None:
     strided = np.asfortranarray(QUARTERS)
-    assert heads_npz(heads_result(stack(PATTERN))) == heads_npz(heads_result(stack(Pattern(2, 0, strided))))
-    assert b"\x00\x00!\x00" in heads_npz(heads_result(stack(PATTERN)))[:20]  # the oldest date that a zip file knows
+    assert npz(heads_result(stack(PATTERN))) == npz(heads_result(stack(Pattern(2, 0, strided))))
+    assert b"\x00\x00!\x00" in npz(heads_result(stack(PATTERN)))[:20]  # the oldest date that a zip file knows

@@ -21,7 +21,8 @@ from attncli.render.html.compare import compare_html
 from attncli.render.html.heads import heads_html
 from attncli.render.html.page import Packed, notebook, pack, pack_finely, page
 from attncli.render.html.params import params_data, params_html
-from attncli.render.html.tokenize import PageForm, tokenize_html
+from attncli.render.html.tokenize import PageForm
+from attncli.render.stream import tokenize_html
 from attncli.render.tokenize.text import RecordText
 from attncli.results.base import MadeBy
 from attncli.results.heads import Layer

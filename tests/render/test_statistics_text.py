@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from attncli.render.common.cells import cell_width
 from attncli.render.common.terminal import ColorDepth, Terminal
-from attncli.render.tokenize.forms import SummaryForm, statistics_columns, statistics_csv
+from attncli.render.data import CSV
+from attncli.render.tokenize.forms import SummaryText, statistics_columns, statistics_rows
 from attncli.render.tokenize.statistics_text import statistics_text
 from attncli.results.base import MadeBy
 from attncli.results.statistics import (
@@ -153,7 +154,7 @@ def test_words_are_escaped_and_marked_where_they_were_cut() -> None:
 
 
 def test_rows() -> None:
-    header, *rows = csv.reader(io.StringIO(statistics_csv([ONE, OTHER], [PARITY])))
+    header, *rows = csv.reader(io.StringIO(CSV.text(statistics_columns(), statistics_rows([ONE, OTHER], [PARITY]))))
     assert tuple(header) == statistics_columns()
     table = [dict(zip(header, row, strict=True)) for row in rows]
     assert [(row["model"], row["script"], row["tokens"], row["parity"]) for row in table] == [
@@ -219,7 +220,7 @@ def test_what_nobody_can_tell_is_left_out() -> None:
 
 
 def test_a_few_texts_have_a_line_each() -> None:
-    form = SummaryForm("text", Terminal(80), lambda: (), texts=2)
+    form = SummaryText(Terminal(80), texts=2)
     assert not form.summary
     for number, words in enumerate(("American shrew mole", "One\tmole of carbon dioxide and more of it")):
         stats = TokenStats(number + 4, 2, 3, 19, 19, 19 / 4, 19 / 4, 4 / 3, 1, 1 / 3, number, 0.0, 4, 3)
@@ -239,5 +240,4 @@ tokens  """,
 
 
 def test_many_texts_are_counted_only() -> None:
-    assert all(SummaryForm("text", Terminal(80), lambda: (), texts=texts).summary for texts in (None, 1, 51))
-    assert SummaryForm("csv", Terminal(80), lambda: (), texts=2).summary
+    assert all(SummaryText(Terminal(80), texts=texts).summary for texts in (None, 1, 51))

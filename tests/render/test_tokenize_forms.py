@@ -9,16 +9,17 @@ import numpy as np
 import pytest
 
 from attncli.render.common.terminal import Terminal
+from attncli.render.data import CSV
 from attncli.render.npz import IdsForm
 from attncli.render.tokenize.forms import (
     CountText,
-    CsvForm,
     Detail,
     Form,
     IdsText,
     JsonForm,
     JsonLinesForm,
     PartsForm,
+    TableForm,
 )
 from attncli.render.tokenize.picture import text_picture
 from attncli.render.tokenize.text import RecordText
@@ -37,7 +38,7 @@ def written(form: Form, result: TokenizeResult) -> str:
 
 
 def tokenize_csv(result: TokenizeResult, view: Detail = "tokens") -> str:
-    return written(CsvForm(view, several=result is TWO_MODELS), result)
+    return written(TableForm(CSV, view, several=result is TWO_MODELS), result)
 
 
 def tokenize_jsonl(result: TokenizeResult, view: Detail = "tokens") -> str:
@@ -106,8 +107,8 @@ PARTS = [
             JsonLinesForm("count", several=True, ascii_only=False),
             '{"record": 0, "model": "bert", "count": 3}\n{"record": 1, "model": "bert", "count": 1}\n',
         ),
-        (CsvForm("ids", several=False), "record,index,id\n0,0,5\n0,1,6\n0,2,7\n1,0,8\n"),
-        (CsvForm("count", several=False), "record,count\n0,3\n1,1\n"),
+        (TableForm(CSV, "ids", several=False), "record,index,id\n0,0,5\n0,1,6\n0,2,7\n1,0,8\n"),
+        (TableForm(CSV, "count", several=False), "record,count\n0,3\n1,1\n"),
     ],
 )
 def test_a_text_may_come_in_parts(form: Form, expected: str) -> None:

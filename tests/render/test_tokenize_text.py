@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from attncli.render.common.cells import cell_width
 from attncli.render.common.terminal import ColorDepth, Terminal
+from attncli.render.stream import tokenize_text
 from attncli.render.tokenize.picture import statistics_phrases, text_picture
-from attncli.render.tokenize.text import tokenize_text
 from attncli.results.base import MadeBy
 from attncli.results.tokenize import TokenizedText, TokenizeResult, TokenStats
 from attncli.results.tokens import Token
@@ -248,7 +248,7 @@ def test_plain_pictures_need_no_rich() -> None:
     script = """if True:
         import sys
         from attncli.render.common.terminal import Terminal
-        from attncli.render.tokenize.text import tokenize_text
+        from attncli.render.stream import tokenize_text
         from attncli.results.base import MadeBy
         from attncli.results.tokenize import TokenizedText, TokenizeResult, TokenStats
         from attncli.results.tokenize import Token

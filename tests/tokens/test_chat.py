@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-
 import pytest
 
 from attncli.models.chat.chat_text import ChatText, MessagePlace
@@ -12,8 +10,7 @@ from attncli.results.chat import Chat, ChatMessage, GenerationPrompt, RoleTokens
 from attncli.results.tokenize import TokenizedText
 from attncli.results.tokens import Token
 from attncli.tokens.chat_roles import assign_messages, has_double_bos
-from attncli.tokens.encode import encode
-from attncli.tokens.measure import measure
+from attncli.tokens.encode import encode, measure
 from tests.tokens import vocabularies as made
 
 #: `<s>[u] Hi[/u][a]Ho  x[/a][a]`, cut as in SPANS.
@@ -83,27 +80,6 @@ def test_what_was_not_found_is_not_counted() -> None:
     assert [message.content_tokens for message in chat.messages] == [None, 0, 2]
     assert chat.roles == (RoleTokens("u", 2, 3, None), RoleTokens("a", 1, 4, 2))
     assert (chat.content_tokens, chat.template_tokens, chat.generation_prompt) == (None, None, None)
-
-
-def test_json() -> None:
-    chat = assign_messages(tokenize_text(SPANS[:3]), CHAT._replace(generation=None), double_bos=True)
-    assert json.loads(json.dumps(chat.to_dict())) == {
-        "template": "default",
-        "messages": [
-            {"role": "u", "start": 3, "end": 13, "contents": [[7, 9]], "tokens": 2, "content_tokens": 1},
-            {"role": "a", "start": 13, "end": 25, "contents": [[16, 18], [20, 21]], "tokens": 0, "content_tokens": 0},
-        ],
-        "generation_prompt": None,
-        "roles": [
-            {"role": "u", "messages": 1, "tokens": 2, "content_tokens": 1},
-            {"role": "a", "messages": 1, "tokens": 0, "content_tokens": 0},
-        ],
-        "content_tokens": 1,
-        "template_tokens": 2,
-        "token_messages": [None, 0, 0],
-        "token_is_content": [False, False, True],
-        "double_bos": True,
-    }
 
 
 @pytest.mark.parametrize(

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from itertools import combinations
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from tokenizers import Tokenizer
 
@@ -55,25 +54,11 @@ def test_cuts_in_common_part_the_text() -> None:
     assert [[token.text for token in tokens] for tokens in difference.pieces] == [["mole", "s"], ["mo", "les"]]
 
 
-def test_the_same_cuts_and_ids() -> None:
-    found = compare_tokenizations(
-        [_tokenized("one", "moles", (0, 4), (4, 5)), _tokenized("other", "moles", (0, 4), (4, 5))]
-    )
-    assert found.same
-    assert found.agreement == ((1.0, 1.0), (1.0, 1.0))
-    assert failures(found) == []
-
-
 def test_a_space_put_before_the_text_is_no_cut() -> None:
     bare, prefixed = _tokenized("bare", "moles", (0, 5)), _tokenized("prefixed", "moles", (0, 0), (0, 5))
     found = compare_tokenizations([bare, prefixed])
     assert (found.differences, found.same, found.agreement[0][1]) == ((), False, 1.0)
     assert failures(found)[0].startswith("prefixed cuts the text as bare does but gives it other ids")
-
-
-def test_texts_left_whole_agree() -> None:
-    found = compare_tokenizations([_tokenized("one", "moles", (0, 5)), _tokenized("other", "moles", (0, 5))])
-    assert found.agreement[0][1] == 1.0
 
 
 def test_parity_counts_tokens_without_special_ones() -> None:
@@ -226,19 +211,6 @@ def test_a_sentence_is_short() -> None:
     assert len(sentence) < 250
 
 
-def test_the_json_form() -> None:
-    content = compare_tokenizations([_cut("moles", "word_piece"), _cut("moles", "word_level")]).to_dict()
-    assert json.loads(json.dumps(content)) == content
-    assert list(content) == [
-        "record", "models", "same", "agreement", "parity", "first_different_ids", "differences", "segments",
-    ]  # fmt: skip
-    assert content["same"] is False
-    assert content["agreement"] == [[1.0, 0.0], [0.0, 1.0]]
-    [difference] = content["differences"]
-    assert difference["text"] == "moles"
-    assert [[piece["text"] for piece in pieces] for pieces in difference["pieces"]] == [["mole", "s"], ["[UNK]"]]
-
-
 def test_other_texts_and_bare_ids_are_refused() -> None:
     with pytest.raises(ValueError, match="one text"):
         compare_tokenizations([_tokenized("one", "a", (0, 1)), _tokenized("other", "b", (0, 1))])
@@ -250,7 +222,6 @@ def test_other_texts_and_bare_ids_are_refused() -> None:
 ANY = st.sampled_from(TEXTS) | st.text(st.sampled_from("mole s\n\t,é日👍\u0301\u200d\x00ש."), min_size=1, max_size=20)
 
 
-@settings(max_examples=60, deadline=None)
 @given(text=ANY, pair=st.none() | st.sampled_from(["the mole", "s dug"]))
 def test_segments_hold_everything_once(text: str, pair: str | None) -> None:
     text = f"m{text}m" if pair else text
@@ -266,7 +237,6 @@ def test_segments_hold_everything_once(text: str, pair: str | None) -> None:
         assert 0 <= found.agreement[one][other] <= 1
 
 
-@settings(max_examples=30, deadline=None)
 @given(text=ANY)
 @pytest.mark.parametrize("kind", [byte_bpe, word_piece, word_level])
 def test_a_tokenizer_is_the_same_as_itself(kind: object, text: str) -> None:

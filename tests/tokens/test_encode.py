@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import re
 from functools import cache
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from tokenizers import Regex, decoders, models, normalizers, pre_tokenizers
 from tokenizers import Tokenizer as Backend
@@ -19,6 +18,7 @@ from attncli.tokens.encode import EncodedText, encode, from_ids
 from attncli.tokens.explain import explain
 from attncli.tokens.spans import WordSpans
 from tests.tokens import vocabularies as made
+from tests.tokens.test_places import WithoutOffsets
 
 SAMPLES = st.sampled_from(
     [*"aeémole ßÉ日語ъ👍\u0301\u200d\ufe0fﬁ…\n\t\u3000١", "mole", " the ", "👩‍👩‍👧", "🇩🇪", "x\u0323\u0307"]
@@ -39,21 +39,6 @@ def _words(tokens: list[Token]) -> list[tuple[str, int | None]]:
     return [(token.text, token.word) for token in tokens]
 
 
-@pytest.mark.parametrize("kind", made.KINDS)
-@settings(max_examples=60, deadline=None)
-@given(text=TEXT)
-def test_places_agree_with_each_other(kind: str, text: str) -> None:
-    encoded, words = encode(tokenizer(kind), text), list(re.finditer(r"\S+", text))
-    for token in _own(encoded):
-        assert token.start is not None and token.byte_start is not None and token.byte_end is not None
-        before = len(text[: token.start].encode())
-        within = before, before + len(text[token.start : token.end].encode())
-        assert within[0] <= token.byte_start <= token.byte_end <= within[1]
-        touched = (index for index, word in enumerate(words) if word.start() < token.end and token.start < word.end())
-        assert token.word == (next(touched, None) if token.start < token.end else None)
-
-
-@settings(max_examples=100, deadline=None)
 @given(text=TEXT)
 def test_tokens_of_bytes_tile_the_text(text: str) -> None:
     untrimmed = wrap_tokenizer(made.byte_bpe(trim=False))
@@ -65,16 +50,6 @@ def test_tokens_of_bytes_tile_the_text(text: str) -> None:
     for token, piece in zip(encoded.tokens, pieces, strict=True):
         assert (token.byte_start, token.byte_end) == (place, place + len(piece.data))
         assert text.encode()[place : token.byte_end] == piece.data
-        place = token.byte_end
-    assert place == len(text.encode())
-
-
-@settings(max_examples=100, deadline=None)
-@given(text=TEXT.filter(lambda text: "<" not in text))
-def test_bytes_of_the_fallback_tile_the_text(text: str) -> None:
-    place = 0
-    for token in encode(tokenizer("byte_fallback"), text, special=False).tokens:
-        assert token.byte_start == place
         place = token.byte_end
     assert place == len(text.encode())
 
@@ -161,7 +136,6 @@ def test_what_a_normaliser_composes_belongs_to_its_token(case: str) -> None:
     ],
     ids=str,
 )
-@settings(max_examples=60, deadline=None)
 @given(text=st.lists(SAMPLES | st.sampled_from("\u1112\u1161\u11ab\u1100 "), max_size=20).map("".join))
 def test_no_character_is_lost_where_the_tokenizer_drops_none(normalizer, text: str) -> None:
     tokens = encode(by_character(normalizer), text).tokens
@@ -175,12 +149,6 @@ def test_pre_tokens_hold_what_was_composed() -> None:
     backend.normalizer = normalizers.NFC()
     (first, second) = explain(wrap_tokenizer(backend), "cafe\u0301 the").pre_tokens
     assert (first.text, first.start, first.end, second.text) == ("cafe\u0301", 0, 5, " the")
-
-
-def test_a_space_put_before_the_text_has_no_bytes() -> None:
-    first, second = encode(tokenizer("byte_fallback"), "a", special=False).tokens
-    assert (first.text, first.start, first.end, first.byte_start, first.byte_end) == (" ", 0, 0, 0, 0)
-    assert (second.text, second.start, second.end, second.byte_start, second.byte_end) == ("a", 0, 1, 0, 1)
 
 
 def test_a_space_put_before_the_text_has_no_characters_and_no_word() -> None:
@@ -301,30 +269,13 @@ def test_ids_outside_the_vocabulary_are_refused(bad: int) -> None:
 # Tokenizers that keep no record of places
 
 
-class WithoutOffsets:
-    """A tokenizer of whole words, lower-cased, that gives ids and nothing else."""
-
-    unknown_id, max_length, slow, note, class_name, vocabulary_size = 0, None, True, None, "WithoutOffsets", 99
-    composer = None
-
-    def __init__(self, backend: Backend) -> None:
-        self._inner = wrap_tokenizer(backend)
-
-    def encode(self, text, **options):
-        encoding = self._inner.encode(text, **options)
-        return type(encoding)(encoding.ids, encoding.sequences, encoding.segments, [None] * len(encoding.ids))
-
-    def describe(self, ids):
-        return self._inner.describe(ids)
-
-
 @pytest.mark.parametrize("kind", ["word_piece", "word_level", "byte_bpe"])
 @pytest.mark.parametrize(
     "text", ["The moles  dug a tunnel", " élan, ÜBER die Straße\n", "the 👍 mole 日本 dug e\u0301"]
 )
 def test_places_are_found_again(kind: str, text: str) -> None:
     backend = made.byte_bpe(trim=False) if kind == "byte_bpe" else made.KINDS[kind]()
-    known, found = encode(wrap_tokenizer(backend), text), encode(WithoutOffsets(backend), text)
+    known, found = encode(wrap_tokenizer(backend), text), encode(WithoutOffsets(wrap_tokenizer(backend)), text)
     for token, expected in zip(found.tokens, known.tokens, strict=True):
         assert token.start is None or (token.start, token.end) == (expected.start, expected.end)
         assert (token.start is None) == (expected.start is None or expected.text == "[UNK]")
@@ -334,5 +285,5 @@ def test_a_lost_token_does_not_lose_the_rest() -> None:
     backend = Backend(models.WordLevel({"[UNK]": 0, "mole": 1, "a": 2}, unk_token="[UNK]"))
     backend.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
     backend.decoder = decoders.WordPiece()
-    tokens = encode(WithoutOffsets(backend), "x mole y a mole").tokens
+    tokens = encode(WithoutOffsets(wrap_tokenizer(backend)), "x mole y a mole").tokens
     assert [token.start for token in tokens] == [None, 2, None, 9, 11]

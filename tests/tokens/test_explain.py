@@ -30,7 +30,7 @@ from attncli.results.explanation import (
 )
 from attncli.tokens.explain import Explainer, explain
 from tests.tokens.explained import texts, tokenizers
-from tests.tokens.vocabularies import CORPUS, KINDS, TEXTS, byte_bpe, byte_fallback, unigram, word_piece
+from tests.tokens.vocabularies import CORPUS, TEXTS, byte_bpe, byte_fallback, unigram, word_piece
 
 
 def _explained(tokenizer: Tokenizer, text: str, *, special: bool = True) -> Explanation:
@@ -287,15 +287,10 @@ def test_a_tokenizer_of_python_code_cannot_say() -> None:
     assert "--why" in caught.value.hint
 
 
-def test_half_a_character_is_refused() -> None:
-    with pytest.raises(UsageError):
-        explain(wrap_tokenizer(word_piece()), "a\ud800")
-
-
 # Agreement with the library -------------------------------------------------------------------------------------------
 
 
-@settings(max_examples=250, deadline=None)
+@settings(max_examples=4 * settings.default.max_examples)  # type: ignore[union-attr]
 @given(tokenizers(), texts)
 def test_the_steps_lead_to_the_tokens_of_the_library(tokenizer: Tokenizer, text: str) -> None:
     for special in (True, False):
@@ -306,13 +301,7 @@ def test_the_steps_lead_to_the_tokens_of_the_library(tokenizer: Tokenizer, text:
         json.dumps(explanation.to_dict())
 
 
-@pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("text", TEXTS)
-def test_every_kind_agrees(kind: str, text: str) -> None:
-    assert _explained(KINDS[kind](), text).agrees
-
-
-@pytest.mark.parametrize("text", [*TEXTS, "Take a biopsy of the mole", "antidisestablishmentarianism " * 3])
+@pytest.mark.parametrize("text", [" ".join(TEXTS), "antidisestablishmentarianism " * 3])
 def test_the_default_model_agrees(text: str) -> None:
     tokenizer = load_tokenizer(open_files(parse_reference(DEFAULT_MODEL)))
     assert explain(tokenizer, text).agrees

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import sys
 import unicodedata
 from functools import cache
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from tokenizers import pre_tokenizers
 
@@ -16,12 +15,9 @@ from attncli.models.tokenizers.types import Tokenizer
 from attncli.results.chat import Chat, ChatMessage
 from attncli.results.tokenize import Source, TokenizedText
 from attncli.results.vocabulary import Finding
-from attncli.tokens.encode import encode, from_ids
-from attncli.tokens.lint.characters import Suspect, apply_fixes
-from attncli.tokens.lint.letters import _SPLIT_VOWELS, letter_suspects
-from attncli.tokens.lint.lint import lint
-from attncli.tokens.lint.round_trip import explain_losses
-from attncli.tokens.measure import measure
+from attncli.tokens.encode import encode, from_ids, measure
+from attncli.tokens.lint import explain_losses, lint
+from attncli.tokens.suspects import _SPLIT_VOWELS, Suspect, apply_fixes, letter_suspects
 from tests.tokens import vocabularies as made
 
 
@@ -183,7 +179,7 @@ def test_a_pair_has_places_of_its_own() -> None:
 def test_vowels_of_two_characters_are_those_of_unicode() -> None:
     kinds = {"Mn": "mark", "Lo": "letter"}
     split = {}
-    for character in map(chr, range(sys.maxunicode + 1)):
+    for character in map(chr, range(0x10000)):
         kind, *codes = unicodedata.decomposition(character).split() or [""]
         parts = "".join(chr(int(code, 16)) for code in codes) if kind == "<compat>" else ""
         if [kinds.get(unicodedata.category(part)) for part in parts] == ["mark", "letter"]:
@@ -211,12 +207,6 @@ def test_lines_and_columns_are_those_of_the_file() -> None:
     ]
     assert found[0].to_dict()["line"] == 6
     assert [each.place("notes.txt") for each in (found[0], found[-1])] == ["notes.txt:6:3", "pair 2:1"]
-
-
-def test_the_round_trip_shows_what_it_left_out() -> None:
-    # The unknown emoji has a finding of its own.
-    finding = next(each for each in found("word_piece", "The m👍le and") if each.kind == "round_trip")
-    assert finding.message.startswith("“The … and”")
 
 
 def test_the_round_trip_says_where_and_why() -> None:
@@ -272,12 +262,6 @@ def test_ids_that_cut_a_character() -> None:
     assert [each.message for each in in_ids("byte_bpe", *thumb[:-1])] == ["the ids cut a character in two"]
 
 
-@pytest.mark.parametrize("kind", made.KINDS)
-def test_ids_of_every_kind_are_canonical(kind: str) -> None:
-    ids = tokenizer(kind).encode("the mole dug", special=True).ids
-    assert not [each for each in in_ids(kind, *ids) if each.kind == "non_canonical"]
-
-
 TEXT = st.text(
     st.sampled_from("aé\u0301\u200b\u00a0\u0430𝐇ﬁ👍\u200d\ufe0f\r\n \u202e\ufffd日<s>") | st.characters(codec="utf-8"),
     min_size=1,
@@ -286,7 +270,6 @@ TEXT = st.text(
 
 
 @pytest.mark.parametrize("kind", [*made.KINDS, "llama"])
-@settings(deadline=None, max_examples=40)
 @given(text=TEXT)
 def test_places_lie_in_the_text(kind: str, text: str) -> None:
     tokens = tokenized(kind, text).tokens
@@ -307,7 +290,6 @@ def test_the_ids_that_differ_are_named_and_no_others() -> None:
 
 
 @pytest.mark.parametrize("kind", [*made.KINDS, "llama"])
-@settings(deadline=None, max_examples=60)
 @given(text=TEXT | st.text(st.sampled_from("the mole\n x"), min_size=1, max_size=12))
 def test_ids_that_a_text_gives_are_canonical(kind: str, text: str) -> None:
     ids = tokenizer(kind).encode(text, special=True).ids

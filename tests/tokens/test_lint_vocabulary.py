@@ -53,13 +53,3 @@ def test_bytes_that_letters_stand_for_are_not_reached() -> None:
     assert {entry.reason for entry in found.entries} == {"duplicate"}
     assert [entry.token for entry in found.entries[:2]] == ["<0x20>", "<0x61>"]
     assert (found.undecided, found.reserved) == (128, 3)
-
-
-def test_json() -> None:
-    assert find_unreachable(wrap_tokenizer(_word_piece("[UNK]", "a", "##a"))).to_dict() == {
-        "entries": [],
-        "tried": 2,
-        "undecided": 0,
-        "reserved": 1,
-        "reasons": {},
-    }

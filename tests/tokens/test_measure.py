@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import re
-import sys
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 import attncli
 from attncli.models.tokenizers.tokenizer_loader import wrap_tokenizer
 from attncli.results.tokenize import SYMBOLS, TokenStats
 from attncli.results.tokens import Token
-from attncli.tokens.encode import EncodedText, encode, from_ids
-from attncli.tokens.measure import _MAY_BE_UNSPACED, measure
+from attncli.tokens.encode import _MAY_BE_UNSPACED, EncodedText, encode, from_ids, measure
 from attncli.tokens.scripts import script_of
 from tests.tokens import vocabularies as made
 
@@ -130,7 +128,6 @@ def test_words_mean_the_same_in_a_text_and_in_all(text: str) -> None:
     assert written["statistics"][0]["total"]["words_unspaced"] == unspaced
 
 
-@settings(max_examples=40, deadline=None)
 @given(st.lists(st.text("the mole,.-\u5199\u0e2a\U0001f44d \n", min_size=1, max_size=30), min_size=1, max_size=3))
 def test_texts_add_up_to_all(texts: list[str]) -> None:
     result = attncli.tokenize(texts, stats=True, tokenizer=made.byte_bpe())
@@ -140,7 +137,8 @@ def test_texts_add_up_to_all(texts: list[str]) -> None:
 
 
 def test_symbols_are_looked_for_wherever_they_are() -> None:
-    symbols = [each for each in map(chr, range(sys.maxunicode + 1)) if script_of(each) == SYMBOLS]
+    # All of them are in the first two planes.
+    symbols = [each for each in map(chr, range(0x20000)) if script_of(each) == SYMBOLS]
     assert len(symbols) > 3000
     assert [each for each in symbols if re.match(_MAY_BE_UNSPACED, each) is None] == []
 

@@ -18,7 +18,7 @@ from functools import cache
 from itertools import pairwise
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from tokenizers import Tokenizer as Backend
 
@@ -96,62 +96,41 @@ def _text_tokens(tokenizer: Tokenizer, text: str, *, special: bool = True) -> li
     return [token for token, own in zip(encoded.tokens, encoded.sequences, strict=True) if own == 0]
 
 
-def _every_kind(test: Callable[..., None]) -> Callable[..., None]:
-    drawn = settings(max_examples=50, deadline=None, derandomize=True)(given(text=TEXTS)(test))
-    return pytest.mark.parametrize("kind", KINDS)(drawn)
-
-
-@_every_kind
-def test_places_come_in_order(kind: str, text: str) -> None:
-    reached = 0
-    for token in _text_tokens(tokenizer(kind), text):
+@pytest.mark.parametrize("kind", KINDS)
+@given(text=TEXTS)
+def test_places_bytes_words_and_ids(kind: str, text: str) -> None:
+    tokens = _text_tokens(tokenizer(kind), text)
+    reached, covered = 0, set[int]()
+    words = [word.span() for word in re.finditer(r"\S+", text)]
+    for token in tokens:
         assert reached <= token.start <= token.end <= len(text)
         reached = token.start
-
-
-@_every_kind
-def test_places_cover_all_but_white_space(kind: str, text: str) -> None:
-    covered = {index for token in _text_tokens(tokenizer(kind), text) for index in range(token.start, token.end)}
+        covered |= {*range(token.start, token.end)}
+        touched = (index for index, (start, end) in enumerate(words) if start < token.end and token.start < end)
+        assert token.word == (next(touched, None) if token.start < token.end else None)
     lost = LOST.get(kind, lambda text, index: False)
     missed = [index for index in range(len(text)) if index not in covered and not text[index].isspace()]
     assert [text[index] for index in missed if not lost(text, index)] == []
     # A mark whose letter has a token belongs to that.
     marks = [index for index in missed if unicodedata.category(text[index])[0] == "M"]
     assert [index for index in marks if index - 1 in covered] == []
-
-
-@_every_kind
-def test_bytes_are_those_of_the_characters(kind: str, text: str) -> None:
-    described = tokenizer(kind)
-    for group in _sharing(_text_tokens(described, text)):
-        first, last = group[0].start, max(token.end for token in group)
-        pieces = described.describe([token.id for token in group])
-        spelled = b"".join(piece.data for piece in pieces)
-        if len(group) > 1 and spelled.lstrip(b" ") == text[first:last].encode().lstrip(b" "):
-            # A character is cut up: every token has bytes of its own, and together they are the character's.
-            joints = [token.byte_end for token in group[:-1]]
-            assert [token.byte_start for token in group[1:]] == joints
-            assert (group[0].byte_start, group[-1].byte_end) == _bytes(text, first, last)
-        else:
-            assert [(token.byte_start, token.byte_end) for token in group] == [
-                _bytes(text, token.start, token.end) for token in group
-            ]
-
-
-@_every_kind
-def test_words_are_those_of_the_places(kind: str, text: str) -> None:
-    words = [word.span() for word in re.finditer(r"\S+", text)]
-    for token in _text_tokens(tokenizer(kind), text):
-        touched = (index for index, (start, end) in enumerate(words) if start < token.end and token.start < end)
-        assert token.word == (next(touched, None) if token.start < token.end else None)
-
-
-@_every_kind
-def test_ids_are_the_tokenizers_own(kind: str, text: str) -> None:
-    backend = _backend(kind)
+    _assert_bytes_are_those_of_the_characters(tokenizer(kind), tokens, text)
     for special in (True, False):
         ids = [token.id for token in encode(tokenizer(kind), text, special=special).tokens]
-        assert ids == backend.encode(text, add_special_tokens=special).ids
+        assert ids == _backend(kind).encode(text, add_special_tokens=special).ids
+
+
+def _assert_bytes_are_those_of_the_characters(described: Tokenizer, tokens: Sequence[Token], text: str) -> None:
+    for group in _sharing(tokens):
+        first, last = group[0].start, max(token.end for token in group)
+        spelled = b"".join(piece.data for piece in described.describe([token.id for token in group]))
+        if len(group) > 1 and spelled.lstrip(b" ") == text[first:last].encode().lstrip(b" "):
+            # A character is cut up: every token has bytes of its own, and together they are the character's.
+            assert [token.byte_start for token in group[1:]] == [token.byte_end for token in group[:-1]]
+            assert (group[0].byte_start, group[-1].byte_end) == _bytes(text, first, last)
+        else:
+            expected = [_bytes(text, token.start, token.end) for token in group]
+            assert [(token.byte_start, token.byte_end) for token in group] == expected
 
 
 @cache
@@ -212,7 +191,8 @@ class WithoutOffsets:
         return self._inner.describe(ids)
 
 
-@_every_kind
+@pytest.mark.parametrize("kind", KINDS)
+@given(text=TEXTS)
 def test_places_found_again_agree_with_each_other(kind: str, text: str) -> None:
     reached = 0
     words = [word.span() for word in re.finditer(r"\S+", text)]
@@ -228,7 +208,6 @@ def test_places_found_again_agree_with_each_other(kind: str, text: str) -> None:
 
 
 @pytest.mark.parametrize("kind", ["byte_bpe, untrimmed", "byte_bpe, bos", "byte_fallback"])
-@settings(max_examples=50, deadline=None, derandomize=True)
 @given(text=TEXTS.filter(lambda text: "<" not in text and "▁" not in text))
 def test_what_spells_the_text_is_found_where_it_was(kind: str, text: str) -> None:
     known, found = _text_tokens(tokenizer(kind), text), _text_tokens(WithoutOffsets(tokenizer(kind)), text)
@@ -248,7 +227,6 @@ def test_tokenizers_written_in_python_miss_nothing(name: str) -> None:
     loaded = getattr(transformers, name)()
     wrapped = wrap_tokenizer(loaded)
 
-    @settings(max_examples=50, deadline=None, derandomize=True)
     # ByT5 puts no second </s> behind one that was typed.
     @given(text=TEXTS.filter(lambda text: not text.rstrip().endswith("</s>")))
     def holds(text: str) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from functools import cache
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from tokenizers import Tokenizer as Backend
 from tokenizers import models, pre_tokenizers
@@ -17,8 +17,7 @@ from attncli.models.files.reference import DEFAULT_MODEL, parse_reference
 from attncli.models.tokenizers.tokenizer_loader import load_tokenizer, wrap_tokenizer
 from attncli.models.tokenizers.types import Encoding, Tokenizer
 from attncli.results.statistics import CutWord, TextLengths, TokenizerStatistics
-from attncli.tokens.encode import encode
-from attncli.tokens.measure import measure
+from attncli.tokens.encode import encode, measure
 from attncli.tokens.statistics import Statistics, parity, renyi_efficiency
 from tests.tokens import vocabularies as made
 from tests.tokens.test_places import TEXTS, WithoutOffsets
@@ -143,23 +142,11 @@ def test_ids_without_a_text() -> None:
     assert statistics.result().scripts == ()
 
 
-def test_numbers_without_a_tokenizer() -> None:
-    statistics = Statistics("m", None)
-    statistics.add(Encoding([7, 7, 9], [None] * 3, [0] * 3, [None] * 3))
-    found = statistics.result()
-    assert (found.total.tokens, found.total.distinct_tokens, found.vocabulary_size) == (3, 2, None)
-
-
 def test_nothing_at_all() -> None:
     found = Statistics("m", words()).result()
     assert (found.texts, found.scripts, found.most_cut_words) == (0, (), ())
     assert found.lengths == TextLengths(None, None, None, 0, None)
     assert (found.total.tokens, found.total.fertility, found.total.renyi_efficiency) == (0, None, None)
-
-
-def test_only_space() -> None:
-    found = count(words(), " \n ")
-    assert (found.total.tokens, found.total.words, found.total.characters) == (0, 0, 3)
 
 
 def test_nothing_but_unknown() -> None:
@@ -220,15 +207,7 @@ def test_a_space_put_before_the_text_cuts_no_word() -> None:
     assert (whole.tokens, whole.continued_words) == (one.tokens, one.continued_words) == (3, 0)
 
 
-def test_the_form_of_the_json() -> None:
-    found = count(letters(), "ab 写").to_dict()
-    assert list(found) == ["model", "texts", "vocabulary_size", "total", "scripts", "lengths", "most_cut_words"]
-    assert list(found["scripts"][0]) == [name for name in ("script", *found["total"]) if name in found["scripts"][0]]
-    assert found["most_cut_words"] == [{"word": "ab", "characters": 2, "tokens": 2}]
-
-
 @pytest.mark.parametrize("kind", [*made.KINDS])
-@settings(max_examples=40, deadline=None, derandomize=True)
 @given(texts=st.lists(TEXTS, max_size=3))
 def test_scripts_add_up_to_the_total(kind: str, texts: Sequence[str]) -> None:
     tokenizer = _build_tokenizer(kind)

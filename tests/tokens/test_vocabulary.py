@@ -131,20 +131,6 @@ def test_kinds_add_up_to_the_size(kind: str) -> None:
     assert found.unreachable.tried + found.unreachable.undecided + found.unreachable.reserved == found.size
 
 
-def test_json() -> None:
-    content = describe_vocabulary(wrap_tokenizer(_small()), model="m", search=["mole"]).to_dict()
-    assert content["specials"] == [
-        {"id": 0, "token": "[UNK]", "uses": ["unknown"]},
-        {"id": 7, "token": "[CLS]", "uses": []},
-        {"id": 8, "token": "<|im_start|>", "uses": []},
-    ]
-    (search,) = content["searches"]  # type: ignore[misc]
-    assert list(search) == ["text", "by_id", "exact", "variants", "containing", "hits", "cut"]
-    assert search["variants"] == [
-        {"id": 3, "token": "Mole", "text": "Mole", "bytes": 4, "hex": "4d6f6c65", "kind": "word", "special": False}
-    ]
-
-
 def test_a_tokenizer_written_in_python() -> None:
     from transformers import ByT5Tokenizer
 

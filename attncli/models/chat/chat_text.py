@@ -127,31 +127,20 @@ def message_spans(
     contents: Sequence[tuple[Span, ...] | None], boundaries: Mapping[int, int], end: int
 ) -> Iterator[Span | None]:
     """The span of each message: between its two boundaries, or of its contents where a boundary is unknown."""
-    known = {
-        place: at
-        for place, at in {**boundaries, len(contents): end}.items()
-        if _separates_contents(contents, place, at)
-    }
-    rising = _rising_boundaries(known)
+    known: dict[int, int] = {}
+    for place, at in sorted({**boundaries, len(contents): end}.items()):
+        # A boundary has the contents of earlier messages before it, and the others after.
+        before = (end for spans in contents[:place] for _, end in spans or ())
+        after = (start for spans in contents[place:] for start, _ in spans or ())
+        if max(before, default=0) <= at <= min(after, default=at):
+            known[place] = at
+    if any(left > right for left, right in pairwise(known.values())):
+        known = {}
     for place, spans in enumerate(contents):
-        if place in rising and place + 1 in rising:
-            yield rising[place], rising[place + 1]
+        if place in known and place + 1 in known:
+            yield known[place], known[place + 1]
         else:
             yield (spans[0][0], spans[-1][1]) if spans else None
-
-
-def _separates_contents(contents: Sequence[tuple[Span, ...] | None], place: int, at: int) -> bool:
-    """Whether a boundary before the message at `place` has the contents of earlier messages before it, others after."""
-    before = (end for spans in contents[:place] for _, end in spans or ())
-    after = (start for spans in contents[place:] for start, _ in spans or ())
-    return max(before, default=0) <= at <= min(after, default=at)
-
-
-def _rising_boundaries(boundaries: Mapping[int, int]) -> dict[int, int]:
-    """The boundaries in the order of messages; empty where they don't increase."""
-    ordered = dict(sorted(boundaries.items()))
-    falls = any(left > right for left, right in pairwise(ordered.values()))
-    return {} if falls else ordered
 
 
 # --- Rendering
@@ -195,7 +184,11 @@ def render_chat(
         raise run.stopped(slow=error.slow) from error
     if whole.text is None:
         raise run.failure(whole)
-    generation = _appended_span(whole.text, plain.text)
+    generation = (
+        (len(plain.text), len(whole.text))
+        if plain.text is not None and whole.text != plain.text and whole.text.startswith(plain.text)
+        else None
+    )
     messages, warnings = run.locate_messages(whole.text, generation_prompt, generation)
     return ChatText(whole.text, chosen.name, messages, generation, tuple(warnings))
 
@@ -249,7 +242,10 @@ class _TemplateRun(NamedTuple):
             picks = [[*range(i), count + i, *range(i + 1, count)] for i in range(min(count, _MOST_PARTS))]
             singles = self._find_marked(picks, text, generation, True)
             found = {index: (single or {}).get(index, ()) for index, single in enumerate(singles)}
-        return [found.get(index, ()) or _empty_or_unknown(message) for index, message in enumerate(messages)]
+        return [
+            found.get(index, ()) or (None if any(text.strip() for text in content_texts(message)) else ())
+            for index, message in enumerate(messages)
+        ]
 
     def _find_marked(
         self, picks: Sequence[Sequence[int]], text: str, generation: bool, inside: bool
@@ -279,18 +275,21 @@ class _TemplateRun(NamedTuple):
 
     def failure(self, rendering: Rendering) -> AttnError:
         """The error for a failed rendering, with its place in the template."""
-        model, origin = self.form.model, self.template.origin
         if rendering.kind == "memory":
             return self.stopped(slow=False)
-        where = origin if rendering.line is None else f"{origin}, {_error_location(rendering)}"
-        message = " ".join(rendering.message.split()).rstrip(".")
+        where = self.template.origin
+        if rendering.line is not None:
+            column = "" if rendering.column is None else f", column {rendering.column}"
+            excerpt = rendering.excerpt if len(rendering.excerpt) <= _EXCERPT else f"{rendering.excerpt[:_EXCERPT]}…"
+            where += f", line {rendering.line}{column}: {excerpt}"
+        subject = f"the chat template of {self.form.model}"
+        message = f"{' '.join(rendering.message.split()).rstrip('.')} ({where})"
         if rendering.kind == "syntax":
-            return ModelError(f"the chat template of {model} is broken: {message} ({where})", hint=self._other_hint)
+            return ModelError(f"{subject} is broken: {message}", hint=self._other_hint)
         if rendering.kind == "refused":
-            hint = "change the messages as it says"
-            return FailedError(f"the chat template of {model} refuses the conversation: {message} ({where})", hint=hint)
+            return FailedError(f"{subject} refuses the conversation: {message}", hint="change the messages as it says")
         hint = "give it what that place needs, in a message or beside the messages"
-        return FailedError(f"the chat template of {model} fails on the conversation: {message} ({where})", hint=hint)
+        return FailedError(f"{subject} fails on the conversation: {message}", hint=hint)
 
     def stopped(self, *, slow: bool) -> ModelError:
         """The error for a template that had to be stopped."""
@@ -299,32 +298,16 @@ class _TemplateRun(NamedTuple):
         return ModelError(f"{message} and was stopped", hint=self._other_hint)
 
     def _warnings(self, lacks_prompt: bool) -> Iterator[str]:
+        subject = f"the chat template of {self.form.model}"
         for name in self.form.undefined_tokens(self.template):
-            yield f"the chat template of {self.form.model} speaks of {name}, which its files do not name"
+            yield f"{subject} speaks of {name}, which its files do not name"
         for name in ("tools", "documents"):
             if self.conversation.variables.get(name) and name not in self.template.source:
-                yield f"the chat template of {self.form.model} knows no {name}: they are left out"
+                yield f"{subject} knows no {name}: they are left out"
         if lacks_prompt:
-            yield f"the chat template of {self.form.model} has no generation prompt"
+            yield f"{subject} has no generation prompt"
 
     @property
     def _other_hint(self) -> str:
         others = [name for name in self.form.templates if name != self.template.name]
         return f"choose another one with --template: {', '.join(others)}" if others else "try another -m"
-
-
-def _error_location(rendering: Rendering) -> str:
-    """`line 3, column 4: {{ … }}`."""
-    column = "" if rendering.column is None else f", column {rendering.column}"
-    excerpt = rendering.excerpt if len(rendering.excerpt) <= _EXCERPT else f"{rendering.excerpt[:_EXCERPT]}…"
-    return f"line {rendering.line}{column}: {excerpt}"
-
-
-def _appended_span(text: str, plain: str | None) -> Span | None:
-    """The span that a text has beyond `plain`, if it starts with it."""
-    return (len(plain), len(text)) if plain is not None and text != plain and text.startswith(plain) else None
-
-
-def _empty_or_unknown(message: Message) -> tuple[Span, ...] | None:
-    """The contents of a message that were not found: () if it has none, otherwise None (unknown)."""
-    return None if any(text.strip() for text in content_texts(message)) else ()

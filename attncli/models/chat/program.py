@@ -14,11 +14,11 @@ import json
 import os
 import re
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import traceback
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime
 from functools import lru_cache
-from types import TracebackType
 from typing import Any, NamedTuple
 
 from jinja2 import Template, TemplateError, TemplateSyntaxError, nodes
@@ -113,19 +113,18 @@ def _render_call(request: Mapping[str, Any], call: Mapping[str, Any]) -> dict[st
     except MemoryError:
         raise
     except Exception as error:  # a template can raise anything
-        line = _line_of(error)
-        place = _statement_place(source, variables, str(error)) or _line_place(source, line)
-        return {"kind": _error_kind(error), "message": str(error) or type(error).__name__, **place._asdict()}
+        place = _statement_place(source, variables, str(error))
+        if place is None:
+            line, lines = _line_of(error), source.splitlines()
+            known = line is not None and line <= len(lines)
+            place = ErrorPlace(line, None, lines[line - 1].strip() if line is not None and known else "")
+        kinds = {"refused": RefusedError, "syntax": TemplateSyntaxError, "failed": Exception}
+        kind = next(name for name, each in kinds.items() if isinstance(error, each))
+        return {"kind": kind, "message": str(error) or type(error).__name__, **place._asdict()}
 
 
 def _render(source: str, variables: str) -> str:
     return _compile_template(source).render(json.loads(variables))
-
-
-def _error_kind(error: Exception) -> str:
-    if isinstance(error, RefusedError):
-        return "refused"
-    return "syntax" if isinstance(error, TemplateSyntaxError) else "failed"
 
 
 # --- The environment of transformers
@@ -229,25 +228,8 @@ def _line_of(error: BaseException) -> int | None:
     """The line of the template that raised an error: jinja2 adds the template to the traceback."""
     if isinstance(error, TemplateSyntaxError):
         return error.lineno
-    lines = [
-        trace.tb_lineno
-        for trace in _walk_traceback(error.__traceback__)
-        if trace.tb_frame.f_code.co_filename == _TEMPLATE
-    ]
-    return lines[-1] if lines else None
-
-
-def _walk_traceback(trace: TracebackType | None) -> Iterator[TracebackType]:
-    while trace is not None:
-        yield trace
-        trace = trace.tb_next
-
-
-def _line_place(source: str, line: int | None) -> ErrorPlace:
-    if line is None:
-        return ErrorPlace()
-    lines = source.splitlines()
-    return ErrorPlace(line, None, lines[line - 1].strip() if line <= len(lines) else "")
+    frames = traceback.walk_tb(error.__traceback__)
+    return [None, *(line for frame, line in frames if frame.f_code.co_filename == _TEMPLATE)][-1]
 
 
 def _statement_place(source: str, variables: str, message: str) -> ErrorPlace | None:
@@ -262,7 +244,10 @@ def _statement_place(source: str, variables: str, message: str) -> ErrorPlace | 
     except Exception as error:  # as above
         line = _line_of(error)
         if line is not None and 0 < line <= len(starts) and str(error) == message:
-            return _excerpt_place(source, starts[line - 1])
+            start = starts[line - 1]
+            end = _BLOCK_END.search(source, start)
+            excerpt = source[start : end.end() if end else len(source)].splitlines()[0].strip()
+            return ErrorPlace(source.count("\n", 0, start) + 1, start - (source.rfind("\n", 0, start) + 1) + 1, excerpt)
     return None
 
 
@@ -280,9 +265,3 @@ def _split_statements(source: str) -> tuple[str, Sequence[int]]:
             pieces.append("\n")
             starts.append(match.start())
     return "".join([*pieces, source[last:]]), starts
-
-
-def _excerpt_place(source: str, start: int) -> ErrorPlace:
-    end = _BLOCK_END.search(source, start)
-    excerpt = source[start : end.end() if end else len(source)].splitlines()[0].strip()
-    return ErrorPlace(source.count("\n", 0, start) + 1, start - (source.rfind("\n", 0, start) + 1) + 1, excerpt)

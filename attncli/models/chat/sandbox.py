@@ -132,7 +132,10 @@ class _Child:
     def answer(self, request: bytes, seconds: float) -> bytes:
         """The answer to a request. Raises StoppedError."""
         if not self._ready:
-            self._wait_for_start()
+            with self._killed_after(_START_SECONDS):
+                self._ready = self._output.readline(_MOST_BYTES) == b"ready\n"
+            if not self._ready:
+                raise _start_error("it ended at once")
         with self._killed_after(seconds) as killed:
             try:
                 self._input.write(request)
@@ -150,12 +153,6 @@ class _Child:
         self._output.close()
         with suppress(OSError):  # closing flushes a request that was not sent yet
             self._input.close()
-
-    def _wait_for_start(self) -> None:
-        with self._killed_after(_START_SECONDS):
-            self._ready = self._output.readline(_MOST_BYTES) == b"ready\n"
-        if not self._ready:
-            raise _start_error("it ended at once")
 
     @contextmanager
     def _killed_after(self, seconds: float) -> Iterator[Event]:

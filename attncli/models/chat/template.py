@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator, Mapping
-from pathlib import Path
 from typing import Any, NamedTuple
 
 from attncli.errors import FailedError, ModelError, UsageError
@@ -33,15 +32,9 @@ _ADDITIONAL_NAMES = (TOOLS, "rag")
 _SPECIAL_TOKEN_NAMES = ("bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token")
 
 #: Their names in GGUF metadata; `seperator` is misspelt there.
-_GGUF_TOKEN_NAMES = {
-    "bos_token": "bos",
-    "eos_token": "eos",
-    "unk_token": "unknown",
-    "sep_token": "seperator",
-    "pad_token": "padding",
-    "cls_token": "cls",
-    "mask_token": "mask",
-}
+_GGUF_TOKEN_NAMES = dict(
+    zip(_SPECIAL_TOKEN_NAMES, ("bos", "eos", "unknown", "seperator", "padding", "cls", "mask"), strict=True)
+)
 
 
 class ChatTemplate(NamedTuple):
@@ -79,7 +72,7 @@ class ChatFormat(NamedTuple):
                 message = f"{self.model} has several chat templates and none of them is the default"
                 raise UsageError(message, hint=f"choose one with --template: {_join_names(self.templates)}")
         if name not in self.templates:
-            near = closest(name, list(self.templates))
+            near = closest(name, self.templates)
             others = f"leave --template out, or name one that it has: {_join_names(self.templates)}"
             hint = f"did you mean --template {near}?" if near else others
             raise UsageError(f"{self.model} has no chat template {name}", hint=hint)
@@ -97,7 +90,9 @@ def read_format(files: TokenizerFiles, name: str | None = None) -> ChatFormat:
     name: of the requested template, so that it is found where the files can't be listed.
     Raises ModelError for a file that can't be read.
     """
-    if (gguf := _gguf(files)) is not None:
+    weights = files.ref.weights_file
+    gguf = files.find(weights) if weights is not None and weights.endswith(".gguf") else None
+    if gguf is not None:
         return _gguf_format(files.ref.name, read_metadata(gguf, repair_hint=files.source.repair_hint))
     config = read_json(files, _CONFIG_FILE)
     found = list(_template_files(files, name)) or list(_named_templates(config.get("chat_template"), _CONFIG_FILE))
@@ -106,7 +101,14 @@ def read_format(files: TokenizerFiles, name: str | None = None) -> ChatFormat:
     # Before there was `added_tokens_decoder`, the special tokens were in a file of their own.
     tokens = config if "added_tokens_decoder" in config else {**config, **read_json(files, "special_tokens_map.json")}
     absent_tokens = frozenset(name for name in _SPECIAL_TOKEN_NAMES if name in tokens and tokens[name] is None)
-    return ChatFormat(files.ref.name, _by_name(found), _special_tokens(tokens), absent_tokens)
+    extra = tokens.get("extra_special_tokens")
+    named = {
+        **(extra if isinstance(extra, Mapping) else {}),
+        **{each: tokens.get(each) for each in _SPECIAL_TOKEN_NAMES},
+    }
+    contents = {each: entry.get("content") if isinstance(entry, Mapping) else entry for each, entry in named.items()}
+    special = {each: content for each, content in contents.items() if isinstance(content, str)}
+    return ChatFormat(files.ref.name, _by_name(found), special, absent_tokens)
 
 
 def loaded_format(tokenizer: Any, model: str) -> ChatFormat:
@@ -136,43 +138,19 @@ def _named_templates(entry: object, origin: str) -> Iterator[ChatTemplate]:
 
 
 def _template_files(files: TokenizerFiles, name: str | None) -> Iterator[ChatTemplate]:
-    if (path := files.find(_TEMPLATE_FILE)) is not None:
-        yield ChatTemplate(DEFAULT, _text(files, path), _TEMPLATE_FILE)
-    for each in sorted(
-        _additional_files(files) | {_TEMPLATE_FOLDER + known + _ENDING for known in (*_ADDITIONAL_NAMES, name) if known}
-    ):
-        if is_plain_path(each) and (path := files.find(each)) is not None:
-            yield ChatTemplate(each.removeprefix(_TEMPLATE_FOLDER).removesuffix(_ENDING), _text(files, path), each)
-
-
-def _additional_files(files: TokenizerFiles) -> set[str]:
-    """The files in the folder of additional templates, if it is on this disk."""
+    # The files in the folder of additional templates, if it is on this disk.
     sibling = files.source.local(_TEMPLATE_FILE) or files.source.local(_CONFIG_FILE)
-    if sibling is None:
-        return set()
-    return {_TEMPLATE_FOLDER + path.name for path in (sibling.parent / _TEMPLATE_FOLDER).glob(f"*{_ENDING}")}
-
-
-def _text(files: TokenizerFiles, path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8")
-    except (OSError, ValueError) as error:
-        raise ModelError(f"{path} could not be read: {error}", hint=files.source.repair_hint) from error
-
-
-def _special_tokens(config: Mapping[str, object]) -> dict[str, str]:
-    extra = config.get("extra_special_tokens")
-    named = {
-        **(extra if isinstance(extra, Mapping) else {}),
-        **{name: config.get(name) for name in _SPECIAL_TOKEN_NAMES},
-    }
-    contents = {name: entry.get("content") if isinstance(entry, Mapping) else entry for name, entry in named.items()}
-    return {name: content for name, content in contents.items() if isinstance(content, str)}
-
-
-def _gguf(files: TokenizerFiles) -> Path | None:
-    name = files.ref.weights_file
-    return files.find(name) if name is not None and name.endswith(".gguf") else None
+    folder = None if sibling is None else sibling.parent / _TEMPLATE_FOLDER
+    listed = {path.name for path in folder.glob(f"*{_ENDING}")} if folder is not None else set()
+    listed |= {f"{known}{_ENDING}" for known in (*_ADDITIONAL_NAMES, name) if known}
+    for each in (_TEMPLATE_FILE, *(_TEMPLATE_FOLDER + file for file in sorted(listed))):
+        if is_plain_path(each) and (path := files.find(each)) is not None:
+            try:
+                source = path.read_text(encoding="utf-8")
+            except (OSError, ValueError) as error:
+                raise ModelError(f"{path} could not be read: {error}", hint=files.source.repair_hint) from error
+            additional = each.removeprefix(_TEMPLATE_FOLDER).removesuffix(_ENDING)
+            yield ChatTemplate(DEFAULT if each == _TEMPLATE_FILE else additional, source, each)
 
 
 def _gguf_format(model: str, metadata: Mapping[str, object]) -> ChatFormat:
@@ -242,10 +220,6 @@ def build_conversation(value: object) -> Conversation:
         raise FailedError(f"the messages of a conversation are a list, and this is {_json_kind(messages)}", hint=SHAPE)
     if not messages:
         raise UsageError("the conversation has no messages", hint=SHAPE)
-    return Conversation(tuple(_message(entry, place) for place, entry in enumerate(messages, 1)), _variables(fields))
-
-
-def _variables(fields: Mapping[str, object]) -> dict[str, object]:
     variables = {"tools": None, "documents": None, **{name: fields[name] for name in fields if name != "messages"}}
     for name in ("tools", "documents"):
         entries = variables[name]
@@ -255,7 +229,7 @@ def _variables(fields: Mapping[str, object]) -> dict[str, object]:
     if "add_generation_prompt" in variables:
         hint = "leave it out; --generation-prompt asks for it"
         raise FailedError("add_generation_prompt is no part of a conversation", hint=hint)
-    return variables
+    return Conversation(tuple(_message(entry, place) for place, entry in enumerate(messages, 1)), variables)
 
 
 def _message(entry: object, place: int) -> Message:
@@ -269,32 +243,32 @@ def _message(entry: object, place: int) -> Message:
         raise FailedError(f"message {place} has no role", hint=SHAPE)
     if len(message) == 1:
         raise FailedError(f"message {place} has no content", hint=SHAPE)
-    _check_content(message.get("content", ""), place)
+    # A text, a list of parts, or an object (some tools return one).
+    content = message.get("content", "")
+    if not isinstance(content, str | Mapping | list):
+        raise FailedError(f"the content of message {place} is {_json_kind(content)}", hint=SHAPE)
+    for part in content if isinstance(content, list) else ():
+        if not isinstance(part, str | Mapping):
+            hint = 'write a part as {"type": "text", "text": "Hello"}'
+            raise FailedError(f"a part of the content of message {place} is {_json_kind(part)}", hint=hint)
     reasoning = next((message[key] for key in _REASONING if key in message), None)
     if reasoning is not None:
         message = {"thinking": reasoning, **message, "reasoning_content": reasoning}
     return message
 
 
-def _check_content(content: object, place: int) -> None:
-    """Check that content is a text, a list of parts, or an object (some tools return one)."""
-    if isinstance(content, list):
-        wrong = next((part for part in content if not isinstance(part, str | Mapping)), None)
-        if wrong is not None:
-            hint = 'write a part as {"type": "text", "text": "Hello"}'
-            raise FailedError(f"a part of the content of message {place} is {_json_kind(wrong)}", hint=hint)
-    elif not isinstance(content, str | Mapping):
-        raise FailedError(f"the content of message {place} is {_json_kind(content)}", hint=SHAPE)
-
-
 def _json_kind(value: object) -> str:
-    kinds = (
-        (str, "a text"),
-        (bool, "true or false"),
-        (int | float, "a number"),
-        (list, "a list"),
-        (Mapping, "an object"),
-    )
-    return next(
-        (name for kind, name in kinds if isinstance(value, kind)), "null" if value is None else "something else"
-    )
+    match value:
+        case None:
+            return "null"
+        case str():
+            return "a text"
+        case bool():
+            return "true or false"
+        case int() | float():
+            return "a number"
+        case list():
+            return "a list"
+        case Mapping():
+            return "an object"
+    return "something else"

@@ -1,22 +1,20 @@
 """The names, shapes and types of a model's tensors, read from the headers of its safetensors or GGUF files.
 
-No weights are read, and of a file on the hub only the header is downloaded. The second half of this module chooses the
-weight files, also without an index. Imports neither torch nor transformers.
+No weights are read, and of a file on the hub only the header is downloaded. Imports neither torch nor transformers.
 """
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, NamedTuple, TypeVar
 
 from attncli.errors import ModelError
 from attncli.limits import MAX_GGUF_HEADER_BYTES
 from attncli.models.files import weight_headers
-from attncli.models.files.model_parts import PIPELINE_FILE, SubfolderSource, pipeline_folders
-from attncli.models.files.reference import Kind, ModelRef, is_plain_path
-from attncli.models.files.sources import LocalSource, Source
+from attncli.models.files.reference import ModelRef
+from attncli.models.files.sources import PIPELINE_FILE, LocalSource, Source, SubfolderSource, pipeline_folders
+from attncli.models.files.weight_files import SAFETENSORS, ChosenFiles, choose_by_name, choose_files, is_auxiliary
 from attncli.models.files.weight_headers import (
     LENGTH_BYTES,
     BrokenFileError,
@@ -33,20 +31,10 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-_INDEX = ".safetensors.index.json"
-_STANDARD_NAMES = ("model.safetensors", f"model{_INDEX}")
-_READABLE = (".safetensors", ".gguf")
 #: The names of the weights in a part of a pipeline, and of those that have no header.
-_PART_NAMES = (*_STANDARD_NAMES, "diffusion_pytorch_model.safetensors", f"diffusion_pytorch_model{_INDEX}")
+_PART_NAMES = (*SAFETENSORS, *(f"diffusion_pytorch_{name}" for name in SAFETENSORS))
 _PART_PICKLES = ("pytorch_model.bin", "diffusion_pytorch_model.bin", "pytorch_model.bin.index.json")
-#: A GGUF file with the tower of pictures or sounds and the projector of the model beside it (llama.cpp).
-_PROJECTOR = re.compile(r".*mmproj.*\.gguf", re.IGNORECASE)
-#: The names of shards: `model-00002-of-00005.safetensors`.
-_SHARD = re.compile(r"(?P<stem>.+)-(?P<number>\d{5})-of-(?P<count>\d{5})(?P<ending>\.safetensors|\.gguf)")
-#: Weight files that aren't the model's: an adapter, and Mistral's format of the same weights.
-_AUXILIARY = re.compile(r"(adapter_|consolidated).*")
 
-_BY_CONFIG = "--source config counts from config.json"
 
 #: The bytes of a file that are downloaded first: nearly every safetensors header fits.
 _FIRST_FETCH_BYTES = 1 << 17
@@ -96,7 +84,10 @@ def read_checkpoint(files: ModelFiles) -> Checkpoint:
 
 def read_source_checkpoint(ref: ModelRef, source: Source) -> Checkpoint:
     """As `read_checkpoint`, for one source of files."""
-    if ref.weights_file is None and (index := _pipeline_index(source)) is not None:
+    if (
+        ref.weights_file is None
+        and (index := (None if source.has("config.json") else source.find(PIPELINE_FILE))) is not None
+    ):
         return _read_pipeline(ref, source, index)
     chosen = choose_files(ref, source)
     if chosen.names[0].endswith(".gguf"):
@@ -117,11 +108,6 @@ def read_source_checkpoint(ref: ModelRef, source: Source) -> Checkpoint:
     )
 
 
-def _pipeline_index(source: Source) -> Path | None:
-    """The list of the parts of a pipeline (diffusers); None where the model has files of its own."""
-    return None if source.has("config.json") else source.find(PIPELINE_FILE)
-
-
 def _read_pipeline(ref: ModelRef, source: Source, index: Path) -> Checkpoint:
     """The tensors of all parts of a pipeline, each named by its folder and the name in its file."""
     tensors, files, left_out = [], [], []
@@ -131,7 +117,7 @@ def _read_pipeline(ref: ModelRef, source: Source, index: Path) -> Checkpoint:
         if name is None:
             left_out += [folder] if any(part.has(pickle) for pickle in _PART_PICKLES) else []
             continue
-        chosen = _choose_by_name(ref, part, name)
+        chosen = choose_by_name(ref, part, name)
         files += [f"{folder}/{file}" for file in chosen.names]
         for _, entries in _read_headers(part, chosen.names):
             tensors += [_stored_tensor(f"{folder}.{tensor}", entry) for tensor, entry in entries.items()]
@@ -233,17 +219,13 @@ def _read_gguf(source: Source, chosen: ChosenFiles) -> Checkpoint:
     paths = module_names(tensor.name for tensor in stored)
     tensors = tuple(StoredTensor(each.name, paths[each.name], each.dtype, each.shape, each.size) for each in stored)
     config, note = config_fields(headers[chosen.names[0]].metadata)
-    _check_metadata(chosen.names[0], config, source)
-    notes = [] if note is None else [note]
-    notes += [f"with the tensors of {chosen.projector}"] if chosen.projector is not None else []
-    return Checkpoint("gguf", chosen.names, tensors, config, tuple(notes))
-
-
-def _check_metadata(name: str, config: Mapping[str, object], source: Source) -> None:
     try:
         weight_headers.check_types(config)
     except BrokenFileError as fault:
-        raise ModelError(f"{name} can't be used: {fault}", hint=source.repair_hint) from fault
+        raise ModelError(f"{chosen.names[0]} can't be used: {fault}", hint=source.repair_hint) from fault
+    notes = [] if note is None else [note]
+    notes += [f"with the tensors of {chosen.projector}"] if chosen.projector is not None else []
+    return Checkpoint("gguf", chosen.names, tensors, config, tuple(notes))
 
 
 def _fetch_gguf_header(name: str, fetch: FetchRange) -> GgufHeader:
@@ -262,147 +244,3 @@ def _fetch_gguf_header(name: str, fetch: FetchRange) -> GgufHeader:
             wanted = min(4 * wanted, size)
     except BrokenFileError as fault:
         raise _broken_on_hub(name, fault) from fault
-
-
-# --- Choosing the files
-
-
-class ChosenFiles(NamedTuple):
-    """The files to read.
-
-    names: at least one.  indexed: the names of the tensors in the index; None without an index.
-    projector: the last of the names where it holds the tower of pictures or sounds beside a GGUF model.
-    """
-
-    names: tuple[str, ...]
-    indexed: frozenset[str] | None = None
-    projector: str | None = None
-
-
-def choose_files(ref: ModelRef, source: Source) -> ChosenFiles:
-    """The weight files that `ref` names, or else those that the model's folder holds, sharded or not.
-
-    Raises ModelError if there are none, if shards are missing, and for pickles, which have no header.
-    """
-    if ref.weights_file is not None:
-        return _choose_by_name(ref, source, ref.weights_file)
-    name = next((name for name in _STANDARD_NAMES if source.local(name) is not None), None)
-    if name is None:
-        name = next((name for name in _STANDARD_NAMES if source.has(name)), None)
-    return _choose_by_listing(ref, source) if name is None else _choose_by_name(ref, source, name)
-
-
-def is_auxiliary(name: str) -> bool:
-    """Whether a weight file holds an adapter, or Mistral's format of the same weights."""
-    return _AUXILIARY.fullmatch(name) is not None
-
-
-def _choose_by_name(ref: ModelRef, source: Source, name: str) -> ChosenFiles:
-    if name.endswith(_INDEX):
-        return _choose_by_index(ref, source, name)
-    if not name.endswith(_READABLE):
-        raise _pickle_refused(ref, name)
-    if not source.has(name):
-        raise source.listing_error() or _no_file_error(ref, name)
-    # The first shard of a GGUF file stands for all of them, as in llama.cpp.
-    shard = _SHARD.fullmatch(name) if name.endswith(".gguf") else None
-    return ChosenFiles((name,)) if shard is None else _all_shards(ref, shard, source.names())
-
-
-def _choose_by_index(ref: ModelRef, source: Source, name: str) -> ChosenFiles:
-    index = source.find(name)
-    if index is None:
-        raise source.listing_error() or _no_file_error(ref, name)
-    weight_map = weight_headers.read_json(index, repair_hint=source.repair_hint).get("weight_map")
-    file_by_tensor: dict[str, object] = weight_map if isinstance(weight_map, dict) else {}
-    files = sorted(set(map(str, file_by_tensor.values())))
-    # The index is untrusted: it must not name files outside the model's folder.
-    if not files or not all(is_plain_path(file) and file.endswith(".safetensors") for file in files):
-        raise ModelError(f"{index} can't be used: it lists no safetensors files of this model", hint=source.repair_hint)
-    folder = name.rpartition("/")[0]
-    names = tuple(f"{folder}/{file}" if folder else file for file in files)
-    missing = [file for file in names if not source.has(file)]
-    if missing:
-        raise source.listing_error() or _missing_files(ref, missing, len(names))
-    return ChosenFiles(names, frozenset(file_by_tensor))
-
-
-def _choose_by_listing(ref: ModelRef, source: Source, among: Sequence[str] | None = None) -> ChosenFiles:
-    """Weights with non-standard names: an index, shards without an index, several files of one model, or one file."""
-    names = sorted(source.names() if among is None else among)
-    readable = [name for name in names if name.endswith(_READABLE) and "/" not in name]
-    candidates = [name for name in readable if not is_auxiliary(name)] or readable
-    projectors = [name for name in candidates if _PROJECTOR.fullmatch(name)]
-    if projectors and len(projectors) < len(candidates):
-        main = _choose_by_listing(ref, source, [name for name in candidates if name not in projectors])
-        return main._replace(names=(*main.names, projectors[0]), projector=projectors[0])
-    indices = [name for name in names if name.endswith(_INDEX) and "/" not in name]
-    if len(indices) == 1:
-        return _choose_by_index(ref, source, indices[0])
-    shards = [shard for name in candidates if (shard := _SHARD.fullmatch(name))]
-    if shards and len({shard["stem"] for shard in shards}) == 1:
-        return _all_shards(ref, shards[0], names)
-    safetensors = [name for name in candidates if name.endswith(".safetensors")]
-    if safetensors and not shards:
-        return ChosenFiles(tuple(safetensors))
-    if len(candidates) == 1:
-        return ChosenFiles((candidates[0],))
-    raise source.listing_error() or _no_choice_error(ref, candidates, names)
-
-
-def _all_shards(ref: ModelRef, shard: re.Match[str], names: Iterable[str]) -> ChosenFiles:
-    count = int(shard["count"])
-    existing = set(names)
-    wanted = [f"{shard['stem']}-{n:05}-of-{count:05}{shard['ending']}" for n in range(1, count + 1)]
-    missing = [name for name in wanted if name not in existing]
-    if missing:
-        raise _missing_files(ref, missing, count)
-    return ChosenFiles(tuple(wanted))
-
-
-def _missing_files(ref: ModelRef, missing: Sequence[str], count: int) -> ModelError:
-    listed = ", ".join(missing[:3]) + (", …" if len(missing) > 3 else "")
-    return ModelError(
-        f"{len(missing)} of {ref.name}'s {count} files of weights are missing: {listed}",
-        hint="fetch them, or name the file or config.json that you mean",
-    )
-
-
-def _pickle_refused(ref: ModelRef, name: str) -> ModelError:
-    return ModelError(
-        f"the weights of {ref.name} are a pickle ({name}), which has no header to read",
-        hint=f"convert it to safetensors; {_BY_CONFIG}",
-    )
-
-
-def _no_file_error(ref: ModelRef, name: str) -> ModelError:
-    return ModelError(f"{ref.location} has no file {name}", hint="look at the files that it has")
-
-
-def _no_choice_error(ref: ModelRef, candidates: Sequence[str], names: Sequence[str]) -> ModelError:
-    if candidates:
-        return _several_files_error(ref, candidates)
-    pickle = next((name for name in names if name.endswith((".bin", ".pt", ".pth"))), None)
-    if pickle is not None:
-        return _pickle_refused(ref, pickle)
-    if "config.json" not in names:
-        return ModelError(
-            f"{ref.name} has neither a config.json nor weights whose header can be read",
-            hint="a model is a config.json, or weights in .safetensors or .gguf files; name its folder or its file",
-        )
-    return ModelError(
-        f"{ref.name} has no weights whose header can be read",
-        hint=f"headers are those of .safetensors and .gguf files; {_BY_CONFIG}",
-    )
-
-
-def _several_files_error(ref: ModelRef, candidates: Sequence[str]) -> ModelError:
-    from attncli.models.files.weight_files import sibling_reference
-
-    listed = ", ".join(candidates[:4]) + (", …" if len(candidates) > 4 else "")
-    # Of hub files, only GGUF files can be named.
-    can_be_named = ref.kind is not Kind.HUB or candidates[0].endswith(".gguf")
-    return ModelError(
-        f"{ref.name} has several files of weights: {listed}",
-        hint=f"name one of them: {sibling_reference(ref, candidates[0])}" if can_be_named else _BY_CONFIG,
-    )

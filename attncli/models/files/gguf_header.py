@@ -10,6 +10,7 @@ from __future__ import annotations
 import mmap
 import struct
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from functools import lru_cache
 from math import prod
 from pathlib import Path
@@ -44,41 +45,18 @@ class GgmlType(NamedTuple):
 
 #: From ggml's `ggml_type` and the layout of its blocks; the missing numbers are types that ggml has removed.
 GGML_TYPES: Mapping[int, GgmlType] = {
-    0: GgmlType("F32", 1, 4),
-    1: GgmlType("F16", 1, 2),
-    2: GgmlType("Q4_0", 32, 18),
-    3: GgmlType("Q4_1", 32, 20),
-    6: GgmlType("Q5_0", 32, 22),
-    7: GgmlType("Q5_1", 32, 24),
-    8: GgmlType("Q8_0", 32, 34),
-    9: GgmlType("Q8_1", 32, 40),
-    10: GgmlType("Q2_K", 256, 84),
-    11: GgmlType("Q3_K", 256, 110),
-    12: GgmlType("Q4_K", 256, 144),
-    13: GgmlType("Q5_K", 256, 176),
-    14: GgmlType("Q6_K", 256, 210),
-    15: GgmlType("Q8_K", 256, 292),
-    16: GgmlType("IQ2_XXS", 256, 66),
-    17: GgmlType("IQ2_XS", 256, 74),
-    18: GgmlType("IQ3_XXS", 256, 98),
-    19: GgmlType("IQ1_S", 256, 50),
-    20: GgmlType("IQ4_NL", 32, 18),
-    21: GgmlType("IQ3_S", 256, 110),
-    22: GgmlType("IQ2_S", 256, 82),
-    23: GgmlType("IQ4_XS", 256, 136),
-    24: GgmlType("I8", 1, 1),
-    25: GgmlType("I16", 1, 2),
-    26: GgmlType("I32", 1, 4),
-    27: GgmlType("I64", 1, 8),
-    28: GgmlType("F64", 1, 8),
-    29: GgmlType("IQ1_M", 256, 56),
-    30: GgmlType("BF16", 1, 2),
-    34: GgmlType("TQ1_0", 256, 54),
-    35: GgmlType("TQ2_0", 256, 66),
-    39: GgmlType("MXFP4", 32, 17),
-    40: GgmlType("NVFP4", 64, 36),
-    41: GgmlType("Q1_0", 128, 18),
-}
+    number: GgmlType(name, block, size)
+    for number, name, block, size in (
+        (0, "F32", 1, 4), (1, "F16", 1, 2), (2, "Q4_0", 32, 18), (3, "Q4_1", 32, 20), (6, "Q5_0", 32, 22),
+        (7, "Q5_1", 32, 24), (8, "Q8_0", 32, 34), (9, "Q8_1", 32, 40), (10, "Q2_K", 256, 84), (11, "Q3_K", 256, 110),
+        (12, "Q4_K", 256, 144), (13, "Q5_K", 256, 176), (14, "Q6_K", 256, 210), (15, "Q8_K", 256, 292),
+        (16, "IQ2_XXS", 256, 66), (17, "IQ2_XS", 256, 74), (18, "IQ3_XXS", 256, 98), (19, "IQ1_S", 256, 50),
+        (20, "IQ4_NL", 32, 18), (21, "IQ3_S", 256, 110), (22, "IQ2_S", 256, 82), (23, "IQ4_XS", 256, 136),
+        (24, "I8", 1, 1), (25, "I16", 1, 2), (26, "I32", 1, 4), (27, "I64", 1, 8), (28, "F64", 1, 8),
+        (29, "IQ1_M", 256, 56), (30, "BF16", 1, 2), (34, "TQ1_0", 256, 54), (35, "TQ2_0", 256, 66),
+        (39, "MXFP4", 32, 17), (40, "NVFP4", 64, 36), (41, "Q1_0", 128, 18),
+    )
+}  # fmt: skip
 
 
 #: The types of scalar metadata values by their numbers in the file, as format characters of `struct`.
@@ -126,23 +104,29 @@ def read_gguf_header(path: Path, *, longest_array: int | None = 1024, repair_hin
     Raises ModelError, with `repair_hint` as its hint, for a file that can't be read, was cut short, contradicts itself,
     or is of another version or byte order.
     """
-    check_gguf(path, repair_hint=repair_hint)
-    size = path.stat().st_size
-    with check_file(path, repair_hint), _map_file(path) as content:
-        try:
-            return parse_gguf_header(content, size, longest_array=longest_array)  # type: ignore[arg-type]  # read alike
-        except IncompleteHeaderError as error:
-            raise _truncated_error(size) from error
+    with _open_header(path, longest_array, repair_hint) as reader:
+        return reader.read_header(path.stat().st_size)
 
 
 def read_metadata(path: Path, *, repair_hint: str = FETCH_AGAIN) -> dict[str, object]:
     """All metadata of a GGUF file; an array is a list. Raises ModelError as `read_gguf_header`."""
+    with _open_header(path, None, repair_hint) as reader:
+        return reader.read_metadata()
+
+
+@contextmanager
+def _open_header(path: Path, longest_array: int | None, repair_hint: str) -> Iterator[_HeaderReader]:
     check_gguf(path, repair_hint=repair_hint)
-    with check_file(path, repair_hint), _map_file(path) as content:
+    with (
+        check_file(path, repair_hint),
+        path.open("rb") as file,
+        mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content,
+    ):
         try:
-            return _HeaderReader(content, None).read_preamble().read_metadata()
+            yield _HeaderReader(content, longest_array)
         except IncompleteHeaderError as error:
-            raise _truncated_error(path.stat().st_size) from error
+            reached = f"it ends after {len(content):,} bytes, within its header"
+            raise BrokenFileError(f"it was cut short: {reached}") from error
 
 
 def parse_gguf_header(content: bytes, size: int, *, longest_array: int | None = 1024) -> GgufHeader:
@@ -150,71 +134,64 @@ def parse_gguf_header(content: bytes, size: int, *, longest_array: int | None = 
 
     Raises IncompleteHeaderError if more bytes are needed, BrokenFileError if it is no header or contradicts itself.
     """
-    reader = _HeaderReader(content, longest_array).read_preamble()
-    metadata = reader.read_metadata()
-    tensors = reader.read_tensors(_alignment(metadata), size)
-    return GgufHeader(metadata, tensors)
-
-
-def _map_file(path: Path) -> mmap.mmap:
-    with path.open("rb") as file:
-        return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
-
-
-def _truncated_error(size: int) -> BrokenFileError:
-    return BrokenFileError(f"it was cut short: it ends after {size:,} bytes, within its header")
-
-
-def _alignment(metadata: dict[str, object]) -> int:
-    found = metadata.get("general.alignment", _ALIGNMENT)
-    if type(found) is not int or found <= 0:
-        raise BrokenFileError("its general.alignment is no positive number")
-    return found
+    return _HeaderReader(content, longest_array).read_header(size)
 
 
 class _HeaderReader:
     """Reads values one after another; raises IncompleteHeaderError at the end of the content."""
 
     def __init__(self, content: bytes | mmap.mmap, longest_array: int | None) -> None:
+        """Read the first numbers: magic, version, and the counts of tensors and metadata values."""
         self._content = content
         self._longest = longest_array
-        self._offset = 0
+        self._offset = len(_MAGIC)
         self._strings = 0
-        self._counts = (0, 0)
-
-    def read_preamble(self) -> _HeaderReader:
-        """Read the first numbers: magic, version, and the counts of tensors and metadata values."""
-        magic = self._content[: len(_MAGIC)]
-        self._offset += len(_MAGIC)
         version = self._unpack("I")[0]
-        if magic != _MAGIC:
+        if content[: len(_MAGIC)] != _MAGIC:
             raise BrokenFileError("it is no GGUF file")
         if version not in _VERSIONS:
             swapped = int.from_bytes(version.to_bytes(4, "little"), "big")
             problem = "is big-endian" if swapped in _VERSIONS else f"has version {version}"
             raise BrokenFileError(f"it {problem}, and only little-endian files of versions 2 and 3 can be read")
-        tensors, keys = self._unpack("QQ")
-        if tensors > MAX_GGUF_TENSORS or keys > MAX_GGUF_KEYS:
-            raise BrokenFileError(f"its header claims {tensors:,} tensors and {keys:,} values, more than any model has")
-        self._counts = (tensors, keys)
-        return self
+        self._tensors, self._keys = self._unpack("QQ")
+        if self._tensors > MAX_GGUF_TENSORS or self._keys > MAX_GGUF_KEYS:
+            claims = f"{self._tensors:,} tensors and {self._keys:,} values"
+            raise BrokenFileError(f"its header claims {claims}, more than any model has")
+
+    def read_header(self, size: int) -> GgufHeader:
+        """The header of a file of `size` bytes."""
+        metadata = self.read_metadata()
+        alignment = metadata.get("general.alignment", _ALIGNMENT)
+        if type(alignment) is not int or alignment <= 0:
+            raise BrokenFileError("its general.alignment is no positive number")
+        return GgufHeader(metadata, self._read_tensors(alignment, size))
 
     def read_metadata(self) -> dict[str, object]:
         found: dict[str, object] = {}
-        for _ in range(self._counts[1]):
+        for _ in range(self._keys):
             name = self._read_name()
             if name in found:
                 raise BrokenFileError(f"its metadata has {quote_name(name)} twice")
             found[name] = self._read_value(self._unpack("I")[0], name, 0)
         return found
 
-    def read_tensors(self, alignment: int, size: int) -> tuple[GgufTensor, ...]:
+    def _read_tensors(self, alignment: int, size: int) -> tuple[GgufTensor, ...]:
         """The list of tensors, checked: their offsets are distinct and within the file."""
-        listed = [self._read_tensor() for _ in range(self._counts[0])]
+        listed = [self._read_tensor() for _ in range(self._tensors)]
         data = -(-self._offset // alignment) * alignment
         found = tuple(tensor._replace(begin=data + tensor.begin) for tensor in listed)
-        _check_names(found)
-        _check_offsets(found, size)
+        seen: set[str] = set()
+        for each in found:
+            if each.name in seen:
+                raise BrokenFileError(f"its header lists {quote_name(each.name)} twice")
+            seen.add(each.name)
+        end = 0
+        for begin, after in sorted((tensor.begin, tensor.begin + tensor.size) for tensor in found):
+            if begin < end:
+                raise BrokenFileError("its tensors overlap")
+            end = after
+        if end > size:
+            raise BrokenFileError(f"it was cut short: {end - size:,} of its {end:,} bytes are missing")
         return found
 
     def _read_tensor(self) -> GgufTensor:
@@ -225,7 +202,13 @@ class _HeaderReader:
             raise BrokenFileError(f"its tensor {quote_name(name)} claims {axes:,} axes")
         shape = self._unpack(f"{axes}Q")[::-1]
         number, begin = self._unpack("IQ")
-        kind = _tensor_type(name, shape, number)
+        kind = GGML_TYPES.get(number)
+        if kind is None:
+            raise BrokenFileError(f"the type of its tensor {quote_name(name)} is unknown: {number}")
+        if prod(shape) > MAX_TENSOR_ELEMENTS:
+            raise BrokenFileError(f"its tensor {quote_name(name)} claims {prod(shape):,} elements")
+        if (shape[-1] if shape else 1) % kind.block:
+            raise BrokenFileError(f"a row of its tensor {quote_name(name)} is no whole number of {kind.name}'s blocks")
         return GgufTensor(name, kind.name, shape, begin, size=prod(shape) // kind.block * kind.size)
 
     def _read_value(self, kind: int, name: str, depth: int) -> object:
@@ -299,37 +282,3 @@ class _HeaderReader:
 @lru_cache(maxsize=64)
 def _struct_layout(form: str) -> struct.Struct:
     return struct.Struct(f"<{form}")
-
-
-def _tensor_type(name: str, shape: tuple[int, ...], number: int) -> GgmlType:
-    """The type of a tensor. Raises BrokenFileError for an unknown type and for rows that aren't whole blocks."""
-    kind = GGML_TYPES.get(number)
-    if kind is None:
-        raise BrokenFileError(f"the type of its tensor {quote_name(name)} is unknown: {number}")
-    if prod(shape) > MAX_TENSOR_ELEMENTS:
-        raise BrokenFileError(f"its tensor {quote_name(name)} claims {prod(shape):,} elements")
-    if (shape[-1] if shape else 1) % kind.block:
-        raise BrokenFileError(f"a row of its tensor {quote_name(name)} is no whole number of {kind.name}'s blocks")
-    return kind
-
-
-def _check_names(tensors: tuple[GgufTensor, ...]) -> None:
-    seen: set[str] = set()
-    for tensor in tensors:
-        if tensor.name in seen:
-            raise BrokenFileError(f"its header lists {quote_name(tensor.name)} twice")
-        seen.add(tensor.name)
-
-
-def _check_offsets(tensors: tuple[GgufTensor, ...], size: int) -> None:
-    end = 0
-    for begin, after in sorted(_spans(tensors)):
-        if begin < end:
-            raise BrokenFileError("its tensors overlap")
-        end = after
-    if end > size:
-        raise BrokenFileError(f"it was cut short: {end - size:,} of its {end:,} bytes are missing")
-
-
-def _spans(tensors: tuple[GgufTensor, ...]) -> Iterator[tuple[int, int]]:
-    return ((tensor.begin, tensor.begin + tensor.size) for tensor in tensors)

@@ -2,7 +2,7 @@
 
 The three requests to the hub are made here: `list_files`, `download` and `read_ranges` (headers of weight files).
 huggingface_hub takes care of retries, resumed downloads, tokens, locks and the layout of the cache. It is slow to
-import, so only these functions import it. Its exceptions become ModelErrors with a hint (hub_errors.py).
+import, so only these functions import it. Its exceptions become ModelErrors with a hint (hub_requests.py).
 """
 
 from __future__ import annotations
@@ -20,11 +20,12 @@ from attncli._version import __version__
 from attncli.errors import ModelError
 from attncli.limits import MAX_JSON_BYTES
 from attncli.models.files.hub_cache import MAIN, CachedRepository, HubSettings, hub_settings, is_commit
-from attncli.models.files.hub_deadline import StalledError, deadline
-from attncli.models.files.hub_errors import (
+from attncli.models.files.hub_requests import (
     HubRequest,
     RequestReason,
+    StalledError,
     bad_endpoint_error,
+    deadline,
     not_a_hub_error,
     offline_error,
     stalled_error,
@@ -234,24 +235,19 @@ def _fetch_range(request: HubRequest, begin: int, end: int) -> tuple[bytes, int]
             if response.status_code == 416:  # the file ends before that range begins
                 return b"", _size(response.headers.get("Content-Range", "*/0"))
             hf_raise_for_status(response)
-            return _read_range(response, begin, end)
-
-
-def _read_range(response: Any, begin: int, end: int) -> tuple[bytes, int]:
-    """The requested bytes and the file's size, from a response with that range or with the whole file."""
-    whole = response.status_code != 206
-    size = _size(response.headers.get("Content-Length" if whole else "Content-Range", ""))
-    first = begin if whole else 0
-    found = bytearray()
-    for chunk in response.iter_bytes():
-        found += chunk
-        if len(found) >= first + end - begin:
-            break
-    wanted = min(end, size) - begin
-    content = bytes(found[first : first + end - begin])
-    if len(content) < wanted:
-        raise OSError("the answer ends too soon")
-    return content, size
+            whole = response.status_code != 206
+            size = _size(response.headers.get("Content-Length" if whole else "Content-Range", ""))
+            first = begin if whole else 0
+            found = bytearray()
+            for chunk in response.iter_bytes():
+                found += chunk
+                if len(found) >= first + end - begin:
+                    break
+            wanted = min(end, size) - begin
+            content = bytes(found[first : first + end - begin])
+            if len(content) < wanted:
+                raise OSError("the answer ends too soon")
+            return content, size
 
 
 def _size(header: str) -> int:

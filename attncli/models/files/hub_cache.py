@@ -53,14 +53,15 @@ def hub_settings() -> HubSettings:
     """Read the variables as `huggingface_hub.constants` does: the same names in the same order."""
     offline = os.environ.get("HF_HUB_OFFLINE") or os.environ.get("TRANSFORMERS_OFFLINE") or ""
     endpoint = os.environ.get("HF_ENDPOINT") or None
-    return HubSettings(_cache_folder(), endpoint and endpoint.rstrip("/"), offline.upper() in _TRUE_VALUES, _timeout())
-
-
-def _cache_folder() -> Path:
     above = os.environ.get("XDG_CACHE_HOME", os.path.join(os.path.expanduser("~"), ".cache"))
     home = _expand_path(os.environ.get("HF_HOME", os.path.join(above, "huggingface")))
     older = os.environ.get("HUGGINGFACE_HUB_CACHE", os.path.join(home, "hub"))
-    return Path(_expand_path(os.environ.get("HF_HUB_CACHE", older)))
+    return HubSettings(
+        Path(_expand_path(os.environ.get("HF_HUB_CACHE", older))),
+        endpoint and endpoint.rstrip("/"),
+        offline.upper() in _TRUE_VALUES,
+        _timeout(),
+    )
 
 
 def attn_cache_folder() -> Path | None:

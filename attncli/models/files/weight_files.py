@@ -1,14 +1,14 @@
-"""The weight files that are loaded: choosing among safetensors, GGUF and pickle files, and checking them.
-
-checkpoint.py chooses among the same files to read their headers alone.
+"""The weight files of a model: choosing those that are loaded (safetensors, GGUF, pickle), and checking them; and
+choosing those whose headers are read, also without an index.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import re
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from attncli.errors import ModelError
 from attncli.models.files import weight_headers
@@ -17,10 +17,21 @@ from attncli.models.files.sources import Source
 
 WeightKind = Literal["safetensors", "gguf", "pickle"]
 
-_INDEX = ".index.json"
-_SAFETENSORS = ("model.safetensors", "model.safetensors.index.json")
-_PICKLES = ("pytorch_model.bin", "pytorch_model.bin.index.json")
+_INDEX, _SAFETENSORS_INDEX = ".index.json", ".safetensors.index.json"
+SAFETENSORS = ("model.safetensors", f"model{_SAFETENSORS_INDEX}")
+_PICKLES = ("pytorch_model.bin", f"pytorch_model.bin{_INDEX}")
 _OTHER_FRAMEWORKS = ("tf_model.h5", "flax_model.msgpack", "model.ckpt.index", "rust_model.ot")
+#: Files with a header that lists their tensors.
+_READABLE = (".safetensors", ".gguf")
+#: A GGUF file with the tower of pictures or sounds and the projector of the model beside it (llama.cpp).
+_PROJECTOR = re.compile(r".*mmproj.*\.gguf", re.IGNORECASE)
+#: The names of shards: `model-00002-of-00005.safetensors`.
+_SHARD = re.compile(r"(?P<stem>.+)-(?P<number>\d{5})-of-(?P<count>\d{5})(?P<ending>\.safetensors|\.gguf)")
+#: Weight files that aren't the model's: an adapter, and Mistral's format of the same weights.
+_AUXILIARY = re.compile(r"(adapter_|consolidated).*")
+
+_FETCH_THEM = "fetch them, or name the file or config.json that you mean"
+_BY_CONFIG = "--source config counts from config.json"
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +54,7 @@ def find_weights(ref: ModelRef, source: Source, *, allow_pickle: bool) -> Weight
     """
     if ref.weights_file is not None:
         return _open_weights(ref, source, ref.weights_file, allow_pickle=allow_pickle)
-    name = _first_available(source, _SAFETENSORS) or _first_available(source, _PICKLES)
+    name = _first_available(source, SAFETENSORS) or _first_available(source, _PICKLES)
     if name is None:
         raise source.listing_error() or _no_weights_error(ref, source)
     return _open_weights(ref, source, name, allow_pickle=allow_pickle)
@@ -56,68 +67,47 @@ def _first_available(source: Source, names: Sequence[str]) -> str | None:
 
 
 def _open_weights(ref: ModelRef, source: Source, name: str, *, allow_pickle: bool) -> WeightFiles:
-    kind = _weight_kind(name)
+    ending = name.removesuffix(_INDEX)
+    kind: WeightKind = (
+        "safetensors" if ending.endswith(".safetensors") else "gguf" if ending.endswith(".gguf") else "pickle"
+    )
     if kind == "pickle" and not allow_pickle:
-        raise _pickle_error(ref, name)
+        raise ModelError(
+            f"the weights of {ref.name} are a pickle ({name}), and to read a pickle is to run any program it holds",
+            hint="pass --allow-pickle if you trust where it comes from",
+        )
     path = source.find(name)
     if path is None:
-        raise source.listing_error() or _no_file_error(ref, source, name)
-    if not name.endswith(_INDEX):
-        _check_file(path, kind, source)
-        return WeightFiles(kind, (path,))
-    shards = _find_shards(ref, source, path)
-    for shard in shards:
-        _check_file(shard, kind, source)
-    return WeightFiles(kind, shards, index=path)
+        others = sorted(other for other in source.names() if other.endswith(Path(name).suffix))
+        hint = f"it has {', '.join(others[:5])}" if others else "look at the model's page for the files that it has"
+        raise source.listing_error() or ModelError(f"{ref.location} has no file {name}", hint=hint)
+    paths = {name: path}
+    if name.endswith(_INDEX):
+        listed = sorted(set(_read_index(path, source, "").values()))
+        found = {shard: source.find(shard) for shard in listed}
+        missing = [shard for shard, each in found.items() if each is None]
+        if missing:
+            raise source.listing_error() or _missing_files(ref, missing, len(listed), source.repair_hint)
+        paths = {shard: each for shard, each in found.items() if each is not None}
+    check = {
+        "safetensors": weight_headers.read_header,
+        "gguf": weight_headers.check_gguf,
+        "pickle": weight_headers.check_pickle,
+    }[kind]
+    for each in paths.values():
+        check(each, repair_hint=source.repair_hint)
+    return WeightFiles(kind, tuple(paths.values()), index=path if name.endswith(_INDEX) else None)
 
 
-def _weight_kind(name: str) -> WeightKind:
-    stem = name.removesuffix(_INDEX)
-    if stem.endswith(".safetensors"):
-        return "safetensors"
-    return "gguf" if stem.endswith(".gguf") else "pickle"
-
-
-def _check_file(path: Path, kind: WeightKind, source: Source) -> None:
-    if kind == "safetensors":
-        weight_headers.read_header(path, repair_hint=source.repair_hint)
-    elif kind == "gguf":
-        weight_headers.check_gguf(path, repair_hint=source.repair_hint)
-    else:
-        weight_headers.check_pickle(path, repair_hint=source.repair_hint)
-
-
-def _find_shards(ref: ModelRef, source: Source, index: Path) -> tuple[Path, ...]:
-    """All files that an index lists, downloaded. Raises ModelError with the names of missing ones."""
-    weight_map = weight_headers.read_json(index, repair_hint=source.repair_hint).get("weight_map")
-    names = list(weight_map.values()) if isinstance(weight_map, dict) else []
+def _read_index(index: Path, source: Source, ending: str) -> dict[str, str]:
+    """The file of each tensor that an index lists. Raises ModelError where there are none with this ending."""
+    listed = weight_headers.read_json(index, repair_hint=source.repair_hint).get("weight_map")
+    files: dict[str, str] = listed if isinstance(listed, dict) else {}
     # The index is untrusted: it must not name files outside the model's folder.
-    if not names or not all(isinstance(name, str) and is_plain_path(name) for name in names):
-        raise ModelError(f"{index} can't be used: it lists no files of this model", hint=source.repair_hint)
-    listed = sorted(set(names))
-    found = {name: source.find(name) for name in listed}
-    missing = [name for name, path in found.items() if path is None]
-    if missing:
-        raise source.listing_error() or _missing_shards_error(ref, source, missing, len(listed))
-    return tuple(path for path in found.values() if path is not None)
-
-
-def _missing_shards_error(ref: ModelRef, source: Source, missing: Sequence[str], count: int) -> ModelError:
-    shown = ", ".join(missing[:3]) + (", …" if len(missing) > 3 else "")
-    return ModelError(
-        f"{len(missing)} of {ref.name}'s {count} files of weights are missing: {shown}", hint=source.repair_hint
-    )
-
-
-def _pickle_error(ref: ModelRef, name: str) -> ModelError:
-    message = f"the weights of {ref.name} are a pickle ({name}), and to read a pickle is to run any program it holds"
-    return ModelError(message, hint="pass --allow-pickle if you trust where it comes from")
-
-
-def _no_file_error(ref: ModelRef, source: Source, name: str) -> ModelError:
-    others = sorted(other for other in source.names() if other.endswith(Path(name).suffix))
-    hint = f"it has {', '.join(others[:5])}" if others else "look at the model's page for the files that it has"
-    return ModelError(f"{ref.location} has no file {name}", hint=hint)
+    if not files or not all(isinstance(f, str) and is_plain_path(f) and f.endswith(ending) for f in files.values()):
+        what = f"{ending.removeprefix('.')} files".lstrip()
+        raise ModelError(f"{index} can't be used: it lists no {what} of this model", hint=source.repair_hint)
+    return files
 
 
 def _no_weights_error(ref: ModelRef, source: Source) -> ModelError:
@@ -142,3 +132,117 @@ def sibling_reference(ref: ModelRef, name: str) -> str:
     if ref.kind is Kind.FILE:
         return ref.name.removesuffix(ref.path.name) + name
     return f"{ref.name.rstrip('/')}/{name}"
+
+
+# --- The files whose headers are read
+
+
+class ChosenFiles(NamedTuple):
+    """The files to read.
+
+    names: at least one.  indexed: the names of the tensors in the index; None without an index.
+    projector: the last of the names where it holds the tower of pictures or sounds beside a GGUF model.
+    """
+
+    names: tuple[str, ...]
+    indexed: frozenset[str] | None = None
+    projector: str | None = None
+
+
+def choose_files(ref: ModelRef, source: Source) -> ChosenFiles:
+    """The weight files that `ref` names, or else those that the model's folder holds, sharded or not.
+
+    Raises ModelError if there are none, if shards are missing, and for pickles, which have no header.
+    """
+    name = ref.weights_file or _first_available(source, SAFETENSORS)
+    return _choose_by_listing(ref, source) if name is None else choose_by_name(ref, source, name)
+
+
+def is_auxiliary(name: str) -> bool:
+    """Whether a weight file holds an adapter, or Mistral's format of the same weights."""
+    return _AUXILIARY.fullmatch(name) is not None
+
+
+def choose_by_name(ref: ModelRef, source: Source, name: str) -> ChosenFiles:
+    """The weight files of this name, of an index, or of a first shard. Raises ModelError as `choose_files`."""
+    is_index = name.endswith(_SAFETENSORS_INDEX)
+    if not (is_index or name.endswith(_READABLE)):
+        raise _pickle_refused(ref, name)
+    if is_index and (index := source.find(name)) is not None:
+        file_by_tensor = _read_index(index, source, ".safetensors")
+        folder = name.rpartition("/")[0]
+        names = tuple(f"{folder}/{file}" if folder else file for file in sorted(set(file_by_tensor.values())))
+        missing = [file for file in names if not source.has(file)]
+        if missing:
+            raise source.listing_error() or _missing_files(ref, missing, len(names))
+        return ChosenFiles(names, frozenset(file_by_tensor))
+    if is_index or not source.has(name):
+        hint = "look at the files that it has"
+        raise source.listing_error() or ModelError(f"{ref.location} has no file {name}", hint=hint)
+    # The first shard of a GGUF file stands for all of them, as in llama.cpp.
+    shard = _SHARD.fullmatch(name) if name.endswith(".gguf") else None
+    return ChosenFiles((name,)) if shard is None else _all_shards(ref, shard, source.names())
+
+
+def _choose_by_listing(ref: ModelRef, source: Source, among: Sequence[str] | None = None) -> ChosenFiles:
+    """Weights with non-standard names: an index, shards without an index, several files of one model, or one file."""
+    names = sorted(source.names() if among is None else among)
+    readable = [name for name in names if name.endswith(_READABLE) and "/" not in name]
+    candidates = [name for name in readable if not is_auxiliary(name)] or readable
+    projectors = [name for name in candidates if _PROJECTOR.fullmatch(name)]
+    if projectors and len(projectors) < len(candidates):
+        main = _choose_by_listing(ref, source, [name for name in candidates if name not in projectors])
+        return main._replace(names=(*main.names, projectors[0]), projector=projectors[0])
+    indices = [name for name in names if name.endswith(_INDEX) and "/" not in name]
+    if len(indices) == 1:
+        return choose_by_name(ref, source, indices[0])
+    shards = [shard for name in candidates if (shard := _SHARD.fullmatch(name))]
+    if shards and len({shard["stem"] for shard in shards}) == 1:
+        return _all_shards(ref, shards[0], names)
+    safetensors = [name for name in candidates if name.endswith(".safetensors")]
+    if safetensors and not shards:
+        return ChosenFiles(tuple(safetensors))
+    if len(candidates) == 1:
+        return ChosenFiles((candidates[0],))
+    raise source.listing_error() or _no_choice_error(ref, candidates, names)
+
+
+def _all_shards(ref: ModelRef, shard: re.Match[str], names: Iterable[str]) -> ChosenFiles:
+    count = int(shard["count"])
+    existing = set(names)
+    wanted = [f"{shard['stem']}-{n:05}-of-{count:05}{shard['ending']}" for n in range(1, count + 1)]
+    missing = [name for name in wanted if name not in existing]
+    if missing:
+        raise _missing_files(ref, missing, count)
+    return ChosenFiles(tuple(wanted))
+
+
+def _missing_files(ref: ModelRef, missing: Sequence[str], count: int, hint: str = _FETCH_THEM) -> ModelError:
+    listed = ", ".join(missing[:3]) + (", …" if len(missing) > 3 else "")
+    return ModelError(f"{len(missing)} of {ref.name}'s {count} files of weights are missing: {listed}", hint=hint)
+
+
+def _pickle_refused(ref: ModelRef, name: str) -> ModelError:
+    return ModelError(
+        f"the weights of {ref.name} are a pickle ({name}), which has no header to read",
+        hint=f"convert it to safetensors; {_BY_CONFIG}",
+    )
+
+
+def _no_choice_error(ref: ModelRef, candidates: Sequence[str], names: Sequence[str]) -> ModelError:
+    if candidates:
+        listed = ", ".join(candidates[:4]) + (", …" if len(candidates) > 4 else "")
+        # Of hub files, only GGUF files can be named.
+        can_be_named = ref.kind is not Kind.HUB or candidates[0].endswith(".gguf")
+        hint = f"name one of them: {sibling_reference(ref, candidates[0])}" if can_be_named else _BY_CONFIG
+        return ModelError(f"{ref.name} has several files of weights: {listed}", hint=hint)
+    pickle = next((name for name in names if name.endswith((".bin", ".pt", ".pth"))), None)
+    if pickle is not None:
+        return _pickle_refused(ref, pickle)
+    if "config.json" in names:
+        message = f"{ref.name} has no weights whose header can be read"
+        return ModelError(message, hint=f"headers are those of .safetensors and .gguf files; {_BY_CONFIG}")
+    return ModelError(
+        f"{ref.name} has neither a config.json nor weights whose header can be read",
+        hint="a model is a config.json, or weights in .safetensors or .gguf files; name its folder or its file",
+    )

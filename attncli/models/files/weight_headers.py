@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import stat
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from itertools import pairwise
 from math import prod
@@ -76,8 +76,7 @@ def parse_header(header: bytes, available: int) -> dict[str, TensorEntry]:
         raise BrokenFileError("its header is not one of a safetensors file") from error
     for name in tensors:
         check_name(name)
-    _check_extent(tensors.values(), available)
-    _check_sizes(tensors)
+    _check_extent(tensors, available)
     return tensors
 
 
@@ -107,30 +106,22 @@ def _reject_duplicates(pairs: list[tuple[str, object]]) -> dict[str, object]:
 
 def _tensor_entry(dtype: str, shape: list[int], data_offsets: list[int]) -> TensorEntry:
     begin, end = data_offsets
-    if type(dtype) is not str:
+    if type(dtype) is not str or any(type(number) is not int for number in (*shape, begin, end)):
         raise TypeError(dtype)
-    for number in (*shape, begin, end):
-        if type(number) is not int:
-            raise TypeError(number)
     return TensorEntry(dtype, tuple(shape), begin, end)
 
 
-def _check_extent(tensors: Iterable[TensorEntry], available: int) -> None:
-    """The tensors must fill the rest of the file without gaps or overlaps."""
-    spans = [(0, 0), *sorted((entry.begin, entry.end) for entry in tensors)]
+def _check_extent(tensors: Mapping[str, TensorEntry], available: int) -> None:
+    """The tensors must fill the rest of the file without gaps or overlaps, each as its shape and type give."""
+    spans = [(0, 0), *sorted((entry.begin, entry.end) for entry in tensors.values())]
     needed = max(end for _, end in spans)
     if needed > available:
-        raise BrokenFileError(
-            f"it was cut short: {needed - available:,} of its {needed:,} bytes of weights are missing"
-        )
+        missing = f"{needed - available:,} of its {needed:,} bytes of weights are missing"
+        raise BrokenFileError(f"it was cut short: {missing}")
     if needed < available:
         raise BrokenFileError(f"it is {available - needed:,} B longer than its tensors")
     if any(begin != before or end < begin for (_, before), (begin, end) in pairwise(spans)):
         raise BrokenFileError("its tensors overlap or leave gaps")
-
-
-def _check_sizes(tensors: Mapping[str, TensorEntry]) -> None:
-    """The bytes of each tensor must match its shape and type."""
     for name, (dtype, shape, begin, end) in tensors.items():
         bits = DTYPE_BITS.get(dtype)
         if bits is None:
@@ -180,22 +171,18 @@ def check_pickle(path: Path, *, repair_hint: str = FETCH_AGAIN) -> None:
 def read_json(path: Path, *, repair_hint: str = FETCH_AGAIN) -> dict[str, object]:
     """The object in a JSON file. Raises ModelError for a file that can't be read or isn't a JSON object."""
     with check_file(path, repair_hint):
-        return _read_object(path)
+        found = parse_json(read_bytes(path))
+        if not isinstance(found, dict):
+            raise BrokenFileError("it holds no JSON object")
+        return found
 
 
 def read_model_config(path: Path, *, repair_hint: str = FETCH_AGAIN) -> dict[str, object]:
     """The content of a config.json. Raises ModelError as `read_json`, and for fields of another type."""
+    fields = read_json(path, repair_hint=repair_hint)
     with check_file(path, repair_hint):
-        fields = _read_object(path)
         check_types(fields)
     return fields
-
-
-def _read_object(path: Path) -> dict[str, object]:
-    found = parse_json(read_bytes(path))
-    if not isinstance(found, dict):
-        raise BrokenFileError("it holds no JSON object")
-    return found
 
 
 def read_bytes(path: Path) -> bytes:
@@ -236,27 +223,11 @@ def check_depth(value: object) -> None:
     raise BrokenFileError(f"it is nested deeper than {MAX_JSON_DEPTH} levels")
 
 
-def _is_text(value: object) -> bool:
-    return isinstance(value, str)
-
-
-def _is_texts(value: object) -> bool:
-    return isinstance(value, list) and all(isinstance(each, str) for each in value)
-
-
-def _is_object(value: object) -> bool:
-    return isinstance(value, dict)
-
-
-#: Fields of a config.json that are used before its class checks them: what they hold, and the test for it.
-_FIELD_TYPES: Mapping[str, tuple[str, Callable[[object], bool]]] = {
-    "model_type": ("a text", _is_text),
-    "architectures": ("a list of texts", _is_texts),
-    "dtype": ("a text", _is_text),
-    "torch_dtype": ("a text", _is_text),
-    "auto_map": ("an object", _is_object),
-    "id2label": ("an object", _is_object),
-    "quantization_config": ("an object", _is_object),
+#: Fields of a config.json that are used before its class checks them, and what they hold.
+_FIELD_TYPES: Mapping[str, str] = {
+    **dict.fromkeys(("model_type", "dtype", "torch_dtype"), "a text"),
+    "architectures": "a list of texts",
+    **dict.fromkeys(("auto_map", "id2label", "quantization_config"), "an object"),
 }
 
 
@@ -264,30 +235,34 @@ def check_types(fields: Mapping[str, object], path: str = "") -> None:
     """Raise BrokenFileError for a field of a config.json, or of its parts (`text_config`), of another type. None is
     allowed."""
     for name, value in fields.items():
-        what, holds = _FIELD_TYPES.get(name, ("", _is_object))
-        if what and value is not None and not holds(value):
+        what = _FIELD_TYPES.get(name)
+        fits = {
+            "a text": isinstance(value, str),
+            "a list of texts": isinstance(value, list) and all(isinstance(each, str) for each in value),
+            "an object": isinstance(value, dict),
+        }
+        if what is not None and value is not None and not fits[what]:
             raise BrokenFileError(f"its {path}{name} is {quote_name(json.dumps(value))} where {what} belongs")
         if isinstance(value, dict) and name.endswith("config"):
             check_types(value, f"{path}{name}.")
 
 
 #: Kinds of files that are not ordinary: to read them may never end, or do something.
-_SPECIAL_FILES: tuple[tuple[Callable[[int], bool], str], ...] = (
-    (stat.S_ISFIFO, "a pipe"),
-    (stat.S_ISCHR, "a device"),
-    (stat.S_ISBLK, "a device"),
-    (stat.S_ISSOCK, "a socket"),
-    (stat.S_ISDIR, "a folder"),
-)
+_SPECIAL_FILES = {
+    stat.S_IFIFO: "a pipe",
+    stat.S_IFCHR: "a device",
+    stat.S_IFBLK: "a device",
+    stat.S_IFSOCK: "a socket",
+    stat.S_IFDIR: "a folder",
+}
 
 
 def check_ordinary(path: Path) -> None:
     """Raise ModelError for a pipe, a device or a socket, or a link to one: opening it might never return."""
     try:
-        mode = path.stat().st_mode
+        kind = _SPECIAL_FILES.get(stat.S_IFMT(path.stat().st_mode))
     except OSError as error:
         raise _unreadable_error(path, error) from error
-    kind = next((kind for matches, kind in _SPECIAL_FILES if matches(mode)), None)
     if kind is not None:
         raise ModelError(f"{path} is {kind} and no ordinary file", hint="put the file itself in its place")
 
@@ -297,15 +272,11 @@ def check_file(path: Path, repair_hint: str = FETCH_AGAIN) -> Iterator[None]:
     """Check that a file is readable and not empty; turn a BrokenFileError in the body into a ModelError."""
     check_readable(path)
     try:
-        _check_not_empty(path)
+        if path.stat().st_size == 0:
+            raise BrokenFileError("it is empty")  # noqa: TRY301
         yield
     except BrokenFileError as fault:
         raise ModelError(f"{path} can't be used: {fault}", hint=repair_hint) from fault
-
-
-def _check_not_empty(path: Path) -> None:
-    if path.stat().st_size == 0:
-        raise BrokenFileError("it is empty")
 
 
 def _first_bytes(path: Path, count: int) -> bytes:

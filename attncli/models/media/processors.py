@@ -19,7 +19,7 @@ from attncli.models.files.weight_headers import read_json
 from attncli.models.loading.library_errors import library_errors
 from attncli.models.media.pictures import PROCESSOR_ERRORS, Photo, image_processor
 from attncli.models.media.sounds import feature_extractor
-from attncli.models.tokenizers.python import suppress_warnings
+from attncli.models.tokenizers.slow import suppress_warnings
 
 if TYPE_CHECKING:
     from attncli.models.files.model_files import ModelFiles

@@ -9,6 +9,7 @@ tokenizer classes build parts of it anew.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
+from operator import itemgetter
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, NamedTuple, Protocol
@@ -139,21 +140,32 @@ def read_config(files: TokenizerFiles) -> TokenizerConfig:
     Raises ModelError where one is not JSON.
     """
     config = read_json(files, "tokenizer_config.json")
-    class_name = _as_string(config.get("tokenizer_class"))
-    added_tokens = config.get("added_tokens_decoder")
+    value = config.get("tokenizer_class")
+    class_name = value if isinstance(value, str) else ""
+    added = config.get("added_tokens_decoder")
     # Before there was `added_tokens_decoder`, the special tokens were in a file of their own.
-    named = config if added_tokens is not None else {**config, **read_json(files, "special_tokens_map.json")}
+    named = config if added is not None else {**config, **read_json(files, "special_tokens_map.json")}
+    # Added in the order of their ids, each token gets its id.
+    numbered = {int(key): entry for key, entry in added.items() if key.isdecimal()} if isinstance(added, dict) else {}
     model = read_json(files, "config.json")
+    text = model.get("text_config")
+    places = (model, text if isinstance(text, Mapping) else {})
+    lengths = (finite_length(place.get(key)) for place in places for key in _POSITION_COUNT_KEYS)
+    prepend_scheme = None
+    if class_name in _PREFIX_SPACE_CLASSES and str(model.get("model_type")) not in UNCHANGED_MODEL_TYPES:
+        # `legacy` tokenizers also put a space after every special token in a text.
+        prepend_scheme = "always" if config.get("legacy") else "first"
+        prepend_scheme = "never" if config.get("add_prefix_space", True) is False else prepend_scheme
     return TokenizerConfig(
         class_name=class_name,
         code=custom_code(config),
-        max_length=finite_length(config.get("model_max_length")) or _position_count(model),
+        max_length=finite_length(config.get("model_max_length")) or next(filter(None, lengths), None),
         truncation_side="left" if config.get("truncation_side") == "left" else "right",
         split_special_tokens=config.get("split_special_tokens") is True,
-        added_tokens=_special_tokens(_entries_by_id(added_tokens)),
+        added_tokens=_special_tokens(entry for _, entry in sorted(numbered.items(), key=itemgetter(0))),
         special_tokens=_special_tokens(_role_entries(named)),
         overrides={} if class_name in _UNCHANGED_CLASSES else config,
-        prepend_scheme=_prepend_scheme(config) if _sets_prefix_space(class_name, model) else None,
+        prepend_scheme=prepend_scheme,
     )
 
 
@@ -183,61 +195,25 @@ def finite_length(value: object) -> int | None:
     return int(value) if 0 < value < _NO_LIMIT else None
 
 
-def _sets_prefix_space(class_name: str, model: Json) -> bool:
-    return class_name in _PREFIX_SPACE_CLASSES and str(model.get("model_type")) not in UNCHANGED_MODEL_TYPES
-
-
-def _prepend_scheme(config: Json) -> str:
-    """`legacy` tokenizers also put a space after every special token in a text."""
-    if config.get("add_prefix_space", True) is False:
-        return "never"
-    return "always" if config.get("legacy") else "first"
-
-
-def _position_count(config: Json) -> int | None:
-    text = config.get("text_config")
-    places = (config, text if isinstance(text, Mapping) else {})
-    lengths = (finite_length(place.get(key)) for place in places for key in _POSITION_COUNT_KEYS)
-    return next((length for length in lengths if length is not None), None)
-
-
-def _special_tokens(entries: Iterable[object]) -> tuple[SpecialToken, ...]:
-    return tuple(token for entry in entries if (token := _special_token(entry)) is not None)
-
-
-def _entries_by_id(numbered: object) -> list[object]:
-    """Entries in the order of their ids: added in that order, each token gets its id."""
-    if not isinstance(numbered, Mapping):
-        return []
-    return [numbered[key] for key in sorted((key for key in numbered if key.isdecimal()), key=int)]
-
-
 def _role_entries(config: Json) -> Iterator[object]:
     for key in _SINGLE_TOKEN_KEYS:
         yield config.get(key)
     for key in _TOKEN_LIST_KEYS:
         entry = config.get(key)
         if entry:
-            yield from entry.values() if isinstance(entry, Mapping) else _as_list(entry)
+            yield from entry.values() if isinstance(entry, Mapping) else (entry if isinstance(entry, list) else [])
             return
 
 
-def _special_token(entry: object) -> SpecialToken | None:
-    if isinstance(entry, str) and entry:
-        return SpecialToken(entry)
-    content = entry.get("content") if isinstance(entry, Mapping) else None
-    if not (isinstance(entry, Mapping) and isinstance(content, str) and content):
-        return None
-    flags = {name: entry[name] for name in SpecialToken._fields[1:] if isinstance(entry.get(name), bool)}
-    return SpecialToken(content, **flags)
-
-
-def _as_list(value: object) -> list[object]:
-    return value if isinstance(value, list) else []
-
-
-def _as_string(value: object) -> str:
-    return value if isinstance(value, str) else ""
+def _special_tokens(entries: Iterable[object]) -> tuple[SpecialToken, ...]:
+    found = []
+    for entry in entries:
+        fields: Mapping[str, object] = entry if isinstance(entry, Mapping) else {"content": entry}
+        content = fields.get("content")
+        if isinstance(content, str) and content:
+            flags = {name: flag for name in SpecialToken._fields[1:] if isinstance(flag := fields.get(name), bool)}
+            found.append(SpecialToken(content, **flags))
+    return tuple(found)
 
 
 def apply_config(backend: Backend, config: TokenizerConfig) -> FileParts | None:
@@ -246,17 +222,24 @@ def apply_config(backend: Backend, config: TokenizerConfig) -> FileParts | None:
     Returns the parts of the file where the class cuts texts by others; None where it leaves them as they are.
     """
     changes = list(_setting_changes(backend, config.overrides))
-    replaces = _replaces_prefix_space(backend, config.prepend_scheme)
+    prefix_space = _prefix_space(backend, config.prepend_scheme)
     parts = None
-    if changes or replaces:
+    if changes or prefix_space is not None:
         from copy import deepcopy  # most tokenizers start without it
 
         # The changes are made in place.
         parts = deepcopy(backend.normalizer), deepcopy(backend.pre_tokenizer)
     for part, name, value in changes:
         setattr(part, name, value)
-    set_prefix_space(backend, config.prepend_scheme)
-    _add_tokens(backend, config)
+    if prefix_space is not None:
+        backend.normalizer, backend.pre_tokenizer = None, prefix_space
+    known = {token.content for token in backend.get_added_tokens_decoder().values()}
+    known |= {token.content for token in config.added_tokens}
+    missing = {token.content: token for token in reversed(config.special_tokens) if token.content not in known}
+    # A token that is in the vocabulary already keeps its id.
+    for tokens in (config.added_tokens, [*reversed(missing.values())]):
+        if tokens:
+            backend.add_tokens([AddedToken(**token._asdict()) for token in tokens])
     backend.encode_special_tokens = config.split_special_tokens
     return parts
 
@@ -277,37 +260,16 @@ def _setting_changes(backend: Backend, settings: Mapping[str, object]) -> Iterat
             yield part, "strip_accents", settings["strip_accents"]
 
 
-def set_prefix_space(backend: Backend, prepend_scheme: str | None) -> None:
-    """Put spaces before texts as the class does (`TokenizerConfig.prepend_scheme`), and not as tokenizer.json says.
-
-    Byte-level tokenizers are left unchanged, whatever class is named for them.
+def _prefix_space(backend: Backend, prepend_scheme: str | None) -> pre_tokenizers.Metaspace | None:
+    """The part that puts spaces before texts as the class does (`TokenizerConfig.prepend_scheme`), and not as
+    tokenizer.json says; None where that is the same, and for byte-level tokenizers, whatever class is named for them.
     """
-    if _replaces_prefix_space(backend, prepend_scheme):
-        backend.normalizer = None
-        backend.pre_tokenizer = _prefix_space(str(prepend_scheme))
-
-
-def _replaces_prefix_space(backend: Backend, prepend_scheme: str | None) -> bool:
-    if prepend_scheme is None:
-        return False
     before = backend.pre_tokenizer
-    if any(type(part).__name__ == "ByteLevel" for part in (*flat_parts(before), backend.decoder)):
-        return False
-    return backend.normalizer is not None or part_state(before) != part_state(_prefix_space(prepend_scheme))
-
-
-def _prefix_space(prepend_scheme: str) -> pre_tokenizers.Metaspace:
-    return pre_tokenizers.Metaspace(SPACE_MARK, prepend_scheme, split=False)
-
-
-def _add_tokens(backend: Backend, config: TokenizerConfig) -> None:
-    """Add the tokens that only the configuration names; one that is in the vocabulary already keeps its id."""
-    if config.added_tokens:
-        backend.add_tokens([AddedToken(**token._asdict()) for token in config.added_tokens])
-    known = {token.content for token in backend.get_added_tokens_decoder().values()}
-    missing = {token.content: token for token in reversed(config.special_tokens) if token.content not in known}
-    if missing:
-        backend.add_tokens([AddedToken(**token._asdict()) for token in reversed(missing.values())])
+    is_byte_level = any(type(part).__name__ == "ByteLevel" for part in (*flat_parts(before), backend.decoder))
+    if prepend_scheme is None or is_byte_level:
+        return None
+    part = pre_tokenizers.Metaspace(SPACE_MARK, prepend_scheme, split=False)
+    return part if backend.normalizer is not None or part_state(before) != part_state(part) else None
 
 
 def flat_parts(part: Any) -> Iterator[Any]:

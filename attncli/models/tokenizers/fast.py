@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from threading import Lock
@@ -57,13 +57,15 @@ class FastTokenizer:
         self._backend = backend
         self._file_parts = file_parts
         self._truncation_side = truncation_side
-        self.class_name = class_name or type(backend.model).__name__
+        self.algorithm = type(backend.model).__name__
+        self.class_name = class_name or self.algorithm
         self.max_length = max_length
         self.slow = slow
         self.note = note
-        self.unknown_id, self._token_bytes = _unknown_id_and_token_bytes(backend)
+        self.unknown_id, self.token_bytes = _unknown_id_and_token_bytes(backend)
         self._added = backend.get_added_tokens_decoder()
-        self._composer = _read_composer(backend)
+        steps = [part for part in flat_parts(backend.normalizer) if type(part).__name__ not in _ENDS_KINDS]
+        self.composer = normalizers.Sequence(steps).normalize_str if any(map(_composes, steps)) else None
         self._special_as_text = False
         self._growth = GrowthLimit(backend)
         self._lock = Lock()
@@ -96,7 +98,7 @@ class FastTokenizer:
         return [next(encoded).ids if len(text) <= LONG_TEXT else self._long_ids(text, special, limit) for text in texts]
 
     def encode_blocks(self, blocks: Iterable[str], *, special: bool = True) -> Iterator[Sequence[int]]:
-        from attncli.models.tokenizers.chunks import encode_chunks
+        from attncli.models.tokenizers.long_text import encode_chunks
 
         frame = self._frame(special)
         if frame is None:
@@ -128,7 +130,7 @@ class FastTokenizer:
 
     def vocabulary(self) -> Iterator[Piece]:
         entries = {identifier: token for token, identifier in self._backend.get_vocab(with_added_tokens=True).items()}
-        to_bytes = self._token_bytes.to_bytes
+        to_bytes = self.token_bytes.to_bytes
         for identifier in sorted(entries):
             if identifier in self._added:
                 yield self._added_piece(identifier)
@@ -140,20 +142,8 @@ class FastTokenizer:
             return self._backend.decode(list(ids), skip_special_tokens=True)
 
     @property
-    def algorithm(self) -> str:
-        return type(self._backend.model).__name__
-
-    @property
     def added_count(self) -> int:
         return self.vocabulary_size - self._backend.get_vocab_size(with_added_tokens=False)
-
-    @property
-    def token_bytes(self) -> TokenBytes:
-        return self._token_bytes
-
-    @property
-    def composer(self) -> Callable[[str], str] | None:
-        return self._composer
 
     def pipeline(self) -> TokenizerPipeline:
         from attncli.models.tokenizers.pipeline import TokenizerPipeline
@@ -164,12 +154,16 @@ class FastTokenizer:
     def _encode_whole(self, text: str, pair: str | None, special: bool, limit: int | None) -> Encoding:
         with self._exclusive_backend(limit):
             self._growth.check([text] if pair is None else [text, pair])
-            return _encoding(self._backend.encode(text, pair, add_special_tokens=special))
+            encoding = self._backend.encode(text, pair, add_special_tokens=special)
+            sequences: list[int | None] = encoding.sequence_ids
+            spans = [
+                None if sequence is None else span for sequence, span in zip(sequences, encoding.offsets, strict=True)
+            ]
+            return Encoding(ids=encoding.ids, sequences=sequences, segments=encoding.type_ids, spans=spans)
 
     def _encode_long(self, text: str, special: bool, limit: int | None) -> Encoding:
         """`_encode_whole` in chunks of the text."""
-        from attncli.models.tokenizers.chunks import encode_chunks
-        from attncli.models.tokenizers.long_text import add_frame, truncation_range
+        from attncli.models.tokenizers.long_text import add_frame, encode_chunks, truncation_range
 
         frame = self._frame(special)
         if frame is None:
@@ -220,7 +214,7 @@ class FastTokenizer:
             token = self._backend.id_to_token(identifier)
         except OverflowError:  # the library's ids are 32-bit numbers
             return None
-        return None if token is None else Piece.of(identifier, token, self._token_bytes.to_bytes(token))
+        return None if token is None else Piece.of(identifier, token, self.token_bytes.to_bytes(token))
 
     def _added_piece(self, identifier: int) -> Piece:
         added = self._added[identifier]
@@ -242,7 +236,11 @@ def read_fast_tokenizer(
         if not (isinstance(error, Exception) or is_panic(error)):
             raise
         raise ModelError(f"{path} could not be read: {_error_reason(path, error)}", hint=repair_hint) from error
-    _check_truncation(path, backend, repair_hint)
+    truncation = backend.truncation or {}
+    stride, most = truncation.get("stride", 0), truncation.get("max_length", 1)
+    if stride >= most:
+        message = f"{path} can't be used: its truncation keeps {most:,} tokens and repeats {stride:,} of them"
+        raise ModelError(message, hint=repair_hint)
     with translate_failures("can't be built from its files"):
         file_parts = apply_config(backend, config)
         return FastTokenizer(
@@ -253,15 +251,6 @@ def read_fast_tokenizer(
             note=note,
             file_parts=file_parts,
         )
-
-
-def _check_truncation(path: Path, backend: Backend, repair_hint: str) -> None:
-    """Raise ModelError for a stride that leaves nothing: the library fails with it once truncation is used."""
-    truncation = backend.truncation or {}
-    stride, most = truncation.get("stride", 0), truncation.get("max_length", 1)
-    if stride >= most:
-        message = f"{path} can't be used: its truncation keeps {most:,} tokens and repeats {stride:,} of them"
-        raise ModelError(message, hint=repair_hint)
 
 
 def _error_reason(path: Path, error: BaseException) -> str:
@@ -285,9 +274,17 @@ def _error_reason(path: Path, error: BaseException) -> str:
 def _unknown_id_and_token_bytes(backend: Backend) -> tuple[int | None, TokenBytes]:
     """The id of the unknown token, and how the vocabulary writes bytes, read from the parts of the tokenizer."""
     model: Any = backend.model
-    unknown, byte_fallback = (
-        _unigram_properties(model) if type(model).__name__ == "Unigram" else _model_properties(backend, model)
-    )
+    if type(model).__name__ == "Unigram":
+        # A Unigram model tells neither: both are seen from how it cuts an unknown character.
+        try:
+            pieces = model.tokenize(_UNKNOWN_CHARACTER)
+        except Exception:  # tokenizers raises nothing more precise: this model has no unknown token
+            pieces = []
+        unknown, byte_fallback = pieces[0].id if len(pieces) == 1 else None, len(pieces) > 1
+    else:
+        name = getattr(model, "unk_token", None)
+        unknown = backend.token_to_id(name) if name else None
+        byte_fallback = bool(getattr(model, "byte_fallback", False))
     decoder = part_state(backend.decoder)
     token_bytes = read_token_bytes(
         decoder,
@@ -304,12 +301,6 @@ def _model_properties(backend: Backend, model: Any) -> tuple[int | None, bool]:
     return backend.token_to_id(unknown) if unknown else None, bool(getattr(model, "byte_fallback", False))
 
 
-def _read_composer(backend: Backend) -> Callable[[str], str] | None:
-    """The normaliser without the steps that only change the ends of a text; None if no step composes."""
-    steps = [part for part in flat_parts(backend.normalizer) if type(part).__name__ not in _ENDS_KINDS]
-    return normalizers.Sequence(steps).normalize_str if any(map(_composes, steps)) else None
-
-
 def _composes(step: Any) -> bool:
     """Whether a step of the normaliser may make one character of several."""
     kind = type(step).__name__
@@ -319,17 +310,6 @@ def _composes(step: Any) -> bool:
         case {"pattern": {"String": str(replaced)}}:
             return len(replaced) > 1
     return True
-
-
-def _unigram_properties(model: Any) -> tuple[int | None, bool]:
-    """The unknown id and byte fallback of a Unigram model, which tells neither: seen from how it cuts a character."""
-    try:
-        pieces = model.tokenize(_UNKNOWN_CHARACTER)
-    except Exception:  # tokenizers raises nothing more precise: this model has no unknown token
-        return None, False
-    if len(pieces) > 1:
-        return None, True
-    return next((piece.id for piece in pieces), None), False
 
 
 @contextmanager
@@ -346,9 +326,3 @@ def _without_truncation_and_padding(backend: Backend) -> Iterator[None]:
             backend.enable_truncation(**truncation)
         if padding is not None:
             backend.enable_padding(**padding)
-
-
-def _encoding(encoding: BackendEncoding) -> Encoding:
-    sequences: list[int | None] = encoding.sequence_ids
-    spans = [None if sequence is None else span for sequence, span in zip(sequences, encoding.offsets, strict=True)]
-    return Encoding(ids=encoding.ids, sequences=sequences, segments=encoding.type_ids, spans=spans)

@@ -249,7 +249,7 @@ def _byte_level_bpe(vocabulary: Vocabulary) -> Backend:
     numbers = vocabulary.ids()
     merges = vocabulary.merges(numbers)
     if merges is None:
-        merges = _merges_in_order(numbers)  # byte strings with ranks (tiktoken)
+        merges = merges_in_order(numbers)  # byte strings with ranks (tiktoken)
     ignore = vocabulary.split in _IGNORE_MERGES or vocabulary.value("merges", list) is None
     backend = Backend(models.BPE(numbers, merges, fuse_unk=False, ignore_merges=ignore))
     *first, last = SPLITS.get(vocabulary.split, (_GPT2_PATTERN,))
@@ -276,7 +276,7 @@ def _sentencepiece_bpe(vocabulary: Vocabulary) -> Backend:
     merges = vocabulary.merges(numbers)
     if merges is None:
         ranks = None if in_order else [-score for score in vocabulary.scores()]
-        merges = _merges_in_order(numbers, ranks)
+        merges = merges_in_order(numbers, ranks)
     prefix = vocabulary.flag("add_space_prefix", True)
     backend = Backend(_bpe_with_bytes(vocabulary, numbers, merges))
     steps = [normalizers.Prepend(SPACE_MARK)] if prefix else []
@@ -373,10 +373,13 @@ _BUILDERS: Mapping[str, Callable[[Vocabulary], Backend]] = {
 }
 
 
-def _merges_in_order(numbers: Mapping[str, int], ranks: Sequence[float] | None = None) -> list[tuple[str, str]]:
+Token = TypeVar("Token", str, bytes)
+
+
+def merges_in_order(numbers: Mapping[Token, int], ranks: Sequence[float] | None = None) -> list[tuple[Token, Token]]:
     """Every pair of tokens that make a token together, in the order of its rank (by default its id)."""
     order = sorted(numbers, key=lambda token: numbers[token] if ranks is None else ranks[numbers[token]])
-    merges = []
+    merges: list[tuple[Token, Token]] = []
     for token in order:
         pairs = ((token[:place], token[place:]) for place in range(1, len(token)))
         found = [pair for pair in pairs if pair[0] in numbers and pair[1] in numbers]

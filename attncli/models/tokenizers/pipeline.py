@@ -126,22 +126,20 @@ class TokenizerPipeline:
         """
         with translate_failures():
             self._growth.check([text])
-            return self._pre_tokenize_text(text)
-
-    def _pre_tokenize_text(self, text: str) -> PreTokenizedText:
-        segments: list[Segment] = []
-        stages: list[list[PreToken]] = [[] for _ in range(len(self._pre_tokenizers) + 1)]
-        whole = NormalizedString(text)
-        characters = _CharacterOffsets(text)
-        for span, added in self._raw_search.split(text):
-            if added is not None:
-                _append_to_all(stages, PreToken(*span, text[slice(*span)], added))
-                continue
-            piece = _slice(whole, span)
-            segments.append(Segment(*span, tuple(self._steps(piece))))
-            self._pre_tokenize(piece, characters, stages)
-        counts = tuple(len(stage) for stage in stages[1:])
-        return PreTokenizedText(tuple(segments), tuple(stages[-1]), counts)
+            segments: list[Segment] = []
+            stages: list[list[PreToken]] = [[] for _ in range(len(self._pre_tokenizers) + 1)]
+            whole = NormalizedString(text)
+            characters = _CharacterOffsets(text)
+            for span, added in self._raw_search.split(text):
+                if added is not None:
+                    for stage in stages:
+                        stage.append(PreToken(*span, text[slice(*span)], added))
+                    continue
+                piece = _slice(whole, span)
+                segments.append(Segment(*span, tuple(self._steps(piece))))
+                self._pre_tokenize(piece, characters, stages)
+            counts = tuple(len(stage) for stage in stages[1:])
+            return PreTokenizedText(tuple(segments), tuple(stages[-1]), counts)
 
     def _steps(self, piece: NormalizedString) -> Iterator[str]:
         """Normalise in place, and yield the text after each step."""
@@ -157,7 +155,8 @@ class TokenizerPipeline:
             splits = _start_splits(_slice(piece, span))
             if added is not None:
                 (pre_token,) = characters.pre_tokens(splits)
-                _append_to_all(stages, pre_token._replace(added=added))
+                for stage in stages:
+                    stage.append(pre_token._replace(added=added))
                 continue
             stages[0] += characters.pre_tokens(splits)
             for stage, step in zip(stages[1:], self._pre_tokenizers, strict=True):
@@ -178,17 +177,14 @@ class _AddedTokenSearch:
         self._copy.encode_special_tokens = backend.encode_special_tokens
         self._ids: dict[int, int | None] = {0: None}
         for token in tokens:
-            self._add(token, backend, normalized)
-
-    def _add(self, token: AddedToken, backend: Backend, normalized: bool) -> None:
-        content = token.content
-        if normalized and backend.normalizer is not None:
-            content = backend.normalizer.normalize_str(content)
-        flags = {"lstrip": token.lstrip, "rstrip": token.rstrip, "single_word": token.single_word}
-        self._copy.add_tokens([AddedToken(content, special=token.special, normalized=False, **flags)])
-        # Where two are the same after normalisation, the first one is found.
-        if (copy_id := self._copy.token_to_id(content)) is not None:
-            self._ids.setdefault(copy_id, backend.token_to_id(token.content))
+            content = token.content
+            if normalized and backend.normalizer is not None:
+                content = backend.normalizer.normalize_str(content)
+            flags = {"lstrip": token.lstrip, "rstrip": token.rstrip, "single_word": token.single_word}
+            self._copy.add_tokens([AddedToken(content, special=token.special, normalized=False, **flags)])
+            # Where two are the same after normalisation, the first one is found.
+            if (copy_id := self._copy.token_to_id(content)) is not None:
+                self._ids.setdefault(copy_id, backend.token_to_id(token.content))
 
     def split(self, text: str) -> Iterable[tuple[Span, int | None]]:
         """The text cut at added tokens: the characters of each part, and its id where it is such a token."""
@@ -227,26 +223,16 @@ def _start_splits(piece: NormalizedString) -> PreTokenizedString:
     return splits
 
 
-def _append_to_all(stages: list[list[PreToken]], token: PreToken) -> None:
-    for stage in stages:
-        stage.append(token)
-
-
 def _normalizers(normalizer: Any) -> Iterator[Any]:
     """The steps of a normaliser, with those of a BertNormalizer one by one."""
     for step in flat_parts(normalizer):
-        if type(step).__name__ == "BertNormalizer":
-            yield from _bert_steps(step)
-        else:
+        if type(step).__name__ != "BertNormalizer":
             yield step
-
-
-def _bert_steps(whole: Any) -> Iterator[normalizers.BertNormalizer]:
-    settings = {name: getattr(whole, name) for name in _BERT_STEPS}
-    if settings["strip_accents"] is None:
-        settings["strip_accents"] = settings["lowercase"]
-    for name in _BERT_STEPS:
-        if settings[name]:
+            continue
+        settings = {name: getattr(step, name) for name in _BERT_STEPS}
+        if settings["strip_accents"] is None:
+            settings["strip_accents"] = settings["lowercase"]
+        for name in filter(settings.get, _BERT_STEPS):
             yield normalizers.BertNormalizer(**{other: other == name for other in _BERT_STEPS})
 
 
@@ -262,7 +248,13 @@ def _pipeline_step(step: Any) -> PipelineStep:
 def _template(state: Mapping[str, Any]) -> tuple[TemplateSlot, ...] | None:
     match state:
         case {"type": "TemplateProcessing", "single": list(single), "special_tokens": dict(special)}:
-            return tuple(_template_slot(item, special) for item in single)
+            names = [item["SpecialToken"]["id"] if "SpecialToken" in item else None for item in single]
+            return tuple(
+                TemplateSlot(f"${item['Sequence']['id']}")
+                if name is None
+                else TemplateSlot(name, tuple(special[name]["ids"]))
+                for item, name in zip(single, names, strict=True)
+            )
         case {"type": "BertProcessing" | "RobertaProcessing", "cls": [first, first_id], "sep": [last, last_id]}:
             return (TemplateSlot(first, (first_id,)), TemplateSlot("$A"), TemplateSlot(last, (last_id,)))
         case {"type": "Sequence", "processors": list(processors)}:
@@ -270,10 +262,3 @@ def _template(state: Mapping[str, Any]) -> tuple[TemplateSlot, ...] | None:
             # With several, the later ones treat what the first one adds as more texts: that is no single template.
             return found[0] if len(found) == 1 else None if found else _TEXT_ONLY
     return _TEXT_ONLY
-
-
-def _template_slot(item: Mapping[str, Any], special: Mapping[str, Any]) -> TemplateSlot:
-    if "Sequence" in item:
-        return TemplateSlot(f"${item['Sequence']['id']}")
-    name = item["SpecialToken"]["id"]
-    return TemplateSlot(name, tuple(special[name]["ids"]))

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from base64 import b64decode
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -18,28 +18,18 @@ from tokenizers import Tokenizer as Backend
 
 from attncli.errors import ModelError
 from attncli.models.files.reference import holds_ranks, is_tekken
+from attncli.models.files.weight_headers import BrokenFileError
 from attncli.models.tokenizers.fast import FastTokenizer
+from attncli.models.tokenizers.gguf_vocabulary import SPLITS, merges_in_order
 from attncli.models.tokenizers.token_bytes import byte_letters
 
 _GPT2 = r"'(?:[sdmt]|ll|ve|re)| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+"
-_CL100K = (
-    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+"
-    r"|\s+(?!\S)|\s+"
-)
-_UPPER, _LOWER = r"[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]", r"[\p{Ll}\p{Lm}\p{Lo}\p{M}]"
-_O200K = (
-    rf"[^\r\n\p{{L}}\p{{N}}]?{_UPPER}*{_LOWER}+(?i:'s|'t|'re|'ve|'m|'ll|'d)?"
-    rf"|[^\r\n\p{{L}}\p{{N}}]?{_UPPER}+{_LOWER}*(?i:'s|'t|'re|'ve|'m|'ll|'d)?"
-    r"|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+"
-)
 
 #: How the encodings of tiktoken split texts. Their files don't say it, but are called after them.
 _TIKTOKEN_PATTERNS = {
-    "gpt2": _GPT2,
-    "r50k_base": _GPT2,
-    "p50k_base": _GPT2,
-    "cl100k_base": _CL100K,
-    "o200k_base": _O200K,
+    **dict.fromkeys(("gpt2", "r50k_base", "p50k_base"), _GPT2),
+    "cl100k_base": SPLITS["llama3"][0],
+    "o200k_base": SPLITS["gpt-4o"][0],
 }
 _ASSUMED = "cl100k_base"
 
@@ -52,10 +42,6 @@ _TEKKEN_SPECIAL = (
 
 #: No tekken.json has as many special tokens; a broken one may say any number.
 _MOST_SPECIAL = 1 << 16
-
-
-class _BrokenVocabularyError(Exception):
-    """What is wrong with a vocabulary."""
 
 
 class _Ranks(NamedTuple):
@@ -88,23 +74,23 @@ def read_ranks_tokenizer(path: Path, *, name: str, repair_hint: str, max_length:
             how = f"split as for {encoding or _ASSUMED}{', by its name' if encoding else ''}"
             note = f"{name}: a tiktoken file says {'not' if encoding else 'neither'} {lacking}; {how}"
         backend = _build(ranks)
-    except (_BrokenVocabularyError, OSError, ValueError, RecursionError) as error:
+    except (BrokenFileError, OSError, ValueError, RecursionError) as error:
         raise ModelError(f"{path} can't be used: {error}", hint=repair_hint) from error
     kind = "tekken" if path.suffix == ".json" else "tiktoken"
     return FastTokenizer(backend, class_name=kind, max_length=max_length, note=note)
 
 
 def _read_tiktoken(content: bytes) -> list[bytes]:
-    """The tokens of lines with a token in base64 and its rank. Raises _BrokenVocabularyError where ranks have gaps."""
+    """The tokens of lines with a token in base64 and its rank. Raises BrokenFileError where ranks have gaps."""
     ranks: dict[int, bytes] = {}
     for number, line in enumerate(content.splitlines(), start=1):
         match line.split():
             case [token, rank] if rank.isdigit():
                 ranks[int(rank)] = _decode(token, f"line {number}")
             case [_, *_]:
-                raise _BrokenVocabularyError(f"line {number} is no token in base64 and its rank")
+                raise BrokenFileError(f"line {number} is no token in base64 and its rank")
     if sorted(ranks) != list(range(len(ranks))):
-        raise _BrokenVocabularyError(f"its {len(ranks):,} ranks don't run from 0 to {len(ranks) - 1:,}")
+        raise BrokenFileError(f"its {len(ranks):,} ranks don't run from 0 to {len(ranks) - 1:,}")
     return [ranks[rank] for rank in range(len(ranks))]
 
 
@@ -114,17 +100,14 @@ def _read_tekken(content: Any) -> _Ranks:
         case {"config": {"pattern": str(pattern), **settings}, "vocab": list(entries)}:
             special = _tekken_special(content.get("special_tokens"), settings.get("default_num_special_tokens"))
         case _:
-            raise _BrokenVocabularyError('a tekken.json has a "config" with a "pattern", and a "vocab"')
+            raise BrokenFileError('a tekken.json has a "config" with a "pattern", and a "vocab"')
     size = settings.get("default_vocab_size")
-    kept = entries[: max(size - len(special), 0)] if isinstance(size, int) else entries
-    return _Ranks([_tekken_token(entry, number) for number, entry in enumerate(kept)], special, pattern)
-
-
-def _tekken_token(entry: Any, number: int) -> bytes:
-    match entry:
-        case {"token_bytes": str(token)}:
-            return _decode(token.encode(), f"entry {number} of its vocab")
-    raise _BrokenVocabularyError(f'entry {number} of its vocab has no "token_bytes"')
+    tokens = []
+    for number, entry in enumerate(entries[: max(size - len(special), 0)] if isinstance(size, int) else entries):
+        if not isinstance(entry, dict) or not isinstance(entry.get("token_bytes"), str):
+            raise BrokenFileError(f'entry {number} of its vocab has no "token_bytes"')
+        tokens.append(_decode(entry["token_bytes"].encode(), f"entry {number} of its vocab"))
+    return _Ranks(tokens, special, pattern)
 
 
 def _tekken_special(entries: Any, count: Any) -> list[str]:
@@ -134,9 +117,9 @@ def _tekken_special(entries: Any, count: Any) -> list[str]:
         try:
             names = [str(entry["token_str"]) for entry in sorted(entries, key=lambda entry: entry["rank"])]
         except (TypeError, KeyError) as error:
-            raise _BrokenVocabularyError('its "special_tokens" are no list of ranks and names') from error
+            raise BrokenFileError('its "special_tokens" are no list of ranks and names') from error
     if isinstance(count, int) and count < len(names):
-        raise _BrokenVocabularyError(f"it has {len(names):,} special tokens and says {count:,}")
+        raise BrokenFileError(f"it has {len(names):,} special tokens and says {count:,}")
     last = min(count, _MOST_SPECIAL) if isinstance(count, int) else len(names)
     return [*names, *(f"<SPECIAL_{number}>" for number in range(len(names), last))]
 
@@ -145,7 +128,7 @@ def _decode(token: bytes, where: str) -> bytes:
     try:
         return b64decode(token, validate=True)
     except ValueError as error:
-        raise _BrokenVocabularyError(f"{where} is no base64") from error
+        raise BrokenFileError(f"{where} is no base64") from error
 
 
 def _build(ranks: _Ranks) -> Backend:
@@ -155,7 +138,7 @@ def _build(ranks: _Ranks) -> Backend:
     written = {token: token.decode("latin-1").translate(letters) for token in numbers}
     vocabulary = {written[token]: first + rank for token, rank in numbers.items()}
     vocabulary |= {name: number for number, name in enumerate(ranks.special)}
-    merges = [(written[left], written[right]) for left, right in _merges(numbers)]
+    merges = [(written[left], written[right]) for left, right in merges_in_order(numbers)]
     backend = Backend(models.BPE(vocabulary, merges, fuse_unk=False, ignore_merges=True))
     backend.pre_tokenizer = pre_tokenizers.Sequence(
         [
@@ -167,13 +150,3 @@ def _build(ranks: _Ranks) -> Backend:
     backend.post_processor = processors.ByteLevel(trim_offsets=False)
     backend.add_special_tokens([AddedToken(name, special=True, normalized=False) for name in ranks.special])
     return backend
-
-
-def _merges(ranks: Mapping[bytes, int]) -> Iterator[tuple[bytes, bytes]]:
-    """Every pair of tokens that make a token together, in the order of its rank and then of theirs."""
-    for token in ranks:
-        cuts = ((token[:place], token[place:]) for place in range(1, len(token)))
-        yield from sorted(
-            (pair for pair in cuts if pair[0] in ranks and pair[1] in ranks),
-            key=lambda pair: (ranks[pair[0]], ranks[pair[1]]),
-        )

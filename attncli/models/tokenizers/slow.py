@@ -13,7 +13,9 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from copy import copy
 from importlib import import_module
 from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
@@ -22,16 +24,16 @@ from typing import Any, NamedTuple
 
 from tokenizers import Regex, normalizers
 
-from attncli.errors import ModelError, is_panic
+from attncli.errors import ModelError, is_panic, reason_of
 from attncli.models.files.reference import is_tekken_name
 from attncli.models.files.weight_headers import check_file
 from attncli.models.loading.own_code import fetch_code
 from attncli.models.tokenizers.config import SPACE_MARK, TokenizerConfig, TokenizerFiles, read_json
 from attncli.models.tokenizers.fast import FastTokenizer
 from attncli.models.tokenizers.guard import check_charsmap
-from attncli.models.tokenizers.python import PythonTokenizer, suppress_warnings
 from attncli.models.tokenizers.ranks import is_ranks_file, read_ranks_tokenizer
-from attncli.models.tokenizers.types import NoTokenizerError, Tokenizer
+from attncli.models.tokenizers.token_bytes import TokenBytes
+from attncli.models.tokenizers.types import Encoding, NoTokenizerError, Piece, Tokenizer
 
 #: File names of the vocabularies that transformers' tokenizers are made of.
 VOCABULARIES = (
@@ -86,7 +88,10 @@ def load_slow_tokenizer(files: TokenizerFiles, config: TokenizerConfig, *, trust
     """
     found = _find_files(files, (*COMPANIONS, *VOCABULARIES))
     vocabularies = [path for path in found if path.name in VOCABULARIES]
-    ranks = _ranks_file(files, vocabularies)
+    names = (name for name in files.source.names() if is_tekken_name(name))
+    tekken = None if vocabularies else next(names, None)
+    paths = vocabularies if tekken is None else _find_files(files, [tekken])
+    ranks = next((path for path in paths[:1] if is_ranks_file(path)), None)
     if ranks is not None and config.is_plain and config.code is None:
         name, repair_hint = files.ref.name, files.source.repair_hint
         return read_ranks_tokenizer(ranks, name=name, repair_hint=repair_hint, max_length=config.max_length)
@@ -120,14 +125,6 @@ def wrap_loaded(loaded: Any, *, max_length: int | None, slow: bool, note: str | 
 
 def _find_files(files: TokenizerFiles, names: Sequence[str]) -> list[Path]:
     return [path for name in names if (path := files.find(name)) is not None]
-
-
-def _ranks_file(files: TokenizerFiles, vocabularies: Sequence[Path]) -> Path | None:
-    """The vocabulary of tekken (`tekken_240911.json` too) or tiktoken among a model's files."""
-    names = (name for name in files.source.names() if is_tekken_name(name))
-    tekken = None if vocabularies else next(names, None)
-    found = vocabularies if tekken is None else _find_files(files, [tekken])
-    return next((path for path in found[:1] if is_ranks_file(path)), None)
 
 
 def _missing_tokenizer_error(files: TokenizerFiles) -> ModelError:
@@ -165,7 +162,15 @@ def load_with_transformers(name: str, found: Sequence[Path], *, trust_remote_cod
         except BaseException as error:
             if not (isinstance(error, Exception) or is_panic(error)):
                 raise
-            raise _load_error(error, name, found) from error
+            for extra, (packages, endings) in _EXTRA_PACKAGES.items():
+                missing = [package for package in packages if not _is_installed(package)]
+                if missing and any(path.name.endswith(endings) for path in found):
+                    message = f"the tokenizer of {name} needs what is not installed: {', '.join(missing)}"
+                    raise ModelError(message, hint=f"pip install 'attncli[{extra}]'") from error
+            # Without the folder, which may be a temporary one.
+            reason = " ".join(str(error).replace(f"{found[0].parent}{os.sep}", "").split()) or type(error).__name__
+            message = f"transformers could not load the tokenizer of {name}: {reason}"
+            raise ModelError(message, hint="--input-ids needs no tokenizer") from error
 
 
 def _check_sentencepiece(path: Path) -> None:
@@ -177,18 +182,6 @@ def _check_sentencepiece(path: Path) -> None:
         return
     with check_file(path):
         check_charsmap(charsmap)
-
-
-def _load_error(error: BaseException, name: str, found: Sequence[Path]) -> ModelError:
-    for extra, (packages, endings) in _EXTRA_PACKAGES.items():
-        missing = [package for package in packages if not _is_installed(package)]
-        if missing and any(path.name.endswith(endings) for path in found):
-            message = f"the tokenizer of {name} needs what is not installed: {', '.join(missing)}"
-            return ModelError(message, hint=f"pip install 'attncli[{extra}]'")
-    # Without the folder, which may be a temporary one.
-    reason = " ".join(str(error).replace(f"{found[0].parent}{os.sep}", "").split()) or type(error).__name__
-    message = f"transformers could not load the tokenizer of {name}: {reason}"
-    return ModelError(message, hint="--input-ids needs no tokenizer")
 
 
 def _is_installed(package: str) -> bool:
@@ -207,6 +200,7 @@ class AssumedSettings(NamedTuple):
 
     settings: Mapping[str, object]
     note: str | None = None
+    composer: Callable[[str], str] | None = None
 
 
 def load_single_file(files: TokenizerFiles, path: Path, config: TokenizerConfig) -> Tokenizer:
@@ -261,23 +255,17 @@ def _companion_files(files: TokenizerFiles, path: Path, name: str) -> dict[str, 
 
 def _assume_settings(path: Path, name: str) -> AssumedSettings:
     if name == "vocab.txt":
-        return _assume_word_piece(path)
+        # Like BERT's: texts are lowercased if the vocabulary has no capital letters.
+        entries = path.read_text(encoding="utf-8", errors="replace").split("\n")
+        cased = any(entry != entry.lower() for entry in entries if not entry.startswith("["))
+        letters, how = ("capital letters", "keep") if cased else ("no capital letters", "lose")
+        note = f"taken for WordPiece, as BERT's is; it has {letters}, so texts {how} theirs"
+        return AssumedSettings({"tokenizer_class": "BertTokenizer", "do_lower_case": not cased}, note)
     if name == "vocab.json":
         # Otherwise the class's defaults for these would join the vocabulary.
-        no_tokens = dict.fromkeys(("bos_token", "eos_token", "unk_token"))
-        return AssumedSettings(
-            {"tokenizer_class": "GPT2Tokenizer", **no_tokens}, "taken for byte-level BPE, as GPT-2's is"
-        )
+        settings = {"tokenizer_class": "GPT2Tokenizer", **dict.fromkeys(("bos_token", "eos_token", "unk_token"))}
+        return AssumedSettings(settings, "taken for byte-level BPE, as GPT-2's is")
     return AssumedSettings({})
-
-
-def _assume_word_piece(path: Path) -> AssumedSettings:
-    """Settings for a vocabulary like BERT's: texts are lowercased if it has no capital letters."""
-    entries = path.read_text(encoding="utf-8", errors="replace").split("\n")
-    cased = any(entry != entry.lower() for entry in entries if not entry.startswith("["))
-    how = "it has capital letters, so texts keep theirs" if cased else "it has no capital letters, so texts lose theirs"
-    settings = {"tokenizer_class": "BertTokenizer", "do_lower_case": not cased}
-    return AssumedSettings(settings, f"taken for WordPiece, as BERT's is; {how}")
 
 
 def _set_sentencepiece_normalizer(loaded: Any, path: Path) -> None:
@@ -291,3 +279,153 @@ def _set_sentencepiece_normalizer(loaded: Any, path: Path) -> None:
         steps.append(normalizers.Prepend(SPACE_MARK))
     steps.append(normalizers.Replace(" ", SPACE_MARK))
     loaded.backend_tokenizer.normalizer = normalizers.Sequence(steps)
+
+
+# --- Tokenizers written in Python
+
+
+class PythonTokenizer:
+    """`attncli.models.tokenizers.types.Tokenizer` around a tokenizer of transformers that is written in Python."""
+
+    note: str | None = None
+    composer: Callable[[str], str] | None = None
+
+    def __init__(self, loaded: Any, *, max_length: int | None, slow: bool) -> None:
+        self._loaded = loaded
+        self.max_length = max_length
+        self.slow = slow
+        self.class_name = self.algorithm = type(loaded).__name__
+        self.unknown_id: int | None = getattr(loaded, "unk_token_id", None)
+        self._special_as_text = False
+        self._special = frozenset(loaded.all_special_ids) - {self.unknown_id}
+        # How SentencePiece writes tokens is known; for any other class only its own decoder can tell.
+        self._spells = hasattr(loaded, "sp_model")
+        written = TokenBytes(byte_fallback=True, replacements=((SPACE_MARK, " "),))
+        self.token_bytes = written if self._spells else TokenBytes()
+
+    @property
+    def vocabulary_size(self) -> int:
+        return len(self._loaded)
+
+    @property
+    def added_count(self) -> int:
+        return int(self.vocabulary_size - self._loaded.vocab_size)
+
+    def with_special_as_text(self) -> PythonTokenizer:
+        reading = copy(self)
+        reading._special_as_text = True
+        return reading
+
+    def encode(self, text: str, *, pair: str | None = None, special: bool = True, truncate: bool = False) -> Encoding:
+        ids = self._ids(text)
+        pair_ids = [] if pair is None else self._ids(pair)
+        # The classes put special tokens around any numbers. Negative places instead of ids show which tokens of the
+        # result come from the text, which from its pair, and which were added.
+        first = [~place for place in range(len(ids))]
+        second = None if pair is None else [~place for place in range(len(ids), len(ids) + len(pair_ids))]
+        if truncate and self.max_length is not None:
+            first, second = self._truncated(first, second, special)
+        joined, segments = self._add_special_tokens(first, second, special)
+        tokens = [(identifier, 0) for identifier in ids] + [(identifier, 1) for identifier in pair_ids]
+        entries = [tokens[~number] if number < 0 else (number, None) for number in joined]
+        return Encoding(
+            ids=[identifier for identifier, _ in entries],
+            sequences=[sequence for _, sequence in entries],
+            segments=segments,
+            spans=[None] * len(entries),
+        )
+
+    def encode_batch(
+        self, texts: Sequence[str], *, special: bool = True, truncate: bool = False
+    ) -> list[Sequence[int]]:
+        return [self.encode(text, special=special, truncate=truncate).ids for text in texts]
+
+    def encode_blocks(self, blocks: Iterable[str], *, special: bool = True) -> Iterator[Sequence[int]]:
+        # Where such a tokenizer cuts is unknown, so the text can't be encoded in chunks.
+        yield self.encode("".join(blocks), special=special).ids
+
+    def differs_from_file(self, text: str) -> bool:
+        return False
+
+    def describe(self, ids: Sequence[int]) -> list[Piece | None]:
+        pieces = {identifier: self._piece(identifier) for identifier in set(ids)}
+        return [pieces[identifier] for identifier in ids]
+
+    def vocabulary(self) -> Iterator[Piece]:
+        ids = sorted({*range(self.vocabulary_size), *self._loaded.added_tokens_decoder})
+        return (piece for identifier in ids if (piece := self._piece(identifier)) is not None)
+
+    def decode(self, ids: Sequence[int]) -> str:
+        decoded = self._loaded.decode(list(ids), skip_special_tokens=True, clean_up_tokenization_spaces=False)
+        return str(decoded)
+
+    def pipeline(self) -> None:
+        return None
+
+    def _ids(self, text: str) -> list[int]:
+        with suppress_warnings():
+            try:
+                options = {"split_special_tokens": True} if self._special_as_text else {}
+                return list(self._loaded.encode(text, add_special_tokens=False, **options))
+            except Exception as error:  # each class raises its own
+                raise ModelError(
+                    f"the tokenizer {self.class_name} could not cut the text: {reason_of(error)}", hint="try another -m"
+                ) from error
+
+    def _add_special_tokens(
+        self, first: list[int], second: list[int] | None, special: bool
+    ) -> tuple[list[int], list[int]]:
+        """Both sequences with special tokens around them, and the segment of each token."""
+        if not special:
+            joined = first + (second or [])
+            return joined, [0] * len(joined)
+        joined = self._loaded.build_inputs_with_special_tokens(first, second)
+        segments = self._loaded.create_token_type_ids_from_sequences(first, second)
+        return joined, segments if len(segments) == len(joined) else [0] * len(joined)
+
+    def _truncated(
+        self, first: list[int], second: list[int] | None, special: bool
+    ) -> tuple[list[int], list[int] | None]:
+        """Both sequences truncated, the longer one first, to fit with the special tokens around them."""
+        left = getattr(self._loaded, "truncation_side", "right") == "left"
+
+        def truncate(places: list[int], length: int) -> list[int]:
+            return places[max(len(places) - length, 0) :] if left else places[:length]
+
+        added, _ = self._add_special_tokens([], None if second is None else [], special)
+        room = max((self.max_length or 0) - len(added), 0)
+        if second is None:
+            return truncate(first, room), None
+        shorter = min(len(first), len(second), room // 2)
+        lengths = (shorter, room - shorter) if len(first) <= len(second) else (room - shorter, shorter)
+        return truncate(first, lengths[0]), truncate(second, lengths[1])
+
+    def _piece(self, identifier: int) -> Piece | None:
+        added = identifier in self._loaded.added_tokens_decoder
+        if not (added or 0 <= identifier < self.vocabulary_size):
+            return None
+        token = self._loaded.convert_ids_to_tokens(identifier)
+        if token is None:
+            return None
+        if self._spells and not added:
+            data = self.token_bytes.to_bytes(token)
+        else:
+            decoded = token if added else self._loaded.convert_tokens_to_string([token])
+            if not decoded and len(token) == 1 and ord(token) < 0x100:
+                data = bytes([ord(token)])  # a tokenizer of bytes (ByT5) decodes a part of a character to nothing
+            else:
+                data = (decoded or token).encode("utf-8", "backslashreplace")
+        return Piece.of(identifier, token, data, special=identifier in self._special)
+
+
+@contextmanager
+def suppress_warnings() -> Iterator[None]:
+    """Keep transformers' warnings from stderr."""
+    from transformers.utils import logging
+
+    before = logging.get_verbosity()
+    logging.set_verbosity_error()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(before)

@@ -97,21 +97,15 @@ def _replacements(parts: list[Mapping[str, object]]) -> Iterator[tuple[str, str]
 
 def _fallback_byte(token: str) -> int | None:
     """The byte of a token such as `<0x0A>`; None for other tokens."""
-    if len(token) != 6 or not (token.startswith("<0x") and token.endswith(">")):
-        return None
-    digits = token[3:5]
-    return int(digits, 16) if _HEX.issuperset(digits) else None
+    is_byte = len(token) == 6 and token[:3] == "<0x" and token[5] == ">" and _HEX.issuperset(token[3:5])
+    return int(token[3:5], 16) if is_byte else None
 
 
-def _alphabet() -> dict[str, bytes]:
-    """GPT-2's bytes-to-unicode table: printable bytes are themselves, the others are U+0100 and following, in order."""
-    printable = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
-    others = sorted(set(range(0x100)) - set(printable))
-    table = {chr(byte): bytes([byte]) for byte in printable}
-    return table | {chr(0x100 + place): bytes([byte]) for place, byte in enumerate(others)}
-
-
-_ALPHABET = _alphabet()
+_PRINTABLE = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
+#: GPT-2's bytes-to-unicode table: printable bytes are themselves, the others are U+0100 and following, in order.
+_ALPHABET = {chr(byte): bytes([byte]) for byte in _PRINTABLE} | {
+    chr(0x100 + place): bytes([byte]) for place, byte in enumerate(sorted(set(range(0x100)) - set(_PRINTABLE)))
+}
 
 
 def byte_letters() -> dict[int, str]:

@@ -32,15 +32,47 @@ def load_tokenizer(files: TokenizerFiles, *, trust_remote_code: bool = False) ->
         return _load_named_file(files, file)
     path = files.find(TOKENIZER_FILE)
     config = read_config(files)
-    gguf = _gguf_file(files)
+    # A GGUF file that the user named contains its tokenizer.
+    name = files.ref.file or files.ref.path.name
+    gguf = files.find(name) if name.endswith(".gguf") else None
     if path is None and gguf is not None:
         return _load_gguf(files, gguf)
+    if path is None and config.code is not None and not trust_remote_code:
+        raise ModelError(
+            f"the tokenizer of {files.ref.name} is code that came with it ({config.code}), and was not run",
+            hint="--trust-remote-code runs it; --input-ids needs no tokenizer",
+        )
     if path is None or (config.code is not None and trust_remote_code):
-        return _load_slow(files, config, trust_remote_code)
+        from attncli.models.tokenizers.slow import load_slow_tokenizer
+
+        return load_slow_tokenizer(files, config, trust_remote_code=trust_remote_code)
     from attncli.models.tokenizers.fast import read_fast_tokenizer
 
-    tokenizer = read_fast_tokenizer(path, config, repair_hint=files.source.repair_hint, note=_code_note(files, config))
-    return tokenizer if gguf is None or _matches_gguf(tokenizer, files) else _load_gguf(files, gguf)
+    note = None
+    if config.code is not None:
+        used = f"its tokenizer.json was used, and not its own class {config.code}"
+        note = f"{files.ref.name}: {used} (--trust-remote-code)"
+    tokenizer = read_fast_tokenizer(path, config, repair_hint=files.source.repair_hint, note=note)
+    if gguf is None or (tokens := _gguf_tokens(files)) is None:
+        return tokenizer
+    # The vocabulary must be that of the GGUF file, which is padded to a round number of tokens with entries that a
+    # tokenizer.json does not have.
+    pieces = zip(tokens, tokenizer.describe(range(len(tokens))), strict=True)
+    matches = all(piece is None or piece.token == token for token, piece in pieces)
+    return tokenizer if matches else _load_gguf(files, gguf)
+
+
+def _gguf_tokens(files: TokenizerFiles) -> list[object] | None:
+    """The vocabulary of the GGUF file that was named; None where it has none, and where it is still on the hub: it is
+    not downloaded for this, as files of one repository belong together."""
+    name = files.ref.weights_file
+    gguf = files.source.local(name) if name is not None and name.endswith(".gguf") else None
+    if gguf is None:
+        return None
+    from attncli.models.files.gguf_header import read_metadata
+
+    tokens = read_metadata(gguf, repair_hint=files.source.repair_hint).get("tokenizer.ggml.tokens")
+    return tokens if isinstance(tokens, list) else None
 
 
 def wrap_tokenizer(tokenizer: Any) -> Tokenizer:
@@ -66,31 +98,6 @@ def wrap_tokenizer(tokenizer: Any) -> Tokenizer:
     from attncli.models.tokenizers.fast import FastTokenizer
 
     return FastTokenizer(tokenizer)
-
-
-def _matches_gguf(tokenizer: Tokenizer, files: TokenizerFiles) -> bool:
-    """Whether a tokenizer.json beside a GGUF file has the same vocabulary as that file, so that it may be used.
-
-    A GGUF file that is still on the hub is not downloaded for this check: files of one repository belong together.
-    """
-    name = files.ref.weights_file
-    gguf = files.source.local(name) if name is not None and name.endswith(".gguf") else None
-    if gguf is None:
-        return True
-    from attncli.models.files.gguf_header import read_metadata
-
-    tokens = read_metadata(gguf, repair_hint=files.source.repair_hint).get("tokenizer.ggml.tokens")
-    if not isinstance(tokens, list):
-        return True
-    # GGUF files are padded to a round number of tokens, with entries that a tokenizer.json does not have.
-    pieces = zip(tokens, tokenizer.describe(range(len(tokens))), strict=True)
-    return all(piece is None or piece.token == token for token, piece in pieces)
-
-
-def _gguf_file(files: TokenizerFiles) -> Path | None:
-    """The GGUF file that the user named, if any: it contains its tokenizer."""
-    name = files.ref.file or files.ref.path.name
-    return files.find(name) if name.endswith(".gguf") else None
 
 
 def _load_gguf(files: TokenizerFiles, path: Path) -> Tokenizer:
@@ -121,20 +128,3 @@ def _load_named_file(files: TokenizerFiles, path: Path) -> Tokenizer:
         beside = read_config(files)
         config = config._replace(max_length=beside.max_length, truncation_side=beside.truncation_side)
     return read_fast_tokenizer(path, config, repair_hint=files.source.repair_hint)
-
-
-def _load_slow(files: TokenizerFiles, config: TokenizerConfig, trust_remote_code: bool) -> Tokenizer:
-    if config.code is not None and not trust_remote_code:
-        raise ModelError(
-            f"the tokenizer of {files.ref.name} is code that came with it ({config.code}), and was not run",
-            hint="--trust-remote-code runs it; --input-ids needs no tokenizer",
-        )
-    from attncli.models.tokenizers.slow import load_slow_tokenizer
-
-    return load_slow_tokenizer(files, config, trust_remote_code=trust_remote_code)
-
-
-def _code_note(files: TokenizerFiles, config: TokenizerConfig) -> str | None:
-    if config.code is None:
-        return None
-    return f"{files.ref.name}: its tokenizer.json was used, and not its own class {config.code} (--trust-remote-code)"

@@ -1,4 +1,4 @@
-"""The result of `attn compare` as data: npz arrays, CSV (a row a state and pair), JSON Lines (an occurrence a line)."""
+"""The result of `attn compare` as data: arrays, a table (a row a state and pair), and records (one an occurrence)."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from itertools import combinations
 import numpy as np
 
 from attncli.errors import UsageError
-from attncli.render.data import csv_text, jsonl_text
-from attncli.render.npz import Array, npz_bytes
+from attncli.render.data import Row, Table
+from attncli.render.npz import Array
 from attncli.results.base import to_dict
 from attncli.results.compare import CompareResult, Matrix, State
 
@@ -19,17 +19,13 @@ COLUMNS = (
 )  # fmt: skip
 
 
-def compare_npz(result: CompareResult) -> bytes:
+def compare_arrays(result: CompareResult) -> Iterator[tuple[str, Array]]:
     """For each chosen state k `state.<k>`, float32, (occurrences, d_model), and its matrices if the result has them.
 
     `similarity.<k>`, `adjusted.<k>` and `percentile.<k>` are (occurrences, occurrences); `mean.<k>`, `deviation.<k>`
     and `components.<k>` adjusted the vectors. `sentence`, `start`, `end`, `word` and `label` describe each occurrence
     (an empty label is none).
     """
-    return npz_bytes(dict(_arrays(result)))
-
-
-def _arrays(result: CompareResult) -> Iterator[tuple[str, Array]]:
     occurrences = result.occurrences
     yield "sentence", np.array([each.sentence for each in occurrences], dtype=np.int64)
     yield "start", np.array([each.start for each in occurrences], dtype=np.int64)
@@ -54,18 +50,18 @@ def _state_arrays(state: State) -> Iterator[tuple[str, Array]]:
     yield from ((f"{name}.{state.state}", values) for name, values in parts.items() if values is not None)
 
 
-def compare_csv(result: CompareResult) -> str:
+def compare_table(result: CompareResult) -> Table:
     """Every pair of occurrences at every state with a matrix. Raises UsageError if there is none: too many pairs."""
     if not any(state.similarity is not None for state in result.states):
         count = len(result.occurrences)
         raise UsageError(
-            f"{count:,} occurrences have {count * (count - 1) // 2:,} pairs, too many rows for csv",
+            f"{count:,} occurrences have {count * (count - 1) // 2:,} pairs, too many rows for a table",
             hint="-o FILE.npz holds the vectors, --format jsonl a line for each occurrence",
         )
-    return csv_text(COLUMNS, _pair_rows(result))
+    return COLUMNS, _pair_rows(result)
 
 
-def _pair_rows(result: CompareResult) -> Iterator[tuple[object, ...]]:
+def _pair_rows(result: CompareResult) -> Iterator[Row]:
     for state in result.states:
         if state.similarity is None:
             continue
@@ -84,6 +80,6 @@ def _matrix_value(matrix: Matrix | None, a: int, b: int) -> float | None:
     return None if matrix is None else float(matrix[a, b])
 
 
-def compare_jsonl(result: CompareResult, *, ascii_only: bool) -> str:
+def compare_records(result: CompareResult) -> Iterator[dict[str, object]]:
     """Every occurrence with its nearest neighbour at each chosen state (an index from 0, or null)."""
-    return jsonl_text(map(to_dict, result.lines()), ascii_only=ascii_only)
+    return map(to_dict, result.lines())

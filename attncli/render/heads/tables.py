@@ -1,26 +1,22 @@
-"""`attn heads` as tidy data: CSV with a row per head, cell or key, and JSON Lines with a line per head."""
+"""`attn heads` as data: a table with a row per head, cell or key, a record per head, and arrays."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import zip_longest
-from typing import TYPE_CHECKING
 
-from attncli.render.data import csv_text, jsonl_text
+import numpy as np
+
+from attncli.render.data import Row, Table
+from attncli.render.npz import Array
 from attncli.results.base import to_dict
-
-if TYPE_CHECKING:
-    # Not at run time: these import numpy, which `attn tokenize` would have to load, too.
-    from attncli.results.heads import HeadChange, HeadMetrics, HeadsResult, Stack
-    from attncli.results.patterns import Pattern
-    from attncli.results.steps import Steps
-
-Row = Sequence[object]
+from attncli.results.heads import HeadChange, HeadMetrics, HeadsResult, Spread, Stack
+from attncli.results.patterns import Medium, Pattern
+from attncli.results.steps import Steps
 
 _CELL_COLUMNS = ("query_index", "query_token", "key_index", "key_token", "weight")
 #: Added for pictures.
 _PATCH_COLUMNS = ("query_row", "query_column", "key_row", "key_column")
-_READING_COLUMNS = ("stack", "query_index", "query_token", "key_index", "key_token", "weight", "uniform")
 _RANKING_COLUMNS = ("weight", "uniform", "rank", "keys")
 _STEP_COLUMNS = (
     *("stack", "layer", "head", "name", "query_index", "query_token", "key_index", "key_token", "visible"),
@@ -29,12 +25,12 @@ _STEP_COLUMNS = (
 _BIN_COLUMNS = ("query_start", "query_end", "key_start", "key_end", "weight")
 
 
-def heads_jsonl(result: HeadsResult, *, ascii_only: bool = False) -> str:
-    """A head per line: its metrics, those of uniform attention as `baseline`, and its pattern if it has one.
+def heads_records(result: HeadsResult) -> Iterator[dict[str, object]]:
+    """A record per head: its metrics, those of uniform attention as `baseline`, and its pattern if it has one.
 
     Where heads were ranked by one weight or compared, the head's entry is `ranking` or `difference`.
     """
-    return jsonl_text(map(to_dict, result.lines()), ascii_only=ascii_only)
+    return map(to_dict, result.lines())
 
 
 def _changes_by_head(result: HeadsResult) -> dict[str, HeadChange]:
@@ -44,7 +40,7 @@ def _changes_by_head(result: HeadsResult) -> dict[str, HeadChange]:
     return {head.name: head for stack in result.difference.stacks for head in stack.heads}
 
 
-def heads_csv(result: HeadsResult, *, cells: bool = False) -> str:
+def heads_table(result: HeadsResult, *, cells: bool = False) -> Table:
     """A row per head; with `cells`, a row per cell of their patterns; or a row per key of one query or of `--steps`.
 
     Uniform attention's metrics are in columns `baseline_<metric>`; several labels share a field, separated by spaces.
@@ -55,15 +51,14 @@ def heads_csv(result: HeadsResult, *, cells: bool = False) -> str:
     texts, `<metric>_texts`. Cells of pictures have the rows and columns of their patches.
     """
     if result.steps is not None:
-        return csv_text(_STEP_COLUMNS, (row for steps in result.steps for row in _step_rows(steps)))
+        return _STEP_COLUMNS, (row for steps in result.steps for row in _step_rows(steps))
     if cells:
-        return _cells_csv(result)
+        return _cell_table(result)
     if any(stack.reading is not None for stack in result.stacks):
-        return csv_text(_READING_COLUMNS, (row for stack in result.stacks for row in _reading_rows(stack)))
+        return _reading_table(result)
     names = list(dict.fromkeys(name for stack in result.stacks for head in stack.metrics for name in head.values))
-    shares = next((head.quadrants for stack in result.stacks for head in stack.metrics if head.quadrants), None)
-    quadrants = () if shares is None else shares._fields
     header = ["stack", "layer", "head", "name", "labels", *names, *(f"baseline_{name}" for name in names)]
+    quadrants = _quadrant_names(result)
     header += [*quadrants, *(f"baseline_{name}" for name in quadrants)]
     if result.texts is not None:
         header += [f"{name}_{part}" for name in names for part in ("low", "high", "texts")]
@@ -72,33 +67,25 @@ def heads_csv(result: HeadsResult, *, cells: bool = False) -> str:
     if result.difference is not None:
         header += ["total_variation", *(f"{side}_{name}" for name in names for side in ("against", "change"))]
     changes = _changes_by_head(result)
-    return csv_text(
-        header,
+    rows = (
         (
-            tuple(_head_fields(stack, head, names, len(quadrants), changes.get(head.name)))
-            for stack in result.stacks
-            for head in stack.metrics
-        ),
+            *_head_row(stack, head, names, quadrants),
+            *_ranking_fields(stack, head),
+            *_change_fields(changes.get(head.name), names),
+        )
+        for stack in result.stacks
+        for head in stack.metrics
     )
+    return header, rows
 
 
-def _head_fields(
-    stack: Stack, head: HeadMetrics, names: Sequence[str], quadrants: int, change: HeadChange | None
-) -> Iterator[object]:
-    baseline = stack.baselines.get(head.layer, {})
-    yield from (stack.stack, head.layer, head.head, head.name, " ".join(head.labels))
-    yield from (values.get(name) for values in (head.values, baseline) for name in names)
-    if head.quadrants is not None:
-        yield from (*head.quadrants, *stack.even_quadrants[head.layer])
-    else:
-        yield from [None] * (2 * quadrants)
-    if head.spread is not None:
-        for name in names:
-            yield from head.interval(name) or (None, None)
-            yield head.spread.counts.get(name, 0)
-    if stack.ranking is not None:
-        ranked = next(one for one in stack.ranking.heads if one.name == head.name)
-        yield from (ranked.weight, ranked.uniform, ranked.rank, ranked.keys)
+def _ranking_fields(stack: Stack, head: HeadMetrics) -> Row:
+    if stack.ranking is None:
+        return ()
+    return next((one.weight, one.uniform, one.rank, one.keys) for one in stack.ranking.heads if one.name == head.name)
+
+
+def _change_fields(change: HeadChange | None, names: Sequence[str]) -> Iterator[object]:
     if change is not None:
         yield change.total_variation
         for name in names:
@@ -121,11 +108,40 @@ def _step_rows(steps: Steps) -> Iterator[Row]:
     )
     start = (steps.stack, steps.layer, steps.head, steps.name, steps.query.index, steps.query.token)
     for key, visible, *numbers, score, weight, norm in columns:
-        yield (*start, key.index, key.token, visible, *numbers, score if visible else None, weight, norm)
+        seen = score if visible else None
+        yield (*start, key.index, key.token, visible, *numbers, seen, weight, norm)
+
+
+def _head_row(stack: Stack, head: HeadMetrics, names: Sequence[str], quadrants: Sequence[str]) -> Row:
+    baseline = stack.baselines.get(head.layer, {})
+    metrics = (head.values.get(name) for name in names)
+    even = (baseline.get(name) for name in names)
+    spread = () if head.spread is None else _spread_fields(head.spread, names)
+    shares: Row = [None] * (2 * len(quadrants))
+    if head.quadrants is not None:
+        shares = (*head.quadrants, *stack.even_quadrants[head.layer])
+    return (stack.stack, head.layer, head.head, head.name, " ".join(head.labels), *metrics, *even, *shares, *spread)
+
+
+def _quadrant_names(result: HeadsResult) -> Sequence[str]:
+    """The names of the shares between two texts; empty where there is one text."""
+    known = (head.quadrants for stack in result.stacks for head in stack.metrics if head.quadrants is not None)
+    return next((quadrants._fields for quadrants in known), ())
+
+
+def _spread_fields(spread: Spread, names: Sequence[str]) -> Iterator[object]:
+    for name in names:
+        yield from spread.intervals.get(name) or (None, None)
+        yield spread.counts.get(name, 0)
+
+
+def _reading_table(result: HeadsResult) -> Table:
+    """A row per key: the mean weight that one query gives it, and uniform attention's."""
+    header = ("stack", "query_index", "query_token", "key_index", "key_token", "weight", "uniform")
+    return header, (row for stack in result.stacks for row in _reading_rows(stack))
 
 
 def _reading_rows(stack: Stack) -> Iterator[Row]:
-    """A row per key: the mean weight that one query gives it, and uniform attention's."""
     reading = stack.reading
     if reading is None:
         return
@@ -134,46 +150,146 @@ def _reading_rows(stack: Stack) -> Iterator[Row]:
         yield (stack.stack, reading.query.index, reading.query.token, key.index, key.token, weight, even)
 
 
-def _cells_csv(result: HeadsResult) -> str:
+def _cell_table(result: HeadsResult) -> Table:
     patterns = [(stack, pattern) for stack in result.stacks for pattern in stack.patterns]
     pooled = any(pattern.bins is not None for _, pattern in patterns)
     places = any(stack.key_medium.grid is not None for stack, _ in patterns) and not pooled
+    cells = _pooled_cells if pooled else _patch_cells if places else _token_cells
     columns = (*(_BIN_COLUMNS if pooled else _CELL_COLUMNS), *(_PATCH_COLUMNS if places else ()))
-    compared = result.difference.stacks if result.difference is not None else ()
-    changes = {
-        (stack.stack, pattern.layer, pattern.head): [(change,) for row in pattern.weights.tolist() for change in row]
-        for stack in compared
-        for pattern in stack.patterns
-    }
+    changes = _pattern_changes(result)
     rows = (
         (stack.stack, pattern.layer, pattern.head, *cell, *change)
         for stack, pattern in patterns
         for cell, change in zip_longest(
-            _pooled_cells(pattern) if pooled else _token_cells(stack, pattern, places=places),
-            changes.get((stack.stack, pattern.layer, pattern.head), ()),
-            fillvalue=(),
+            cells(stack, pattern), changes.get((stack.stack, pattern.layer, pattern.head), ()), fillvalue=()
         )
     )
-    return csv_text(("stack", "layer", "head", *columns, *(["change"] if result.difference else [])), rows)
+    changed = ["change"] if result.difference else []
+    return ("stack", "layer", "head", *columns, *changed), rows
 
 
-def _token_cells(stack: Stack, pattern: Pattern, *, places: bool) -> Iterator[Row]:
-    """places: with the rows and columns of their patches; None for tokens that are no patches."""
+def _pattern_changes(result: HeadsResult) -> dict[tuple[str, int, int | None], list[tuple[float]]]:
+    """The change of every cell of each pattern, in the order of the cells."""
+    stacks = result.difference.stacks if result.difference is not None else ()
+    return {
+        (stack.stack, pattern.layer, pattern.head): [(change,) for row in pattern.weights.tolist() for change in row]
+        for stack in stacks
+        for pattern in stack.patterns
+    }
+
+
+def _token_cells(stack: Stack, pattern: Pattern) -> Iterator[Row]:
     for query, weights in zip(stack.queries, pattern.weights.tolist(), strict=True):
         for key, weight in zip(stack.keys, weights, strict=True):
-            cell = query.index, query.token, key.index, key.token, weight
-            if not places:
-                yield cell
-            else:
-                sides = ((stack.query_medium.grid, query), (stack.key_medium.grid, key))
-                cells = ((None if grid is None else grid.cell(token.index)) or (None, None) for grid, token in sides)
-                yield *cell, *(place for both in cells for place in both)
+            yield query.index, query.token, key.index, key.token, weight
 
 
-def _pooled_cells(pattern: Pattern) -> Iterator[Row]:
-    """A pattern that was too small to pool while others were pooled has bins of one position each."""
-    sides = (pattern.bins.rows, pattern.bins.columns) if pattern.bins else ()
-    rows, columns = sides or ([(index, index + 1) for index in range(count)] for count in pattern.weights.shape)
+def _patch_cells(stack: Stack, pattern: Pattern) -> Iterator[Row]:
+    """Cells with the rows and columns of their patches; None for tokens that are no patches."""
+    for cell in _token_cells(stack, pattern):
+        query, _, key, *_ = cell
+        yield *cell, *_patch_position(stack.query_medium, query), *_patch_position(stack.key_medium, key)
+
+
+def _patch_position(medium: Medium, position: object) -> tuple[int | None, int | None]:
+    cell = medium.grid.cell(position) if medium.grid is not None and isinstance(position, int) else None
+    return cell or (None, None)
+
+
+def _pooled_cells(stack: Stack, pattern: Pattern) -> Iterator[Row]:
+    row_count, column_count = pattern.weights.shape
+    rows = pattern.bins.rows if pattern.bins else _single_bins(row_count)
+    columns = pattern.bins.columns if pattern.bins else _single_bins(column_count)
     for query, weights in zip(rows, pattern.weights.tolist(), strict=True):
         for key, weight in zip(columns, weights, strict=True):
             yield *query, *key, weight
+
+
+def _single_bins(count: int) -> Sequence[tuple[int, int]]:
+    """Bins of one position each, for a pattern that was too small to pool while others were pooled."""
+    return [(index, index + 1) for index in range(count)]
+
+
+# --- Arrays
+
+
+def heads_arrays(result: HeadsResult) -> Iterator[tuple[str, Array]]:
+    """Patterns and metrics by the names of their arrays.
+
+    Per layer with patterns: `<stack>.<layer>`, float32, (heads, queries, keys), and `<stack>.<layer>.heads`.
+    Per metric: `<stack>.metrics.<name>`, float64, (layers, heads), NaN without such a head or value, and uniform
+    attention's value `<stack>.baselines.<name>`, (layers,). For means over texts also the bounds of their 95 %
+    intervals, `<stack>.low.<name>` and `<stack>.high.<name>`, and the number of texts, `<stack>.texts.<name>`.
+
+    `<stack>.queries` and `<stack>.keys` are token ids, or positions where there are no tokens. For pooled patterns,
+    `<stack>.rows` and `<stack>.columns`, (bins, 2), are the positions that a row or a column covers.
+    `difference.<stack>.<layer>`, of the same shape as a pattern, is the other model or text less this one.
+    For pictures, `<stack>.queries.grid` and `<stack>.keys.grid` are the rows and columns of patches and the position of
+    the first; for sounds, `<stack>.queries.seconds` and `<stack>.keys.seconds` are the length of a frame.
+    """
+    for stack in result.stacks:
+        yield from (*_stack_arrays(stack), *_metric_arrays(stack))
+    for changed in result.difference.stacks if result.difference is not None else ():
+        for layer, patterns in _patterns_by_layer(changed.patterns).items():
+            yield f"difference.{changed.stack}.{layer}", _stack_patterns(patterns)
+
+
+def _stack_arrays(stack: Stack) -> Iterator[tuple[str, Array]]:
+    yield f"{stack.stack}.queries", np.array([token.id for token in stack.queries], dtype=np.int64)
+    yield f"{stack.stack}.keys", np.array([token.id for token in stack.keys], dtype=np.int64)
+    for side, medium in (("queries", stack.query_medium), ("keys", stack.key_medium)):
+        if medium.grid is not None:
+            yield f"{stack.stack}.{side}.grid", np.array(medium.grid, dtype=np.int64)
+        if medium.seconds is not None:
+            yield f"{stack.stack}.{side}.seconds", np.array(medium.seconds)
+    for layer, patterns in _patterns_by_layer(stack.patterns).items():
+        yield f"{stack.stack}.{layer}", _stack_patterns(patterns)
+        yield f"{stack.stack}.{layer}.heads", np.array([pattern.head for pattern in patterns], dtype=np.int64)
+    bins = next((pattern.bins for pattern in stack.patterns), None)
+    if bins is not None:
+        yield f"{stack.stack}.rows", np.array(bins.rows, dtype=np.int64)
+        yield f"{stack.stack}.columns", np.array(bins.columns, dtype=np.int64)
+
+
+def _metric_arrays(stack: Stack) -> Iterator[tuple[str, Array]]:
+    """The metrics of all heads, and those of uniform attention."""
+    names = list(dict.fromkeys(name for head in stack.metrics for name in head.values))
+    for name in names:
+        yield (
+            f"{stack.stack}.metrics.{name}",
+            _layer_head_array(stack, [head.values.get(name) for head in stack.metrics]),
+        )
+        even = [stack.baselines.get(layer.layer, {}).get(name) for layer in stack.layers]
+        yield f"{stack.stack}.baselines.{name}", np.array(even, dtype=np.float64)
+    if any(head.spread is not None for head in stack.metrics):
+        for name in names:
+            yield from _spread_arrays(stack, name)
+
+
+def _spread_arrays(stack: Stack, name: str) -> Iterator[tuple[str, Array]]:
+    """The interval of a metric's mean, and over how many texts it is."""
+    ends = [head.interval(name) or (None, None) for head in stack.metrics]
+    counts = [head.spread.counts.get(name, 0) if head.spread is not None else 0 for head in stack.metrics]
+    yield f"{stack.stack}.low.{name}", _layer_head_array(stack, [low for low, _ in ends])
+    yield f"{stack.stack}.high.{name}", _layer_head_array(stack, [high for _, high in ends])
+    yield f"{stack.stack}.texts.{name}", np.nan_to_num(_layer_head_array(stack, counts)).astype(np.int64)
+
+
+def _layer_head_array(stack: Stack, values: Sequence[float | None]) -> Array:
+    """One number for each of the stack's heads, as (layers, heads); NaN where there is none."""
+    shape = (len(stack.layers), max((layer.heads for layer in stack.layers), default=0))
+    array = np.full(shape, np.nan)
+    for head, value in zip(stack.metrics, values, strict=True):
+        array[head.layer, head.head] = np.nan if value is None else value
+    return array
+
+
+def _patterns_by_layer(patterns: Iterable[Pattern]) -> dict[int, list[Pattern]]:
+    layers: dict[int, list[Pattern]] = {}
+    for pattern in patterns:
+        layers.setdefault(pattern.layer, []).append(pattern)
+    return layers
+
+
+def _stack_patterns(patterns: list[Pattern]) -> Array:
+    return np.stack([pattern.weights for pattern in patterns]).astype(np.float32)

@@ -7,8 +7,7 @@ from collections.abc import Iterator
 from attncli.render.common.escape import printable, visible
 from attncli.render.common.terminal import Terminal
 from attncli.render.html.page import page, rounded
-from attncli.render.tokenize.forms import Form, SummaryForm
-from attncli.render.tokenize.text import apply_form, text_form
+from attncli.render.tokenize.forms import Form
 from attncli.results.tokenize import Record, TokenizedText, TokenizeResult
 from attncli.results.tokens import Token
 
@@ -69,12 +68,6 @@ class PageForm(Form):
         self._left_out += len(text.tokens) - len(shown)
         if shown or not text.tokens:
             self._texts.append(_text_data(text, shown))
-
-
-def tokenize_html(result: TokenizeResult) -> str:
-    """A whole result as one HTML document that needs nothing else."""
-    report = text_form(result, SCREEN)
-    return apply_form(result, PageForm(report, tokens=not isinstance(report, SummaryForm)))
 
 
 def _has_more_than_tokens(record: Record) -> bool:

@@ -1,34 +1,32 @@
-"""The result of `attn params` as data: CSV with a row a component or tensor, and JSON Lines with a line a model."""
+"""The result of `attn params` as data: a table with a row a component or tensor, and a record a model."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
-from attncli.render.data import csv_text, jsonl_text
+from attncli.render.data import Row, Table
 from attncli.results.base import to_dict
 from attncli.results.params import ModelParameters, ParamsResult
-
-Row = Sequence[object]
 
 _PRESET_COLUMNS = ("preset", "title", "published", "source")
 _COUNT_COLUMNS = ("component", "weights", "biases", "parameters")
 
 
-def params_jsonl(result: ParamsResult, *, ascii_only: bool = False) -> str:
-    """A model per line, as in `models` of the JSON; or a preset."""
-    return jsonl_text((to_dict(each) for each in result.presets or result.models), ascii_only=ascii_only)
+def params_records(result: ParamsResult) -> Iterator[dict[str, object]]:
+    """A record per model, as in `models` of the JSON; or per preset."""
+    return (to_dict(each) for each in result.presets or result.models)
 
 
-def params_csv(result: ParamsResult) -> str:
+def params_table(result: ParamsResult) -> Table:
     """The rows of the listing: components by part, components by layer, modules, tensors, or presets."""
     if result.presets:
-        return csv_text(_PRESET_COLUMNS, ((p.name, p.title, p.published, p.source) for p in result.presets))
+        return _PRESET_COLUMNS, ((p.name, p.title, p.published, p.source) for p in result.presets)
     header, rows = {
         "layer": (("model", "part", "stack", "layer", *_COUNT_COLUMNS), _layer_rows),
         "module": (("model", "module", "component", "parameters"), _module_rows),
         "tensor": (("model", "module", "tensor", "shape", "component", "parameters"), _tensor_rows),
     }.get(result.by, (("model", "part", *_COUNT_COLUMNS, "share"), _component_rows))
-    return csv_text(header, (row for model in result.models for row in rows(model)))
+    return header, (row for model in result.models for row in rows(model))
 
 
 def _component_rows(model: ModelParameters) -> Iterator[Row]:

@@ -8,26 +8,43 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from attncli.render.common.escape import printable
 from attncli.render.common.terminal import Terminal
-from attncli.render.data import csv_text, json_line, json_value
+from attncli.render.data import Row, Table, TableStyle, json_line, json_value
 from attncli.results.base import to_dict
-from attncli.results.tokenize import SCHEMA, IdsPart, Record, TokenizedText, TokenizeResult
+from attncli.results.tokenize import SCHEMA, IdsPart, Record, TokenizeResult
 
 if TYPE_CHECKING:
     from attncli.render.tokenize.statistics_text import TextLine
     from attncli.results.comparison import Comparison
     from attncli.results.statistics import Parity, ScriptStatistics, TokenizerStatistics, TotalStatistics
-    from attncli.results.tokens import Token
-    from attncli.results.vocabulary import Search, Vocabulary, VocabularyEntry
+    from attncli.results.vocabulary import VocabularyEntry
 
     #: Every entry of every vocabulary, with the name of its model.
     Entries = Callable[[], Iterable[tuple[str, VocabularyEntry]]]
 
 #: How much of a tokenized text is written: everything, its ids, or their number.
 Detail = Literal["tokens", "ids", "count"]
+
+
+class TokenizeView(NamedTuple):
+    """What is shown of the tokens.
+
+    table: a token per row of text.  lint: findings.  summary: statistics or a vocabulary, not tokens.
+    models: their names.  texts: their number; None if unknown.  entries: those of all vocabularies; None if unknown.
+    """
+
+    detail: Detail = "tokens"
+    table: bool = False
+    lint: bool = False
+    summary: bool = False
+    models: Sequence[str] = ()
+    texts: int | None = None
+    entries: Entries | None = None
+
+
 #: Texts that have a row each in the statistics, at most.
 _MAX_TEXT_LINES = 50
 _TEXT_COLUMNS = ("texts", "vocabulary_size", "shortest", "median", "longest", "longer", "max_length")
@@ -167,11 +184,12 @@ class JsonLinesForm(PartsForm):
         return f'{{"record": {part.record}{model}'
 
 
-class CsvForm(PartsForm):
+class TableForm(PartsForm):
     """A token per row, with the text and the model it belongs to; with `count` a text per row."""
 
-    def __init__(self, detail: Detail, *, several: bool) -> None:
+    def __init__(self, style: TableStyle, detail: Detail, *, several: bool) -> None:
         self.bare = detail != "tokens"
+        self._style = style
         self._detail = detail
         self._several = several
         self._counter = CountText()
@@ -180,38 +198,45 @@ class CsvForm(PartsForm):
     def start(self) -> str:
         columns = {"tokens": _TOKEN_COLUMNS, "ids": ("index", "id"), "count": ("count",)}[self._detail]
         model = ("model",) if self._several or self._detail == "tokens" else ()
-        return csv_text(("record", *model, *columns), ())
+        return self._style.header(("record", *model, *columns))
 
     def record(self, record: Record) -> str:
         if self._detail != "tokens":
             return super().record(record)
-        return "".join(_token_row(text, token) for text in record.texts for token in text.tokens)
+        return "".join(
+            self._style.row((text.record, text.model, *(getattr(token, column) for column in _TOKEN_COLUMNS)))
+            for text in record.texts
+            for token in text.tokens
+        )
 
     def part(self, part: IdsPart) -> str:
-        start = (part.record, part.model) if self._several else (part.record,)
+        style, start = self._style, (part.record, part.model) if self._several else (part.record,)
         if self._detail == "count":
             count = self._counter.part(part)
-            return csv_text((*start, int(count)), ()) if count else ""
+            return style.row((*start, int(count))) if count else ""
         self._index = 0 if part.first else self._index
-        opening = csv_text(start, ()).removesuffix("\n")
-        rows = "".join(f"{opening},{index},{number}\n" for index, number in enumerate(part.ids, self._index))
+        # A file has millions of ids: only what stands before them is written field by field.
+        opening, between = f"{style.row(start).removesuffix(style.end)}{style.separator}", style.separator
+        rows = "".join(
+            f"{opening}{index}{between}{number}{style.end}" for index, number in enumerate(part.ids, self._index)
+        )
         self._index += len(part.ids)
         return rows
 
 
-def _token_row(text: TokenizedText, token: Token) -> str:
-    return csv_text((text.record, text.model, *(getattr(token, column) for column in _TOKEN_COLUMNS)), ())
-
-
-class FindingsCsv(Form):
+class FindingsTable(Form):
     """A finding per row, with the text and the model that it is about."""
 
+    def __init__(self, style: TableStyle) -> None:
+        self._row = style.row
+        self._header = style.header(("record", "model", *_FINDING_COLUMNS, "file"))
+
     def start(self) -> str:
-        return csv_text(("record", "model", *_FINDING_COLUMNS, "file"), ())
+        return self._header
 
     def record(self, record: Record) -> str:
         return "".join(
-            csv_text((text.record, text.model, *(getattr(finding, column) for column in _FINDING_COLUMNS), file), ())
+            self._row((text.record, text.model, *(getattr(finding, column) for column in _FINDING_COLUMNS), file))
             for text in record.texts
             for file in (text.source and text.source.file,)
             for finding in text.findings or ()
@@ -219,17 +244,26 @@ class FindingsCsv(Form):
 
 
 class SummaryForm(Form):
-    """Writes statistics of all texts, or vocabularies, at the end.
+    """Writes statistics of all texts, or vocabularies, at the end: what `write` makes of the summary."""
 
-    form: `text`, `csv` or `jsonl`.  entries: the entries of all vocabularies, for csv and jsonl.
-    texts: their number; None if unknown. A few texts also have a row each.
-    """
+    summary = True
 
-    def __init__(self, form: str, terminal: Terminal, entries: Entries, texts: int | None = None) -> None:
-        self._form = form
+    def __init__(self, write: Callable[[TokenizeResult], Iterator[str]]) -> None:
+        self._write = write
+
+    def record(self, record: Record) -> str:
+        return ""
+
+    def end(self, summary: TokenizeResult) -> Iterator[str | bytes]:
+        return self._write(summary)
+
+
+class SummaryText(Form):
+    """The same for a terminal.  texts: their number; None if unknown. A few texts also have a row each."""
+
+    def __init__(self, terminal: Terminal, texts: int | None = None) -> None:
         self._terminal = terminal
-        self._entries = entries
-        self.summary = form != "text" or texts is None or not 2 <= texts <= _MAX_TEXT_LINES
+        self.summary = texts is None or not 2 <= texts <= _MAX_TEXT_LINES
         self._lines: list[TextLine] = []
 
     def record(self, record: Record) -> str:
@@ -241,65 +275,53 @@ class SummaryForm(Form):
 
     def end(self, summary: TokenizeResult) -> Iterator[str | bytes]:
         if summary.statistics is not None:
-            yield from self._statistics(summary)
-        if summary.vocabularies is not None:
-            yield from self._vocabularies(summary)
-
-    def _statistics(self, summary: TokenizeResult) -> Iterator[str]:
-        statistics, parity = summary.statistics or (), summary.parity or ()
-        if self._form == "text":
             from attncli.render.tokenize.statistics_text import statistics_text
 
-            yield statistics_text(statistics, parity, self._terminal, self._lines)
-        elif self._form == "csv":
-            yield statistics_csv(statistics, parity)
-        else:
-            yield from (self._line(to_dict(each)) for each in statistics)
-
-    def _vocabularies(self, summary: TokenizeResult) -> Iterator[str]:
-        if self._form == "text":
+            yield statistics_text(summary.statistics, summary.parity or (), self._terminal, self._lines)
+        if summary.vocabularies is not None:
             from attncli.render.tokenize.vocabulary_text import vocabulary_text
 
-            yield "\n".join(vocabulary_text(each, self._terminal) for each in summary.vocabularies or ())
-        elif any(each.searches for each in summary.vocabularies or ()):
-            yield from self._search_rows(summary.vocabularies or ())
-        elif self._form == "csv":
-            yield csv_text(("model", *_entry_columns()), ())
-            yield from (csv_text((model, *entry), ()) for model, entry in self._entries())
-        else:
-            yield from (self._line({"model": model, **to_dict(entry)}) for model, entry in self._entries())
-
-    def _search_rows(self, vocabularies: Iterable[Vocabulary]) -> Iterator[str]:
-        """The entries that were found, with the search text and the kind of match."""
-        if self._form == "csv":
-            yield csv_text(("model", "search", "match", *_entry_columns()), ())
-        for vocabulary in vocabularies:
-            for search in vocabulary.searches:
-                for match, entry in _matches(search):
-                    if self._form == "csv":
-                        yield csv_text((vocabulary.model, search.text, match, *entry), ())
-                    else:
-                        start = {"model": vocabulary.model, "search": search.text, "match": match}
-                        yield self._line({**start, **to_dict(entry)})
-
-    def _line(self, content: dict[str, object]) -> str:
-        return json_line(content, ascii_only=not self._terminal.unicode)
+            yield "\n".join(vocabulary_text(each, self._terminal) for each in summary.vocabularies)
 
 
-def _entry_columns() -> tuple[str, ...]:
+# --- Summaries as data
+
+
+def summary_table(summary: TokenizeResult, entries: Entries) -> Table:
+    """The statistics, else the entries that were found, with the search text and the kind of match, else all entries.
+
+    entries: every entry of every vocabulary, with the name of its model.
+    """
+    if summary.statistics is not None:
+        return statistics_columns(), statistics_rows(summary.statistics, summary.parity or ())
     from attncli.results.vocabulary import VocabularyEntry  # plain tokens are drawn without it
 
-    return VocabularyEntry._fields
+    columns = VocabularyEntry._fields
+    found = list(_found_entries(summary))
+    if any(vocabulary.searches for vocabulary in summary.vocabularies or ()):
+        return ("model", "search", "match", *columns), ((*start, *entry) for *start, entry in found)
+    return ("model", *columns), ((model, *entry) for model, entry in entries())
 
 
-def _matches(search: Search) -> Iterator[tuple[str, VocabularyEntry]]:
-    if search.by_id is not None:
-        yield "id", search.by_id
-    for match in ("exact", "variants", "containing", "cut"):
-        yield from ((match, entry) for entry in getattr(search, match))
+def summary_records(summary: TokenizeResult, entries: Entries) -> Iterator[dict[str, object]]:
+    """The same as dicts: statistics of a tokenizer, or an entry."""
+    if summary.statistics is not None:
+        yield from (to_dict(each) for each in summary.statistics)
+    elif any(vocabulary.searches for vocabulary in summary.vocabularies or ()):
+        for model, search, match, entry in _found_entries(summary):
+            yield {"model": model, "search": search, "match": match, **to_dict(entry)}
+    else:
+        yield from ({"model": model, **to_dict(entry)} for model, entry in entries())
 
 
-# --- Statistics as rows
+def _found_entries(summary: TokenizeResult) -> Iterator[tuple[str, str, str, VocabularyEntry]]:
+    """The model, the search text, and the kind of match of each entry that was found."""
+    for vocabulary in summary.vocabularies or ():
+        for search in vocabulary.searches:
+            if search.by_id is not None:
+                yield vocabulary.model, search.text, "id", search.by_id
+            for match in ("exact", "variants", "containing", "cut"):
+                yield from ((vocabulary.model, search.text, match, entry) for entry in getattr(search, match))
 
 
 def statistics_columns() -> tuple[str, ...]:
@@ -307,9 +329,7 @@ def statistics_columns() -> tuple[str, ...]:
     return ("model", "script", *_figure_names(), "parity", *_TEXT_COLUMNS)
 
 
-def statistics_rows(
-    statistics: Sequence[TokenizerStatistics], parity: Sequence[Parity] = ()
-) -> Iterator[tuple[object, ...]]:
+def statistics_rows(statistics: Sequence[TokenizerStatistics], parity: Sequence[Parity] = ()) -> Iterator[Row]:
     """A row for each tokenizer with all scripts (`script` None), and one for each of its scripts.
 
     parity: of each tokenizer but the first, in their order.  Fields without a value for a single script are None.
@@ -321,11 +341,6 @@ def statistics_rows(
         for script in each.scripts:
             nothing = (None,) * len(_TEXT_COLUMNS)
             yield (each.model, script.script, *_figure_values(script), scripts.get(script.script), *nothing)
-
-
-def statistics_csv(statistics: Sequence[TokenizerStatistics], parity: Sequence[Parity] = ()) -> str:
-    """The rows of `statistics_rows` as CSV."""
-    return csv_text(statistics_columns(), statistics_rows(statistics, parity))
 
 
 def _figure_names() -> tuple[str, ...]:

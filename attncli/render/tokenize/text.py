@@ -15,7 +15,6 @@ same, then bytes, words and characters; the raw form and the text share the rema
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from itertools import groupby
 from typing import NamedTuple
 
 from attncli.render.common.cells import Glyphs, cell_width, glyphs
@@ -23,7 +22,7 @@ from attncli.render.common.document import lines_to_text
 from attncli.render.common.escape import fit_width, printable, visible
 from attncli.render.common.lines import DIM, PLAIN, Line, Style, StyledSpan
 from attncli.render.common.terminal import Terminal
-from attncli.render.tokenize.forms import Form, SummaryForm
+from attncli.render.tokenize.forms import Form
 from attncli.render.tokenize.picture import (
     cut_word_lines,
     header,
@@ -37,30 +36,6 @@ from attncli.results.tokens import Token
 
 #: Columns that are left out, in this order, if the raw form and the text would have fewer than so many cells each.
 _OPTIONAL_COLUMNS = {"note": 24, "bytes": 12, "word": 12, "characters": 12}
-
-
-def tokenize_text(result: TokenizeResult, terminal: Terminal) -> str:
-    """The result for a terminal of this width, colour depth and character set; no line is wider than the terminal."""
-    return apply_form(result, text_form(result, terminal))
-
-
-def text_form(result: TokenizeResult, terminal: Terminal) -> Form:
-    """The form that shows the result in a terminal: tokens, findings, statistics or a vocabulary."""
-    count = len({text.record for text in result.texts})
-    if result.statistics is not None or result.vocabularies is not None:
-        return SummaryForm("text", terminal, lambda: (), texts=count)
-    models = list(dict.fromkeys(text.model for text in result.texts))
-    linted = any(text.findings is not None for text in result.texts)
-    return RecordText(terminal, models=models, lint=linted, count=count)
-
-
-def apply_form(result: TokenizeResult, form: Form) -> str:
-    """The text of a whole result in a form."""
-    parts = [form.start()]
-    comparisons = iter(result.comparisons or ())
-    for number, texts in groupby(result.texts, lambda text: text.record):
-        parts.append(form.record(Record(number, tuple(texts), next(comparisons, None))))
-    return "".join([*parts, *map(str, form.end(result))])
 
 
 class RecordText(Form):
