@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 
 from rich.style import Style
 from rich.text import Text
@@ -70,7 +71,7 @@ class HeatScale:
 
     def shade(self, weight: float) -> Style:
         """The colour of a weight as background, with a text colour that is readable on it."""
-        return rgb_style(text_color_on(background := self.color(weight)), background)
+        return _shade(self.color(weight))
 
     def cell(self, weight: float, width: int) -> StyledText:
         """A weight in `width` cells, with its hundredths if there is room: on its colour or between ramp characters."""
@@ -107,6 +108,11 @@ class HeatScale:
         """Below a picture: the scale, notes, and what digits in cells mean, if there are any."""
         shown = [*notes, *([self.digits_note()] if digits else [])]
         return Flow([self.legend(), *(Text(note, "dim") for note in shown if note)], "   ")
+
+
+@lru_cache(maxsize=4096)
+def _shade(background: Rgb) -> Style:
+    return rgb_style(text_color_on(background), background)
 
 
 def half_blocks(rows: Sequence[Sequence[Rgb | None]]) -> list[list[StyledText]]:
