@@ -5,28 +5,6 @@ Imports nothing, so that help and completion start at once.
 
 from __future__ import annotations
 
-#: Components of parameters, in the order in which they are shown.
-COMPONENTS = (
-    *(f"embedding.{kind}" for kind in ("token", "position", "segment", "patch", "audio", "other")),
-    *(
-        f"{attention}.{kind}"
-        for attention in ("attention", "cross_attention")
-        for kind in ("query", "key", "value", "output", "latent", "position_bias", "gate", "sinks", "other")
-    ),
-    *(f"mlp.{kind}" for kind in ("gate", "up", "down")),
-    *(f"moe.{kind}" for kind in ("router", "gate", "up", "down", "shared")),
-    *(
-        f"mixer.{kind}"
-        for kind in ("input", "query", "key", "value", "gate", "state", "convolution", "recurrent", "output", "other")
-    ),
-    "norm",
-    "pooler",
-    "unembedding",
-    "task_head",
-    "adapter",
-    "other",
-)
-
 #: `params --by` and `--source`.
 BY = ("component", "layer", "part", "module", "tensor")
 SOURCES = ("config", "header")

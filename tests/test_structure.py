@@ -35,6 +35,7 @@ AT_THE_TOP = {
 MAY_IMPORT = {
     "_version": set(),
     "choices": set(),
+    "components": set(),
     "errors": set(),
     "limits": set(),
     "metrics": set(),
@@ -46,8 +47,8 @@ MAY_IMPORT = {
     "tokens": {"errors", "models", "results"},
     "attention": {"errors", "metrics", "models", "results"},
     "embeddings": {"errors", "models", "results"},
-    "parameters": {"choices", "errors", "limits", "results"},
-    "render": {"choices", "errors", "metrics", "progress", "results", "verbs"},
+    "parameters": {"components", "errors", "limits", "results"},
+    "render": {"choices", "components", "errors", "metrics", "progress", "results", "verbs"},
     "api": {
         "_version",
         "attention",
@@ -64,7 +65,19 @@ MAY_IMPORT = {
     },
     # The one place where results and renderers meet: `attncli` hands results what shows them.
     "attncli": {"_version", "api", "errors", "render", "results", "verbs"},
-    "cli": {"_version", "api", "choices", "errors", "metrics", "models", "progress", "render", "results", "verbs"},
+    "cli": {
+        "_version",
+        "api",
+        "choices",
+        "components",
+        "errors",
+        "metrics",
+        "models",
+        "progress",
+        "render",
+        "results",
+        "verbs",
+    },
     "__main__": {"cli"},
 }
 
@@ -258,6 +271,7 @@ def test_the_command_line_imports_the_rest_when_it_is_called() -> None:
     light = {
         "attncli._version",
         "attncli.choices",
+        "attncli.components",
         "attncli.errors",
         "attncli.metrics",
         "attncli.progress",

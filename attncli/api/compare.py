@@ -265,9 +265,8 @@ class _Comparison(NamedTuple):
     tokenizer: Tokenizer
 
     def compare(self, loaded: LoadedModel, found: FoundOccurrences) -> CompareResult:
-        from attncli.embeddings.accumulator import StateAccumulator
         from attncli.embeddings.batches import StackRun, detect_traits, run_sentences
-        from attncli.embeddings.describe import OccurrenceRows, StatesRequest, describe_states
+        from attncli.embeddings.describe import OccurrenceRows, StateAccumulator, StatesRequest, describe_states
 
         found, request, progress = self._truncate_to_model(found, loaded), self.request, self.loader.progress
         run = StackRun(loaded, text_stack(loaded, self.choice.stack), request.pool)

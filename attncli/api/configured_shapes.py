@@ -59,7 +59,7 @@ class ModelShapes(NamedTuple):
 def shapes_from_module(module: nn.Module, name: str | None = None) -> ModelShapes:
     """The shapes of a loaded module."""
     from attncli.models.loading.meta_model import generates
-    from attncli.parameters.inventory_sources import inventory_from_module
+    from attncli.parameters.inventory import inventory_from_module
 
     config = getattr(module, "config", None)
     return ModelShapes(
@@ -174,8 +174,7 @@ class ConfiguredShapes:
 
     def _build_shapes(self) -> ModelShapes:
         from attncli.models.loading.meta_model import generates
-        from attncli.parameters.inventory import inventory_to_json
-        from attncli.parameters.inventory_sources import inventory_from_module
+        from attncli.parameters.inventory import inventory_from_module, inventory_to_json
 
         module, config, writes, notes = self.built
         inventory = inventory_from_module(module)

@@ -185,9 +185,8 @@ def _read_shapes(model: Any, shape_source: ShapeSource) -> ModelShapes:
 def _count_model(
     shapes: ModelShapes, by: Grouping, depth: int | None, costs_request: CostsRequest, *, untie: bool
 ) -> ModelParameters:
-    from attncli.parameters.costs import estimate_costs
+    from attncli.parameters.costs import estimate_costs, published_format
     from attncli.parameters.count import InventoryShares, count_parameters, module_tree
-    from attncli.parameters.published import published_format
     from attncli.results.costs import UNPACKED_DTYPES, USUAL_CACHE_DTYPE
 
     shares = InventoryShares(shapes.inventory)

@@ -22,7 +22,7 @@ from attncli.models.files.checkpoint import Checkpoint, local_checkpoint, read_c
 from attncli.models.files.model_files import ModelFiles, open_files
 from attncli.models.files.reference import Kind, ModelRef, parse_reference
 from attncli.models.files.sources import MODULES_FILE, SentenceModule, SubfolderSource, sentence_modules
-from attncli.parameters.inventory_sources import inventory_from_header
+from attncli.parameters.inventory import inventory_from_header
 from attncli.parameters.quantization import unpack
 from attncli.parameters.reconcile import prediction_layers
 from attncli.progress import Progress
@@ -285,7 +285,7 @@ def _unknown_packing(unpacked: UnpackedCheckpoint, config: Mapping[str, Any] | N
     """The tensors that are packed in an unknown way, with the name that the configuration has for it."""
     if not unpacked.unknown:
         return None
-    from attncli.parameters.packing_settings import PackingSettings
+    from attncli.parameters.quantization import PackingSettings
 
     method = PackingSettings(config or {}).method
     return f"{_first_of(unpacked.unknown)}{f' ({method})' if method else ''}"

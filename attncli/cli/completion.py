@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from click.shell_completion import BashComplete, CompletionItem, split_arg_string
 
-from attncli.choices import COMPONENTS
+from attncli.components import NAMES
 from attncli.metrics import LABELS, METRICS
 
 if TYPE_CHECKING:
@@ -117,9 +117,7 @@ def adapters(_: click.Context, __: click.Parameter, incomplete: str) -> Items:
     if not colon:
         return []
     before, comma, _last = components.rpartition(",")
-    # Each group's name comes before its components: attention, attention.query, …
-    groups = dict.fromkeys(part for name in COMPONENTS for part in (name.partition(".")[0], name))
-    return _items_starting_with((f"{rank}:{before}{comma}{name}" for name in groups), incomplete)
+    return _items_starting_with((f"{rank}:{before}{comma}{name}" for name in NAMES), incomplete)
 
 
 def _items_starting_with(words: Iterable[str], incomplete: str) -> Items:

@@ -73,8 +73,6 @@ def _are_equal_states(state: Tensor, other: Tensor) -> bool:
 #: The most sentences in a batch, and the most tokens with padding.
 _MAX_SENTENCES, _MAX_TOKENS = 64, 8192
 
-POOLS = ("mean", "first", "last")
-
 #: A function of a state, rows (indices of words) and their vectors, (rows, d); called once per state and batch.
 VectorReceiver = Callable[[int, Sequence[int], Vectors], None]
 
@@ -112,18 +110,21 @@ def run_sentences(
     Sentences with the same tokens are run once, so that their vectors are exactly equal.
     progress: called with the number of words that are done.
     """
-    distinct = _merge_equal(sentences)
+    rows_of: dict[tuple[int, ...], list[tuple[int, tuple[int, ...]]]] = {}
+    for sentence in sentences:
+        rows_of.setdefault(sentence.ids, []).extend(sentence.rows)
+    distinct = [SentenceWords(ids, tuple(rows)) for ids, rows in rows_of.items()]
     done = 0
     for batch in batches(distinct, padded=run.padded):
         chosen = [distinct[index] for index in batch]
         pieces = _BatchPieces.from_batch(chosen, run)
-        rows = [row for sentence in chosen for row, _ in sentence.rows]
+        numbers = [row for sentence in chosen for row, _ in sentence.rows]
 
-        def observe(state: int, hidden: Tensor, pieces: _BatchPieces = pieces, rows: list[int] = rows) -> None:
+        def observe(state: int, hidden: Tensor, pieces: _BatchPieces = pieces, rows: list[int] = numbers) -> None:
             receive(state, rows, pieces.pooled(hidden))
 
         run.model.run_states(run.stack, forward_arguments(run, [sentence.ids for sentence in chosen]), observe)
-        done += sum(len(sentence.rows) for sentence in chosen)
+        done += len(numbers)
         progress(done)
 
 
@@ -156,14 +157,6 @@ def forward_arguments(run: StackRun, texts: Sequence[Sequence[int]]) -> dict[str
     if "use_cache" in accepted and (run.decoding or not run.model.is_encoder_decoder):
         keywords["use_cache"] = False
     return keywords
-
-
-def _merge_equal(sentences: Sequence[SentenceWords]) -> list[SentenceWords]:
-    """One sentence for all with the same tokens, with the words of all of them."""
-    found: dict[tuple[int, ...], list[tuple[int, tuple[int, ...]]]] = {}
-    for sentence in sentences:
-        found.setdefault(sentence.ids, []).extend(sentence.rows)
-    return [SentenceWords(ids, tuple(rows)) for ids, rows in found.items()]
 
 
 class _BatchPieces(NamedTuple):

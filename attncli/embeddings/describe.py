@@ -1,17 +1,18 @@
-"""Computes the similarities, senses, groups and dimensions of every state from collected vectors and sums."""
+"""Collects the hidden states of occurrences, and computes similarities, senses, groups and dimensions of each state."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from tempfile import TemporaryFile
 from typing import NamedTuple
 
 import numpy as np
 
-from attncli.embeddings.accumulator import Contrast, GroupSums, StateAccumulator
-from attncli.embeddings.groups import find_groups
 from attncli.embeddings.measure import (
+    Contrast,
     Floats,
+    GroupSums,
     Indices,
     Vectors,
     dimension_contributions,
@@ -24,12 +25,11 @@ from attncli.embeddings.measure import (
     unit_vectors,
 )
 from attncli.embeddings.reference_sample import adjusted_vectors, percentiles, random_variance
-from attncli.embeddings.sense_statistics import measure_senses
+from attncli.embeddings.sense_statistics import find_groups, measure_senses
 from attncli.results.compare import (
     MOST_IN_MATRIX,
     MOST_ON_THE_WAY,
     Dimension,
-    Groups,
     Reference,
     Senses,
     State,
@@ -70,6 +70,62 @@ class OccurrenceRows(NamedTuple):
     @property
     def labelled(self) -> bool:
         return any(label is not None for label in self.labels)
+
+
+#: Bytes of vectors in memory; beyond that, those of chosen states are in temporary files and others aren't stored.
+_MEMORY = 256 << 20
+
+
+@dataclass
+class StateAccumulator:
+    """Collects the vectors of occurrences while sentences run, state by state: the sum of a group's unit vectors is
+    enough for its mean cosine, so most states needn't be stored.
+
+    codes: the group (word and label) of every row.  chosen: the states whose vectors are needed.
+    last: later states are ignored.  references: of each state, for the requested adjustment.
+    vectors: by state, (rows, d).  raw, adjusted: sums of unit vectors by state, before and after the adjustment.
+    """
+
+    codes: Indices
+    chosen: frozenset[int]
+    last: int
+    references: Mapping[int, Reference]
+    vectors: dict[int, Vectors] = field(default_factory=dict)
+    raw: dict[int, GroupSums] = field(default_factory=dict)
+    adjusted: dict[int, GroupSums] = field(default_factory=dict)
+
+    def add(self, state: int, rows: Sequence[int], vectors: Vectors) -> None:
+        """Add the vectors, (rows, d), of some rows at one state."""
+        if state > self.last:
+            return
+        indices = np.asarray(rows, dtype=np.int64)
+        codes = self.codes[indices]
+        groups = int(self.codes.max()) + 1
+        self.raw.setdefault(state, GroupSums(groups)).add(unit_vectors(vectors), codes)
+        reference = self.references.get(state)
+        if reference is not None and reference.mean is not None:
+            adjusted = unit_vectors(adjusted_vectors(vectors, reference))
+            self.adjusted.setdefault(state, GroupSums(groups)).add(adjusted, codes)
+        storage = self._storage(state, vectors.shape[1])
+        if storage is not None:
+            storage[indices] = vectors
+
+    def _storage(self, state: int, width: int) -> Vectors | None:
+        """The array for the vectors of a state; None where they aren't stored."""
+        if state not in self.vectors:
+            size = len(self.codes) * width * 4
+            fits = size * (self.last + 1) <= _MEMORY
+            if not fits and state not in self.chosen:
+                return None
+            self.vectors[state] = _zeros((len(self.codes), width), on_disk=not fits and size > _MEMORY // 4)
+        return self.vectors[state]
+
+
+def _zeros(shape: tuple[int, int], *, on_disk: bool) -> Vectors:
+    if not on_disk:
+        return np.zeros(shape, dtype=np.float32)
+    # The memory map keeps the file open, which is deleted together with the array.
+    return np.memmap(TemporaryFile(), dtype=np.float32, mode="w+", shape=shape)
 
 
 class StatesRequest(NamedTuple):
@@ -121,14 +177,16 @@ def _state(
     own = [index for index, (word, _) in enumerate(groups) if word == 0]
     labelled = [index for index in own if groups[index][1] is not None]
     sums = accumulator.adjusted.get(number, accumulator.raw[number])
+    baseline = _baseline(reference, request)
     contrast = sums.contrast(np.array(labelled)) if len(labelled) > 1 else Contrast(None, None)
-    within, across = _minus_baseline(contrast, _baseline(reference, request))
+    within, across = _minus_baseline(contrast, baseline)
+    adjusted = sums.self_similarity(np.array(own)) if request.adjust != "none" else None
     state = State(
         state=number,
         chosen=number in accumulator.chosen,
         self_similarity=accumulator.raw[number].self_similarity(np.array(own)),
         reference=reference,
-        adjusted_self_similarity=_adjusted_mean(sums, np.array(own), reference, request),
+        adjusted_self_similarity=None if adjusted is None else adjusted - baseline,
         within=within,
         across=across,
     )
@@ -137,11 +195,6 @@ def _state(
     if vectors is None or not (small or state.chosen):
         return state
     return _with_vectors(state, vectors, rows, words, request, small=small)
-
-
-def _adjusted_mean(sums: GroupSums, own: Indices, reference: Reference | None, request: StatesRequest) -> float | None:
-    mean = sums.self_similarity(own) if request.adjust != "none" else None
-    return None if mean is None else mean - _baseline(reference, request)
 
 
 def _with_vectors(
@@ -164,10 +217,14 @@ def _with_vectors(
         return described
     indices, values = nearest(units, request.seed)
     mapped = principal_components(units) if len(units) >= _MIN_MAP_POINTS else None
+    groups = None if rows.labelled else find_groups(units[own], request.seed)
+    if groups is not None:
+        members = sorted(tuple(sorted(own[list(group)].tolist())) for group in groups.members)
+        groups = groups._replace(members=tuple(members))
     return replace(
         described,
         senses=_senses(units, rows, baseline, request.seed),
-        groups=None if rows.labelled else _groups(units, own, request.seed),
+        groups=groups,
         words=_word_figures(vectors, units, rows, words, baseline) if len(words) > 1 else (),
         # A single occurrence of the word has cosines only with other words.
         dimensions=top_dimensions(units[own] if len(own) > 1 else units, request.dimensions or 0),
@@ -200,23 +257,17 @@ def _senses(units: Floats, rows: OccurrenceRows, baseline: float, seed: int) -> 
     return senses._replace(labels=tuple(ordered), within=contrast.within, across=contrast.across, neighbours=neighbours)
 
 
-def _groups(units: Floats, own: Indices, seed: int) -> Groups:
-    found = find_groups(units[own], seed)
-    return found._replace(members=tuple(sorted(tuple(sorted(own[list(group)].tolist())) for group in found.members)))
-
-
 def _word_figures(
     vectors: Vectors, units: Floats, rows: OccurrenceRows, words: Sequence[str], baseline: float
 ) -> tuple[WordFigures, ...]:
     members = [rows.word_rows(number) for number in range(len(words))]
     figures = []
-    for number, word in enumerate(words):
-        own = members[number]
+    for number, (word, own) in enumerate(zip(words, members, strict=True)):
         inner = mean_over_pairs(units[own])
         across = {
-            words[other]: mean_across(units[own], units[members[other]]) - baseline
-            for other in range(len(words))
-            if other != number
+            other: mean_across(units[own], units[each]) - baseline
+            for place, (other, each) in enumerate(zip(words, members, strict=True))
+            if place != number
         }
         inner = None if inner is None else inner - baseline
         figures.append(WordFigures(word, len(own), inner, explained_variance(vectors[own]), across))

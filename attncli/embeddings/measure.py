@@ -7,6 +7,8 @@ computed in blocks.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -82,15 +84,10 @@ def nearest(units: Floats, seed: int = 0) -> tuple[Indices, Floats]:
     for rows in row_blocks(sampled_rows(count, seed), count):
         block = units[rows] @ units.T
         block[np.arange(len(rows)), rows] = -np.inf
-        indices[rows] = _first_greatest(block)
+        # Of values that differ only by rounding the first is the greatest.
+        indices[rows] = np.argmax(block >= block.max(axis=1, keepdims=True) - 1e-9, axis=1)
         values[rows] = np.clip(block[np.arange(len(rows)), indices[rows]], -1.0, 1.0)
     return indices, values
-
-
-def _first_greatest(block: Floats) -> Indices:
-    """The column of the greatest value in each row; the first of those that differ only by rounding."""
-    greatest = block.max(axis=1, keepdims=True)
-    return np.asarray(np.argmax(block >= greatest - 1e-9, axis=1), dtype=np.int64)
 
 
 def sampled_rows(count: int, seed: int = 0) -> Indices:
@@ -135,3 +132,53 @@ def principal_components(vectors: Vectors) -> tuple[Floats, tuple[float, float]]
     total = float(values.sum()) or 1.0
     shares = [*(values[:2] / total).tolist(), 0.0]
     return points * np.where(signs == 0, 1.0, signs), (shares[0], shares[1])
+
+
+class Contrast(NamedTuple):
+    """Mean similarity within groups and across them; None where there are no such pairs."""
+
+    within: float | None
+    across: float | None
+
+
+@dataclass
+class GroupSums:
+    """For each group of rows the sum of their unit vectors, (groups, d), of their squared lengths, and their number."""
+
+    groups: int
+    sums: Floats | None = None
+    squares: Floats = field(default_factory=lambda: np.zeros(0))
+    sizes: Indices = field(default_factory=lambda: np.zeros(0, dtype=np.int64))
+
+    def add(self, units: Floats, codes: Indices) -> None:
+        """Add unit vectors, (n, d), and the group of each, (n,)."""
+        if self.sums is None:
+            self.sums = np.zeros((self.groups, units.shape[1]))
+            self.squares = np.zeros(self.groups)
+            self.sizes = np.zeros(self.groups, dtype=np.int64)
+        np.add.at(self.sums, codes, units)
+        self.squares += np.bincount(codes, (units * units).sum(axis=1), minlength=self.groups)
+        self.sizes += np.bincount(codes, minlength=self.groups)
+
+    def self_similarity(self, groups: Indices) -> float | None:
+        """The mean cosine over all pairs of rows in these groups; None for fewer than two rows."""
+        if self.sums is None:
+            return None
+        total = self.sums[groups].sum(axis=0)
+        count = int(self.sizes[groups].sum())
+        pairs = count * (count - 1)
+        return float(total @ total - self.squares[groups].sum()) / pairs if pairs else None
+
+    def contrast(self, groups: Indices) -> Contrast:
+        """The mean cosine of pairs within a group, and of pairs across groups, among these groups."""
+        if self.sums is None:
+            return Contrast(None, None)
+        sums, sizes = self.sums[groups], self.sizes[groups]
+        inside = float((sums * sums).sum())
+        total = sums.sum(axis=0)
+        within = int((sizes * (sizes - 1)).sum())
+        across = int(sizes.sum()) ** 2 - int((sizes**2).sum())
+        return Contrast(
+            (inside - float(self.squares[groups].sum())) / within if within else None,
+            (float(total @ total) - inside) / across if across else None,
+        )

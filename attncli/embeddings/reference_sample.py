@@ -43,14 +43,12 @@ def sample_spans(sentences: Sequence[str]) -> list[list[Span]]:
     found = [[match.span() for match in _WORD.finditer(text)] for text in sentences]
     if sum(map(len, found)) <= _FEW_WORDS:
         return found
-    return [_random_spans(spans, number) for number, spans in enumerate(found)]
-
-
-def _random_spans(spans: list[Span], number: int) -> list[Span]:
-    if len(spans) <= _WORDS_PER_SENTENCE:
-        return spans
-    chosen = np.random.default_rng(number).choice(len(spans), _WORDS_PER_SENTENCE, replace=False)
-    return [spans[index] for index in sorted(chosen.tolist())]
+    sampled = []
+    for number, spans in enumerate(found):
+        size = min(len(spans), _WORDS_PER_SENTENCE)
+        chosen = np.random.default_rng(number).choice(len(spans), size, replace=False) if spans else np.arange(0)
+        sampled.append([spans[index] for index in sorted(chosen.tolist())])
+    return sampled
 
 
 def run_sample(
@@ -62,8 +60,14 @@ def run_sample(
     """
     from attncli.embeddings.batches import run_sentences  # imports torch
 
-    selected = [_without_first_position(sentence) if causal else sentence for sentence in sentences]
-    owners = np.array([number for number, each in enumerate(selected) for _ in each.rows], dtype=np.int64)
+    # Rows are numbered from 0 across all sentences.
+    selected: list[SentenceWords] = []
+    owners: list[int] = []
+    for number, sentence in enumerate(sentences):
+        places = [each for _, each in sentence.rows if not (causal and 0 in each)]
+        if places:
+            selected.append(sentence._replace(rows=tuple(enumerate(places, len(owners)))))
+            owners += [number] * len(places)
     found: dict[int, Vectors] = {}
 
     def receive(state: int, rows: Sequence[int], vectors: Vectors) -> None:
@@ -71,25 +75,10 @@ def run_sample(
             collected = found.setdefault(state, np.zeros((len(owners), vectors.shape[1]), dtype=np.float32))
             collected[list(rows)] = vectors
 
-    run_sentences(run, [each for each in _renumber_rows(selected) if each.rows], receive, progress)
-    return len(owners), {state: describe_sample(vectors, owners) for state, vectors in found.items()}
+    run_sentences(run, selected, receive, progress)
+    codes = np.array(owners, dtype=np.int64)
+    return len(owners), {state: describe_sample(vectors, codes) for state, vectors in found.items()}
 
-
-def _without_first_position(sentence: SentenceWords) -> SentenceWords:
-    return sentence._replace(rows=tuple((row, places) for row, places in sentence.rows if 0 not in places))
-
-
-def _renumber_rows(sentences: Sequence[SentenceWords]) -> list[SentenceWords]:
-    """The sentences with rows numbered from 0 across all of them."""
-    numbered, row = [], 0
-    for sentence in sentences:
-        places = [places for _, places in sentence.rows]
-        numbered.append(sentence._replace(rows=tuple(enumerate(places, row))))
-        row += len(places)
-    return numbered
-
-
-ADJUSTMENTS = ("none", "baseline", "standardize", "abtt")
 
 _MAX_PAIRS = 10_000
 _QUANTILES = 1_001
@@ -124,12 +113,8 @@ class SampleStatistics:
 
     def to_arrays(self) -> dict[str, npt.NDArray[Any]]:
         """The statistics as arrays, for the cache."""
-        counts = np.array([self.words, self.pairs])
-        return {
-            "counts": counts,
-            "baseline": np.array(self.baseline),
-            **{name: getattr(self, name) for name in _ARRAYS},
-        }
+        numbers = {"counts": np.array([self.words, self.pairs]), "baseline": np.array(self.baseline)}
+        return numbers | {name: getattr(self, name) for name in _ARRAYS}
 
     @classmethod
     def from_arrays(cls, arrays: Mapping[str, npt.NDArray[Any]]) -> SampleStatistics:
@@ -140,16 +125,12 @@ class SampleStatistics:
     def reference(self, adjust: str) -> Reference:
         """The part that one adjustment needs, for the result."""
         row = {"standardize": 1, "abtt": 2}.get(adjust, 0)
-        quantiles = self.quantiles[row] - (self.baseline if adjust == "baseline" else 0.0)
-        interval = (float(self.baseline_interval[0]), float(self.baseline_interval[1]))
-        if row == 0:
-            return Reference(self.baseline, quantiles, baseline_interval=interval, variances=self.variances)
         return Reference(
             self.baseline,
-            quantiles,
-            baseline_interval=interval,
+            self.quantiles[row] - (self.baseline if adjust == "baseline" else 0.0),
+            baseline_interval=(float(self.baseline_interval[0]), float(self.baseline_interval[1])),
             variances=self.variances,
-            mean=self.mean.astype(np.float32),
+            mean=self.mean.astype(np.float32) if row else None,
             deviation=self.deviation.astype(np.float32) if adjust == "standardize" else None,
             components=self.components.astype(np.float32) if adjust == "abtt" else None,
         )
@@ -164,7 +145,7 @@ def describe_sample(vectors: Vectors, sentences: Indices, seed: int = 0) -> Samp
     first, second = random_pairs(sentences, seed)
     centred = exact - mean
     adjusted = (exact, centred / _nonzero_deviation(deviation), centred - _project(centred, components))
-    cosines = [_cosines(unit_vectors(each), first, second) for each in adjusted]
+    cosines = [np.einsum("ij,ij->i", units[first], units[second]) for units in map(unit_vectors, adjusted)]
     steps = np.linspace(0, 1, _QUANTILES)
     quantiles = np.stack([np.quantile(values, steps) for values in cosines])
     return SampleStatistics(
@@ -204,15 +185,11 @@ def random_variances(vectors: Floats, seed: int = 0) -> Floats:
     """Numbers of words and the mean explained variance of so many random words, (2, n): what chance alone explains."""
     sizes = [size for size in _VARIANCE_SIZES if size <= len(vectors)]
     rng = np.random.default_rng(seed)
-    means = [
-        np.mean(
-            [
-                explained_variance(vectors[rng.choice(len(vectors), size, replace=False)]) or 0.0
-                for _ in range(_VARIANCE_DRAWS)
-            ]
-        )
-        for size in sizes
-    ]
+
+    def draw(size: int) -> float:
+        return explained_variance(vectors[rng.choice(len(vectors), size, replace=False)]) or 0.0
+
+    means = [np.mean([draw(size) for _ in range(_VARIANCE_DRAWS)]) for size in sizes]
     return np.array([sizes, means], dtype=np.float64)
 
 
@@ -274,8 +251,3 @@ def _nonzero_deviation(deviation: Floats) -> Floats:
     """Deviations to divide by: 1 in the place of 0, for dimensions that never change."""
     safe: Floats = np.where(deviation > 0, deviation, 1.0)
     return safe
-
-
-def _cosines(units: Floats, first: Indices, second: Indices) -> Floats:
-    cosines: Floats = np.einsum("ij,ij->i", units[first], units[second])
-    return cosines

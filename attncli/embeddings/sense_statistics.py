@@ -1,17 +1,24 @@
-"""Tests whether occurrences with the same sense label are more similar to each other than to others."""
+"""The senses of a word: whether occurrences with the same label are more similar to each other than to others, and
+clusters of vectors without labels, reported only where they are clear.
+
+Vectors are divided into 2, 3, … groups by k-means, and the division with the greatest silhouette is taken. It counts as
+clear where that silhouette is at least 0.5 ("a reasonable structure", Kaufman & Rousseeuw 1990), and where a single
+Gaussian of the same covariance rarely divides as well (the idea of SigClust, Liu et al. 2008), as k-means divides
+any data.
+"""
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
-from itertools import combinations
-from math import comb
+from itertools import accumulate, combinations, islice
+from math import comb, factorial, prod
 
 import numpy as np
 import numpy.typing as npt
 
-from attncli.embeddings.accumulator import Contrast, GroupSums
-from attncli.embeddings.measure import Floats, Indices, row_blocks, sampled_rows
-from attncli.results.compare import Miss, Neighbours, Permutation, Senses
+from attncli.embeddings.measure import Floats, GroupSums, Indices, row_blocks, sampled_rows
+from attncli.results.compare import Groups, Miss, Neighbours, Permutation, Senses
 
 #: Up to this many permutations of the labels the test is exact.
 MAX_EXACT_LABELINGS = 20_000
@@ -28,7 +35,9 @@ def measure_senses(units: Floats, labels: Sequence[str], seed: int = 0) -> Sense
     """All statistics of the labels of one word's occurrences."""
     names = tuple(dict.fromkeys(labels))
     codes = np.array([names.index(label) for label in labels], dtype=np.int64)
-    within, across = _contrast(units, codes)
+    sums = GroupSums(len(names))
+    sums.add(units, codes)
+    within, across = sums.contrast(np.arange(sums.groups))
     reason = _no_test_reason(codes)
     return Senses(
         occurrences=len(labels),
@@ -42,12 +51,6 @@ def measure_senses(units: Floats, labels: Sequence[str], seed: int = 0) -> Sense
     )
 
 
-def _contrast(units: Floats, labels: Labels) -> Contrast:
-    sums = GroupSums(int(labels.max()) + 1)
-    sums.add(units, labels)
-    return sums.contrast(np.arange(sums.groups))
-
-
 def silhouette(units: Floats, labels: Labels) -> float | None:
     """The mean silhouette (Rousseeuw 1987) on distances 1 − cosine; an occurrence alone in its label counts 0.
 
@@ -59,10 +62,12 @@ def silhouette(units: Floats, labels: Labels) -> float | None:
 
 def silhouettes(units: Floats, labels: Labels) -> Floats | None:
     """One silhouette per occurrence: (b − a) / max(a, b), with a the mean distance in its label, b to the next."""
-    sums, sizes = _label_sums(units, labels)
+    sizes = np.bincount(labels)
     if len(sizes) < 2 or sizes.max() < 2:
         return None
-    totals = units @ sums.T
+    # The sum of the vectors of each label, (labels, d).
+    starts = np.concatenate([[0], np.cumsum(sizes)[:-1]])
+    totals = units @ np.add.reduceat(units[np.argsort(labels, kind="stable")], starts, axis=0).T
     rows = np.arange(len(units))
     own_size = sizes[labels]
     own = (totals[rows, labels] - (units * units).sum(axis=1)) / np.maximum(own_size - 1, 1)
@@ -122,10 +127,13 @@ def permutation_test(units: Floats, labels: Labels, seed: int = 0) -> Permutatio
     total = _labelings(sizes)
     observed = _separations(units, labels[None, :])[0]
     exact = total <= MAX_EXACT_LABELINGS
-    labelings = _all_labelings(len(labels), sizes) if exact else _random_labelings(labels, seed)
-    as_well = 0
-    count = 0
-    for block in _in_blocks(labelings, units):
+    rng, draws = np.random.default_rng(seed), _PERMUTATIONS if len(labels) <= _MANY else _PERMUTATIONS_OF_MANY
+    drawn = (rng.permutation(labels) for _ in range(draws))
+    as_well = count = 0
+    labelings = _all_labelings(len(labels), sizes) if exact else drawn
+    step = max(1, _BLOCK_ELEMENTS // units.size)
+    while dealt := list(islice(labelings, step)):
+        block = np.array(dealt, dtype=np.int64)
         as_well += int((_separations(units, block) >= observed - _ROUNDING).sum())
         count += len(block)
     if exact:
@@ -135,20 +143,12 @@ def permutation_test(units: Floats, labels: Labels, seed: int = 0) -> Permutatio
 
 def _labelings(sizes: Sequence[int]) -> int:
     """The number of distinct permutations of labels with these frequencies: n! / Π n_l!"""
-    left, ways = sum(sizes), 1
-    for size in sizes:
-        ways *= comb(left, size)
-        left -= size
-    return ways
+    return prod(comb(dealt, size) for dealt, size in zip(accumulate(sizes), sizes, strict=True))
 
 
 def _symmetries(sizes: Sequence[int]) -> int:
     """How many of them only swap the names of equally frequent labels."""
-    ways = 1
-    for size in set(sizes):
-        for place in range(1, sizes.count(size) + 1):
-            ways *= place
-    return ways
+    return prod(map(factorial, Counter(sizes).values()))
 
 
 def _all_labelings(count: int, sizes: Sequence[int]) -> Iterator[list[int]]:
@@ -163,24 +163,6 @@ def _all_labelings(count: int, sizes: Sequence[int]) -> Iterator[list[int]]:
             yield from deal(tuple(place for place in free if place not in taken), label + 1, dealt)
 
     return deal(tuple(range(count)), 0, [0] * count)
-
-
-def _random_labelings(labels: Labels, seed: int) -> Iterator[Labels]:
-    rng = np.random.default_rng(seed)
-    for _ in range(_PERMUTATIONS if len(labels) <= _MANY else _PERMUTATIONS_OF_MANY):
-        yield rng.permutation(labels)
-
-
-def _in_blocks(labelings: Iterator[list[int]] | Iterator[Labels], units: Floats) -> Iterator[Labels]:
-    step = max(1, _BLOCK_ELEMENTS // units.size)
-    block: list[object] = []
-    for labeling in labelings:
-        block.append(labeling)
-        if len(block) == step:
-            yield np.array(block, dtype=np.int64)
-            block = []
-    if block:
-        yield np.array(block, dtype=np.int64)
 
 
 def _separations(units: Floats, labelings: Labels) -> Floats:
@@ -199,9 +181,123 @@ def _separations(units: Floats, labelings: Labels) -> Floats:
     return np.asarray((inside - own) / pairs_within - (total - inside) / pairs_across)
 
 
-def _label_sums(units: Floats, labels: Labels) -> tuple[Floats, Indices]:
-    """The sum of the vectors of each label, (labels, d), and their number, (labels,)."""
-    sizes = np.bincount(labels)
-    order = np.argsort(labels, kind="stable")
-    starts = np.concatenate([[0], np.cumsum(sizes)[:-1]])
-    return np.add.reduceat(units[order], starts, axis=0), sizes
+# --- Groups without labels
+
+#: The fewest occurrences for two groups of two.
+MIN_OCCURRENCES = 4
+_MAX_GROUPS, _MIN_SILHOUETTE, _MAX_P = 6, 0.5, 0.05
+_SIMULATIONS, _ITERATIONS = 199, 25
+#: Of more occurrences than this a random sample is clustered, and the others join the nearest group.
+MAX_CLUSTERED = 120
+#: The number of principal components; for up to one more occurrence than this nothing is lost.
+_COMPONENTS = 30
+
+Batch = npt.NDArray[np.float64]
+
+
+def find_groups(units: Floats, seed: int = 0) -> Groups:
+    """The groups of unit vectors, (n, d), by their first occurrences. The order of rows makes no difference."""
+    count = len(units)
+    if count < MIN_OCCURRENCES:
+        return Groups((), None, None, why_not=f"{count} occurrences can't make groups of two")
+    rng = np.random.default_rng(seed)
+    sample = np.sort(rng.choice(count, MAX_CLUSTERED, replace=False)) if count > MAX_CLUSTERED else np.arange(count)
+    points, spread = _principal_coordinates(units[sample])
+    if not spread.sum() > 1e-9:
+        return Groups((), None, None, why_not="the occurrences are all alike")
+    values, labels = _best_division(points[None])
+    silhouette = float(values[0])
+    if not np.isfinite(silhouette):
+        return Groups((), None, None, why_not="no division has two occurrences in every group")
+    simulated, _ = _best_division(rng.normal(size=(_SIMULATIONS, *points.shape)) * np.sqrt(spread))
+    p = float(((simulated >= silhouette).sum() + 1) / (_SIMULATIONS + 1))
+    sampled = len(sample) if count > MAX_CLUSTERED else None
+    if silhouette < _MIN_SILHOUETTE or p > _MAX_P:
+        close, alone = "groups would lie too close together", "vectors of a single group divide as well by chance"
+        return Groups((), silhouette, p, sampled, why_not=close if silhouette < _MIN_SILHOUETTE else alone)
+    return Groups(_assign_groups(units, sample, labels[0]), silhouette, p, sampled)
+
+
+def _assign_groups(units: Floats, sample: Indices, labels: Labels) -> tuple[tuple[int, ...], ...]:
+    """The members of each group: the clustered sample, and the other rows by their nearest mean."""
+    number = int(labels.max()) + 1
+    centres = np.stack([units[sample[labels == group]].mean(axis=0) for group in range(number)])
+    all_labels = np.asarray((units @ (centres / np.linalg.norm(centres, axis=1, keepdims=True)).T).argmax(axis=1))
+    all_labels[sample] = labels
+    groups = [tuple(np.flatnonzero(all_labels == group).tolist()) for group in range(number)]
+    return tuple(sorted(groups))
+
+
+def _principal_coordinates(units: Floats) -> tuple[Floats, Floats]:
+    """Coordinates in principal components, (n, p), and the variance of each."""
+    centred = units - units.mean(axis=0)
+    left, singular, _ = np.linalg.svd(centred, full_matrices=False)
+    count = min(_COMPONENTS, len(units) - 1, len(singular))
+    points = left[:, :count] * singular[:count]
+    return points, singular[:count] ** 2 / (len(units) - 1)
+
+
+def _best_division(points: Batch) -> tuple[Floats, Labels]:
+    """For each set of points of a batch, (sets, n, p), the greatest silhouette, (sets,), and its labels, (sets, n).
+
+    −∞ where every division has a group of one.
+    """
+    sets, count, _ = points.shape
+    best = np.full(sets, -np.inf)
+    labels = np.zeros((sets, count), dtype=np.int64)
+    for groups in range(2, min(_MAX_GROUPS, count // 2) + 1):
+        divided = _k_means(points, groups)
+        values = _silhouettes(points, divided, groups)
+        better = values > best + 1e-9
+        best[better], labels[better] = values[better], divided[better]
+    return best, labels
+
+
+def _k_means(points: Batch, groups: int) -> Labels:
+    """Lloyd's algorithm. The first centres are the outermost point, then always the point farthest from all others."""
+    sets, count, _ = points.shape
+    rows = np.arange(sets)
+    centres = np.empty((sets, groups, points.shape[2]))
+    far = ((points - points.mean(axis=1, keepdims=True)) ** 2).sum(axis=2)
+    for group in range(groups):
+        centres[:, group] = points[rows, far.argmax(axis=1)]
+        from_it = _squared_distances(points, centres[:, group : group + 1])[:, :, 0]
+        far = from_it if group == 0 else np.minimum(far, from_it)
+    labels = np.zeros((sets, count), dtype=np.int64)
+    for _ in range(_ITERATIONS):
+        before, labels = labels, _squared_distances(points, centres).argmin(axis=2)
+        if np.array_equal(before, labels):
+            break
+        members = np.eye(groups)[labels]
+        sizes = members.sum(axis=1)[:, :, None]
+        means = members.transpose(0, 2, 1) @ points / np.maximum(sizes, 1)
+        centres = np.where(sizes > 0, means, centres)
+    return labels
+
+
+def _silhouettes(points: Batch, labels: Labels, groups: int) -> Floats:
+    """The mean silhouette of each set, (sets,), on squared distances; −∞ where a group has fewer than two members.
+
+    Computed without distances between pairs of points: Σ_j |x − y_j|² = n |x|² + Σ|y_j|² − 2 x·Σy_j.
+    """
+    members = np.eye(groups)[labels]
+    sizes = members.sum(axis=1)
+    squares = (points**2).sum(axis=2)
+    sums = members.transpose(0, 2, 1) @ points
+    square_sums = (members * squares[:, :, None]).sum(axis=1)
+    totals = squares[:, :, None] * sizes[:, None, :] + square_sums[:, None, :] - 2 * points @ sums.transpose(0, 2, 1)
+    own_size = np.take_along_axis(sizes, labels, axis=1)
+    own = np.take_along_axis(totals, labels[:, :, None], axis=2)[:, :, 0] / np.maximum(own_size - 1, 1)
+    others = totals / np.maximum(sizes, 1)[:, None, :]
+    np.put_along_axis(others, labels[:, :, None], np.inf, axis=2)
+    nearest = others.min(axis=2)
+    values = ((nearest - own) / np.maximum(np.maximum(nearest, own), 1e-12)).mean(axis=1)
+    mean: Floats = np.where(sizes.min(axis=1) >= 2, values, -np.inf)
+    return mean
+
+
+def _squared_distances(points: Batch, others: Batch) -> Batch:
+    """The squared distances between points and others, (sets, n, m)."""
+    squares = (points**2).sum(axis=2)[:, :, None] + (others**2).sum(axis=2)[:, None, :]
+    distances: Batch = np.clip(squares - 2 * points @ others.transpose(0, 2, 1), 0.0, None)
+    return distances

@@ -78,7 +78,13 @@ def parse_states(state: StateSpec, stack: str | None = None) -> StateSelection:
         return StateSelection((), stack)
     if not parts:
         raise UsageError("--state names no state", hint=_HINT)
-    return StateSelection(tuple(_span(part) for part in parts), stack)
+    spans = []
+    for part in parts:
+        match = _SPAN.fullmatch(part)
+        if match is None:
+            raise UsageError(f"{part!r} names no state", hint=_HINT)
+        spans.append((int(match[1]), int(match[2] or match[1])))
+    return StateSelection(tuple(spans), stack)
 
 
 def choose_stack(lists: Sequence[BlockList], name: str | None) -> BlockList:
@@ -101,14 +107,6 @@ def choose_stack(lists: Sequence[BlockList], name: str | None) -> BlockList:
 def text_stack(model: LoadedModel, name: str | None) -> BlockList:
     """As `choose_stack`, for a loaded model, which may lack the stack that wasn't chosen."""
     return choose_stack(model.lists, name if len({known.word for known in model.lists}) > 1 else None)
-
-
-def _span(part: str) -> tuple[int, int]:
-    match = _SPAN.fullmatch(part)
-    if match is None:
-        raise UsageError(f"{part!r} names no state", hint=_HINT)
-    first = int(match[1])
-    return first, first if match[2] is None else int(match[2])
 
 
 def _resolve_span(span: tuple[int, int], count: int) -> range:

@@ -51,18 +51,14 @@ def normalize_text(text: str, *, case: bool = False) -> NormalizedText:
         return NormalizedText(text.lower() if case else text)
     parts: list[str] = []
     spans: list[Span] = []
-    for start, end in _clusters(text):
+    # A letter with the marks on it.
+    starts = [place for place, sign in enumerate(text) if place == 0 or unicodedata.combining(sign) == 0]
+    for start, end in zip(starts, [*starts[1:], len(text)], strict=True):
         part = unicodedata.normalize("NFC", text[start:end]).replace("’", "'")
         part = unicodedata.normalize("NFC", part.casefold()) if case else part
         parts.append(part)
         spans.extend([(start, end)] * len(part))
     return NormalizedText("".join(parts), tuple(spans))
-
-
-def _clusters(text: str) -> list[Span]:
-    """The spans of letters with the marks on them."""
-    starts = [i for i, character in enumerate(text) if i == 0 or unicodedata.combining(character) == 0]
-    return list(zip(starts, [*starts[1:], len(text)], strict=True))
 
 
 def is_within_word(before: str, after: str) -> bool:
@@ -113,33 +109,16 @@ def inflections(word: str) -> frozenset[str]:
     """The word with the endings of plurals, past tenses and participles, as English spells them."""
     if not word[-1:].isalpha() or not word.isascii():
         return frozenset({word})
-    return frozenset({word, *_with_s(word), *_with_ending(word)})
-
-
-def _with_s(word: str) -> Iterator[str]:
+    rest = word[:-1]
     if word.endswith("y") and word[-2:-1] not in (*_VOWELS, ""):
-        yield f"{word[:-1]}ies"
-    else:
-        yield f"{word}es" if word.endswith(_SIBILANTS) else f"{word}s"
+        return frozenset({word, f"{rest}ies", f"{rest}ied", f"{word}ing"})
+    found = {word, f"{word}es" if word.endswith(_SIBILANTS) else f"{word}s"}
     if word.endswith("o"):
-        yield f"{word}s"
-
-
-def _with_ending(word: str) -> Iterator[str]:
-    stem = word
-    if word.endswith("y") and word[-2:-1] not in (*_VOWELS, ""):
-        yield f"{word[:-1]}ied"
-        yield f"{word}ing"
-        return
+        found.add(f"{word}s")
     if word.endswith("e"):
-        yield f"{word}d"
-        yield f"{word[:-1]}ing"
-        return
-    yield f"{stem}ed"
-    yield f"{stem}ing"
-    if _doubles(word):
-        yield f"{word}{word[-1]}ed"
-        yield f"{word}{word[-1]}ing"
+        return frozenset({*found, f"{word}d", f"{rest}ing"})
+    found |= {f"{word}ed", f"{word}ing"}
+    return frozenset(found | ({f"{word}{word[-1]}ed", f"{word}{word[-1]}ing"} if _doubles(word) else set()))
 
 
 def _doubles(word: str) -> bool:
@@ -196,17 +175,14 @@ def find_word(text: str, query: WordPattern) -> list[Span]:
     A word ends before a character that is no letter, digit or mark, and in scripts without spaces anywhere but within
     a run of Katakana. `can` isn't found in `can't`, but `mole` is in `mole's` and in `mole-like`.
     """
-    return list(_find_matches(normalize_text(text, case=query.any_form), query.pattern, query.any_form))
-
-
-def _find_matches(normalized: NormalizedText, pattern: re.Pattern[str], any_form: bool) -> Iterator[Span]:
-    start = 0
+    normalized, pattern, start, found = normalize_text(text, case=query.any_form), query.pattern, 0, []
     while match := pattern.search(normalized.text, start):
         # Only one character further, as a match that isn't a word may overlap one that is.
         start = match.start() + 1
-        if _stands_alone(normalized.text, *match.span(), any_form=any_form):
+        if _stands_alone(normalized.text, *match.span(), any_form=query.any_form):
             start = match.end()
-            yield normalized.original(*match.span())
+            found.append(normalized.original(*match.span()))
+    return found
 
 
 def _stands_alone(text: str, start: int, end: int, *, any_form: bool) -> bool:
@@ -215,17 +191,11 @@ def _stands_alone(text: str, start: int, end: int, *, any_form: bool) -> bool:
     if end == len(text):
         return True
     if any_form and is_hangul(text[end - 1]) and is_hangul(text[end]):
-        return _ends_in_particles(text, end)
-    return not is_within_word(text[end - 1], text[end]) and not _is_contracted(text, end)
-
-
-def _ends_in_particles(text: str, end: int) -> bool:
-    return not all(is_hangul(character) for character in text[end : end + _MAX_PARTICLES + 1].ljust(_MAX_PARTICLES + 1))
-
-
-def _is_contracted(text: str, end: int) -> bool:
-    """Whether an apostrophe follows with more than a possessive s: `can't`, `they'll`."""
-    return re.match(r"'(?!s\b)\w", text[end : end + 4], re.IGNORECASE) is not None
+        following = text[end : end + _MAX_PARTICLES + 1]
+        return len(following) <= _MAX_PARTICLES or not all(map(is_hangul, following))
+    # An apostrophe with more than a possessive s after it contracts two words: `can't`, `they'll`.
+    is_contracted = re.match(r"'(?!s\b)\w", text[end : end + 4], re.IGNORECASE) is not None
+    return not is_within_word(text[end - 1], text[end]) and not is_contracted
 
 
 def remove_brackets(text: str, words: Sequence[str]) -> UnmarkedText:
@@ -238,7 +208,9 @@ def remove_brackets(text: str, words: Sequence[str]) -> UnmarkedText:
     marks: list[tuple[int, Span]] = []
     place = length = 0
     for match in _BRACKETS.finditer(text):
-        number = next((n for n, word in enumerate(words) if _is_form(match[1], word)), None)
+        patterns = (WordPattern(word, any_form=True) for word in words)
+        whole = (0, len(match[1]))
+        number = next((n for n, query in enumerate(patterns) if whole in find_word(match[1], query)), None)
         if number is None:
             continue
         parts += [text[place : match.start()], match[1]]
@@ -247,10 +219,6 @@ def remove_brackets(text: str, words: Sequence[str]) -> UnmarkedText:
         length += len(match[1])
         place = match.end()
     return UnmarkedText("".join([*parts, text[place:]]), tuple(marks))
-
-
-def _is_form(text: str, word: str) -> bool:
-    return any(span == (0, len(text)) for span in find_word(text, WordPattern(word, any_form=True)))
 
 
 def similar_words(text: str, word: str, count: int = 3) -> list[str]:

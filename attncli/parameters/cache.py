@@ -1,5 +1,8 @@
 """What a model caches while it generates: keys and values, latents, and recurrent states of constant size.
 
+Also here: the attention layers of a model and the sizes of their heads, read off the shapes of their projections. No
+model family is named: what a tensor is says `classify`.
+
 Numbers per token and layer, not bytes: multi-head and grouped attention 2 · h_kv · d_head; latent attention
 d_latent + d_rope (DeepSeek-V2). A layer with a window stops growing there; a state never grows.
 """
@@ -7,30 +10,253 @@ d_latent + d_rope (DeepSeek-V2). A layer with a window stops growing there; a st
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
-from attncli.parameters.attention_layers import (
-    AttentionLayer,
-    attention_layers,
-    encoder_positions,
-    projection_widths,
-)
-from attncli.parameters.inventory import Kind, Settings
-from attncli.results.costs import (
-    CACHE_BITS,
-    UNPACKED_DTYPES,
-    USUAL_CACHE_DTYPE,
-    WEIGHT_BITS,
-    CachedLayer,
-    Fit,
-    Fits,
-    Published,
-    in_bytes,
-)
+from attncli.components import COMPONENTS
+from attncli.parameters.classify import width_in, width_out
+from attncli.parameters.inventory import FIELDS, Settings, Tensor
+from attncli.parameters.name_rules import INDEX_KEY_RULE, INDEXER_RULES, Kind
+from attncli.results.costs import CachedLayer, Compressed
 
 if TYPE_CHECKING:
     from attncli.parameters.classify import LocatedShare, TensorShare
+    from attncli.parameters.locate import Location
+
+#: Names of the field with the size of the attention window in tokens, by the kind of window.
+_WINDOWS: Mapping[str, tuple[str, ...]] = {
+    "sliding": ("sliding_window", "attention_window_size", "window_size", "sliding_window_size"),
+    "chunked": ("attention_chunk_size",),
+}
+#: Names of the field that lists the kind of every layer.
+_LAYER_TYPES = ("layer_types", "layers_block_type", "attention_layers")
+#: The kinds of layers in such a list, and what their attention, if they have any, sees: a window of some kind;
+#: a window and, of what is before it, one entry for each block of tokens (DeepSeek-V4); or everything.
+_LAYER_KINDS: Mapping[str, str] = {
+    **dict.fromkeys(("sliding_attention", "hybrid_sliding", "local", "local_attention"), "sliding"),
+    "chunked_attention": "chunked",
+    **dict.fromkeys(("compressed_sparse_attention", "heavily_compressed_attention"), "compressed"),
+    **dict.fromkeys((
+        "full_attention", "attention", "global", "global_attention", "hybrid", "moe", "conv", "linear_attention",
+        "mamba", "recurrent", "mlp", "indexed_attention", "deepseek_sparse_attention", "qwen_sparse_attention",
+        "minimax_m3_sparse",
+        # A window over the tokens that it writes, and everything of what it was given.
+        "reference_sliding_attention",
+    ), "full"),
+}  # fmt: skip
+#: In a module that makes one entry of each block: a vector for each position in a block, and the norm of an entry.
+_BLOCK_POSITIONS, _ENTRY_NORM = "position_bias", "kv_norm.weight"
+#: Fields with the width of the keys that sparse attention chooses by, and their heads.
+_INDEX_WIDTH_FIELDS, _INDEX_HEAD_FIELDS = ("index_head_dim", "indexer_head_dim"), ("indexer_kv_heads",)
+#: A field that may switch windows off although the size of one is given.
+_WINDOW_SWITCH = "use_sliding_window"
+#: Names of the field with the number of layers for multi-token prediction, which a model runs without.
+PREDICTION_LAYERS = ("num_nextn_predict_layers", "num_mtp_layers", "mtp_num_hidden_layers", "mtp_num_layers")
+
+
+class AttentionLayer(NamedTuple):
+    """One layer's attention in numbers per token.
+
+    queries: heads · d_qk.  values: heads · d_v, what the output projection takes.  cached: keys and values, or their
+    latent.  window: how many tokens a query sees; None for all.  cross: the layer's attention to another sequence.
+    positions: how many it attends to, however long the text; None where nothing fixes that.
+    index_keys: the keys by which sparse attention chooses.  compressed: what it keeps of each block of tokens.
+    word: the kind of the layer by the configuration; None where that lists none.
+    """
+
+    part: str
+    stack: str
+    layer: int
+    queries: int
+    values: int
+    cached: int
+    window: int | None = None
+    cross: bool = False
+    positions: int | None = None
+    index_keys: int = 0
+    compressed: tuple[Compressed, ...] = ()
+    word: str | None = None
+
+    def visible_positions(self, context: int) -> int:
+        """How many positions a query attends to where the text has `context` tokens."""
+        if self.positions is not None:
+            return self.positions
+        entries = sum(context // part.ratio for part in self.compressed[:1])
+        return entries + (context if self.window is None else min(context, self.window))
+
+    @property
+    def is_known(self) -> bool:
+        """Whether it is known what a layer of this kind sees; one of another kind counts as full."""
+        kind = None if self.word is None else _LAYER_KINDS.get(self.word)
+        return bool(self.compressed) if kind == "compressed" else self.word is None or kind is not None
+
+
+def encoder_positions(located: Iterable[LocatedShare]) -> int | None:
+    """The number of positions of an encoder of sound or pictures: the length of its position table.
+
+    None for an encoder that also reads text, and where there is no encoder or no table. Tied tensors must be listed
+    under each of their names.
+    """
+    shares = [share for share, location in located if location.part == "encoder" and not share.is_bias]
+    components = {share.component for share in shares}
+    reads_other = any(COMPONENTS[component].part in ("audio", "vision") for component in components)
+    return table_length(shares) if reads_other and "embedding.token" not in components else None
+
+
+def table_length(shares: Iterable[TensorShare]) -> int | None:
+    """The length of the first table of positions among them; None without any."""
+    tables = (each.tensor.shape for each in shares if each.component == "embedding.position" and not each.is_bias)
+    return next((shape[-2] for shape in tables if len(shape) > 1 and shape[-2] > 1), None)
+
+
+def attention_layers(
+    located: Iterable[LocatedShare], settings: Settings, *, positions: int | None = None
+) -> tuple[AttentionLayer, ...]:
+    """Every attention of every layer, in the model's order. Tied tensors must be listed under each of their names.
+
+    positions: those of the encoder, where their number is fixed (`encoder_positions`).
+    """
+    groups: dict[tuple[str, str, int, bool], list[TensorShare]] = defaultdict(list)
+    listed = list(located)
+    for share, location in listed:
+        kind, _, _ = share.component.partition(".")
+        if kind in ("attention", "cross_attention") and location.stack is not None and location.layer is not None:
+            groups[location.part, location.stack, location.layer, kind == "cross_attention"].append(share)
+    entries = _compressed_entries(share.tensor for share, _ in listed)
+    found = []
+    for (part, stack, layer, cross), shares in groups.items():
+        widths, path = projection_widths(shares), f"{stack}.{layer}"
+        modules = dict.fromkeys(share.tensor.module for share in shares)
+        compressed = tuple(entries[module] for module in modules if module in entries)
+        words = () if cross else _listed_layers(path, settings)
+        word = str(words[layer]) if layer < len(words) else None
+        found.append(
+            AttentionLayer(
+                part,
+                stack,
+                layer,
+                widths["query"],
+                widths["output"],
+                _cached_numbers(shares, widths),
+                None if cross or (words and word is None) else _window(word, path, settings, blocks=bool(compressed)),
+                cross,
+                positions if cross or part == "encoder" else None,
+                0 if compressed else _index_width(shares, settings),
+                compressed,
+                word,
+            )
+        )
+    return tuple(layer for layer in found if layer.cached or layer.queries)
+
+
+def _compressed_entries(tensors: Iterable[Tensor]) -> dict[str, Compressed]:
+    """What is kept of each block of tokens, by the path of the module that makes one entry of a block."""
+    shapes = {tensor.name: tensor.shape for tensor in tensors if tensor.name.endswith((_BLOCK_POSITIONS, _ENTRY_NORM))}
+    found = {}
+    for name, shape in shapes.items():
+        module = name.removesuffix(f".{_BLOCK_POSITIONS}")
+        norm = shapes.get(f"{module}.{_ENTRY_NORM}")
+        if module != name and norm is not None and len(shape) == 2 and shape[0]:
+            found[module] = Compressed(norm[0], shape[0])
+    return found
+
+
+def _index_width(shares: Sequence[TensorShare], settings: Settings) -> int:
+    """The width of the keys by which sparse attention chooses tokens; 0 where it has none."""
+    tensors = []
+    for tensor in dict.fromkeys(share.tensor for share in shares if not share.is_bias):
+        labels = (*tensor.name.split(".")[:-1], *(f":{name}" for name in tensor.classes[1:]))
+        if any(rule.matches([label]) for rule in INDEXER_RULES for label in labels):
+            tensors.append(tensor)
+    keys = [tensor for tensor in tensors if INDEX_KEY_RULE.matches([tensor.module.rpartition(".")[2]])]
+    if keys or not tensors:
+        return sum(width_out(tensor) for tensor in keys if len(tensor.shape) == 2)
+    # Keys and queries in one matrix.
+    path = tensors[0].module
+    heads = settings.find_number(path, _INDEX_HEAD_FIELDS) or 1
+    return heads * (settings.find_number(path, _INDEX_WIDTH_FIELDS) or 0)
+
+
+def projection_widths(shares: Iterable[TensorShare]) -> dict[str, int]:
+    """The widths of queries, keys and values, and of the output projection's input, summed over one layer."""
+    widths: dict[str, int] = defaultdict(int)
+    for share in shares:
+        kind = share.component.rpartition(".")[2]
+        if not share.is_bias:
+            widths[kind] += _projection_width(share, is_output=kind == "output")
+    return widths
+
+
+def _projection_width(share: TensorShare, *, is_output: bool) -> int:
+    """The output width of a projection, or the input width of an output projection; 0 for what is no matrix."""
+    shape = share.tensor.shape
+    while len(shape) > 2 and shape[-1] == 1:  # a convolution over one position
+        shape = shape[:-1]
+    if len(shape) == 3 and share.tensor.kind is not Kind.CONVOLUTION:
+        # (d_model, heads, d_head), for the output too; or several matrices, of which one is used.
+        return share.parameters // (shape[0] if shape[0] > shape[1] else shape[0] * shape[2])
+    if len(shape) != 2:
+        return 0
+    matrix = share.tensor._replace(shape=shape)
+    return share.parameters // (width_out(matrix) if is_output else width_in(matrix))
+
+
+def _cached_numbers(shares: Sequence[TensorShare], widths: Mapping[str, int]) -> int:
+    """Numbers cached per token: keys and values, or with latent attention the latent and the keys' rotary part.
+
+    Where values have no projection, they are the keys before the norm, and both are cached.
+    """
+    kinds: dict[Tensor, set[str]] = defaultdict(set)
+    for share in shares:
+        if not share.is_bias:
+            kinds[share.tensor].add(share.component.rpartition(".")[2])
+    # Multi-head latent attention: a projection to the latent and the shared rotary part of the key.
+    latents = [width_out(tensor) for tensor, found in kinds.items() if found == {"latent", "key"}]
+    return sum(latents) if latents else widths["key"] + (widths["value"] or widths["key"])
+
+
+def _window(word: str | None, path: str, settings: Settings, *, blocks: bool) -> int | None:
+    """The attention window of the layer at `path` in tokens; None where it has none.
+
+    word: the layer's kind in the configuration.  blocks: it keeps an entry for each block of tokens before its window.
+    """
+    kind = "sliding" if word is None else _LAYER_KINDS.get(word, "full")
+    if kind == "full" or (kind == "compressed" and not blocks):
+        return None
+    for fields in settings.enclosing_fields(path):
+        if fields.get(_WINDOW_SWITCH) is False:
+            return None
+        for name in _WINDOWS["sliding" if kind == "compressed" else kind]:
+            value = fields.get(name)
+            if type(value) is int and value > 0:
+                return value
+        # A window outside of the configuration of the stack is for other stacks.
+        is_configuration = any(type(value) is not int for value in fields.values())
+        if is_configuration and any(name in fields for name in FIELDS["layers"]):
+            return None
+    return None
+
+
+def _listed_layers(path: str, settings: Settings) -> Sequence[object]:
+    """The configuration's list of the kinds of layers."""
+    lists = (fields.get(name) for fields in settings.enclosing_fields(path) for name in _LAYER_TYPES)
+    return next((kinds for kinds in lists if isinstance(kinds, list | tuple)), ())
+
+
+def is_prediction_layer(location: Location, settings: Settings) -> bool:
+    """Whether a block of a checkpoint is for multi-token prediction: one past the last layer, which doesn't run."""
+    if location.stack is None or location.layer is None:
+        return False
+    is_past = _is_past_last_layer(location.part, location.stack, location.layer, settings)
+    return is_past and settings.find_number(location.stack, PREDICTION_LAYERS) is not None
+
+
+def _is_past_last_layer(part: str, stack: str, layer: int, settings: Settings) -> bool:
+    layers = settings.look_up(stack, "decoder_layers")
+    return part != "decoder" and layers is not None and layer >= layers
+
+
+# --- Recurrent states
 
 #: Fields with the size of a channel's state, and with the number of heads that share the keys.
 _STATE_SIZE_FIELDS = ("ssm_state_size", "mamba_d_state", "state_size")
@@ -44,34 +270,26 @@ _DECAY, _NUMBERS_WITH_DECAY = "time_decay", 5
 _MLSTM_INPUT_GATE = "igate"
 
 
-class RecurrentState(NamedTuple):
-    """The size of one layer's state, in numbers; the same after any number of tokens."""
-
-    part: str
-    layer: int
-    numbers: int
-
-
-def recurrent_states(located: Iterable[LocatedShare], settings: Settings) -> tuple[RecurrentState, ...]:
-    """The states of every layer that mixes positions by something other than attention.
+def recurrent_states(located: Iterable[LocatedShare], settings: Settings) -> dict[tuple[str, int], int]:
+    """The numbers in the states of layers that mix positions by something other than attention, by part and layer.
 
     A convolution over k positions stores k inputs a channel (Gu & Dao 2023); linear attention the outer products of
-    keys and values, d_k · d_v a head (Katharopoulos 2020); a state-space layer the state of each channel.
+    keys and values, d_k · d_v a head (Katharopoulos 2020); a state-space layer the state of each channel. They are the
+    same after any number of tokens.
     """
     groups: dict[tuple[str, str, int], list[TensorShare]] = defaultdict(list)
     for share, location in located:
         if share.component.startswith("mixer.") and location.stack is not None and location.layer is not None:
             groups[location.part, location.stack, location.layer].append(share)
-    return tuple(
-        RecurrentState(part, layer, _state_numbers(shares, settings)) for (part, _, layer), shares in groups.items()
-    )
-
-
-def _state_numbers(shares: Sequence[TensorShare], settings: Settings) -> int:
-    columns = settings.find_number(_settings_path(shares), _CONVOLUTION_COLUMNS)
-    kernels = (share for share in shares if _is_depthwise(share, columns))
-    inputs = sum(each.parameters // each.tensor.shape[-1] * (columns or each.tensor.shape[-1]) for each in kernels)
-    return inputs + _recurrent_numbers(shares, settings)
+    states = {}
+    for (part, _, layer), shares in groups.items():
+        # The module with the mixer's output projection, or one around it, has the sizes of the state.
+        path = next((share for share in shares if share.component == "mixer.output"), shares[0]).tensor.module
+        columns = settings.find_number(path, _CONVOLUTION_COLUMNS)
+        kernels = (share for share in shares if _is_depthwise(share, columns))
+        inputs = sum(each.parameters // each.tensor.shape[-1] * (columns or each.tensor.shape[-1]) for each in kernels)
+        states[part, layer] = inputs + _recurrent_numbers(shares, path, settings)
+    return states
 
 
 def _is_depthwise(share: TensorShare, columns: int | None) -> bool:
@@ -87,133 +305,64 @@ def _is_depthwise(share: TensorShare, columns: int | None) -> bool:
     return share.tensor.kind is Kind.CONVOLUTION and len(shape) == 3 and shape[1] == 1
 
 
-def _recurrent_numbers(shares: Sequence[TensorShare], settings: Settings) -> int:
-    widths, leaves = projection_widths(shares), {share.tensor.name.rpartition(".")[2] for share in shares}
-    path = _settings_path(shares)
-    if _DECAY in leaves:
+def _recurrent_numbers(shares: Sequence[TensorShare], path: str, settings: Settings) -> int:
+    """The numbers in a layer's state without the inputs of convolutions. path: of the module with its sizes."""
+    widths, steps = projection_widths(shares), [share.tensor.name.split(".") for share in shares]
+    if any(names[-1] == _DECAY for names in steps):
         return _NUMBERS_WITH_DECAY * widths["output"]
     if widths["key"]:
         heads = settings.find_number(path, _KEY_HEAD_FIELDS) or 1
-        return _outer_products(shares, widths["key"], widths["value"], heads)
+        normalised = any(step.startswith(_MLSTM_INPUT_GATE) for names in steps for step in names)
+        return widths["value"] * widths["key"] // heads + (widths["key"] + heads if normalised else 0)
     if any(share.component == "mixer.state" for share in shares):
         return widths["output"] * (settings.find_number(path, _STATE_SIZE_FIELDS) or 1)
     return 0
 
 
-def _outer_products(shares: Sequence[TensorShare], keys: int, values: int, heads: int) -> int:
-    normalised = any(step.startswith(_MLSTM_INPUT_GATE) for share in shares for step in share.tensor.name.split("."))
-    return values * keys // heads + (keys + heads if normalised else 0)
-
-
-def _settings_path(shares: Sequence[TensorShare]) -> str:
-    """The module with the mixer's output projection: it, or a module around it, has the sizes of the state."""
-    found = next((share for share in shares if share.component == "mixer.output"), shares[0])
-    return found.tensor.module
-
+# --- The cache
 
 #: Parts that read their whole input at once and cache nothing.
 _PARALLEL_PARTS = frozenset({"encoder", "vision", "audio", "projector"})
 #: Fields with the number of last layers that use the cache of an earlier layer.
 _SHARED_CACHE_FIELDS = ("num_kv_shared_layers",)
-#: A cache that fits at this context counts as one that memory doesn't limit.
-_UNLIMITED = 1 << 48
 
 
 def cached_layers(located: Sequence[LocatedShare], settings: Settings) -> tuple[CachedLayer, ...]:
     """What each layer caches, in the model's order. Tied tensors must be listed under each of their names."""
-    generating = _generating_shares(located)
-    attending: dict[tuple[str, int], list[AttentionLayer]] = defaultdict(list)
-    for layer in attention_layers(generating, settings, positions=encoder_positions(located)):
-        if _is_run(layer, settings):
-            attending[layer.part, layer.layer].append(layer)
-    recurrent = {(state.part, state.layer): state for state in recurrent_states(generating, settings)}
-    keys = sorted({*attending, *recurrent}, key=lambda key: (key[0], key[1]))
-    return tuple(_cached_layer(key, attending[key], recurrent.get(key), settings) for key in keys)
-
-
-def _generating_shares(located: Sequence[LocatedShare]) -> list[LocatedShare]:
-    """The shares in the stacks that generate tokens: no tower, and no encoder beside a decoder."""
+    # The stacks that generate tokens: no tower, and no encoder beside a decoder.
     in_blocks = [entry for entry in located if entry.location.stack is not None]
     generating = [entry for entry in in_blocks if entry.location.part not in _PARALLEL_PARTS]
-    decoding = [entry for entry in generating if "encoder" not in str(entry.location.stack).split(".")]
-    return decoding or generating
+    generating = [each for each in generating if "encoder" not in str(each.location.stack).split(".")] or generating
+    attending: dict[tuple[str, int], list[AttentionLayer]] = defaultdict(list)
+    for layer in attention_layers(generating, settings, positions=encoder_positions(located)):
+        # Layers of a checkpoint past the last one are for training (multi-token prediction), and don't run.
+        if not _is_past_last_layer(layer.part, layer.stack, layer.layer, settings):
+            attending[layer.part, layer.layer].append(layer)
+    states = recurrent_states(generating, settings)
+    return tuple(
+        _cached_layer(key, attending[key], states.get(key, 0), settings) for key in sorted({*attending, *states})
+    )
 
 
 def _cached_layer(
-    key: tuple[str, int], attending: Iterable[AttentionLayer], state: RecurrentState | None, settings: Settings
+    key: tuple[str, int], attending: Iterable[AttentionLayer], state: int, settings: Settings
 ) -> CachedLayer:
     self_attention = [layer for layer in attending if not layer.cross]
     cross_attention = [layer for layer in attending if layer.cross]
-    cross = sum(layer.cached for layer in cross_attention)
-    positions = cross_attention[0].positions if cross_attention else None
-    window = self_attention[0].window if self_attention else None
     own = [layer for layer in self_attention if not _shares_cache(layer, settings)]
     return CachedLayer(
         *key,
         per_token=sum(layer.cached for layer in own),
-        window=window,
-        cross=cross,
-        state=state.numbers if state else 0,
-        cross_positions=positions,
+        window=self_attention[0].window if self_attention else None,
+        cross=sum(layer.cached for layer in cross_attention),
+        state=state,
+        cross_positions=cross_attention[0].positions if cross_attention else None,
         index_keys=sum(layer.index_keys for layer in own),
         compressed=tuple(part for layer in own for part in layer.compressed),
     )
 
 
-def _is_run(layer: AttentionLayer, settings: Settings) -> bool:
-    # Layers of a checkpoint past this number are for training (multi-token prediction), and don't run.
-    layers = settings.look_up(layer.stack, "decoder_layers")
-    return layer.part == "decoder" or layers is None or layer.layer < layers
-
-
 def _shares_cache(layer: AttentionLayer, settings: Settings) -> bool:
-    layers = settings.look_up(layer.stack, "decoder_layers")
-    shared = settings.find_number(layer.stack, _SHARED_CACHE_FIELDS)
-    return bool(layers and shared) and layer.layer >= (layers or 0) - (shared or 0)
-
-
-def longest_contexts(
-    parameters: int,
-    layers: Sequence[CachedLayer],
-    *,
-    budget: int,
-    batch: int,
-    made_for: int | None = None,
-    published: Published | None = None,
-) -> Fits:
-    """The longest context whose cache fits beside the weights, by the dtype of the weights, and as published.
-
-    The cache has the dtype of the weights, or bfloat16 beside packed ones. Activations are not counted.
-    made_for: the longest text that the model takes, which no context exceeds; None where that is unknown.
-    """
-    sizes = {dtype: in_bytes(parameters, bits) for dtype, bits in WEIGHT_BITS.items()}
-    if published is not None and published.is_packed:
-        sizes[published.format] = published.bytes
-    choices = (_fit(name, budget - size, layers, batch, made_for) for name, size in sizes.items())
-    return Fits(budget, batch, tuple(choices), made_for)
-
-
-def _fit(weights: str, available: int, layers: Sequence[CachedLayer], batch: int, made_for: int | None) -> Fit:
-    """available: the bytes beside the weights."""
-    cache_dtype = weights if weights in UNPACKED_DTYPES else USUAL_CACHE_DTYPE
-
-    def fits(context: int) -> bool:
-        numbers = batch * sum(layer.numbers(context) for layer in layers)
-        return in_bytes(numbers, CACHE_BITS[cache_dtype]) <= available
-
-    if not fits(1):
-        return Fit(weights, cache_dtype, 0)
-    if layers and made_for is not None and fits(made_for):
-        return Fit(weights, cache_dtype, made_for, by_positions=True)
-    if fits(_UNLIMITED):
-        return Fit(weights, cache_dtype, None)
-    return Fit(weights, cache_dtype, _longest_fit(fits))
-
-
-def _longest_fit(fits: Callable[[int], bool]) -> int:
-    """The largest context that fits, by bisection: a longer context never has a smaller cache."""
-    low, high = 1, _UNLIMITED
-    while high - low > 1:
-        middle = (low + high) // 2
-        low, high = (middle, high) if fits(middle) else (low, middle)
-    return low
+    layers = settings.look_up(layer.stack, "decoder_layers") or 0
+    shared = settings.find_number(layer.stack, _SHARED_CACHE_FIELDS) or 0
+    return bool(layers and shared) and layer.layer >= layers - shared

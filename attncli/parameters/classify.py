@@ -13,10 +13,10 @@ from collections.abc import Callable, Iterator, Mapping
 from functools import cached_property
 from typing import NamedTuple
 
-from attncli.choices import COMPONENTS
-from attncli.parameters.inventory import Inventory, Kind, Settings, Tensor
+from attncli.components import COMPONENTS
+from attncli.parameters.inventory import Inventory, Settings, Tensor
 from attncli.parameters.locate import Location, UnitTensor, assign_units
-from attncli.parameters.name_rules import RULES
+from attncli.parameters.name_rules import RULES, Kind
 
 #: The pieces of a tensor: the name of a component within its unit, and its share of the width.
 Pieces = list[tuple[str, int]]
@@ -36,21 +36,17 @@ class Unit:
         self._settings = settings
 
     @cached_property
-    def _all_matrices(self) -> list[Tensor]:
-        return [each.tensor for each in self._tensors if len(each.tensor.shape) > 1]
+    def _matrices(self) -> list[UnitTensor]:
+        return [each for each in self._tensors if len(each.tensor.shape) > 1]
 
     @cached_property
-    def _matrices(self) -> dict[str, Tensor]:
+    def _by_meaning(self) -> dict[str, Tensor]:
         """The first matrix of each meaning."""
-        found: dict[str, Tensor] = {}
-        for each in self._tensors:
-            if len(each.tensor.shape) > 1:
-                found.setdefault(each.meaning, each.tensor)
-        return found
+        return {each.meaning: each.tensor for each in reversed(self._matrices)}
 
     def matrix(self, *meanings: str) -> Tensor | None:
         """The first matrix that has one of these meanings."""
-        return next((self._matrices[meaning] for meaning in meanings if meaning in self._matrices), None)
+        return next((self._by_meaning[meaning] for meaning in meanings if meaning in self._by_meaning), None)
 
     def number(self, field: str) -> int | None:
         """The setting called `field` in FIELDS."""
@@ -61,19 +57,16 @@ class Unit:
         if len(tensor.shape) > 1:
             return tensor
         stem = _stem(tensor)
-        return next((each for each in self._all_matrices if _stem(each) == stem), tensor)
+        return next((each.tensor for each in self._matrices if _stem(each.tensor) == stem), tensor)
 
     def matrix_index(self, tensor: Tensor) -> tuple[int, int]:
         """The index of a matrix among those of its unit, and their number."""
-        matrices = self._all_matrices
+        matrices = [each.tensor for each in self._matrices]
         return matrices.index(tensor) if tensor in matrices else 0, len(matrices)
 
 
 def _stem(tensor: Tensor) -> str:
-    for ending in (".weight", ".bias", "_weight", "_bias"):
-        if tensor.name.endswith(ending):
-            return tensor.name.removesuffix(ending)
-    return tensor.name
+    return re.sub("[._](weight|bias)$", "", tensor.name)
 
 
 def width_out(tensor: Tensor) -> int:
@@ -260,33 +253,19 @@ class LocatedShare(NamedTuple):
 def classify(inventory: Inventory) -> list[TensorShare]:
     """The components of every tensor, in the inventory's order; the shares of a tensor add up to its size."""
     tensors = assign_units(inventory)
-    units = _units(tensors, Settings(inventory.settings), frozenset(_vocabularies(tensors)))
-    return [share for member in tensors for share in _shares(member, units[member.unit_name, member.path])]
-
-
-def is_tied_unembedding(tensor: Tensor) -> bool:
-    """Whether an embedding table is also the unembedding, under another name."""
-    return any(alias.kind is not Kind.EMBEDDING for alias in tensor.aliases)
-
-
-def _vocabularies(tensors: list[UnitTensor]) -> Iterator[int]:
-    """The sizes of the token tables."""
-    for member in tensors:
-        if member.unit_name == "embedding" and member.tensor.kind is Kind.EMBEDDING and member.meaning in _TOKEN_TABLES:
-            yield member.tensor.shape[0]
-
-
-def _units(tensors: list[UnitTensor], settings: Settings, vocabularies: frozenset[int]) -> dict[tuple[str, str], Unit]:
     groups: dict[tuple[str, str], list[UnitTensor]] = {}
+    vocabularies = set()
     for member in tensors:
         groups.setdefault((member.unit_name, member.path), []).append(member)
-    return {key: Unit(key[1], group, settings, vocabularies) for key, group in groups.items()}
-
-
-def _shares(member: UnitTensor, unit: Unit) -> list[TensorShare]:
+        is_table = member.unit_name == "embedding" and member.tensor.kind is Kind.EMBEDDING
+        if is_table and member.meaning in _TOKEN_TABLES:
+            vocabularies.add(member.tensor.shape[0])
+    settings, sizes = Settings(inventory.settings), frozenset(vocabularies)
+    units = {key: Unit(key[1], members, settings, sizes) for key, members in groups.items()}
     return [
         TensorShare(member.tensor, component, parameters, member.is_bias)
-        for component, parameters in _pieces(member, unit)
+        for member in tensors
+        for component, parameters in _pieces(member, units[member.unit_name, member.path])
         if parameters
     ]
 
@@ -312,24 +291,18 @@ def _component_by_context(member: UnitTensor, unit: Unit) -> str | None:
     if member.meaning == "FRONT_END":
         return _front_end_component(member, unit.matrix_for(member.tensor))
     if member.meaning == ".value":
-        return ".other" if _is_scoring_vector(member, unit) else None
+        matrix = unit.matrix_for(member.tensor)
+        # `v` may be the scoring vector of additive attention (Bahdanau et al. 2015), and no value projection.
+        is_vector = len(matrix.shape) < 2 and matrix.kind is Kind.OTHER and not member.is_bias
+        return ".other" if is_vector or (matrix.kind is Kind.LINEAR and width_out(matrix) == 1) else None
     if member.meaning == "TABLE":
         is_vocabulary = unit.number("vocabulary") is None or member.tensor.shape[0] in unit.vocabularies
         return "embedding.token" if is_vocabulary else "embedding.other"
-    return "unembedding" if member.unit_name in ("", "head") and _is_unembedding(member, unit) else None
-
-
-def _is_scoring_vector(member: UnitTensor, unit: Unit) -> bool:
-    """Whether `v` is the scoring vector of additive attention (Bahdanau et al. 2015), and no value projection."""
-    matrix = unit.matrix_for(member.tensor)
-    is_vector = len(matrix.shape) < 2 and matrix.kind is Kind.OTHER and not member.is_bias
-    return is_vector or (matrix.kind is Kind.LINEAR and width_out(matrix) == 1)
-
-
-def _is_unembedding(member: UnitTensor, unit: Unit) -> bool:
-    """Whether a linear layer outside the blocks has an output for each entry of a vocabulary."""
+    # A linear layer outside the blocks that has an output for each entry of a vocabulary.
     is_layer = member.tensor.kind in (Kind.LINEAR, Kind.TRANSPOSED) and not member.in_block
-    return is_layer and width_out(unit.matrix_for(member.tensor)) in unit.vocabularies
+    if member.unit_name in ("", "head") and is_layer and width_out(unit.matrix_for(member.tensor)) in unit.vocabularies:
+        return "unembedding"
+    return None
 
 
 def _front_end_component(member: UnitTensor, matrix: Tensor) -> str:

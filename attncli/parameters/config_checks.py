@@ -51,9 +51,7 @@ def check_numbers(fields: Mapping[str, Any], name: str, *, has_head_width: Calla
     Raises ModelError for numbers out of range, and for heads that don't divide the width or the key-value heads.
     """
     for path, part in _nested_configs(fields):
-        fault = next(_faults(part, path, has_head_width), None)
-        if fault is not None:
-            field, sentence = fault
+        for field, sentence in _faults(part, path, has_head_width):
             raise ModelError(f"the configuration of {name} is impossible: {sentence}", hint=f"correct {path}{field}")
 
 
@@ -88,15 +86,11 @@ def _faults(
     if heads and kv_heads and heads % kv_heads:
         yield kv_field, f"{path}{heads_field}, {heads:,}, can't be shared by {kv_heads:,} key-value heads"
     hidden_field, hidden = _first_number(fields, "hidden")
-    if (
-        has_head_width is not None
-        and heads
-        and hidden % heads
-        and not any(fields.get(name) for name in HEAD_WIDTH_FIELDS)
-    ):
-        kind = fields.get("model_type")
-        if isinstance(kind, str) and not has_head_width(kind):
-            yield heads_field, f"{path}{hidden_field}, {hidden:,}, can't be cut into {heads:,} heads"
+    if has_head_width is None or not heads or hidden % heads == 0 or any(map(fields.get, HEAD_WIDTH_FIELDS)):
+        return
+    kind = fields.get("model_type")
+    if isinstance(kind, str) and not has_head_width(kind):
+        yield heads_field, f"{path}{hidden_field}, {hidden:,}, can't be cut into {heads:,} heads"
 
 
 def _out_of_range(value: object, name: str, limit: _Limit) -> Iterator[str]:

@@ -6,15 +6,15 @@ The components add up to the total, and every share of a tensor belongs to one c
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Set
 from functools import cached_property
 from typing import Literal
 
-from attncli.choices import COMPONENTS
-from attncli.parameters.attention_layers import per_head
-from attncli.parameters.classify import LocatedShare, TensorShare, classify, is_tied_unembedding
-from attncli.parameters.inventory import Inventory, Settings
+from attncli.components import COMPONENTS, PLACES, ROUTED
+from attncli.parameters.classify import LocatedShare, TensorShare, classify
+from attncli.parameters.inventory import Inventory, Settings, Tensor
 from attncli.parameters.locate import find_locations
+from attncli.parameters.name_rules import Kind
 from attncli.results.params import (
     Active,
     AlternativeCount,
@@ -23,14 +23,17 @@ from attncli.results.params import (
     Node,
     ParameterCount,
     ParameterDifference,
+    PerHead,
     Row,
 )
 
 #: What the rows of a count are.
 Grouping = Literal["component", "layer", "part", "module", "tensor"]
 
-_EXPERTS = ("moe.gate", "moe.up", "moe.down")
-_LOOKUP_TABLES = ("embedding.position", "embedding.segment")
+
+#: What a token looks up or adds, and what isn't a matrix.
+_EMBEDDINGS = frozenset({"unembedding", *(name for name, each in COMPONENTS.items() if each.looked_up)})
+_NOT_MATRICES = frozenset({"norm", "embedding.position", "embedding.segment"})
 
 
 class InventoryShares:
@@ -52,56 +55,42 @@ class InventoryShares:
 
 def count_active(located: Sequence[LocatedShare], settings: Settings) -> Active:
     """Count the active parameters, in both conventions: only as many routed experts as a token is sent to."""
-    total = sum(_active_parameters(share, settings) for share, _ in located)
-    return Active(total, total - sum(share.parameters for share, _ in located if _is_looked_up(share)))
+    total = looked_up = 0
+    for share, _ in located:
+        parameters = share.parameters
+        if share.component in ROUTED:
+            path = share.tensor.module
+            experts, active = settings.look_up(path, "experts"), settings.look_up(path, "active_experts")
+            if experts and active and active < experts:
+                parameters = parameters * active // experts
+        total += parameters
+        # A token table that is also the unembedding is multiplied.
+        if COMPONENTS[share.component].looked_up and not _is_tied_table(share):
+            looked_up += parameters
+    return Active(total, total - looked_up)
 
 
-def _active_parameters(share: TensorShare, settings: Settings) -> int:
-    if share.component not in _EXPERTS:
-        return share.parameters
-    path = share.tensor.module
-    experts, active = settings.look_up(path, "experts"), settings.look_up(path, "active_experts")
-    if not experts or not active or active >= experts:
-        return share.parameters
-    return share.parameters * active // experts
-
-
-def _is_looked_up(share: TensorShare) -> bool:
-    """Whether a token looks up one row of a table; a token table that is also the unembedding is multiplied."""
-    if share.component == "embedding.token":
-        return not is_tied_unembedding(share.tensor)
-    return share.component in _LOOKUP_TABLES
-
-
-_NOT_MATRICES = ("norm", "embedding.position", "embedding.segment")
-_TOKENS = ("embedding.token",)
-_EMBEDDINGS = ("embedding.token", "embedding.position", "embedding.segment", "unembedding")
+def _is_tied_table(share: TensorShare) -> bool:
+    """Whether a token table is also the unembedding, under another name."""
+    aliases = share.tensor.aliases if share.component == "embedding.token" else ()
+    return any(alias.kind is not Kind.EMBEDDING for alias in aliases)
 
 
 def alternative_counts(inventory: Inventory, shares: Sequence[TensorShare]) -> tuple[AlternativeCount, ...]:
     """Other ways to count a language model; empty for a model without a token table."""
-    if not _sum_components(shares, _TOKENS):
+    if not any(share.component == "embedding.token" for share in shares):
         return ()
-    tied = sum(share.parameters for share in shares if share.component in _TOKENS and is_tied_unembedding(share.tensor))
+    tied = sum(share.parameters for share in shares if _is_tied_table(share))
     matrices = sum(share.parameters for share in shares if not share.is_bias and share.component not in _NOT_MATRICES)
+    embedded = sum(share.parameters for share in shares if share.component in _EMBEDDINGS)
     again = "the tied unembedding counted again, as hubs count a file that holds both"
+    teaching = "weights without norms and positions, a tied unembedding counted again: how teaching counts GPT-3"
+    kaplan = "without embeddings and unembedding (Kaplan 2020)"
     return (
-        AlternativeCount(
-            "matrices",
-            matrices + tied,
-            "weights without norms and positions, a tied unembedding counted again: how teaching counts GPT-3",
-        ),
-        AlternativeCount(
-            "non_embedding",
-            inventory.total - _sum_components(shares, _EMBEDDINGS),
-            "without embeddings and unembedding (Kaplan 2020)",
-        ),
+        AlternativeCount("matrices", matrices + tied, teaching),
+        AlternativeCount("non_embedding", inventory.total - embedded, kaplan),
         *([AlternativeCount("untied", inventory.total + tied, again)] if tied else ()),
     )
-
-
-def _sum_components(shares: Iterable[TensorShare], components: Sequence[str]) -> int:
-    return sum(share.parameters for share in shares if share.component in components)
 
 
 def compare_counts(counts: Sequence[ParameterCount]) -> tuple[ParameterDifference, ...]:
@@ -118,7 +107,7 @@ def compare_counts(counts: Sequence[ParameterCount]) -> tuple[ParameterDifferenc
         for count in counts
     ]
     parts = {part: index for index, part in enumerate(dict.fromkeys(part for table in tables for part, _ in table))}
-    keys = sorted({key for table in tables for key in table}, key=lambda key: (parts[key[0]], COMPONENTS.index(key[1])))
+    keys = sorted({key for table in tables for key in table}, key=lambda key: (parts[key[0]], PLACES[key[1]]))
     return tuple(ParameterDifference(*key, tuple(table.get(key, 0) for table in tables)) for key in keys)
 
 
@@ -141,8 +130,14 @@ def _nodes(
         groups[steps[level]].append((steps, share))
     nodes: list[Node] = []
     for name, group in groups.items():
-        node = _node(name, group, level, depth, tensors=tensors)
-        if node is None:
+        node = Node(name, sum(share.parameters for _, share in group))
+        steps, first = group[0]
+        if len(steps) > level + 1:
+            node = node._replace(children=_nodes(group, level + 1, depth, tensors=tensors))
+        elif tensors:
+            components = "+".join(dict.fromkeys(share.component for _, share in group))
+            node = node._replace(shape=first.tensor.shape, component=components)
+        else:
             continue
         before = nodes[-1] if nodes else None
         if before is not None and name.isdigit() and before.name.isdigit() and before.has_same_contents(node):
@@ -150,17 +145,6 @@ def _nodes(
         else:
             nodes.append(node)
     return tuple(nodes)
-
-
-def _node(
-    name: str, group: Sequence[tuple[list[str], TensorShare]], level: int, depth: int | None, *, tensors: bool
-) -> Node | None:
-    parameters = sum(share.parameters for _, share in group)
-    steps, first = group[0]
-    if len(steps) == level + 1:
-        components = "+".join(dict.fromkeys(share.component for _, share in group))
-        return Node(name, parameters, shape=first.tensor.shape, component=components) if tensors else None
-    return Node(name, parameters, children=_nodes(group, level + 1, depth, tensors=tensors))
 
 
 def count_parameters(
@@ -179,21 +163,24 @@ def count_parameters(
     shares: those of the inventory, if they are already computed.
     """
     counted = inventory.untied() if untie else inventory
-    shares = shares or InventoryShares(inventory)
+    shares, settings = shares or InventoryShares(inventory), Settings(counted.settings)
     located = shares.untied if untie else shares.unique
-    components = _components(located)
+    blocks: dict[tuple[str, str, int], list[LocatedShare]] = defaultdict(list)
+    for entry in located:
+        if entry.location.stack is not None and entry.location.layer is not None:
+            blocks[entry.location.part, entry.location.stack, entry.location.layer].append(entry)
     return ParameterCount(
         model=model,
         source=source,
         total=counted.total,
-        components=components,
-        layers=_layers(located),
+        components=_components(located),
+        layers=tuple(Layer(part, layer, stack, _components(each)) for (part, stack, layer), each in blocks.items()),
         tied=inventory.tied,
         readings=alternative_counts(counted, [entry.share for entry in located]),
-        per_head=per_head(located, Settings(counted.settings)),
-        active=count_active(located, Settings(counted.settings)),
+        per_head=per_head(located, settings),
+        active=count_active(located, settings),
         rows=_rows(located, by, depth),
-        notes=_notes(located, Settings(counted.settings)),
+        notes=_notes({(stack, layer) for _, stack, layer in blocks}, settings),
     )
 
 
@@ -208,23 +195,15 @@ def locate_shares(inventory: Inventory) -> list[LocatedShare]:
 
 
 def _components(located: Iterable[LocatedShare]) -> tuple[Component, ...]:
-    """Sums by part and component: parts in the model's order, components in that of COMPONENTS."""
+    """Sums by part and component: parts in the model's order, components as they are shown."""
     weights: dict[tuple[str, str], int] = defaultdict(int)
     biases: dict[tuple[str, str], int] = defaultdict(int)
     parts: dict[str, int] = {}
     for share, location in located:
         parts.setdefault(location.part, len(parts))
         (biases if share.is_bias else weights)[location.part, share.component] += share.parameters
-    keys = sorted({*weights, *biases}, key=lambda key: (parts[key[0]], COMPONENTS.index(key[1])))
+    keys = sorted({*weights, *biases}, key=lambda key: (parts[key[0]], PLACES[key[1]]))
     return tuple(Component(*key, weights[key], biases[key]) for key in keys)
-
-
-def _layers(located: Iterable[LocatedShare]) -> tuple[Layer, ...]:
-    blocks: dict[tuple[str, str, int], list[LocatedShare]] = defaultdict(list)
-    for entry in located:
-        if entry.location.stack is not None and entry.location.layer is not None:
-            blocks[entry.location.part, entry.location.stack, entry.location.layer].append(entry)
-    return tuple(Layer(part, layer, stack, _components(block)) for (part, stack, layer), block in blocks.items())
 
 
 def _rows(located: Sequence[LocatedShare], by: Grouping, depth: int) -> tuple[Row, ...]:
@@ -241,17 +220,92 @@ def _rows(located: Sequence[LocatedShare], by: Grouping, depth: int) -> tuple[Ro
     return tuple(Row(module, None, None, component, parameters) for (module, component), parameters in sums.items())
 
 
-def _notes(located: Iterable[LocatedShare], settings: Settings) -> tuple[str, ...]:
-    """A note for a model that stores fewer layers than it runs (ALBERT)."""
-    stored: dict[str, set[int]] = defaultdict(set)
-    for _, location in located:
-        if location.stack is not None and location.layer is not None:
-            stored[location.stack].add(location.layer)
-    run = settings.look_up("", "layers")
-    if run is None or len(stored) != 1:
-        return ()
-    count = len(next(iter(stored.values())))
-    if run <= count or run % count:
+def _notes(blocks: Set[tuple[str, int]], settings: Settings) -> tuple[str, ...]:
+    """A note for a model that stores fewer layers than it runs (ALBERT). blocks: the stack and layer of each."""
+    run, count = settings.look_up("", "layers"), len(blocks)
+    if run is None or len({stack for stack, _ in blocks}) != 1 or run <= count or run % count:
         return ()
     layers = "1 layer is" if count == 1 else f"{count} layers are"
     return (f"{layers} stored and run as {run}",)
+
+
+# --- What one head holds
+
+#: The matrices of which each head has a part.
+_HEAD_MATRICES = ("query", "key", "value", "output")
+
+
+def per_head(located: Sequence[LocatedShare], settings: Settings) -> PerHead | None:
+    """The sizes of one head's matrices, in the first attention layer of the stack with the most attention weights.
+
+    None where the model has no attention, or its heads are unknown.
+    """
+    stacks: dict[str, dict[int, list[TensorShare]]] = defaultdict(lambda: defaultdict(list))
+    weight: dict[str, int] = defaultdict(int)
+    for share, location in located:
+        if share.component.startswith("attention.") and location.stack is not None and location.layer is not None:
+            stacks[location.stack][location.layer].append(share)
+            weight[location.stack] += share.parameters
+    stack = max(weight, key=lambda name: weight[name], default="")
+    layers = list(stacks[stack].values())
+    shares = layers[0] if layers else []
+    query = next((share for share in shares if share.component == "attention.query"), None)
+    heads = None if query is None else settings.look_up(query.tensor.module, "heads")
+    sums = _component_sizes(shares)
+    if not heads or sums["query"] % heads or sums["output"] % heads or not all(sums[kind] for kind in _HEAD_MATRICES):
+        return None
+    groups, rest = divmod(sums["key"] * heads, sums["query"])
+    # Keys may be as many as queries but of another width (latent attention).
+    groups = heads if rest or not groups else groups
+    if sums["key"] % groups or sums["value"] % groups:
+        return None
+    shared = {"query": heads, "key": groups, "value": groups, "output": heads}
+    sizes = {kind: sums[kind] // shared[kind] for kind in _HEAD_MATRICES}
+    return PerHead(
+        **sizes,
+        heads=heads,
+        key_value_heads=groups,
+        layer=sum(share.parameters for share in shares if not share.is_bias),
+        stack=stack,
+        layers=sum(
+            all(other[kind] == sums[kind] for kind in _HEAD_MATRICES) for other in map(_component_sizes, layers)
+        ),
+        shapes=_head_shapes(shares, sizes, settings),
+    )
+
+
+def _head_shapes(
+    shares: Sequence[TensorShare], sizes: Mapping[str, int], settings: Settings
+) -> tuple[tuple[int, int], ...] | None:
+    """The shapes of a head's matrices, (input width, output width); None where they are unknown."""
+    found = []
+    matrices = _head_matrices(shares)
+    for kind, parameters in sizes.items():
+        tensors = [share.tensor for share in matrices if share.component == f"attention.{kind}"]
+        widths = {_model_width(tensor, settings, gives=kind == "output") for tensor in tensors}
+        width = widths.pop()
+        if widths or not width or parameters % width:
+            return None
+        found.append((parameters // width, width) if kind == "output" else (width, parameters // width))
+    return tuple(found)
+
+
+def _model_width(tensor: Tensor, settings: Settings, *, gives: bool) -> int | None:
+    """The width on the model's side: what the matrix of all heads reads, or what it `gives`."""
+    if tensor.kind in (Kind.LINEAR, Kind.TRANSPOSED, Kind.PACKED_ATTENTION) and len(tensor.shape) == 2:
+        return tensor.shape[gives == (tensor.kind is Kind.TRANSPOSED)]
+    hidden = settings.look_up(tensor.module, "hidden")
+    return hidden if hidden in tensor.shape else None
+
+
+def _head_matrices(shares: Sequence[TensorShare]) -> list[TensorShare]:
+    """The shares that are divided among heads: no biases, and no projection to a latent, which all heads share."""
+    latent = {share.tensor.name for share in shares if share.component == "attention.latent"}
+    return [share for share in shares if not share.is_bias and share.tensor.name not in latent]
+
+
+def _component_sizes(shares: Sequence[TensorShare]) -> dict[str, int]:
+    sums: dict[str, int] = defaultdict(int)
+    for share in _head_matrices(shares):
+        sums[share.component.removeprefix("attention.")] += share.parameters
+    return sums

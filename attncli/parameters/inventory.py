@@ -1,16 +1,24 @@
 """The inventory of a model: its tensors by name, shape and kind, and the numbers of its configuration.
 
-A module on the meta device gives an inventory with kinds and classes (`module_inventory`); the headers of a checkpoint
-give names and shapes alone (`header_inventory`). The analysis works on either. An inventory can be written as JSON
-and read again, so that the same configuration need not be built twice.
+A module, on the meta device or not, gives an inventory with kinds and classes (`inventory_from_module`); the headers of
+a checkpoint give names and shapes alone (`inventory_from_header`). The analysis works on either. An inventory can be
+written as JSON and read again, so that the same configuration need not be built twice. Only walking a module imports
+torch.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from enum import Enum
+from functools import cache
 from math import prod
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from attncli.parameters.name_rules import TOWERS, Kind, Rule, first_match
+
+if TYPE_CHECKING:
+    from torch import nn
+
+Shape = tuple[int, ...]
 
 #: The names that modules and configurations use for a number; the first one present counts.
 FIELDS: Mapping[str, tuple[str, ...]] = {
@@ -64,19 +72,6 @@ def source_fields(source: Any) -> Mapping[str, Any]:
     """The fields of a configuration, or of a plain mapping."""
     # Not by getattr: a configuration whose layers differ refuses to name one value for them all.
     return source if isinstance(source, Mapping) else vars(source)
-
-
-class Kind(Enum):
-    """What the module that owns a tensor does with it. It decides which axis is input and which output."""
-
-    LINEAR = "linear"  # (out, in)
-    TRANSPOSED = "transposed"  # (in, out): GPT-2's Conv1D
-    CONVOLUTION = "convolution"
-    EMBEDDING = "embedding"
-    NORM = "norm"
-    RECURRENT = "recurrent"
-    PACKED_ATTENTION = "packed attention"  # torch's MultiheadAttention, which holds its in-projection itself
-    OTHER = "other"  # another module, or unknown, as in a checkpoint's header
 
 
 class Tensor(NamedTuple):
@@ -148,7 +143,8 @@ def inventory_to_json(inventory: Inventory) -> dict[str, Any]:
     def source(each: Any) -> int:
         # By identity: one configuration serves many modules. The inventory keeps it alive meanwhile.
         if id(each) not in numbers:
-            fields = _plain_fields(each)
+            given = source_fields(each).items()
+            fields = {name: value for name, value in given if _is_plain(value) and not name.startswith("_")}
             if fields not in sources:
                 sources.append(fields)
             numbers[id(each)] = sources.index(fields)
@@ -172,23 +168,126 @@ def inventory_from_json(content: Mapping[str, Any]) -> Inventory:
 
 
 def _tensor(fields: list[Any], classes: list[tuple[str, ...]]) -> Tensor:
-    name, shape, kind, chain, aliases = fields
-    return Tensor(
-        str(name),
-        tuple(map(int, shape)),
-        Kind(kind),
-        classes[chain],
-        tuple(_tensor(alias, classes) for alias in aliases),
-    )
-
-
-def _plain_fields(source: Any) -> dict[str, Any]:
-    """The fields of a configuration that JSON can hold."""
-    fields = source_fields(source)
-    return {name: value for name, value in fields.items() if _is_plain(value) and not name.startswith("_")}
+    name, shape, kind, chain, names = fields
+    aliases = tuple(_tensor(alias, classes) for alias in names)
+    return Tensor(str(name), tuple(map(int, shape)), Kind(kind), classes[chain], aliases)
 
 
 def _is_plain(value: object) -> bool:
-    if isinstance(value, list | tuple):
-        return all(isinstance(each, _SCALARS) for each in value)
-    return isinstance(value, _SCALARS)
+    """Whether JSON can hold a field."""
+    return all(isinstance(each, _SCALARS) for each in (value if isinstance(value, list | tuple) else [value]))
+
+
+# --- From headers and modules
+
+#: Tensors of checkpoints that are no parameters: masks, indices, running statistics, rotary frequencies.
+_BUFFER_NAMES = Rule(
+    "buffer",
+    "position_ids token_type_ids inv_freq masked_bias running_mean running_var num_batches_tracked causal_mask",
+)
+_TABLE_NAMES = Rule(
+    "table", "wte wpe shared *embed *embed_tokens *embeddings *embedding embed_* token_embd relative_attention_bias"
+)
+
+
+def inventory_from_header(shapes: Mapping[str, Shape], config: Any = None) -> Inventory:
+    """The inventory of a checkpoint without its buffers (see `is_buffer`).
+
+    config: the model's configuration, if known, for the number of heads.
+    """
+    parameters = {name: tuple(shape) for name, shape in shapes.items() if not is_buffer(name, shape)}
+    tensors = (Tensor(name, shape, _kind_by_shape(name, shape, parameters)) for name, shape in parameters.items())
+    return Inventory(tuple(tensors), dict(_config_settings(parameters, config)))
+
+
+def is_buffer(name: str, shape: Shape) -> bool:
+    """Whether a tensor of a checkpoint is no parameter. GPT-2's files hold the causal mask as a 4-D `attn.bias`."""
+    leaf = name.rpartition(".")[2]
+    return _BUFFER_NAMES.matches([leaf]) or (leaf == "bias" and len(shape) == 4 and shape[0] == shape[1] == 1)
+
+
+def _kind_by_shape(name: str, shape: Shape, shapes: Mapping[str, Shape]) -> Kind:
+    module, _, leaf = name.rpartition(".")
+    if leaf == "bias" and f"{module}.weight" in shapes:
+        return _kind_by_shape(f"{module}.weight", shapes[f"{module}.weight"], shapes)
+    if leaf != "weight" or len(shape) < 2:
+        return Kind.OTHER
+    if len(shape) > 2:
+        return Kind.CONVOLUTION
+    if _TABLE_NAMES.matches([module.rpartition(".")[2]]):
+        return Kind.EMBEDDING
+    # A bias is as long as the layer's output; where that is the second axis, the matrix is transposed.
+    bias = shapes.get(f"{module}.bias")
+    return Kind.TRANSPOSED if bias == shape[1:] and shape[0] != shape[1] else Kind.LINEAR
+
+
+def _config_settings(shapes: Mapping[str, Shape], config: Any) -> Iterator[tuple[str, tuple[Any, ...]]]:
+    """The configuration, and its parts by the path of their modules: `vision_config` for `visual.*`."""
+    if config is None:
+        return
+    yield "", (config,)
+    for path in sorted({".".join(name.split(".")[:depth]) for name in shapes for depth in (1, 2)}):
+        tower = first_match(TOWERS, [path.rpartition(".")[2]])
+        name = f"{tower}_config"
+        part = config.get(name) if isinstance(config, Mapping) else getattr(config, name, None)
+        if tower and part is not None:
+            yield path, (part,)
+
+
+def inventory_from_module(module: nn.Module) -> Inventory:
+    """The names, shapes and classes of a module's parameters; tied and shared ones once, with all their names."""
+    by_identity: dict[int, list[Tensor]] = {}
+    for tensor, parameter in _named_parameters(module):
+        by_identity.setdefault(id(parameter), []).append(tensor)
+    tensors = []
+    for names in by_identity.values():
+        # An embedding table that is also the unembedding has its name as a table first.
+        main = next((tensor for tensor in names if tensor.kind is Kind.EMBEDDING), names[0])
+        tensors.append(main._replace(aliases=tuple(tensor for tensor in names if tensor is not main)))
+    return Inventory(tuple(tensors), dict(_module_settings(module)))
+
+
+def _named_parameters(module: nn.Module) -> Iterator[tuple[Tensor, nn.Parameter]]:
+    """Every parameter under each of its names, also of a module that is used in several places."""
+    classes: dict[str, tuple[str, ...]] = {}
+    for path, part in module.named_modules(remove_duplicate=False):
+        classes[path] = (*(classes[path.rpartition(".")[0]] if path else ()), type(part).__name__)
+        # Not torch's parametrization, which stores a parameter, uses it, but the module around that.
+        before, parametrization, _ = path.rpartition("parametrizations.")
+        user = module.get_submodule(before.rstrip(".")) if parametrization else part
+        for leaf, parameter in part._parameters.items():
+            if parameter is not None:
+                name = f"{path}.{leaf}" if path else leaf
+                yield Tensor(name, tuple(parameter.shape), _kind_of_module(user), classes[path]), parameter
+
+
+def _kind_of_module(owner: nn.Module) -> Kind:
+    name = type(owner).__name__
+    if name == "Conv1D" and hasattr(owner, "nf"):
+        return Kind.TRANSPOSED
+    usual = Kind.NORM if name.lower().endswith(("norm", "norm1d", "norm2d")) else Kind.OTHER
+    return next((kind for types, kind in _module_kinds() if isinstance(owner, types)), usual)
+
+
+def _module_settings(module: nn.Module) -> Iterator[tuple[str, tuple[Any, ...]]]:
+    """The whole numbers among each module's attributes, and its configuration, by path; attributes come first."""
+    for path, part in module.named_modules(remove_duplicate=False):
+        numbers = {name: value for name, value in vars(part).items() if type(value) is int}
+        config = getattr(part, "config", None)
+        if found := tuple(source for source in (numbers, config) if source):
+            yield path, found
+
+
+@cache
+def _module_kinds() -> tuple[tuple[tuple[type[nn.Module], ...], Kind], ...]:
+    """The kinds of torch's modules, of which the first match counts. Subclasses match too."""
+    from torch import nn
+
+    return (
+        ((nn.Embedding, nn.EmbeddingBag), Kind.EMBEDDING),
+        ((nn.Linear, nn.Bilinear), Kind.LINEAR),
+        ((nn.modules.conv._ConvNd,), Kind.CONVOLUTION),
+        ((nn.LayerNorm, nn.GroupNorm, nn.RMSNorm, nn.modules.batchnorm._NormBase), Kind.NORM),
+        ((nn.RNNBase, nn.RNNCellBase), Kind.RECURRENT),
+        ((nn.MultiheadAttention,), Kind.PACKED_ATTENTION),
+    )

@@ -8,45 +8,30 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from functools import lru_cache
 from typing import NamedTuple
 
-from attncli.parameters.inventory import Inventory, Kind, Tensor
+from attncli.components import COMPONENTS
+from attncli.parameters.inventory import Inventory, Tensor
 from attncli.parameters.name_rules import (
     EXPERTS_RULE,
-    INDIVISIBLE_UNITS,
     PROJECTION_RULES,
+    PROJECTORS,
     RULES,
+    TOWERS,
     UNITS,
-    Rule,
+    Kind,
     first_match,
 )
 
-# --- Parts and layers
-
-#: A projection from one part to another belongs to neither, wherever it is.
-_PROJECTORS = (
-    Rule("head", "vocab_projector"),
-    Rule("projector", "*projector* merger *merger_list aligner"),
-    Rule("projector", "connector modality_projection mm_projector vision_embed_tokens"),
-)
-#: Towers, by the outermost module whose name or class matches.
-TOWERS = (
-    # Attention to a tower is no part of it.
-    Rule("", "*cross_att* *_attn *_layer_norm"),
-    Rule("audio", "audio* *_audio speech* *audio_tower* *audio_encoder* vocoder hifigan talker code2wav token2wav"),
-    Rule("vision", "vision* visual* image_encoder *vision_tower* *image_tower* vit pixel_level_module :*VisionModel"),
-    Rule("text", "text* *language_model* *text_model text_encoder :*TextModel"),
-)
+#: The halves of a model that has both.
 _SIDES = ("encoder", "decoder")
+#: Parts that a component may show, the most telling first.
+_INPUTS = ("text", "vision", "audio")
 
-#: The part of a model that has only one, by the components that embed its input.
-_PART_EVIDENCE = (
-    ("text", ("embedding.token", "unembedding")),
-    ("vision", ("embedding.patch",)),
-    ("audio", ("embedding.audio",)),
-)
+
+_TABLES = {"projector": PROJECTORS, "tower": TOWERS, "unit": UNITS}
 
 
 class Location(NamedTuple):
@@ -62,12 +47,14 @@ class Location(NamedTuple):
 
 def find_locations(inventory: Inventory, components: Mapping[str, Iterable[str]]) -> dict[str, Location]:
     """The location of every tensor by name. components: the components of each tensor, by name."""
-    two_sided = _two_sided(inventory.tensors)
+    two_sided, stacks = _two_sided(inventory.tensors), _stacks(inventory.tensors)
     parts = {tensor.name: _part(tensor, two_sided) for tensor in inventory.tensors}
-    default = _default_part(
-        [component for name, part in parts.items() if part is None for component in components[name]], parts
-    )
-    stacks = _stacks(inventory.tensors)
+    # Tensors whose names give no part: by their components, else in the model's only tower.
+    found = {component for name, part in parts.items() if part is None for component in components[name]}
+    by_component = {COMPONENTS[component].part for component in found}
+    towers = {part for part in parts.values() if part not in (None, "projector", *_SIDES)}
+    fitting = [part for part in _INPUTS if part in by_component]
+    default = (fitting[0] if fitting else towers.pop() if len(towers) == 1 else None) or "model"
     return {name: Location(part or default, *_block_index(name, stacks)) for name, part in parts.items()}
 
 
@@ -77,24 +64,21 @@ def _part(tensor: Tensor, two_sided: frozenset[str]) -> str | None:
     inner = steps[:-1] or steps
     classes = tensor.classes[1:] or ("",) * len(inner)
     # The outermost step that matches a rule decides whether it is a projector.
-    if next(filter(None, map(_projector_label, inner)), None) == "projector":
+    if next(filter(None, (_label("projector", step) for step in inner)), None) == "projector":
         return "projector"
     for depth, (step, cls) in enumerate(zip(inner, classes, strict=False)):
-        if tower := _tower_label(step, cls):
+        if tower := _label("tower", step, cls):
             return tower
         if step in _SIDES and ".".join(inner[:depth]) in two_sided:
             return step
     return None
 
 
-@lru_cache(maxsize=8192)
-def _projector_label(step: str) -> str | None:
-    return first_match(_PROJECTORS, (step,))
-
-
-@lru_cache(maxsize=8192)
-def _tower_label(step: str, cls: str) -> str | None:
-    return first_match(TOWERS, (step, f":{cls}") if cls else (step,))
+# Cached, as layers repeat: without indices there are few different names.
+@lru_cache(maxsize=16_384)
+def _label(table: str, name: str, cls: str = "", kind: Kind = Kind.OTHER) -> str | None:
+    """The meaning of the first rule of a table that fits a module by its name or class."""
+    return first_match(_TABLES[table], (name, f":{cls}") if cls else (name,), kind)
 
 
 def _two_sided(tensors: Iterable[Tensor]) -> frozenset[str]:
@@ -109,21 +93,10 @@ def _two_sided(tensors: Iterable[Tensor]) -> frozenset[str]:
     return frozenset(path for path, found in sides.items() if len(found) == len(_SIDES))
 
 
-def _default_part(components: Iterable[str], parts: Mapping[str, str | None]) -> str:
-    """The part of tensors whose names give none: by their components, else the model's only tower."""
-    found = set(components)
-    part = next((name for name, evidence in _PART_EVIDENCE if found.intersection(evidence)), None)
-    towers = {part for part in parts.values() if part not in (None, "projector", *_SIDES)}
-    return part or (towers.pop() if len(towers) == 1 else None) or "model"
-
-
 def _block_index(name: str, stacks: frozenset[str]) -> tuple[str | None, int | None]:
     steps = name.split(".")
-    for depth, step in enumerate(steps):
-        path = ".".join(steps[:depth])
-        if step.isdigit() and path in stacks:
-            return path, int(step)
-    return None, None
+    places = ((".".join(steps[:depth]), int(step)) for depth, step in enumerate(steps) if step.isdigit())
+    return next(((path, index) for path, index in places if path in stacks), (None, None))
 
 
 def _stacks(tensors: Iterable[Tensor]) -> frozenset[str]:
@@ -181,19 +154,15 @@ _BIAS = re.compile(r"(^|_)bias(_\w+)?$|^b_[a-z]+$|^pos_bias_[uv]$|^r_(w|r|s)_bia
 
 def assign_units(inventory: Inventory) -> list[UnitTensor]:
     """Assign every tensor of an inventory to its unit, in the inventory's order."""
-    units = _units_by_content(inventory.tensors)
-    return [_unit_tensor(tensor, units) for tensor in inventory.tensors]
-
-
-def _units_by_content(tensors: Iterable[Tensor]) -> dict[str, str]:
-    """Units that are recognised by what they contain, whatever their names are: attention and experts, by path."""
+    # Units that are recognised by what they contain, whatever their names are: attention and experts, by path.
     held: dict[str, set[str]] = defaultdict(set)
-    for tensor in tensors:
+    for tensor in inventory.tensors:
         steps = tensor.name.split(".")
         for depth, step in enumerate(steps):
             held[".".join(steps[:depth])].update(_content_hints(step))
-    found = {path: "attention" for path, hints in held.items() if hints >= {"query", "key", "value"}}
-    return {**found, **{path: "moe" for path, hints in held.items() if "experts" in hints}}
+    units = {path: "attention" for path, hints in held.items() if hints >= {"query", "key", "value"}}
+    units |= {path: "moe" for path, hints in held.items() if "experts" in hints}
+    return [_unit_tensor(tensor, units) for tensor in inventory.tensors]
 
 
 @lru_cache(maxsize=8192)
@@ -204,39 +173,29 @@ def _content_hints(step: str) -> frozenset[str]:
 def _unit_tensor(tensor: Tensor, units: Mapping[str, str]) -> UnitTensor:
     *steps, leaf = tensor.name.split(".")
     classes = tensor.classes[1:] or ("",) * len(steps)
-
-    def outers(depth: int) -> Iterator[str | None]:
-        return (_unit_name(steps[outer], classes[outer], Kind.OTHER) for outer in range(depth))
-
     for depth in reversed(range(len(steps))):
         owner = depth == len(steps) - 1
-        unit = _unit_name(steps[depth], classes[depth], tensor.kind if owner else Kind.OTHER)
+        unit = _label("unit", steps[depth], classes[depth], tensor.kind if owner else Kind.OTHER)
         path = ".".join(steps[: depth + 1])
         if unit in (None, "mlp", "head"):
             unit = units.get(path, unit)
         if unit is None:
             continue
         if unit != "norm":
-            unit = next((outer for outer in outers(depth) if outer in INDIVISIBLE_UNITS), unit)
+            outers = (_label("unit", steps[outer], classes[outer]) or "" for outer in range(depth))
+            unit = next((outer for outer in outers if outer in COMPONENTS and COMPONENTS[outer].whole), unit)
         # A layer that is a unit by itself (`fc1`) belongs together with its siblings (`fc2`).
         is_layer = owner and leaf in ("weight", "bias")
-        return UnitTensor(
-            tensor, unit, ".".join(steps[:depth]) if is_layer else path, _names_in_unit([*steps[depth:], leaf])
-        )
-    root = _unit_name("", tensor.classes[0], Kind.OTHER) if tensor.classes else None
+        names = _names_in_unit([*steps[depth:], leaf])
+        return UnitTensor(tensor, unit, ".".join(steps[:depth]) if is_layer else path, names)
+    root = _label("unit", "", tensor.classes[0]) if tensor.classes else None
     return UnitTensor(tensor, root or "", ".".join(steps[:-1]), _names_in_unit([*steps, leaf]))
 
 
-# Cached, as layers repeat: without indices there are few different names.
 @lru_cache(maxsize=8192)
 def _meaning(unit: str, names: tuple[str, ...], kind: Kind) -> str:
     _, default, rules = RULES[unit]
     return first_match(rules, names, kind) or default
-
-
-@lru_cache(maxsize=8192)
-def _unit_name(name: str, cls: str, kind: Kind) -> str | None:
-    return first_match(UNITS, (name, f":{cls}") if cls else (name,), kind)
 
 
 def _names_in_unit(steps: list[str]) -> tuple[str, ...]:

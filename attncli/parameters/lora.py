@@ -7,37 +7,30 @@ from collections.abc import Iterable, Mapping, Sequence
 from math import prod
 from typing import TYPE_CHECKING, NamedTuple
 
-from attncli.choices import COMPONENTS
+from attncli.components import BLOCK_GROUPS, COMPONENTS, NAMES, PLACES, ROUTED
 from attncli.errors import UsageError
-from attncli.parameters.inventory import Kind, Tensor
+from attncli.parameters.inventory import Tensor
+from attncli.parameters.name_rules import Kind
 from attncli.results.costs import Lora, LoraComponent
 
 if TYPE_CHECKING:
     from attncli.parameters.classify import LocatedShare
 
 #: The components that the paper adapts, in every attention, as peft's own choices for families do.
-_DEFAULT = ("attention.query", "attention.value", "cross_attention.query", "cross_attention.value")
-#: Every linear layer of the blocks.
-_ALL = ("attention", "cross_attention", "mlp", "moe", "mixer")
-#: The components adapted most often, for hints.
-_SUGGESTED = (
-    *(f"attention.{kind}" for kind in ("query", "key", "value", "output")),
-    *(f"mlp.{kind}" for kind in ("gate", "up", "down")),
-    *("attention", "mlp", "moe", "mixer"),
-)
+_DEFAULT = tuple(name for name, component in COMPONENTS.items() if component.adapted)
 #: What peft takes for every linear layer but the one that gives the logits.
 _ALL_LINEAR = "all-linear"
-_EXPERTS = ("moe.gate", "moe.up", "moe.down")
 #: Names of modules that stand for components in a model that has no such module.
 _SYNONYMS: Mapping[str, tuple[str, ...]] = {
-    "q_proj": ("attention.query",),
-    "k_proj": ("attention.key",),
-    "v_proj": ("attention.value",),
-    "o_proj": ("attention.output",),
-    "gate_proj": ("mlp.gate", "moe.gate"),
-    "up_proj": ("mlp.up", "moe.up"),
-    "down_proj": ("mlp.down", "moe.down"),
+    component.peft: tuple(name for name, other in COMPONENTS.items() if other.peft == component.peft)
+    for component in COMPONENTS.values()
+    if component.peft is not None
 }
+#: The components adapted most often, for hints: cross-attention is in few models.
+_SUGGESTED = (
+    *(names[0] for names in _SYNONYMS.values()),
+    *(group for group in BLOCK_GROUPS if group != "cross_attention"),
+)
 
 
 class LoraRequest(NamedTuple):
@@ -65,20 +58,22 @@ def lora_adapters(located: Iterable[LocatedShare], request: LoraRequest) -> Lora
     None where the model has no such matrix.
     """
     matrices = _adaptable_matrices(located)
-    named = {
-        name for name in request.modules if any(_is_named(tensor, found, name) for tensor, found in matrices.items())
-    }
-    wanted = (
-        *request.components,
-        *(part for name in request.modules if name not in named for part in _SYNONYMS.get(name, ())),
-    )
+    named = {name for name in request.modules if any(_is_named(*matrix, name) for matrix in matrices.items())}
+    synonyms = (part for name in request.modules if name not in named for part in _SYNONYMS.get(name, ()))
+    wanted = {*request.components, *synonyms}
     selected: dict[tuple[str, ...], list[Tensor]] = defaultdict(list)
     for tensor, components in matrices.items():
-        by_component = _is_adaptable(tensor) and any(_is_selected(component, wanted) for component in components)
-        if by_component or any(_is_named(tensor, components, name) for name in named):
-            selected[tuple(sorted(dict.fromkeys(components), key=COMPONENTS.index))].append(tensor)
-    ordered = sorted(selected.items(), key=lambda item: COMPONENTS.index(item[0][0]))
-    return Lora(request.rank, tuple(_component(*item, request.rank) for item in ordered)) if selected else None
+        is_wanted = any({component, COMPONENTS[component].group} & wanted for component in components)
+        if (is_wanted and _is_adaptable(tensor)) or any(_is_named(tensor, components, name) for name in named):
+            selected[tuple(sorted(set(components), key=PLACES.__getitem__))].append(tensor)
+    found = []
+    for (first, *rest), tensors in sorted(selected.items(), key=lambda item: PLACES[item[0][0]]):
+        # `attention.query+key+value` for a matrix of all three.
+        label = "+".join([first, *(other.rpartition(".")[2] for other in rest)])
+        sizes = [_matrix_sizes(tensor) for tensor in tensors]
+        parameters = sum(count * request.rank * (rows + columns) for count, rows, columns in sizes)
+        found.append(LoraComponent(label, sum(count for count, _, _ in sizes), parameters))
+    return Lora(request.rank, tuple(found)) if found else None
 
 
 def _adaptable_matrices(located: Iterable[LocatedShare]) -> dict[Tensor, list[str]]:
@@ -113,13 +108,7 @@ def leaves_out_experts(located: Iterable[LocatedShare], request: LoraRequest) ->
     """Whether experts that are stored as one tensor are left out by `all-linear`, as they are no linear layers."""
     if _ALL_LINEAR not in request.modules or any(name.startswith("moe") for name in request.components):
         return False
-    return any(share.component in _EXPERTS and len(share.tensor.shape) == 3 for share, _ in located)
-
-
-def _component(components: Sequence[str], tensors: Iterable[Tensor], rank: int) -> LoraComponent:
-    sizes = [_matrix_sizes(tensor) for tensor in tensors]
-    parameters = sum(count * rank * (rows + columns) for count, rows, columns in sizes)
-    return LoraComponent(_label(components), sum(count for count, _, _ in sizes), parameters)
+    return any(share.component in ROUTED and len(share.tensor.shape) == 3 for share, _ in located)
 
 
 def _matrix_sizes(tensor: Tensor) -> tuple[int, int, int]:
@@ -129,28 +118,11 @@ def _matrix_sizes(tensor: Tensor) -> tuple[int, int, int]:
     return prod(tensor.shape[:-2]), tensor.shape[-2], tensor.shape[-1]
 
 
-def _is_selected(component: str, selected: Iterable[str]) -> bool:
-    return any(component == name or component.startswith(f"{name}.") for name in selected)
-
-
-def _label(components: Sequence[str]) -> str:
-    """The name of a combination: `attention.query+key+value` for a matrix of all three."""
-    first, *rest = dict.fromkeys(components)
-    return "+".join([first, *(other.rpartition(".")[2] for other in rest)])
-
-
 def unknown_name(located: Sequence[Sequence[LocatedShare]], request: LoraRequest) -> str | None:
     """The first name of the request that is neither a component nor a module of any of the models; None for none."""
-    matrices = [_adaptable_matrices(model) for model in located]
+    matrices = [matrix for model in located for matrix in _adaptable_matrices(model).items()]
     names = (name for name in request.modules if name not in _SYNONYMS)
-    return next(
-        (
-            name
-            for name in names
-            if not any(_is_named(tensor, found, name) for model in matrices for tensor, found in model.items())
-        ),
-        None,
-    )
+    return next((name for name in names if not any(_is_named(*matrix, name) for matrix in matrices)), None)
 
 
 def no_matrix_error(models: Sequence[str], located: Iterable[LocatedShare], request: LoraRequest) -> UsageError:
@@ -170,17 +142,13 @@ def unknown_name_error(name: str, models: Sequence[str], located: Iterable[Locat
     from difflib import get_close_matches
 
     modules = {tensor.module.rpartition(".")[2] for tensor in _adaptable_matrices(located)}
-    known = {*_component_names(), *_SYNONYMS, _ALL_LINEAR, *(name for name in modules if not name.isdigit())}
+    known = {*NAMES, *_SYNONYMS, _ALL_LINEAR, *(name for name in modules if not name.isdigit())}
     near = get_close_matches(name, sorted(known), n=1)
     hint = f"name {', '.join(_SUGGESTED)}, {_ALL_LINEAR}, or a module as peft does ({', '.join(sorted(modules)[:8])})"
     return UsageError(
         f"--lora: {', '.join(models)} has no component or module {name!r}",
         hint=f"did you mean {near[0]}?" if near else hint,
     )
-
-
-def _component_names() -> set[str]:
-    return {*COMPONENTS, *(name.partition(".")[0] for name in COMPONENTS)}
 
 
 def parse_lora(given: int | str | None) -> LoraRequest | None:
@@ -198,7 +166,8 @@ def parse_lora(given: int | str | None) -> LoraRequest | None:
         )
     if not wanted:
         return LoraRequest(int(rank))
-    known = _component_names()
-    components = (part for name in wanted for part in (_ALL if name == "all" else (name,) if name in known else ()))
-    modules = tuple(name for name in wanted if name != "all" and name not in known)
+    components = (
+        part for name in wanted for part in (BLOCK_GROUPS if name == "all" else (name,) if name in NAMES else ())
+    )
+    modules = tuple(name for name in wanted if name != "all" and name not in NAMES)
     return LoraRequest(int(rank), tuple(dict.fromkeys(components)), modules)

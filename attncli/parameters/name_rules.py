@@ -2,7 +2,7 @@
 
 The rules name roles, never a model family: a synonym is one more word. The innermost module on the path to a tensor
 that matches a rule of UNITS decides its unit; the names from the unit on are then compared with the rules of that unit
-(RULES). Of several rules that match, the earlier wins.
+(RULES). Of several rules that match, the earlier wins; those of `attncli.components` come first.
 
 A meaning that starts with a dot is a component within the unit. A meaning in capitals depends on shapes too, and is
 resolved in `classify`.
@@ -12,11 +12,25 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
+from enum import Enum
 from fnmatch import fnmatchcase
 from functools import cache
 from typing import NamedTuple
 
-from attncli.parameters.inventory import Kind
+from attncli.components import COMPONENTS
+
+
+class Kind(Enum):
+    """What the module that owns a tensor does with it. It decides which axis is input and which output."""
+
+    LINEAR = "linear"  # (out, in)
+    TRANSPOSED = "transposed"  # (in, out): GPT-2's Conv1D
+    CONVOLUTION = "convolution"
+    EMBEDDING = "embedding"
+    NORM = "norm"
+    RECURRENT = "recurrent"
+    PACKED_ATTENTION = "packed attention"  # torch's MultiheadAttention, which holds its in-projection itself
+    OTHER = "other"  # another module, or unknown, as in a checkpoint's header
 
 
 class Rule(NamedTuple):
@@ -56,23 +70,23 @@ class _WordPatterns(NamedTuple):
     def match(self, step: str) -> bool:
         if step in self.plain or step.startswith(self.starts) or step.endswith(self.ends):
             return True
-        if any(word in step for word in self.inner) or any(_fits_wildcard(step, word) for word in self.wildcards):
-            return True
-        return any(fnmatchcase(step, word) for word in self.patterns)
-
-
-def _fits_wildcard(step: str, word: str) -> bool:
-    return len(step) == len(word) and all(sign in ("?", letter) for letter, sign in zip(step, word, strict=True))
+        return (
+            any(word in step for word in self.inner)
+            or any(
+                len(step) == len(word) and all(sign in ("?", letter) for letter, sign in zip(step, word, strict=True))
+                for word in self.wildcards
+            )
+            or any(fnmatchcase(step, word) for word in self.patterns)
+        )
 
 
 @cache
 def _compile_words(words: str) -> tuple[_WordPatterns, _WordPatterns]:
     """The words for names, and the words for classes."""
-    lowered = words.lower().split()
-    return (
-        _sort_words(word for word in lowered if not word.startswith(":")),
-        _sort_words(word[1:] for word in lowered if word.startswith(":")),
-    )
+    parted: tuple[list[str], list[str]] = ([], [])
+    for word in words.lower().split():
+        parted[word.startswith(":")].append(word.removeprefix(":"))
+    return _sort_words(parted[0]), _sort_words(parted[1])
 
 
 def _sort_words(words: Iterable[str]) -> _WordPatterns:
@@ -95,24 +109,10 @@ def first_match(rules: Iterable[Rule], steps: Iterable[str], kind: Kind = Kind.O
 
 #: The unit of a module, by its name or class.
 UNITS: tuple[Rule, ...] = (
-    # Small trained matrices beside a frozen model: LoRA, its vectors and embeddings, bottleneck adapters.
-    Rule("adapter", "lora_* adapter adapters adapter_layer adapter_modules modality_adapters"),
-    Rule("adapter", ":*Adapter :*AdapterLayer :LoraLayer"),
-    # Norms in any module; a factor per channel on a block's output (layer scale) works as a norm's gain does.
-    Rule("norm", ":*Norm :*Norm?d :*NormGated"),
-    Rule("norm", "enorm hnorm norm norm? *_norm *_norm? norm_* *layernorm* *layrnorm* *layer_norm*"),
-    Rule("norm", "ln ln? ln_* *_ln bn bn? *_bn *_bn? *batchnorm*"),
-    Rule("norm", "layer_scale* *_layer_scale* layerscale* ls1 ls2 :*LayerScale :*Affine *_layerscale :*GRN"),
-    # Mixtures of experts. The router is a separate unit, as its class and name say more than its place.
-    Rule("router", "router gate_network wg *_router :*Router :*TopKGate"),
-    Rule("router", ":*MoEGate :*TopKGating :*MoeGate gate_network *_router moe_statics"),
-    Rule("shared", "shared_expert shared_experts shared_mlp shared_moe residual_mlp shared_ffn shared_expert_gate"),
-    Rule("experts", "expert experts local_experts routed_experts"),
-    Rule("experts", ":*Experts :*ExpertsMLP"),
+    *(Rule(name, component.modules) for name, component in COMPONENTS.items() if component.modules),
+    Rule("experts", "expert experts local_experts routed_experts :*Experts :*ExpertsMLP"),
     Rule("moe", ":*MoE :*MoEBlock :*MoeBlock :*SparseMoeBlock :*SparseMLP :*MoELayer :*Moe :*MoEFeedForward"),
     Rule("moe", "moe block_sparse_moe sparse_moe moe_*"),
-    # Poolers; attention pooling is one too, and not a layer's attention.
-    Rule("pooler", "pooler attn_pool* attention_pool* attnpool :*Pooler :*PoolingHead :*AttentionPool*"),
     # Keys and values from another sequence.
     Rule("cross", "*cross_att* crossatt* *crossattention*"),
     Rule("cross", "encoder_attn encdecattention encoder_attention enc_dec_att*"),
@@ -150,16 +150,12 @@ UNITS: tuple[Rule, ...] = (
     # Embeddings of ids, pixels and samples.
     Rule("embedding", "embedding* *_embedding *_embeddings embed embed_* *_embed"),
     Rule("embedding", "*_embeds feature_projection embedder *_embedder *embeddings wte wpe"),
-    Rule("embedding", "subsampling* :*Subsampling* :*FeatureEncoder"),
-    Rule("embedding", "stem patch_embed* conv_stem feature_extractor"),
+    Rule("embedding", "subsampling* :*Subsampling* :*FeatureEncoder stem patch_embed* conv_stem feature_extractor"),
     Rule("embedding", ":*Embeddings :*Embedding :*Embed :*Stem :*Embedder"),
     Rule("unembedding", "lm_head *lm_head lm_loss unembed* embed_out output_projection vocab_projector"),
     Rule("head", "neck :*Neck reassemble* fpn"),
     Rule("head", "head heads *_head *_heads cls classifier* score predictions :*Head *_classifier *_predictor"),
 )
-
-#: Units whose inner modules are not classified separately.
-INDIVISIBLE_UNITS = frozenset({"router", "shared", "pooler"})
 
 #: A module with one of each is an attention, whatever its name.
 PROJECTION_RULES = (
@@ -173,7 +169,7 @@ INDEXER_RULES = tuple(rule for rule in UNITS if rule.meaning == "indexer")
 INDEX_KEY_RULE = next(rule for rule in PROJECTION_RULES if rule.meaning == "key")
 
 #: The unit whose parent is a mixture of experts.
-EXPERTS_RULE = next(rule for rule in UNITS if rule.meaning == "experts" and ":" not in rule.words)
+EXPERTS_RULE = next(rule for rule in UNITS if rule.meaning == "experts")
 
 
 _LINEAR = (Kind.LINEAR, Kind.TRANSPOSED, Kind.OTHER)
@@ -189,7 +185,6 @@ _ATTENTION = (
     Rule("QUERY", "q_proj"),
     Rule(".key", "k_proj"),
     Rule(".value", "v_proj v_proj_*"),
-    Rule(".sinks", "sinks sink *_sinks *_sink sink_*"),
     # Relative positions: tables, the biases u and v of Transformer-XL, and projections of the encoded positions.
     Rule(".position_bias", "rel_* relative_* *relative_position* *_rel_pos*"),
     Rule(".position_bias", "r_*bias *pos_bias* *_bias_table bias_[uv]"),
@@ -298,8 +293,7 @@ _NO_UNIT = (
     Rule("unembedding", "lm_head embed_out output_projection generator_lm_head"),
     Rule("embedding.token", "shared"),
     Rule("embedding.position", _POSITIONS),
-    Rule("task_head", "output out pred_layer proj_out generator"),
-    Rule("task_head", "classifier* qa_outputs score *_classifier"),
+    Rule("task_head", "output out pred_layer proj_out generator classifier* qa_outputs score *_classifier"),
     Rule("task_head", "logit* *_logits vocab_transform temperature *_pointer"),
     Rule("task_head", "text_projection visual_projection image_projection predict_* out_mid logits_*"),
     # Per-layer embeddings: a gate down to their width, and a projection back.
@@ -322,24 +316,46 @@ _NO_UNIT = (
     Rule("embedding.other", "*", (Kind.EMBEDDING,)),
 )
 
+
+def _own_rules(group: str) -> tuple[Rule, ...]:
+    """The names of tensors that the components of a group have in their entries."""
+    return tuple(Rule(name, part.names) for name, part in COMPONENTS.items() if part.group == group and part.names)
+
+
 #: For each unit: the prefix of meanings with a dot, the meaning where no rule matches, and the rules.
 RULES: Mapping[str, tuple[str, str, tuple[Rule, ...]]] = {
-    "adapter": ("", "adapter", ()),
-    "norm": ("", "norm", ()),
-    "router": ("", "moe.router", ()),
-    "shared": ("", "moe.shared", ()),
-    "experts": ("moe", "BY_SHAPE", _MLP),
-    "moe": ("moe", "BY_SHAPE", _MOE),
-    "pooler": ("", "pooler", ()),
-    "cross": ("cross_attention", "cross_attention.other", _ATTENTION),
-    "attention": ("attention", "attention.other", _ATTENTION),
-    "position_bias": ("", "attention.position_bias", ()),
-    "mixer": ("mixer", "mixer.other", _MIXER),
-    "mlp": ("mlp", "BY_SHAPE", _MLP),
-    "embedding": ("embedding", "embedding.other", _EMBEDDING),
-    "unembedding": ("", "unembedding", _UNEMBEDDING),
-    "head": ("", "task_head", _HEAD),
-    "indexer": ("", "attention.other", ()),
-    "residual": ("", "other", ()),
-    "": ("", "other", _NO_UNIT),
+    unit: (prefix, default, (*_own_rules(prefix), *rules))
+    for unit, prefix, default, rules in (
+        *((name, "", name, ()) for name, component in COMPONENTS.items() if component.modules),
+        ("experts", "moe", "BY_SHAPE", _MLP),
+        ("moe", "moe", "BY_SHAPE", _MOE),
+        ("cross", "cross_attention", "cross_attention.other", _ATTENTION),
+        ("attention", "attention", "attention.other", _ATTENTION),
+        ("position_bias", "", "attention.position_bias", ()),
+        ("mixer", "mixer", "mixer.other", _MIXER),
+        ("mlp", "mlp", "BY_SHAPE", _MLP),
+        ("embedding", "embedding", "embedding.other", _EMBEDDING),
+        ("unembedding", "", "unembedding", _UNEMBEDDING),
+        ("head", "", "task_head", _HEAD),
+        ("indexer", "", "attention.other", ()),
+        ("residual", "", "other", ()),
+        ("", "", "other", _NO_UNIT),
+    )
 }
+
+# --- Parts
+
+#: A projection from one part to another belongs to neither, wherever it is.
+PROJECTORS = (
+    Rule("head", "vocab_projector"),
+    Rule("projector", "*projector* merger *merger_list aligner"),
+    Rule("projector", "connector modality_projection mm_projector vision_embed_tokens"),
+)
+#: Towers, by the outermost module whose name or class matches.
+TOWERS = (
+    # Attention to a tower is no part of it.
+    Rule("", "*cross_att* *_attn *_layer_norm"),
+    Rule("audio", "audio* *_audio speech* *audio_tower* *audio_encoder* vocoder hifigan talker code2wav token2wav"),
+    Rule("vision", "vision* visual* image_encoder *vision_tower* *image_tower* vit pixel_level_module :*VisionModel"),
+    Rule("text", "text* *language_model* *text_model text_encoder :*TextModel"),
+)

@@ -12,9 +12,21 @@ from functools import cache
 from math import prod
 from typing import NamedTuple, Protocol
 
-from attncli.parameters.packing_settings import ModuleSettings
-
 Shape = tuple[int, ...]
+
+
+class ModuleSettings(NamedTuple):
+    """The settings for one module.
+
+    method: the quantization method.  bits: of a weight.  group_size: how many weights of a row share a scale; None
+    where a whole row does.  mode: MLX's name of the format.  expert_dtype: of the experts' weights, where it differs.
+    """
+
+    method: str | None = None
+    bits: int | None = None
+    group_size: int | None = None
+    mode: str | None = None
+    expert_dtype: str | None = None
 
 
 class StoredTensor(Protocol):
@@ -55,14 +67,15 @@ class Layout(NamedTuple):
     name: of the format; empty where that is told by the types of the tensors.
     main: the ending of the packed tensor's name, empty for any name.  dtypes: its possible types; empty for any.
     required: the names of tensors that must be there too, after the part of the name before `main`, or one of
-    EXTENDING_SCALE and ANY_SCALE.  weights: replaces `main` in the name of the weights.
+    EXTENDING_SCALE and ANY_SCALE. Of both, several are parted by spaces.
+    weights: replaces `main` in the name of the weights.
     shape: computes the shape of the weights; None where it can't be told.
     """
 
     name: str
     main: str
-    dtypes: frozenset[str]
-    required: tuple[str, ...]
+    dtypes: str
+    required: str
     weights: str
     shape: Callable[[PackedTensors], Shape | None]
 
@@ -74,7 +87,13 @@ class Layout(NamedTuple):
         # A tensor without axes is a scale, not a matrix.
         if not leaf.endswith(self.main) or not tensors[leaf].shape or names_scale(leaf):
             return False
-        return all(_is_there(required, self.stem(leaf), tensors, scales) for required in self.required)
+        stem = self.stem(leaf)
+        if self.required == ANY_SCALE:
+            return bool(scales)
+        if self.required == EXTENDING_SCALE:
+            place = bisect_left(scales, f"{stem}_")
+            return place < len(scales) and scales[place].startswith(f"{stem}_")
+        return all(f"{stem}{required}" in tensors for required in self.required.split())
 
     def stem(self, leaf: str) -> str:
         """What a matrix's tensors have in common at the beginning of their names in the module."""
@@ -106,15 +125,6 @@ EXTENDING_SCALE, ANY_SCALE = "_*scale*", "*scale*"
 def names_scale(leaf: str) -> bool:
     """Whether a tensor of this name scales others."""
     return "scale" in leaf
-
-
-def _is_there(required: str, stem: str, tensors: Mapping[str, StoredTensor], scales: Sequence[str]) -> bool:
-    if required == ANY_SCALE:
-        return bool(scales)
-    if required != EXTENDING_SCALE:
-        return f"{stem}{required}" in tensors
-    place = bisect_left(scales, f"{stem}_")
-    return place < len(scales) and scales[place].startswith(f"{stem}_")
 
 
 FLOATS_8 = frozenset(("F8_E4M3", "F8_E5M2", "F8_E4M3FNUZ", "F8_E5M2FNUZ"))
@@ -159,15 +169,6 @@ def _widened(shape: Shape, factor: int, axis: int = -1) -> Shape:
     sizes = list(shape)
     sizes[axis] *= factor
     return tuple(sizes)
-
-
-def _flat_shape(group: PackedTensors) -> Shape:
-    """bitsandbytes: four bits a weight in elements of any type, flat: (elements, 1)."""
-    return _widened(group.main.shape, storage_bits(group.main.dtype) // 4, axis=0)
-
-
-def _stored_shape(group: PackedTensors) -> Shape:
-    return group.main.shape
 
 
 def _scaled_shape(group: PackedTensors) -> Shape | None:
@@ -259,19 +260,15 @@ def _mlx_shape(group: PackedTensors) -> Shape | None:
     size, bits = _MLX_MODES.get(settings.mode or "", (settings.group_size, settings.bits))
     if size and bits:
         return (*outer, groups * size) if groups * size * bits == 32 * words else None
+    # What MLX knows for scales of a type: microscaling ones are bytes.
+    affine = [(each, width) for each in _MLX_GROUPS for width in BITS]
+    known = _MLX_MODES.values() if group.parts["scales"].dtype == "U8" else affine
     widths = {
         groups * each
-        for each, width in _mlx_settings(group.parts["scales"].dtype)
+        for each, width in known
         if groups * each * width == 32 * words and size in (None, each) and bits in (None, width)
     }
     return (*outer, widths.pop()) if len(widths) == 1 else None
-
-
-def _mlx_settings(scale_dtype: str) -> list[tuple[int, int]]:
-    """The group sizes and bits that MLX knows for scales of a type: microscaling ones are bytes."""
-    if scale_dtype == "U8":
-        return list(_MLX_MODES.values())
-    return [(size, bits) for size in _MLX_GROUPS for bits in BITS]
 
 
 def _mxfp4_shape(group: PackedTensors) -> Shape | None:
@@ -293,34 +290,30 @@ def _higgs_shape(group: PackedTensors) -> Shape | None:
     return (outputs, inputs) if _whole_bits(16 * rows, outputs) else None
 
 
-def _layout(name: str, main: str, dtypes: str, required: str, weights: str, shape: object) -> Layout:
-    assert callable(shape), name
-    return Layout(name, main, frozenset(dtypes.split()), tuple(required.split()), weights, shape)
-
-
 _BYTES = f"U8 I8 {' '.join(sorted(FLOATS_8))}"
 
 #: The layouts, with the tensor names of the libraries that write them; the first that fits counts.
 LAYOUTS: tuple[Layout, ...] = (
-    _layout("GPTQ or AWQ", "qweight", "I32 I16 I8", "scales", "weight", _qweight_shape),
-    _layout("", "qweight", "U8", "scales", "weight", _scaled_shape),
-    _layout("AQLM", "codes", "", "codebooks", "weight", _codebook_shape),
-    _layout("compressed-tensors", "_packed", "I32", "_scale", "", _packed_shape),
-    _layout("", "_packed", "U8", "_scale", "", lambda group: _widened(group.main.shape, 2)),
+    Layout("GPTQ or AWQ", "qweight", "I32 I16 I8", "scales", "weight", _qweight_shape),
+    Layout("", "qweight", "U8", "scales", "weight", _scaled_shape),
+    Layout("AQLM", "codes", "", "codebooks", "weight", _codebook_shape),
+    Layout("compressed-tensors", "_packed", "I32", "_scale", "", _packed_shape),
+    Layout("", "_packed", "U8", "_scale", "", lambda group: _widened(group.main.shape, 2)),
     # gpt-oss: (experts, out, blocks, 16) bytes of two weights each.
-    _layout("MXFP4", "_blocks", "U8", "_scales", "", _mxfp4_shape),
-    # The names of bitsandbytes' tables extend that of the weight.
-    _layout("bitsandbytes 4-bit", "", "", ".absmax", "", _flat_shape),
-    _layout("bitsandbytes 8-bit", "weight", "I8", "SCB", "weight", _stored_shape),
-    _layout("HIGGS", "weight", "I16", "scales tables", "weight", _higgs_shape),
-    _layout("MLX", "weight", "U32", "scales", "weight", _mlx_shape),
-    _layout("", "embedding_quantized", "U8 I8", "embedding_scale", "weight", _scaled_shape),
-    _layout("", "", _BYTES, EXTENDING_SCALE, "", _scaled_shape),
-    _layout("", "weight", _BYTES, ANY_SCALE, "weight", _scaled_shape),
-)
+    Layout("MXFP4", "_blocks", "U8", "_scales", "", _mxfp4_shape),
+    # Four bits a weight in elements of any type, flat, (elements, 1); the tables' names extend that of the weight.
+    Layout("bitsandbytes 4-bit", "", "", ".absmax", "",
+           lambda group: _widened(group.main.shape, storage_bits(group.main.dtype) // 4, axis=0)),
+    Layout("bitsandbytes 8-bit", "weight", "I8", "SCB", "weight", lambda group: group.main.shape),
+    Layout("HIGGS", "weight", "I16", "scales tables", "weight", _higgs_shape),
+    Layout("MLX", "weight", "U32", "scales", "weight", _mlx_shape),
+    Layout("", "embedding_quantized", "U8 I8", "embedding_scale", "weight", _scaled_shape),
+    Layout("", "", _BYTES, EXTENDING_SCALE, "", _scaled_shape),
+    Layout("", "weight", _BYTES, ANY_SCALE, "weight", _scaled_shape),
+)  # fmt: skip
 
 
 @cache
 def layouts_of(dtype: str) -> tuple[int, ...]:
     """The places in LAYOUTS of those whose packed tensors may have this type."""
-    return tuple(place for place, layout in enumerate(LAYOUTS) if not layout.dtypes or dtype in layout.dtypes)
+    return tuple(place for place, layout in enumerate(LAYOUTS) if not layout.dtypes or dtype in layout.dtypes.split())

@@ -10,10 +10,10 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from itertools import chain
 from typing import Any, NamedTuple
 
-from attncli.parameters.attention_layers import PREDICTION_LAYERS
+from attncli.parameters.cache import PREDICTION_LAYERS
 from attncli.parameters.classify import classify
-from attncli.parameters.inventory import Inventory, Kind, Tensor, source_fields
-from attncli.parameters.inventory_sources import is_buffer
+from attncli.parameters.inventory import Inventory, Tensor, is_buffer, source_fields
+from attncli.parameters.name_rules import Kind
 from attncli.parameters.quantization import WeightTensor
 from attncli.results.reconciliation import REASONS, Reconciliation, TensorDifference
 
@@ -31,15 +31,12 @@ def prediction_layers(inventory: Inventory, config: Mapping[str, Any]) -> tuple[
     first = config.get(_LAYER_COUNT_FIELD)
     if type(first) is not int or not any(config.get(name) for name in PREDICTION_LAYERS):
         return 0, 0
-    parameters = sum(tensor.parameters for tensor in _tensors_from_layer(inventory.tensors, first))
+    parameters = sum(
+        tensor.parameters
+        for tensor in inventory.tensors
+        if next((int(step) for step in tensor.name.split(".") if step.isdecimal()), -1) >= first
+    )
     return (first, parameters) if parameters else (0, 0)
-
-
-def _tensors_from_layer(tensors: Iterable[Tensor], first: int) -> Iterable[Tensor]:
-    for tensor in tensors:
-        layer = next((int(step) for step in tensor.name.split(".") if step.isdecimal()), -1)
-        if layer >= first:
-            yield tensor
 
 
 def with_tied_unembedding(inventory: Inventory) -> Inventory:
@@ -83,8 +80,7 @@ def reconcile(
     matched, mismatches, left, missing = _match_by_name(inventory, weights, names or {})
     extra, left = _explain_extra(inventory, left, buffers)
     merged, left, missing = _match_by_size(left, missing, names or {})
-    mismatches += [*extra, *merged]
-    mismatches += [_Mismatch("unexpected", (each,)) for each in left]
+    mismatches += [*extra, *merged, *(_Mismatch("unexpected", (each,)) for each in left)]
     mismatches += [_Mismatch("missing", (), (each,)) for each in missing]
     return Reconciliation(
         inventory.total,
@@ -101,7 +97,7 @@ def _match_by_name(
 
     Returns the number of matched parameters, the mismatches, and what is left over in the checkpoint and the module.
     """
-    owners = {name: tensor for tensor in inventory.tensors for name in _names(tensor)}
+    owners = {each.name: tensor for tensor in inventory.tensors for each in (tensor, *tensor.aliases)}
     groups: dict[str, dict[str, list[WeightTensor]]] = defaultdict(lambda: defaultdict(list))
     left = []
     for each in weights:
@@ -118,11 +114,6 @@ def _match_by_name(
         mismatches += found
         matched += 0 if any(mismatch.reason == "size" for mismatch in found) else owners[name].parameters
     return matched, mismatches, left, [tensor for tensor in inventory.tensors if tensor.name not in groups]
-
-
-def _names(tensor: Tensor) -> Iterator[str]:
-    yield tensor.name
-    yield from (alias.name for alias in tensor.aliases)
 
 
 def _copy_mismatches(
@@ -144,39 +135,29 @@ def _explain_extra(
     inventory: Inventory, left: Iterable[WeightTensor], buffers: Set[str]
 ) -> tuple[list[_Mismatch], list[WeightTensor]]:
     """Explain weights that the module doesn't have: buffers and extra layers. Returns the unexplained ones too."""
-    last = _last_layers(inventory.tensors)
-    predicts = any(_number(source, PREDICTION_LAYERS) for source in inventory.settings.get("", ()))
-    beyond = {stem for each in left if (stem := _beyond_last_layer(each.name, last)) is not None}
+    # The highest number at each path of the module.
+    last: dict[str, int] = {}
+    for tensor in inventory.tensors:
+        for stem, number in _numbered_steps(tensor.name):
+            last[stem] = max(number, last.get(stem, 0))
+    sources = map(source_fields, inventory.settings.get("", ()))
+    predicts = any(
+        next((fields[name] for name in PREDICTION_LAYERS if type(fields.get(name)) is int), 0) for fields in sources
+    )
+    weights = [(each, _beyond_last_layer(each.name, last)) for each in left]
     # One tensor with such a name shows what the whole layer is.
-    prediction = {
-        _beyond_last_layer(each.name, last) for each in left if _PREDICTION_NAMES.intersection(each.name.split("."))
-    }
+    prediction = {layer for each, layer in weights if _PREDICTION_NAMES.intersection(each.name.split("."))}
     mismatches, rest = [], []
-    for each in left:
-        stem = _beyond_last_layer(each.name, last)
+    for each, layer in weights:
         if each.name in buffers or is_buffer(each.name, each.shape):
             mismatches.append(_Mismatch("buffer", (each,)))
-        elif "mtp" in each.name.split(".") or (stem in beyond and (predicts or stem in prediction)):
+        elif "mtp" in each.name.split(".") or (layer is not None and (predicts or layer in prediction)):
             mismatches.append(_Mismatch("prediction_layer", (each,)))
-        elif stem in beyond:
+        elif layer is not None:
             mismatches.append(_Mismatch("extra_layer", (each,)))
         else:
             rest.append(each)
     return mismatches, rest
-
-
-def _number(source: Any, names: Iterable[str]) -> int:
-    fields = source_fields(source)
-    return next((value for name in names if type(value := fields.get(name)) is int), 0)
-
-
-def _last_layers(tensors: Iterable[Tensor]) -> dict[str, int]:
-    """The highest number at each path of the module."""
-    last: dict[str, int] = {}
-    for tensor in tensors:
-        for stem, number in _numbered_steps(tensor.name):
-            last[stem] = max(number, last.get(stem, 0))
-    return last
 
 
 def _numbered_steps(name: str) -> Iterator[tuple[str, int]]:
@@ -200,9 +181,10 @@ def _match_by_size(
     weights: dict[str | None, list[WeightTensor]] = defaultdict(list)
     tensors: dict[str | None, list[Tensor]] = defaultdict(list)
     for each in left:
-        weights[_innermost_path(names.get(each.name, each.name), equal)].append(each)
+        name = names.get(each.name, each.name)
+        weights[next((path for path in _enclosing_paths(name) if path in equal), None)].append(each)
     for tensor in missing:
-        tensors[_innermost_path(tensor.name, equal)].append(tensor)
+        tensors[next((path for path in _enclosing_paths(tensor.name) if path in equal), None)].append(tensor)
     common = sorted(stem for stem in weights.keys() & tensors.keys() if stem is not None)
     mismatches = [_Mismatch("merged", tuple(weights.pop(stem)), tuple(tensors.pop(stem))) for stem in common]
     return mismatches, list(chain(*weights.values())), list(chain(*tensors.values()))
@@ -215,10 +197,6 @@ def _module_sizes(sized: Iterable[tuple[str, int]]) -> dict[str, int]:
         for stem in _enclosing_paths(name):
             found[stem] += parameters
     return found
-
-
-def _innermost_path(name: str, stems: Set[str]) -> str | None:
-    return next((stem for stem in _enclosing_paths(name) if stem in stems), None)
 
 
 def _enclosing_paths(name: str) -> Iterator[str]:

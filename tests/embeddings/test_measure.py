@@ -8,10 +8,9 @@ from math import sqrt
 import numpy as np
 import pytest
 
-from attncli.embeddings.accumulator import GroupSums
 from attncli.embeddings.describe import dominant_dimensions, top_dimensions
-from attncli.embeddings.groups import find_groups
 from attncli.embeddings.measure import (
+    GroupSums,
     dimension_contributions,
     explained_variance,
     mean_over_pairs,
@@ -28,7 +27,7 @@ from attncli.embeddings.reference_sample import (
     random_variance,
     sample_spans,
 )
-from attncli.embeddings.sense_statistics import measure_senses, permutation_test, silhouette
+from attncli.embeddings.sense_statistics import find_groups, measure_senses, permutation_test, silhouette
 
 THREE = np.array([[1.0, 0.0], [0.0, 2.0], [3.0, 3.0]])
 HALF = sqrt(0.5)

@@ -9,8 +9,7 @@ from torch import nn
 
 from attncli.models.loading.meta_model import empty_module, whole_class
 from attncli.parameters.count import count_parameters
-from attncli.parameters.inventory import Inventory
-from attncli.parameters.inventory_sources import inventory_from_module
+from attncli.parameters.inventory import Inventory, inventory_from_module
 from attncli.results.params import ParameterCount
 
 LLAMA = {"num_hidden_layers": 2, "hidden_size": 32, "num_attention_heads": 4, "intermediate_size": 48, "vocab_size": 99}

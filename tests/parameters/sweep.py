@@ -63,7 +63,7 @@ def outcome(model_type: str) -> Outcome:
     from attncli.errors import ModelError, reason_of
     from attncli.models.loading.meta_model import empty_module, whole_class
     from attncli.parameters.count import count_parameters
-    from attncli.parameters.inventory_sources import inventory_from_module
+    from attncli.parameters.inventory import inventory_from_module
 
     try:
         config = CONFIG_MAPPING[model_type]()

@@ -12,10 +12,10 @@ import transformers
 
 import attncli
 from attncli.models.files.gguf_names import DEFAULT_PATTERNS, with_layer_types
-from attncli.parameters.cache import cached_layers, longest_contexts
+from attncli.parameters.cache import cached_layers
+from attncli.parameters.costs import longest_contexts
 from attncli.parameters.count import locate_shares
-from attncli.parameters.inventory import Settings
-from attncli.parameters.inventory_sources import inventory_from_module
+from attncli.parameters.inventory import Settings, inventory_from_module
 from attncli.results.costs import Cache, CachedLayer, Compressed, Costs
 from tests.gguf_files import decoder_tensors, gguf_model
 from tests.parameters.counting import LLAMA, inventory_of

@@ -9,9 +9,9 @@ import torch
 import transformers
 
 from attncli.errors import UsageError
-from attncli.parameters.costs import CostsRequest, estimate_costs, training_memory
+from attncli.parameters.costs import CostsRequest, estimate_costs, published_format, training_memory
 from attncli.parameters.count import InventoryShares
-from attncli.parameters.inventory_sources import inventory_from_module
+from attncli.parameters.inventory import inventory_from_module
 from attncli.parameters.lora import (
     LoraRequest,
     lora_adapters,
@@ -20,7 +20,6 @@ from attncli.parameters.lora import (
     unknown_name,
     unknown_name_error,
 )
-from attncli.parameters.published import published_format
 from attncli.results.costs import Costs, Published, by_dtype
 from tests.parameters.counting import LLAMA, counted, inventory_of
 

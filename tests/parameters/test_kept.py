@@ -11,8 +11,7 @@ from attncli.models.builtin.preset_modules import preset_module
 from attncli.models.builtin.presets import read_preset
 from attncli.parameters.costs import CostsRequest, estimate_costs
 from attncli.parameters.count import count_parameters
-from attncli.parameters.inventory import Inventory, inventory_from_json, inventory_to_json
-from attncli.parameters.inventory_sources import inventory_from_module
+from attncli.parameters.inventory import Inventory, inventory_from_json, inventory_from_module, inventory_to_json
 from tests.parameters.counting import inventory_of
 
 

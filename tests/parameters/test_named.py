@@ -8,7 +8,7 @@ import pytest
 import transformers
 
 from attncli.parameters.count import count_parameters
-from attncli.parameters.inventory_sources import inventory_from_header, is_buffer
+from attncli.parameters.inventory import inventory_from_header, is_buffer
 from tests.parameters.counting import inventory_of, sums
 from tests.parameters.test_known_answers import KNOWN
 

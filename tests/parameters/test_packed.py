@@ -15,8 +15,7 @@ import torch
 from torch import nn
 
 import attncli
-from attncli.parameters.packing_settings import PackingSettings
-from attncli.parameters.quantization import UnpackedCheckpoint, unpack
+from attncli.parameters.quantization import PackingSettings, UnpackedCheckpoint, unpack
 from attncli.results.reconciliation import Reconciliation
 from tests.cli.conftest import attn
 from tests.weight_files import with_header

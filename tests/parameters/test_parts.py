@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from attncli.parameters.count import count_parameters
-from attncli.parameters.inventory_sources import inventory_from_header
+from attncli.parameters.inventory import inventory_from_header
 from tests.parameters.counting import counted, inventory_of
 
 TINY = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 48}

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from attncli.models.builtin.preset_modules import preset_module
 from attncli.models.builtin.presets import read_preset
 from attncli.models.loading.meta_model import module_names
-from attncli.parameters.inventory import Inventory, Kind, Tensor
-from attncli.parameters.inventory_sources import inventory_from_module
+from attncli.parameters.inventory import Inventory, Tensor, inventory_from_module
+from attncli.parameters.name_rules import Kind
 from attncli.parameters.quantization import WeightTensor
 from attncli.parameters.reconcile import reconcile
 from attncli.results.reconciliation import FAULTS, Reconciliation, TensorDifference

@@ -5,12 +5,11 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from attncli.choices import COMPONENTS
+from attncli.components import COMPONENTS
 from attncli.parameters.classify import SPLITTERS
 from attncli.parameters.count import count_parameters
-from attncli.parameters.inventory import Kind
-from attncli.parameters.inventory_sources import inventory_from_header
-from attncli.parameters.name_rules import RULES, UNITS, Rule, first_match
+from attncli.parameters.inventory import inventory_from_header
+from attncli.parameters.name_rules import RULES, UNITS, Kind, Rule, first_match
 
 #: Meanings that the shape or the place of a tensor decides.
 OPEN = {*SPLITTERS, "TABLE", "FRONT_END"}

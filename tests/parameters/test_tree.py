@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from attncli.parameters.classify import classify
 from attncli.parameters.count import compare_counts, module_tree
-from attncli.parameters.inventory_sources import inventory_from_header
+from attncli.parameters.inventory import inventory_from_header
 from attncli.parameters.reconcile import with_tied_unembedding
 from attncli.results.params import Active, Component, Node, ParameterCount
 from tests.parameters.counting import inventory_of

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from attncli.choices import COMPONENTS
+from attncli.components import COMPONENTS
 from attncli.render.common.cells import cell_width
 from attncli.render.common.terminal import ColorDepth, Terminal
 from attncli.render.params.text import params_text
@@ -189,7 +189,7 @@ TERMINALS = st.builds(Terminal, st.integers(20, 200), st.sampled_from(ColorDepth
 
 @settings(max_examples=60, deadline=None)
 @given(
-    st.lists(st.tuples(TEXTS, st.sampled_from(COMPONENTS), NUMBERS, NUMBERS), min_size=1, max_size=8),
+    st.lists(st.tuples(TEXTS, st.sampled_from(list(COMPONENTS)), NUMBERS, NUMBERS), min_size=1, max_size=8),
     TEXTS,
     NUMBERS,
     st.sampled_from(("component", "layer", "part", "tensor")),

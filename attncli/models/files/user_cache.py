@@ -36,7 +36,7 @@ _SHAPE_LIBRARIES = ("transformers", "torch")
 #: The modules of attncli that compute an entry: editing one invalidates the entries.
 _SHAPE_MODULES = (
     "parameters/inventory.py",
-    "parameters/inventory_sources.py",
+    "parameters/inventory.py",
     "models/loading/meta_model.py",
     "models/loading/config_overrides.py",
     "models/builtin/preset_modules.py",

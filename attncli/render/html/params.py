@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from attncli.choices import COMPONENTS
+from attncli.components import GROUPS
 from attncli.render.common.escape import printable
 from attncli.render.common.numbers import range_text
 from attncli.render.html.page import page
@@ -23,11 +23,10 @@ def params_html(result: ParamsResult, *, title: str | None = None) -> str:
 
 def params_data(result: ParamsResult) -> dict[str, object]:
     """What the page's script reads: see `assets/params.js`."""
-    names = dict.fromkeys(name.partition(".")[0] for name in COMPONENTS)
     return {
         "facts": [],
         "notes": [printable(text) for text in result.warnings],
-        "groups": list(names),
+        "groups": list(GROUPS),
         "models": [
             {**_model_data(model, result.by), "name": name}
             for name, model in zip(_model_names(result.models), result.models, strict=True)

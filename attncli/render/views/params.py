@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import groupby
 
-from attncli.choices import COMPONENTS
+from attncli.components import GROUPS
 from attncli.render.common.cells import glyphs, shorten
 from attncli.render.common.escape import SLASHES, name_text, printable
 from attncli.render.common.numbers import range_text, share_text
@@ -206,8 +206,7 @@ def layer_tables(count: ParameterCount) -> tuple[Table, Table]:
     A column for each group; and for narrow terminals, a row for each group beneath its run.
     """
     runs = layer_runs(count.layers)
-    order = list(dict.fromkeys(name.partition(".")[0] for name in COMPONENTS))
-    names = sorted({group.name for run in runs for group in component_groups(run.components)}, key=order.index)
+    names = sorted({group.name for run in runs for group in component_groups(run.components)}, key=GROUPS.index)
     return _layer_table(count, runs, names), _layer_table(count, runs, ())
 
 
