@@ -22,7 +22,7 @@ from attncli.render.heads.one_head import average_rows, one_head, rollout
 from attncli.render.heads.overview import crossing_rows, overview
 from attncli.render.heads.patch_view import patch_rows
 from attncli.render.heads.position import position_rows
-from attncli.render.heads.steps import steps_rows
+from attncli.render.heads.steps_walk import steps_rows
 from attncli.render.heads.thumbnails import pool_to_thumbnails, thumbnail_rows
 from attncli.render.views.header import NORM_NOTE, averaged_noun, has_single_key, has_text, single_key_note
 from attncli.render.views.overview import Standout, standouts
