@@ -7,10 +7,9 @@ from itertools import pairwise
 import pytest
 
 from attncli.render.common.colormap import difference_color, has_colormap, text_color_on, weight_color
-from attncli.render.common.document import ansi_line
-from attncli.render.common.lines import Line, Rgb, Style, StyledSpan
+from attncli.render.common.console import render_blocks, rgb_style, row
 from attncli.render.common.numbers import hundredths, metric_number
-from attncli.render.common.terminal import ColorDepth, Terminal
+from attncli.render.common.terminal import ColorDepth, Rgb, Terminal
 from attncli.render.heads.heatmap import DENSITY_RAMP, HeatScale
 
 STEPS = [step / 255 for step in range(256)]
@@ -46,8 +45,9 @@ def test_weights_beyond_the_scale_take_its_ends() -> None:
 
 
 def test_the_256_colours_are_written_as_they_are_meant() -> None:
-    cells = [StyledSpan(" ", Style(bg=weight_color(step / 7, ColorDepth.EIGHT_BIT))) for step in range(8)]
-    written = [ansi_line(Line.of(cell), ColorDepth.EIGHT_BIT) for cell in cells]
+    terminal = Terminal(80, ColorDepth.EIGHT_BIT)
+    rows = [row((" ", rgb_style(bg=weight_color(step / 7, terminal.color)))) for step in range(8)]
+    written = render_blocks([rows], terminal).splitlines()
     assert written == [f"\x1b[48;5;{number}m \x1b[0m" for number in (17, 19, 24, 30, 36, 77, 184, 226)]
 
 
@@ -87,10 +87,10 @@ def test_hundredths(weight: float, text: str) -> None:
 
 def test_cells_in_ink() -> None:
     scale = HeatScale(1.0, Terminal())
-    widths = [scale.cell(0.83, width).text for width in (1, 2, 4, 5, 6, 7)]
+    widths = [scale.cell(0.83, width)[0] for width in (1, 2, 4, 5, 6, 7)]
     assert widths == ["#", "##", "### ", " #83#", " #83# ", "  #83# "]
-    assert [scale.cell(1.0, width).text for width in (5, 7)] == [" @100", " @100@ "]
-    assert scale.cell(0.001, 5).text == "     "
+    assert [scale.cell(1.0, width)[0] for width in (5, 7)] == [" @100", " @100@ "]
+    assert scale.cell(0.001, 5)[0] == "     "
 
 
 @pytest.mark.parametrize(

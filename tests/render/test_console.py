@@ -11,7 +11,17 @@ from rich.table import Table
 from rich.text import Text
 
 from attncli.render.common.cells import cell_width, crop
-from attncli.render.common.console import Flow, render_blocks, rgb_style, sentence, text
+from attncli.render.common.console import (
+    Beside,
+    Flow,
+    column_table,
+    render_blocks,
+    rgb_style,
+    row,
+    sentence,
+    side_by_side,
+    text,
+)
 from attncli.render.common.escape import name_text, printable
 from attncli.render.common.terminal import ColorDepth, Terminal
 from tests.render.heads_samples import SGR
@@ -92,6 +102,27 @@ def test_parts_and_sentences_flow_over_lines() -> None:
     assert lines(Flow([], ", "), 7) == []
     assert lines(sentence("का का का"), 5) == ["का का", "का"]
     assert lines(sentence("one  incomprehensible\ttwo", indent=2), 9) == ["one", "  incomp…", "  two"]
+
+
+def test_blocks_beside_and_below_one_another() -> None:
+    one, two = [row("a"), row(("bb", "bold"))], [text("c"), text("का")]
+    assert render_blocks([side_by_side([one, two, one], width=3, gap=1)], Terminal(20)) == "a   c   a\nbb  का  bb\n"
+    beside = Beside([text("का"), Text("b")], [Flow(map(Text, "cde"), " ")], ["", "f"])
+    assert render_blocks([[beside]], Terminal(11)) == "का    c d e\nb\n"
+    assert render_blocks([[beside]], Terminal(10)) == "का\nb\n\nf\nc d e\n"
+
+
+def test_a_row_is_what_rich_assembles() -> None:
+    whole = row("का ", ("b", "bold"), row("c", ("d", "dim")), Text("e", "underline"))
+    assert whole == Text.assemble(text("का "), ("b", "bold"), "c", ("d", "dim"), ("e", "underline"))
+    rows = [[whole], [Text.assemble(("a", "bold"), ("b", "dim"), style="underline")]]
+    written = "का \x1b[1mb\x1b[0mc\x1b[2md\x1b[0m\x1b[4me\x1b[0m\n\n\x1b[1;4ma\x1b[0m\x1b[2;4mb\x1b[0m\n"
+    assert render_blocks(rows, Terminal(20, ColorDepth.TRUE)) == written
+
+
+def test_a_table_of_columns() -> None:
+    columns = column_table([("n", "right", ["10", ("2", "bold")]), ("name", "left", ["a", "का"])])
+    assert render_blocks([[columns]], Terminal(20)) == " n  name\n10  a\n 2  का\n"
 
 
 def test_blocks_have_a_blank_line_between_them() -> None:

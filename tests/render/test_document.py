@@ -24,7 +24,6 @@ from attncli.render.common.lines import (
     joined,
     padded,
     separate_blocks,
-    side_by_side,
 )
 from attncli.render.common.terminal import ColorDepth, Terminal
 
@@ -172,9 +171,8 @@ def test_parts_flow_over_lines() -> None:
     assert flow([], separator=" ", width=80) == []
 
 
-def test_blocks_beside_and_under_one_another() -> None:
+def test_blocks_under_one_another() -> None:
     one, two = [Line.of("a"), Line.of("bb")], [Line.of("c")]
-    assert [line.plain for line in side_by_side([one, two], width=3, gap=1)] == ["a   c  ", "bb     "]
     assert [line.plain for line in separate_blocks([one, two])] == ["a", "bb", "", "c"]
     assert padded(Line.of("long"), 2) == Line.of("long")
     assert joined([Line.of("a"), Line.of(StyledSpan("b", RED))], "-") == Line.of("a", "-", StyledSpan("b", RED))

@@ -66,7 +66,7 @@ def test_every_cell_has_its_width(color: ColorDepth, unicode: bool, width: int) 
     heat = SignedHeatScale(0.5, Terminal(80, color, unicode))
     for weight in (-0.5, -0.26, -0.001, 0.0, 0.3, 0.5, 1.0):
         if width >= heat.min_width:
-            assert len(heat.cell(weight, width).text) == width
+            assert len(heat.cell(weight, width)[0]) == width
 
 
 def test_signs_are_symmetric() -> None:
@@ -105,7 +105,7 @@ def test_no_change_at_all_is_no_crash() -> None:
 
 def test_cells_have_real_numbers_where_they_fit() -> None:
     heat = SignedHeatScale(0.5, Terminal(80))
-    shown = {width: heat.cell(-0.126, width).text + heat.cell(0.5, width).text for width in (3, 4, 5, 6, 7)}
+    shown = {width: heat.cell(-0.126, width)[0] + heat.cell(0.5, width)[0] for width in (3, 4, 5, 6, 7)}
     assert shown == {
         3: "-2 +9 ",
         4: "-13 +50 ",
@@ -113,12 +113,12 @@ def test_cells_have_real_numbers_where_they_fit() -> None:
         6: "-0.13 +0.50 ",
         7: " -0.13  +0.50 ",
     }
-    assert [SignedHeatScale(full, Terminal(80)).cell(full, 7).text.strip() for full in (0.042, 0.0042, 0.0004)] == [
+    assert [SignedHeatScale(full, Terminal(80)).cell(full, 7)[0].strip() for full in (0.042, 0.0042, 0.0004)] == [
         "+0.042",
         "+.0042",
         "+9",
     ]
-    assert SignedHeatScale(0.5, Terminal(80)).cell(0.001, 6).text.strip() == ""
+    assert SignedHeatScale(0.5, Terminal(80)).cell(0.001, 6)[0].strip() == ""
 
 
 def test_signs_never_touch_the_number_before() -> None:

@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 
 from attncli.render.common.terminal import Terminal
-from attncli.render.heads.header import sentence_lines
+from attncli.render.heads.header import sentence_row
 from attncli.render.heads.text import heads_text
 from attncli.render.html.heads import heads_data
 from attncli.render.views.sentences import NO_BREAK, Position, Words, quiet, strong, written
@@ -56,7 +56,7 @@ def test_a_head_that_stands_out_has_one_sentence() -> None:
 def test_lines_break_in_words_alone() -> None:
     words = (quiet("how much "), strong(Position(SENTENCE[2])), quiet(f" looks{NO_BREAK}at "), Words(SENTENCE[3]))
     sentence = (*words, quiet(", and so on"), strong("a b"))
-    lines = sentence_lines(sentence, Terminal(14))
+    lines = sentence_row(sentence, Terminal(14)).rows(14)
     assert [line.plain for line in lines] == ["how much", "cat (token 2)", "looks at sat,", "and so ona b"]
     spelled = written(sentence, lambda content: content.text)
     assert spelled == "how much cat looks at sat, and so ona b"
@@ -64,5 +64,5 @@ def test_lines_break_in_words_alone() -> None:
 
 def test_our_own_symbols_have_stand_ins_and_tokens_escapes() -> None:
     sentence = (quiet("2 × 2 → "), Words(SENTENCE[2]._replace(text="×")))
-    (line,) = sentence_lines(sentence, Terminal(80, unicode=False))
+    (line,) = sentence_row(sentence, Terminal(80, unicode=False)).rows(80)
     assert line.plain == r"2 x 2 -> \u{d7}"

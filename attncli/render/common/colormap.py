@@ -5,8 +5,7 @@ The fallback tables are the constants that end in `_256`. Terminals of sixteen c
 
 from __future__ import annotations
 
-from attncli.render.common.lines import Rgb
-from attncli.render.common.terminal import ColorDepth
+from attncli.render.common.terminal import ColorDepth, Rgb
 
 # viridis by Stéfan van der Walt and Nathaniel Smith (2015): lightness rises evenly from dark to bright, also for
 # colour-blind eyes. 64 evenly spaced entries of the 256 in https://github.com/BIDS/colormap, released under CC0.

@@ -2,12 +2,13 @@
 
 A view of a terminal is made of blocks, each a list of rows, and `render_blocks` writes them:
 
-- `text(content, style)` is escaped text (see `escape`) as rich's `Text`. `Text.assemble(text(name, "bold"), "  ", …)`
-  is a row of several. A row is never wrapped; if it is wider than the terminal it is cropped with an ellipsis.
+- `text(content, style)` is escaped text (see `escape`) as rich's `Text`, and `row((name, "bold"), "  ", …)` a row of
+  several. A row is never wrapped; if it is wider than the terminal it is cropped with an ellipsis.
 - `Flow(parts, separator)` puts as many parts on a line as fit, and `sentence(content)` wraps between words.
+- `Beside(left, right)` has two blocks side by side if they fit, `side_by_side` rows of pictures as columns.
 - `Table.grid(padding=(0, 2, 0, 0))` aligns columns, as wide as their cells; like a row it is cropped and not wrapped.
   `add_column(justify="right")` or `"left"` fills cells with spaces in the style of the cell's `Text`.
-- rich's `Columns`, `Padding` and `Segment`s (half-blocks) work too. Width and encoding are in `ConsoleOptions`.
+- Rich's `Columns`, `Padding` and `Segment`s work too. Width and encoding are in `ConsoleOptions`.
 - A style is a word of rich's (`"bold"`, `"dim"`), or `rgb_style(fg, bg)` for colours of `colormap`. Its colours are
   reduced to those that the terminal has.
 
@@ -20,18 +21,18 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from functools import lru_cache
 from io import StringIO
-from itertools import chain, groupby
+from itertools import groupby, pairwise, zip_longest
+from operator import itemgetter
 
 from rich.color import Color, ColorSystem
-from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
+from rich.console import Console, ConsoleOptions, JustifyMethod, RenderableType, RenderResult
 from rich.segment import Segment
 from rich.style import Style
 from rich.table import Table
-from rich.text import Text
+from rich.text import Span, Text
 
 from attncli.render.common.cells import cell_width, crop, is_spacing_mark
-from attncli.render.common.lines import Rgb
-from attncli.render.common.terminal import ColorDepth, Terminal
+from attncli.render.common.terminal import ColorDepth, Rgb, Terminal
 
 _COLOR_SYSTEMS = {
     ColorDepth.ANSI: ColorSystem.STANDARD,
@@ -44,18 +45,50 @@ _SPACING_MARK_CELL = "\ue000"
 _REPLACED = {ord(_SPACING_MARK_CELL): "", **{code: f"\\x{code:02x}" for code in (*range(32), *range(127, 160))}}
 #: In ASCII also the ellipsis of rich.
 _REPLACED_ASCII = {**_REPLACED, ord("…"): "~"}
+#: Cells between blocks side by side.
+_BESIDE_GAP = 4
 #: Wider than any row or table, which rich would crop in its own way.
 _UNLIMITED = 1_000_000
+_PLAIN = Style.null()
 Run = tuple[str, Style]
+StyledText = tuple[str, str | Style]
+#: A part of a row.
+Part = str | StyledText | Text
+#: Rows under one another.
+Block = Sequence[RenderableType]
+Rows = list[RenderableType]
 
 
 def text(content: str, style: str | Style = "") -> Text:
     """Escaped text, with as many cells for rich as it takes in a terminal."""
-    if not content.isascii():
-        content = "".join(c + _SPACING_MARK_CELL if is_spacing_mark(c) else c for c in content)
-    return Text(content, style)
+    return Text(_with_cells(content), style)
 
 
+def row(*parts: Part) -> Text:
+    """Escaped texts after one another; the spans of a `Text`, too, since heatmaps have many."""
+    contents: list[str] = []
+    spans: list[Span] = []
+    place = 0
+    for part in parts:
+        if isinstance(part, Text):
+            content, style, inner = part.plain, part.style, part.spans
+        else:
+            content, style = (part, "") if isinstance(part, str) else part
+            content, inner = _with_cells(content), []
+        if style and content:
+            spans.append(Span(place, place + len(content), style))
+        spans += [Span(place + start, place + end, each) for start, end, each in inner]
+        contents.append(content)
+        place += len(content)
+    return Text("".join(contents), spans=spans)
+
+
+@lru_cache(maxsize=4096)
+def _with_cells(content: str) -> str:
+    return content if content.isascii() else "".join(c + _SPACING_MARK_CELL * is_spacing_mark(c) for c in content)
+
+
+@lru_cache(maxsize=8192)
 def rgb_style(fg: Rgb | None = None, bg: Rgb | None = None) -> Style:
     """24-bit colours as a style."""
     return Style(color=fg and Color.from_rgb(*fg), bgcolor=bg and Color.from_rgb(*bg))
@@ -68,9 +101,13 @@ class Flow:
         self.parts, self.separator, self.indent, self.style = tuple(parts), separator, indent, style
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        yield from self.rows(options.max_width)
+
+    def rows(self, width: int) -> Iterator[Text]:
+        """The lines of at most `width` cells; none without parts."""
         line = Text(style=self.style)
         for index, part in enumerate(self.parts):
-            if index and line.cell_len + len(self.separator) + part.cell_len <= options.max_width:
+            if index and line.cell_len + len(self.separator) + part.cell_len <= width:
                 line.append(self.separator)
             elif index:
                 yield line
@@ -85,7 +122,49 @@ def sentence(content: str, *, indent: int = 0, style: str = "") -> Flow:
     return Flow(map(text, content.split()), " ", indent=indent, style=style)
 
 
-def render_blocks(blocks: Iterable[Sequence[RenderableType]], terminal: Terminal) -> str:
+def column_table(columns: Iterable[tuple[str, JustifyMethod, Sequence[Part]]]) -> Table:
+    """Columns two cells apart, each a heading, a justification and its cells."""
+    table = Table.grid(padding=(0, 2, 0, 0))
+    headings, justified, cells = zip(*columns, strict=True)
+    for justify in justified:
+        table.add_column(justify=justify)
+    for each in ([(heading, "dim") for heading in headings], *zip(*cells, strict=True)):
+        table.add_row(*map(row, each))
+    return table
+
+
+class Beside:
+    """Two blocks side by side where there is room for both, else under one another with other rows between."""
+
+    def __init__(self, left: Block, right: Block, between: Block = ("",)) -> None:
+        self.left, self.right, self.between = left, right, between
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        left, between, right = (_block_lines(it, console, options) for it in (self.left, self.between, self.right))
+        column, width = (max(map(Segment.get_line_length, lines), default=0) for lines in (left, right))
+        if column + _BESIDE_GAP + width > options.max_width:
+            left, right = [*left, *between, *right], []
+        for line, other in zip_longest(left, right, fillvalue=list[Segment]()):
+            fill = column + _BESIDE_GAP - Segment.get_line_length(line) if other else 0
+            yield from (*line, Segment(" " * fill), *other, Segment.line())
+
+
+def side_by_side(blocks: Iterable[Sequence[Text]], *, width: int, gap: int) -> list[Text]:
+    """Blocks of rows as columns of `width` cells each, `gap` cells apart."""
+    lines: Iterable[tuple[Text, ...]] = zip_longest(*blocks, fillvalue=Text())
+    parts: Iterable[list[Part]] = (
+        [part for each in line for part in (each, " " * (width + gap - each.cell_len))] for line in lines
+    )
+    return [row(*line) for line in parts]
+
+
+def separate_blocks(blocks: Iterable[Block]) -> list[RenderableType]:
+    """Blocks under one another, a blank line between two; empty blocks are left out."""
+    filled = [block for block in blocks if block]
+    return [each for index, block in enumerate(filled) for each in ([Text(), *block] if index else block)]
+
+
+def render_blocks(blocks: Iterable[Block], terminal: Terminal) -> str:
     """Blocks of rows under one another, a blank line between two; empty blocks are left out.
 
     No line is wider than the terminal or ends in spaces, and each resets its style. The terminal's width and colours
@@ -97,19 +176,42 @@ def render_blocks(blocks: Iterable[Sequence[RenderableType]], terminal: Terminal
     )  # fmt: skip
     options = console.options.update(no_wrap=True, overflow="ignore")
     options.encoding = "utf-8" if terminal.unicode else "ascii"
+    lines = _block_lines(separate_blocks(blocks), console, options)
+    return "".join(f"{_line_text(line, terminal)}\n" for line in lines)
+
+
+def _block_lines(block: Block, console: Console, options: ConsoleOptions) -> list[list[Segment]]:
+    """The lines of rows, of which texts and tables are as wide as they are."""
     wide = options.update(width=_UNLIMITED)
-    filled = [block for block in blocks if block]
-    rows = chain.from_iterable(([Text(), *block] if index else block) for index, block in enumerate(filled))
-    segments = chain.from_iterable(
-        console.render(row, wide if isinstance(row, Table | Text) else options) for row in rows
-    )
-    return "".join(f"{_line_text(line, terminal)}\n" for line in Segment.split_lines(segments))
+    lines: list[list[Segment]] = []
+    for each in block:
+        if isinstance(each, Text) and not each.style and all(a.end <= b.start for a, b in pairwise(each.spans)):
+            lines.append(list(_row_segments(each, console)))
+        else:
+            segments = console.render(each, wide if isinstance(each, Table | Text) else options)
+            lines += Segment.split_lines(segments)
+    return lines
+
+
+def _row_segments(each: Text, console: Console) -> Iterator[Segment]:
+    """What rich makes of a row whose styles don't overlap, in a tenth of the time: heatmaps have many cells."""
+    plain, place = each.plain, 0
+    for start, end, style in each.spans:
+        if start > place:
+            yield Segment(plain[place:start])
+        yield Segment(plain[start:end], style if isinstance(style, Style) else console.get_style(style))
+        place = end
+    yield Segment(plain[place:])
 
 
 def _line_text(line: Iterable[Segment], terminal: Terminal) -> str:
     """A line in the terminal's width, with its escape sequences, all reset before it ends."""
     replaced = _REPLACED if terminal.unicode else _REPLACED_ASCII
-    runs = [(part.text.translate(replaced), part.style or Style.null()) for part in line if not part.control]
+    parts = ((part.text, part.style or _PLAIN) for part in line if part.text and not part.control)
+    runs = [
+        ("".join(content for content, _ in same).translate(replaced), style)
+        for style, same in groupby(parts, itemgetter(1))
+    ]
     while runs and (terminal.color is ColorDepth.NONE or not (runs[-1][1].bgcolor or runs[-1][1].underline)):
         content, style = runs.pop()
         if content := content.rstrip(" "):
@@ -118,15 +220,14 @@ def _line_text(line: Iterable[Segment], terminal: Terminal) -> str:
     runs = _cropped(runs, terminal)
     if terminal.color is ColorDepth.NONE:
         return "".join(content for content, _ in runs)
-    merged = (("".join(content for content, _ in same), style) for style, same in groupby(runs, lambda run: run[1]))
     system = _COLOR_SYSTEMS[terminal.color]
-    return "".join(_in_colors(style, system).render(content, color_system=system) for content, style in merged)
+    return "".join(_in_colors(style, system).render(content, color_system=system) for content, style in runs)
 
 
 def _cropped(runs: list[Run], terminal: Terminal) -> list[Run]:
     if cell_width("".join(content for content, _ in runs)) <= terminal.width:
         return runs
-    return [*_first_cells(runs, terminal.width - 1), ("…" if terminal.unicode else "~", Style.null())]
+    return [*_first_cells(runs, terminal.width - 1), ("…" if terminal.unicode else "~", _PLAIN)]
 
 
 def _first_cells(runs: Iterable[Run], room: int) -> Iterator[Run]:

@@ -102,7 +102,7 @@ def _escape(character: str) -> str:
 
 
 #: ASCII for the symbols of our own sentences.
-_ASCII_SYMBOLS = str.maketrans({"→": "->", "–": "-", "−": "-", "×": "x", "…": "..."})
+_ASCII_SYMBOLS = str.maketrans({"→": "->", "–": "-", "−": "-", "×": "x", "…": "...", "·": ".", "±": "+-"})
 
 _RIGHT_TO_LEFT = frozenset({"R", "AL", "AN"})
 # Terminals that reorder right-to-left text would reorder the numbers and cells after it, too. This mark ends the run.

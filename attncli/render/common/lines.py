@@ -1,4 +1,4 @@
-"""Lines of styled spans, which all text renderers build, and functions to wrap, join and arrange them.
+"""Lines of styled spans, for the verbs that would notice rich's import (see `console`), and functions to arrange them.
 
 Only `document` writes escape sequences, so tests can compare the plain characters of a line.
 """
@@ -6,12 +6,10 @@ Only `document` writes escape sequences, so tests can compare the plain characte
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from itertools import zip_longest
 from typing import NamedTuple
 
 from attncli.render.common.cells import cell_width, crop
-
-Rgb = tuple[int, int, int]
+from attncli.render.common.terminal import Rgb
 
 
 class Style(NamedTuple):
@@ -100,31 +98,6 @@ def flow(parts: Iterable[Line], *, separator: str, width: int, indent: int = 0) 
     return [joined([Line.of(" " * (indent if i else 0)), joined(row, separator)]) for i, row in enumerate(rows)]
 
 
-def split_words(text: str, style: Style = PLAIN) -> list[Line]:
-    """The words of `text`, as parts for `flow`."""
-    return [Line.of(StyledSpan(word, style)) for word in text.split()]
-
-
-def wrap(text: str, style: Style = PLAIN, *, width: int) -> list[Line]:
-    """`text` wrapped into lines of at most `width` cells; no lines for an empty text."""
-    return flow(split_words(text, style), separator=" ", width=width)
-
-
 def separate_blocks(blocks: Iterable[Sequence[Line]]) -> list[Line]:
     """Blocks of lines under one another, with a blank line between two."""
     return [line for index, block in enumerate(blocks) for line in ([Line(), *block] if index else block)]
-
-
-def side_by_side(blocks: Sequence[Sequence[Line]], *, width: int, gap: int) -> list[Line]:
-    """Blocks of lines as columns of `width` cells each, `gap` cells apart."""
-    rows = zip_longest(*blocks, fillvalue=Line())
-    return [joined([padded(line, width) for line in row], " " * gap) for row in rows]
-
-
-def beside_or_below(left: Sequence[Line], right: Sequence[Line], *, width: int, gap: int = 4) -> list[Line]:
-    """Two blocks of lines side by side where `width` has room for both, else under one another."""
-    column = max((line.width for line in left), default=0)
-    if column + gap + max((line.width for line in right), default=0) > width:
-        return [*left, Line(), *right]
-    rows = zip_longest(left, right, fillvalue=Line())
-    return [joined([padded(a, column + gap), b]) if b.spans else a for a, b in rows]

@@ -5,6 +5,8 @@ from __future__ import annotations
 from enum import IntEnum
 from typing import NamedTuple
 
+Rgb = tuple[int, int, int]
+
 
 class ColorDepth(IntEnum):
     """How many colours may be used."""

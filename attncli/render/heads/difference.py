@@ -5,24 +5,21 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
+from rich.console import RenderableType
+from rich.table import Table
+from rich.text import Text
+
 from attncli.metrics import METRICS
 from attncli.render.common.cells import bar, glyphs, shorten
-from attncli.render.common.escape import name_text, unit_text
-from attncli.render.common.lines import BOLD, DIM, Line, StyledSpan, beside_or_below, flow, joined, separate_blocks
+from attncli.render.common.console import Beside, Flow, Part, Rows, row, separate_blocks
+from attncli.render.common.escape import ascii_safe, name_text, unit_text
 from attncli.render.common.numbers import decimals_for, signed_number, weight_number
 from attncli.render.common.terminal import Terminal
 from attncli.render.heads.head_map import value_map
-from attncli.render.heads.header import (
-    note_lines,
-    plain_words,
-    pooling_lines,
-    sentence_lines,
-    stack_lines,
-    tokens_line,
-)
+from attncli.render.heads.header import note_row, pooling_row, sentence_row, stack_row, tokens_row
 from attncli.render.heads.heatmap import ROWS_LOOK_AT_COLUMNS, HeatScale, SignedHeatScale
-from attncli.render.heads.one_head import Row, number_table
-from attncli.render.heads.pattern_grid import fitted_grid, grid_lines
+from attncli.render.heads.one_head import number_table
+from attncli.render.heads.pattern_grid import fitted_grid, grid_rows
 from attncli.render.heads.thumbnails import arrange_in_rows, pool_to_thumbnails, thumbnail
 from attncli.render.views.difference import (
     both_tokens,
@@ -45,10 +42,10 @@ _ROOM_FOR_BARS, _ROOM_FOR_MEANINGS = 70, 90
 _LONGEST_KEY = 12
 
 
-def difference_lines(result: HeadsResult, difference: HeadsDifference, terminal: Terminal) -> list[Line]:
+def difference_rows(result: HeadsResult, difference: HeadsDifference, terminal: Terminal) -> Rows:
     """All stacks under one another: a single pattern in full, several small ones, or maps."""
     count = sum(len(changed.patterns) for changed in difference.stacks)
-    blocks = []
+    blocks: list[Rows] = []
     for here, changed in zip(result.stacks, difference.stacks, strict=True):
         if not count:
             view = _change_map(here, changed, difference, terminal, top=result.top)
@@ -59,19 +56,19 @@ def difference_lines(result: HeadsResult, difference: HeadsDifference, terminal:
         else:
             view = _several_heads(here, changed, difference, terminal)
         blocks.append([*_header(here, changed, difference, terminal), *view])
-    against = Line.of(StyledSpan("against ", DIM), StyledSpan(name_text(difference.model, terminal), BOLD))
+    against = row(("against ", "dim"), (name_text(difference.model, terminal), "bold"))
     return [*([against] if difference.kind == "models" else []), *separate_blocks(blocks)]
 
 
-def _header(here: Stack, changed: StackDifference, difference: HeadsDifference, terminal: Terminal) -> list[Line]:
+def _header(here: Stack, changed: StackDifference, difference: HeadsDifference, terminal: Terminal) -> Rows:
     """The stack's line, and the text, or both texts."""
-    lines = stack_lines(here, terminal)
+    rows: Rows = [stack_row(here, terminal)]
     if is_cross(here) or not here.keys:
-        return lines
-    lines.append(tokens_line(here.keys, terminal))
+        return rows
+    rows.append(tokens_row(here.keys, terminal))
     if difference.kind == "texts":
-        lines.append(joined([Line.of(StyledSpan("against ", DIM)), tokens_line(changed.keys, terminal)]))
-    return lines
+        rows.append(row(("against ", "dim"), tokens_row(changed.keys, terminal)))
+    return rows
 
 
 # --- a map of changes
@@ -79,39 +76,38 @@ def _header(here: Stack, changed: StackDifference, difference: HeadsDifference, 
 
 def _change_map(
     here: Stack, changed: StackDifference, difference: HeadsDifference, terminal: Terminal, *, top: int
-) -> list[Line]:
+) -> Rows:
     """A map of how much each head changed, and the heads that changed most."""
     metric = difference.metric
     view = change_map(difference, changed, metric)
     known = [abs(value) for value in view.values.values() if value is not None]
-    lines = [Line(), *sentence_lines((strong(f"{view.title}:"), quiet(f" {view.meaning}")), terminal)]
+    title = sentence_row((strong(f"{view.title}:"), quiet(f" {view.meaning}")), terminal)
     if not any(known):
-        return [*lines, Line.of("no head changed" if known else "nothing in common can be compared")]
+        return [Text(), title, Text("no head changed" if known else "nothing in common can be compared")]
     heat = (SignedHeatScale if metric else HeatScale)(max(known), terminal)
     picture = value_map(here, view.values, heat, small=True)
     if metric and not here.has_evidence(metric):
-        return [*lines, *note_lines(evidence_words(metric, here), terminal), *picture]
-    table = change_rows(here, changed, view.ranked[:top], metric, heat)
-    return [*lines, *beside_or_below(picture, table, width=terminal.width)]
+        return [Text(), title, note_row(evidence_words(metric, here), terminal), *picture]
+    return [Text(), title, Beside(picture, _change_rows(here, changed, view.ranked[:top], metric, heat))]
 
 
-def change_rows(
+def _change_rows(
     here: Stack, changed: StackDifference, heads: Sequence[HeadChange], metric: str | None, heat: HeatScale
-) -> list[Line]:
+) -> list[RenderableType]:
     """A row per head: its change, a bar, and what explains it."""
     decimals, terminal = decimals_for(heat.full), heat.terminal
     number = weight_number if metric is None else signed_number
-    values = [measured_change(head, metric) or 0.0 for head in heads]
-    texts = [number(value, decimals) for value in values]
-    name, width = max((len(head.name) for head in heads), default=0), max(map(len, texts), default=0)
     cells = _BAR_CELLS if terminal.width >= _ROOM_FOR_BARS else 0
-    lines = []
-    for head, value, text in zip(heads, values, texts, strict=True):
-        filled = f"  {bar(heat.share(abs(value)), cells, terminal)}" if cells else ""
+    table = Table.grid(padding=(0, 2, 0, 0))
+    table.add_column(justify="right")
+    table.add_column(justify="right")
+    for head in heads:
+        value = measured_change(head, metric) or 0.0
+        filled: list[Part] = [bar(heat.share(abs(value)), cells, terminal)] if cells else []
         reason = _explanation(here, changed, head, metric, terminal)
-        change, explained = StyledSpan(f"  {text:>{width}}", BOLD), StyledSpan(f"  {reason}" if reason else "", DIM)
-        lines.append(Line.of(f"{head.name:>{name}}", change, filled, explained))
-    return lines
+        parts: list[Part] = [head.name, (number(value, decimals), "bold"), *filled, (reason, "dim")]
+        table.add_row(*(row(part) for part in parts))
+    return [table]
 
 
 def _explanation(
@@ -121,12 +117,12 @@ def _explanation(
 
     Where keys can't be compared, the metric that changed most explains the change.
     """
-    arrow = plain_words("→", terminal)
+    arrow = ascii_safe("→", terminal)
     if metric is None and (head.gained or head.lost):
         parts = []
         for reason in key_reasons(here, changed, head):
             texts = (unit_text(key, here.unit, terminal) for key in (reason.here, reason.there))
-            short = dict.fromkeys(shorten(text, _LONGEST_KEY, glyphs(terminal).cut) for text in texts)
+            short = dict.fromkeys(shorten(each, _LONGEST_KEY, glyphs(terminal).cut) for each in texts)
             parts.append(f"{reason.word} on {arrow.join(short)} {reason.change}")
         return ", ".join(parts)
     shown = metric or head.largest
@@ -145,25 +141,24 @@ def _fixed(value: float | None, decimals: int, terminal: Terminal) -> str:
 # --- patterns
 
 
-def _one_head(here: Stack, changed: StackDifference, difference: HeadsDifference, terminal: Terminal) -> list[Line]:
+def _one_head(here: Stack, changed: StackDifference, difference: HeadsDifference, terminal: Terminal) -> Rows:
     """One head: the heatmap of differences, and its metrics on both sides."""
     (pattern,) = changed.patterns
     both = _both_texts(here, changed, terminal) if difference.kind == "texts" else here
     grid = fitted_grid(both, pattern, terminal, least=SignedHeatScale(1.0, terminal).min_width)
     heat = SignedHeatScale(full_scale((grid.pattern,)), terminal)
     head = _change_of(changed, pattern)
-    title = [Line.of(StyledSpan(f"head {head.name}", BOLD)), _change_words(head, terminal)]
     return [
-        *flow(title, separator="  ", width=terminal.width),
-        *note_lines(unit_note(both), terminal),
-        *pooling_lines(both, grid.pattern, terminal),
-        Line(),
-        *grid_lines(both, grid, heat),
-        Line(),
-        *_legend(heat, grid.cell, difference),
-        Line(),
-        *note_lines(scope_note(here), terminal),
-        *head_changes(here, head, terminal),
+        Flow([Text(f"head {head.name}", "bold"), _change_words(head, terminal)], "  "),
+        note_row(unit_note(both), terminal),
+        pooling_row(both, grid.pattern, terminal),
+        Text(),
+        *grid_rows(both, grid, heat),
+        Text(),
+        _legend(heat, grid.cell, difference),
+        Text(),
+        note_row(scope_note(here), terminal),
+        _head_changes(here, head, terminal),
     ]
 
 
@@ -174,9 +169,7 @@ def _both_texts(here: Stack, changed: StackDifference, terminal: Terminal) -> St
     return replace(here, queries=queries, keys=both_tokens(here.keys, changed.keys, arrow, strip=False))
 
 
-def _several_heads(
-    here: Stack, changed: StackDifference, difference: HeadsDifference, terminal: Terminal
-) -> list[Line]:
+def _several_heads(here: Stack, changed: StackDifference, difference: HeadsDifference, terminal: Terminal) -> Rows:
     """Several heads as small pictures."""
     least = SignedHeatScale(1.0, terminal).min_width
     small = pool_to_thumbnails(replace(here, patterns=changed.patterns), terminal, least=least)
@@ -184,40 +177,38 @@ def _several_heads(
     blocks = []
     for pattern in small.patterns:
         head = _change_of(changed, pattern)
-        caption = [Line.of(StyledSpan(head.name, BOLD)), _change_words(head, terminal)]
-        blocks.append([*thumbnail(small, pattern, heat), *caption])
-    notes = [*pooling_lines(here, small.patterns[0], terminal), *_legend(heat, 1, difference)]
-    return [Line(), *arrange_in_rows(blocks, terminal), *notes]
+        blocks.append([*thumbnail(small, pattern, heat), Text(head.name, "bold"), _change_words(head, terminal)])
+    notes = pooling_row(here, small.patterns[0], terminal), _legend(heat, 1, difference)
+    return [Text(), *arrange_in_rows(blocks, terminal), *notes]
 
 
 def _change_of(changed: StackDifference, pattern: Pattern) -> HeadChange:
     return next(one for one in changed.heads if (one.layer, one.head) == (pattern.layer, pattern.head))
 
 
-def _change_words(head: HeadChange, terminal: Terminal) -> Line:
+def _change_words(head: HeadChange, terminal: Terminal) -> Text:
     """`change 0.531`."""
-    text = glyphs(terminal).dash if head.change is None else weight_number(head.change, decimals_for(head.change))
-    return Line.of("change ", StyledSpan(text, BOLD))
+    change = glyphs(terminal).dash if head.change is None else weight_number(head.change, decimals_for(head.change))
+    return row("change ", (change, "bold"))
 
 
-def _legend(heat: SignedHeatScale, cell: int, difference: HeadsDifference) -> list[Line]:
+def _legend(heat: SignedHeatScale, cell: int, difference: HeadsDifference) -> Flow:
     """Below a picture: what colours, signs and digits mean, and that rows look at columns."""
     digits = heat.has_digits(cell)
     notes = [more_note(difference), ROWS_LOOK_AT_COLUMNS]
     notes += [heat.digits_note()] if digits and not heat.has_numbers(cell) else []
     scale = [] if digits and not heat.colored else [heat.legend()]
-    parts = [*scale, *(Line.of(StyledSpan(note, DIM)) for note in notes)]
-    return flow(parts, separator="   ", width=heat.terminal.width)
+    return Flow([*scale, *(Text(note, "dim") for note in notes)], "   ")
 
 
-def head_changes(here: Stack, head: HeadChange, terminal: Terminal) -> list[Line]:
+def _head_changes(here: Stack, head: HeadChange, terminal: Terminal) -> Table:
     """A table of all metrics on both sides, and their changes."""
     before = next(one for one in here.metrics if one.name == head.name)
-    rows: list[Row] = []
+    rows: list[list[Part]] = []
     for name in (name for name in METRICS if name in before.values):
         change = head.changes.get(name)
         changed = glyphs(terminal).dash if change is None else signed_number(change)
         sides = (_fixed(value, 3, terminal) for value in (before.values[name], head.values.get(name)))
         words = meaning(name, here.key_medium) if terminal.width >= _ROOM_FOR_MEANINGS else ""
-        rows.append((name, [*map(StyledSpan, sides), StyledSpan(changed, BOLD)], StyledSpan(words, DIM)))
+        rows.append([name, *sides, (changed, "bold"), (words, "dim")])
     return number_table(("here", "against", "change"), rows)

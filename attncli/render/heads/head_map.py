@@ -9,12 +9,14 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from math import ceil
 
+from rich.text import Text
+
 from attncli.render.common.cells import bar, glyphs
+from attncli.render.common.console import Beside, Rows, StyledText, row
 from attncli.render.common.escape import name_text
-from attncli.render.common.lines import BOLD, DIM, Line, StyledSpan, beside_or_below, separate_blocks
 from attncli.render.common.numbers import cell_number, plus_minus, signed_cell_number, uniform_number
 from attncli.render.common.terminal import Terminal
-from attncli.render.heads.header import note_lines, sentence_lines, stack_lines, tokens_line
+from attncli.render.heads.header import note_row, sentence_row, stack_row, tokens_row
 from attncli.render.heads.heatmap import HeatScale, SignedHeatScale
 from attncli.render.views.header import has_text, scope_note, whole_noun
 from attncli.render.views.metric_map import Head, metric_map
@@ -27,7 +29,7 @@ _BLOCK_MULTIPLE = 8
 _CELLS_FOR_EVERY_NUMBER = 3
 
 #: Draws a head, (layer, head), in so many cells.
-Cell = Callable[[Head, int], StyledSpan]
+Cell = Callable[[Head, int], StyledText]
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +41,7 @@ class _Layout:
     margin: int
 
 
-def head_map(stack: Stack, cell: Cell, widths: Sequence[int], terminal: Terminal) -> list[Line]:
+def head_map(stack: Stack, cell: Cell, widths: Sequence[int], terminal: Terminal) -> list[Text]:
     """A row per layer and a cell per head, with the numbers of both.
 
     widths: the cells that a head may take, the widest first. Where even the last is too wide, the map is split into
@@ -54,7 +56,7 @@ def head_map(stack: Stack, cell: Cell, widths: Sequence[int], terminal: Terminal
         ]
         for start in range(0, max(heads, 1), layout.block)
     ]
-    return separate_blocks(blocks)
+    return [each for index, block in enumerate(blocks) for each in ([Text(), *block] if index else block)]
 
 
 def _most_heads(stack: Stack) -> int:
@@ -75,7 +77,7 @@ def _layout(stack: Stack, width: int, widths: Sequence[int]) -> _Layout:
     return _Layout(widths[-1], rounded if rounded <= most else even, margin)
 
 
-def _ruler(start: int, end: int, layout: _Layout, width: int) -> Line:
+def _ruler(start: int, end: int, layout: _Layout, width: int) -> Text:
     """The numbers of the heads: of all if they fit, else of the first and every fifth or tenth that doesn't touch the
     one before."""
     cell = layout.cell
@@ -90,16 +92,16 @@ def _ruler(start: int, end: int, layout: _Layout, width: int) -> Line:
                 marks = marks.ljust(place) + str(head)
     corner = "layer" if layout.margin > len("layer") else ""
     ruler = f"{corner:>{layout.margin - 1}} {marks:{(end - start) * cell}}"
-    return Line.of(StyledSpan(f"{ruler} head" if len(ruler) + len(" head") <= width else ruler, DIM))
+    return Text(f"{ruler} head" if len(ruler) + len(" head") <= width else ruler, "dim")
 
 
-def _layer_row(layer: Layer, start: int, cell: Cell, layout: _Layout, terminal: Terminal) -> Line:
-    number = StyledSpan(f"{layer.layer:>{layout.margin - 1}} ", DIM)
+def _layer_row(layer: Layer, start: int, cell: Cell, layout: _Layout, terminal: Terminal) -> Text:
+    number = (f"{layer.layer:>{layout.margin - 1}} ", "dim")
     if not layer.heads:
         mixer = name_text(layer.mixer or "no attention", terminal)
-        return Line.of(number, StyledSpan(" " * (layout.cell // 2) + mixer, DIM))
+        return row(number, (" " * (layout.cell // 2) + mixer, "dim"))
     heads = range(start, min(layer.heads, start + layout.block))
-    return Line.of(number, *(cell((layer.layer, head), layout.cell) for head in heads))
+    return row(number, *(cell((layer.layer, head), layout.cell) for head in heads))
 
 
 # --- a number per head
@@ -108,7 +110,7 @@ def _layer_row(layer: Layer, start: int, cell: Cell, layout: _Layout, terminal: 
 _TWO_DECIMALS_FROM = 0.095
 
 
-def value_map(stack: Stack, values: Mapping[Head, float | None], heat: HeatScale, *, small: bool = False) -> list[Line]:
+def value_map(stack: Stack, values: Mapping[Head, float | None], heat: HeatScale, *, small: bool = False) -> list[Text]:
     """The map with a number per head, on its colour, where there is room; else colours or characters, with their scale.
 
     values: by layer and head; None draws a dot, a missing head is blank. At least one is not None.
@@ -122,19 +124,19 @@ def value_map(stack: Stack, values: Mapping[Head, float | None], heat: HeatScale
     heat = heat if heat.min_width > 1 else heat.without_signs()
     drawn: set[int] = set()
 
-    def cell(head: Head, width: int) -> StyledSpan:
+    def cell(head: Head, width: int) -> StyledText:
         value = values.get(head)
         if value is None:
-            return StyledSpan((glyphs(heat.terminal).dot if head in values else "").center(width), DIM)
+            return (glyphs(heat.terminal).dot if head in values else "").center(width), "dim"
         drawn.add(width)
         if width <= widest:
             return heat.cell(value, width)
-        text = f"{heat.ascii_text(value) if has_ramp else ''}{texts[head]:>{widest}}".center(width)
-        return StyledSpan(text, heat.shade(value)) if heat.colored else StyledSpan(text)
+        content = f"{heat.ascii_text(value) if has_ramp else ''}{texts[head]:>{widest}}".center(width)
+        return content, heat.shade(value) if heat.colored else ""
 
     grid = head_map(stack, cell, (widest + 2, widest + 1, max(2, heat.min_width), heat.min_width), heat.terminal)
     numbers_alone = not heat.colored and not has_ramp and min(drawn) > widest
-    return grid if numbers_alone else [*grid, Line(), heat.legend()]
+    return grid if numbers_alone else [*grid, Text(), heat.legend()]
 
 
 def _decimals(heat: HeatScale) -> int:
@@ -156,42 +158,41 @@ def _number_texts(values: Mapping[Head, float | None], heat: HeatScale, *, small
 _BARS = (20, 10, 0)
 
 
-def metric_lines(stack: Stack, metric: str, terminal: Terminal, *, top: int) -> list[Line]:
+def metric_rows(stack: Stack, metric: str, terminal: Terminal, *, top: int) -> Rows:
     """The map of a metric, and its `top` heads ranked, with the value of uniform attention."""
     view = metric_map(stack, metric)
-    lines = stack_lines(stack, terminal)
-    if has_text(stack):
-        lines.append(tokens_line(stack.keys, terminal, above_dots=len(view.known) < len(view.values)))
-    title = (strong(f"{metric}:"), quiet(f" {view.meaning}"))
-    lines += [Line(), *sentence_lines(title, terminal), *note_lines(view.evidence, terminal)]
+    above_dots = len(view.known) < len(view.values)
+    rows: Rows = [
+        stack_row(stack, terminal),
+        *([tokens_row(stack.keys, terminal, above_dots=above_dots)] if has_text(stack) else []),
+        Text(),
+        sentence_row((strong(f"{metric}:"), quiet(f" {view.meaning}")), terminal),
+        note_row(view.evidence, terminal),
+    ]
     if not view.known:
-        return [*lines, Line.of(f"nothing shows {metric} in this {whole_noun(stack)}")]
+        return [*rows, Text(f"nothing shows {metric} in this {whole_noun(stack)}")]
     heat = HeatScale(max(view.known), terminal)
-    rows = _ranking_rows(view.ranked[:top], metric, stack, heat)
-    scope = note_lines(scope_note(stack), terminal)
-    picture = beside_or_below(value_map(stack, view.values, heat), rows, width=terminal.width)
-    return [*lines, *picture, *([Line(), *scope] if scope else [])]
+    rows.append(Beside(value_map(stack, view.values, heat), _ranking(view.ranked[:top], metric, stack, heat)))
+    scope = scope_note(stack)
+    return [*rows, Text(), note_row(scope, terminal)] if scope else rows
 
 
-def _ranking_rows(heads: Sequence[HeadMetrics], metric: str, stack: Stack, heat: HeatScale) -> list[Line]:
+def _ranking(heads: Sequence[HeadMetrics], metric: str, stack: Stack, heat: HeatScale) -> list[Text]:
     """A row per head: its value (with the interval of a mean), a bar if there is room, and uniform attention's."""
-    rows: list[Line] = []
-    for cells in _BARS:
-        rows = [_ranking_row(head, metric, stack, heat, cells) for head in heads]
-        if all(row.width <= heat.terminal.width for row in rows):
-            break
-    return rows
-
-
-def _ranking_row(head: HeadMetrics, metric: str, stack: Stack, heat: HeatScale, cells: int) -> Line:
     terminal, decimals = heat.terminal, _decimals(heat)
-    value = head.values[metric] or 0.0
-    even = uniform_number(stack.baselines.get(head.layer, {}).get(metric), terminal, decimals)
     name = max(len(each.name) for each in stack.metrics)
-    return Line.of(
-        f"{head.name:>{name}}",
-        StyledSpan(f"{cell_number(value, decimals, small=False):>7}", BOLD),
-        plus_minus(head.interval(metric), terminal, decimals),
-        f"  {bar(heat.share(value), cells, terminal)}" if cells else "",
-        StyledSpan(f"  uniform {even}", DIM),
-    )
+
+    def ranking_row(head: HeadMetrics, cells: int) -> Text:
+        value = head.values[metric] or 0.0
+        even = uniform_number(stack.baselines.get(head.layer, {}).get(metric), terminal, decimals)
+        return row(
+            f"{head.name:>{name}}",
+            (f"{cell_number(value, decimals, small=False):>7}", "bold"),
+            plus_minus(head.interval(metric), terminal, decimals),
+            f"  {bar(heat.share(value), cells, terminal)}" if cells else "",
+            (f"  uniform {even}", "dim"),
+        )
+
+    tables = [[ranking_row(head, cells) for head in heads] for cells in _BARS]
+    fits = (table for table in tables if all(each.cell_len <= terminal.width for each in table))
+    return next(fits, tables[-1])

@@ -9,11 +9,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
+
+from rich.style import Style
+from rich.text import Text
 
 from attncli.render.common.colormap import difference_color, has_colormap, text_color_on, weight_color
-from attncli.render.common.lines import DIM, PLAIN, Line, Rgb, Style, StyledSpan, flow
+from attncli.render.common.console import Flow, StyledText, rgb_style, row
 from attncli.render.common.numbers import hundredths, two_digits
-from attncli.render.common.terminal import Terminal
+from attncli.render.common.terminal import Rgb, Terminal
 
 #: ASCII density ramp, from no weight to full scale.
 DENSITY_RAMP = " .:-=+*#%@"
@@ -67,21 +71,20 @@ class HeatScale:
 
     def shade(self, weight: float) -> Style:
         """The colour of a weight as background, with a text colour that is readable on it."""
-        background = self.color(weight)
-        return Style(fg=text_color_on(background), bg=background)
+        return _shade(self.color(weight))
 
-    def cell(self, weight: float, width: int) -> StyledSpan:
+    def cell(self, weight: float, width: int) -> StyledText:
         """A weight in `width` cells, with its hundredths if there is room: on its colour or between ramp characters."""
         text = hundredths(self.share(weight) if self.relative else weight) if self.has_digits(width) else ""
         if self.colored:
             if text:
-                return StyledSpan(f"{text:>2}".center(width), self.shade(weight))
-            return StyledSpan(" " * width, Style(bg=self.color(weight)))
+                return f"{text:>2}".center(width), self.shade(weight)
+            return " " * width, rgb_style(bg=self.color(weight))
         ink = self.ascii_text(weight)
         if text:
-            return StyledSpan(f"{ink}{text:>2}{ink}"[: width - 1].center(width))
+            return f"{ink}{text:>2}{ink}"[: width - 1].center(width), ""
         # Cells of one or two characters touch, as in a picture; wider ones leave a space, as in a table.
-        return StyledSpan((ink * (width if width <= 2 else width - 1)).ljust(width))
+        return (ink * (width if width <= 2 else width - 1)).ljust(width), ""
 
     def has_digits(self, width: int) -> bool:
         """Whether cells of this width also show their weights as digits."""
@@ -95,29 +98,33 @@ class HeatScale:
         largest = hundredths(self.full)
         return f"{largest} means {int(largest) / 100:.2f}" if largest else ""
 
-    def legend(self) -> Line:
+    def legend(self) -> Text:
         """The scale as a legend: `0 <ramp> 0.93`."""
         full = two_digits(self.full)
         steps = (self.cell(step / 19 * self.full, 1) for step in range(20))
-        return Line.of("0 ", *steps, f" {full}") if self.colored else Line.of(f"0 [{self.ramp}] {full}")
+        return row("0 ", *steps, f" {full}") if self.colored else row(f"0 [{self.ramp}] {full}")
 
-    def legend_lines(self, *notes: str, digits: bool) -> list[Line]:
+    def legend_row(self, *notes: str, digits: bool) -> Flow:
         """Below a picture: the scale, notes, and what digits in cells mean, if there are any."""
         shown = [*notes, *([self.digits_note()] if digits else [])]
-        parts = [self.legend(), *(Line.of(StyledSpan(note, DIM)) for note in shown if note)]
-        return flow(parts, separator="   ", width=self.terminal.width)
+        return Flow([self.legend(), *(Text(note, "dim") for note in shown if note)], "   ")
 
 
-def half_blocks(rows: Sequence[Sequence[Rgb | None]]) -> list[list[StyledSpan]]:
+@lru_cache(maxsize=4096)
+def _shade(background: Rgb) -> Style:
+    return rgb_style(text_color_on(background), background)
+
+
+def half_blocks(rows: Sequence[Sequence[Rgb | None]]) -> list[list[StyledText]]:
     """Rows of colours, two to a line of half-blocks; None is left blank."""
     below = [*rows[1::2], *([[None] * len(rows[-1])] if len(rows) % 2 else [])]
     return [list(map(_half_block, *pair)) for pair in zip(rows[::2], below, strict=True)]
 
 
-def _half_block(top: Rgb | None, bottom: Rgb | None) -> StyledSpan:
+def _half_block(top: Rgb | None, bottom: Rgb | None) -> StyledText:
     if top is None:
-        return StyledSpan(" ") if bottom is None else StyledSpan("▄", Style(fg=bottom))
-    return StyledSpan("▀", Style(fg=top, bg=bottom))
+        return (" ", "") if bottom is None else ("▄", rgb_style(bottom))
+    return "▀", rgb_style(top, bottom)
 
 
 # --- signed differences
@@ -178,22 +185,22 @@ class SignedHeatScale(HeatScale):
         number = f"{weight:+.{self._decimals}f}"
         return number.replace("0.", ".", 1) if form == "short" and abs(weight) < 1 else number
 
-    def cell(self, weight: float, width: int) -> StyledSpan:
+    def cell(self, weight: float, width: int) -> StyledText:
         """A difference in `width` cells: the number if there is room, else only its colour, or sign and digit."""
         # Right-aligned with the other numbers, in the middle of the cell.
         widest = len(self.text(self.full, width))
         text = f"{' ' * ((width - widest) // 2)}{self.text(weight, width).rjust(widest)}".ljust(width)[:width]
-        return StyledSpan(text, self.shade(weight) if self.colored else PLAIN)
+        return text, self.shade(weight) if self.colored else ""
 
     def digits_note(self) -> str:
         """What hundredths mean, with the largest difference as example."""
         largest = round(self.full * 100)
         return f"+{largest} means +{largest / 100:.2f}"
 
-    def legend(self) -> Line:
+    def legend(self) -> Text:
         """The scale as a legend, for colours or for signs and digits."""
         full = two_digits(self.full)
         if not self.colored:
-            return Line.of(f"+{_NINTHS} means +{full}, -{_NINTHS} means -{full}")
+            return row(f"+{_NINTHS} means +{full}, -{_NINTHS} means -{full}")
         steps = (self.cell((step / 10 - 1) * self.full, 1) for step in range(21))
-        return Line.of(f"-{full} ", *steps, f" +{full}")
+        return row(f"-{full} ", *steps, f" +{full}")

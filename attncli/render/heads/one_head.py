@@ -4,19 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from attncli.render.common.lines import BOLD, DIM, Line, StyledSpan, flow, padded
+from rich.table import Table
+from rich.text import Text
+
+from attncli.render.common.console import Flow, Part, Rows, row
+from attncli.render.common.escape import ascii_safe
 from attncli.render.common.numbers import metric_number, plus_minus, weight_number
 from attncli.render.common.terminal import Terminal
-from attncli.render.heads.header import (
-    label_line,
-    note_lines,
-    plain_words,
-    pooling_lines,
-    sentence_lines,
-    stack_lines,
-)
+from attncli.render.heads.header import label_row, note_row, pooling_row, sentence_row, stack_row
 from attncli.render.heads.heatmap import ROWS_LOOK_AT_COLUMNS, HeatScale
-from attncli.render.heads.pattern_grid import fitted_grid, grid_lines
+from attncli.render.heads.pattern_grid import fitted_grid, grid_rows
 from attncli.render.views.crossing import QUADRANTS_NOTE, quadrant_rows
 from attncli.render.views.header import NORM_NOTE, ROLLOUT_NOTE, scope_note, unit_note
 from attncli.render.views.metric_map import metric_rows
@@ -31,110 +28,97 @@ _ROOM_FOR_MEANINGS = 60
 _ROOM_FOR_COUNTS, _ROOM_FOR_MEANINGS_OF_MEANS = 50, 96
 
 
-def one_head_lines(stack: Stack, pattern: Pattern, terminal: Terminal, *, weighting: str) -> list[Line]:
+def one_head(stack: Stack, pattern: Pattern, terminal: Terminal, *, weighting: str) -> Rows:
     """The head's name and labels, its heatmap and scale, and its metrics with those of uniform attention."""
     head = head_of(stack, pattern)
     assert head is not None
-    quadrants = quadrant_lines(head, stack, terminal)
+    quadrants = _quadrant_rows(head, stack, terminal)
     return [
-        *stack_lines(stack, terminal),
-        *title_lines(head, stack, terminal),
-        *(note_lines(NORM_NOTE, terminal) if weighting == "norm" else []),
-        *_pattern_lines(stack, pattern, terminal, relative=weighting == "norm"),
-        Line(),
-        *note_lines(scope_note(stack, weighting=weighting), terminal),
-        *metric_table(head, stack, terminal),
-        *([Line(), *quadrants] if quadrants else []),
+        stack_row(stack, terminal),
+        title_row(head, stack, terminal),
+        note_row(NORM_NOTE if weighting == "norm" else "", terminal),
+        *_pattern_rows(stack, pattern, terminal, relative=weighting == "norm"),
+        Text(),
+        note_row(scope_note(stack, weighting=weighting), terminal),
+        metric_table(head, stack, terminal),
+        *([Text(), note_row(QUADRANTS_NOTE, terminal), *quadrants] if quadrants else []),
     ]
 
 
-def rollout_lines(stack: Stack, pattern: Pattern, terminal: Terminal) -> list[Line]:
+def rollout(stack: Stack, pattern: Pattern, terminal: Terminal) -> Rows:
     """The attention rollout up to a layer: how much of each token reaches each position."""
-    lines = [*stack_lines(stack, terminal), Line.of(StyledSpan(f"rollout up to layer {pattern.layer}", BOLD))]
+    rows: Rows = [stack_row(stack, terminal), Text(f"rollout up to layer {pattern.layer}", "bold")]
     if not is_one_weight(pattern):
-        return [*lines, *note_lines(ROLLOUT_NOTE, terminal), *_pattern_lines(stack, pattern, terminal)]
+        return [*rows, note_row(ROLLOUT_NOTE, terminal), *_pattern_rows(stack, pattern, terminal)]
     # Where there is one weight: `0.026 of cat (token 2) reaches it (token 8) (heads averaged)`.
     share, key, query = float(pattern.weights[0, 0]), Position(stack.keys[0]), Position(stack.queries[0])
     reaches = (strong(weight_number(share)), Words(" of "), strong(key), Words(" reaches "), strong(query))
-    return [*lines, *sentence_lines((*reaches, Words(" (heads averaged)")), terminal)]
+    return [*rows, sentence_row((*reaches, Words(" (heads averaged)")), terminal)]
 
 
-def _pattern_lines(stack: Stack, pattern: Pattern, terminal: Terminal, *, relative: bool = False) -> list[Line]:
+def _pattern_rows(stack: Stack, pattern: Pattern, terminal: Terminal, *, relative: bool = False) -> Rows:
     """The labelled heatmap, the notes above it and the scale below it."""
     grid = fitted_grid(stack, pattern, terminal)
     heat = HeatScale(full_scale((grid.pattern,)), terminal, relative)
     digits = heat.has_digits(grid.cell)
     heat = heat.without_signs() if digits else heat
-    notes = [*note_lines(unit_note(stack), terminal), *pooling_lines(stack, grid.pattern, terminal)]
-    scale = heat.legend_lines(ROWS_LOOK_AT_COLUMNS, digits=digits)
-    return [*notes, Line(), *grid_lines(stack, grid, heat), Line(), *scale]
+    notes = note_row(unit_note(stack), terminal), pooling_row(stack, grid.pattern, terminal)
+    scale = heat.legend_row(ROWS_LOOK_AT_COLUMNS, digits=digits)
+    return [*notes, Text(), *grid_rows(stack, grid, heat), Text(), scale]
 
 
-def title_lines(head: HeadMetrics, stack: Stack, terminal: Terminal) -> list[Line]:
+def title_row(head: HeadMetrics, stack: Stack, terminal: Terminal) -> Flow:
     """The head's name, and the letter and sentence of each of its labels."""
     labels = []
     for name in head.labels:
         unseen = () if shows_label(name, stack) else (Words(" (not shown)"),)
-        labels.append(label_line(name, (*label_sentence(head, name, stack), *unseen), terminal))
-    return flow([Line.of(StyledSpan(f"head {head.name}", BOLD)), *labels], separator="  ", width=terminal.width)
+        labels.append(label_row(name, (*label_sentence(head, name, stack), *unseen), terminal))
+    return Flow([Text(f"head {head.name}", "bold"), *labels], "  ")
 
 
 # --- tables
 
 
-#: A row of a table: a name, cells, and a note.
-Row = tuple[str, Sequence[StyledSpan], StyledSpan]
+def number_table(heading: Sequence[str], rows: Sequence[Sequence[Part]]) -> Table:
+    """A heading, and rows of a name, numbers of at least seven characters, and perhaps a note."""
+    table = Table.grid(padding=(0, 2, 0, 0))
+    table.add_column()
+    for _ in heading:
+        table.add_column(justify="right", min_width=7)
+    titles: list[Part] = ["", *((title, "dim") for title in heading)]
+    for each in (titles, *rows):
+        table.add_row(*(row(part) for part in each))
+    return table
 
 
-def number_table(heading: Sequence[str], rows: Sequence[Row]) -> list[Line]:
-    """A heading, and rows with cells of at least seven characters."""
-    column = max((len(name) for name, *_ in rows), default=0)
-    lines = [Line.of(StyledSpan(f"{'':{column}}" + "".join(f"  {text:>7}" for text in heading), DIM))]
-    for name, cells, note in rows:
-        spans = (StyledSpan(f"  {text:>7}", style) for text, style in cells)
-        notes = [note._replace(text=f"  {note.text}")] if note.text else []
-        lines.append(Line.of(f"{name:{column}}", *spans, *notes))
-    return lines
-
-
-def metric_table(head: HeadMetrics, stack: Stack, terminal: Terminal) -> list[Line]:
+def metric_table(head: HeadMetrics, stack: Stack, terminal: Terminal) -> Table:
     """The head's metrics, with those of uniform attention and what they measure."""
     wide = terminal.width >= _ROOM_FOR_MEANINGS
-    rows: list[Row] = []
-    for row in metric_rows(head, stack):
-        value, uniform = metric_number(row.value, terminal), metric_number(row.uniform, terminal)
-        rows.append(
-            (
-                row.name,
-                [StyledSpan(value, BOLD), StyledSpan(uniform, DIM)],
-                StyledSpan(row.meaning if wide else "", DIM),
-            )
-        )
+    rows: list[list[Part]] = []
+    for each in metric_rows(head, stack):
+        value, uniform = metric_number(each.value, terminal), metric_number(each.uniform, terminal)
+        rows.append([each.name, (value, "bold"), (uniform, "dim"), (each.meaning if wide else "", "dim")])
     return number_table(("here", "uniform"), rows)
 
 
-def average_lines(stack: Stack, head: HeadMetrics, terminal: Terminal, *, noun: str) -> list[Line]:
+def average_rows(stack: Stack, head: HeadMetrics, terminal: Terminal, *, noun: str) -> Rows:
     """One head: every metric with its interval, uniform attention's value, and how many texts (`noun`) show it."""
     counted, wide = terminal.width >= _ROOM_FOR_COUNTS, terminal.width >= _ROOM_FOR_MEANINGS_OF_MEANS
-    rows: list[Row] = []
-    for row in metric_rows(head, stack):
-        around = plus_minus(row.interval, terminal).strip()
-        cells = [metric_number(row.value, terminal), f"{around:<7}", metric_number(row.uniform, terminal)]
-        cells += [f"{row.texts:,}"] if counted else []
-        rows.append((row.name, list(map(StyledSpan, cells)), StyledSpan(row.meaning if wide else "")))
-    heading = ("mean", f"{plain_words('± 95 %', terminal):<7}", "uniform", *([noun] if counted else []))
+    rows = []
+    for each in metric_rows(head, stack):
+        around = plus_minus(each.interval, terminal).strip()
+        cells = [metric_number(each.value, terminal), around, metric_number(each.uniform, terminal)]
+        rows.append([each.name, *cells, *([f"{each.texts:,}"] if counted else []), each.meaning if wide else ""])
+    heading = ("mean", ascii_safe("± 95 %", terminal), "uniform", *([noun] if counted else []))
     table = number_table(heading, rows)
-    return [*stack_lines(stack, terminal), *title_lines(head, stack, terminal), Line(), *table]
+    table.columns[2].justify = "left"
+    return [stack_row(stack, terminal), title_row(head, stack, terminal), Text(), table]
 
 
-def quadrant_lines(head: HeadMetrics, stack: Stack, terminal: Terminal) -> list[Line]:
+def _quadrant_rows(head: HeadMetrics, stack: Stack, terminal: Terminal) -> Rows:
     """The shares of one head between the texts as a table, each row with that of uniform attention below it."""
-    lines = []
+    rows: list[list[Part]] = []
     for name, shares, even in quadrant_rows(head, stack):
-        for label, values, style in ((StyledSpan(name), shares, BOLD), (StyledSpan(" uniform", DIM), even, DIM)):
-            numbers = "".join(f"{metric_number(value, terminal):>9}" for value in values)
-            lines.append(Line.of(*padded(Line.of(label), 8).spans, StyledSpan(numbers, style)))
-    if not lines:
-        return []
-    heading = "".join(f"{name:>9}" for name in ("to A", "to B", "special"))
-    return [*note_lines(QUADRANTS_NOTE, terminal), Line.of(StyledSpan(f"{'':8}{heading}", DIM)), *lines]
+        rows.append([name, *((metric_number(value, terminal), "bold") for value in shares)])
+        rows.append([(" uniform", "dim"), *((metric_number(value, terminal), "dim") for value in even)])
+    return [number_table(("to A", "to B", "special"), rows)] if rows else []

@@ -5,22 +5,25 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
+from rich.table import Table
+from rich.text import Text
+
 from attncli.render.common.cells import glyphs
-from attncli.render.common.lines import BOLD, DIM, PLAIN, Line, StyledSpan, flow, joined, padded, side_by_side
+from attncli.render.common.console import Flow, Rows, StyledText, row, side_by_side, text
+from attncli.render.common.escape import ascii_safe
 from attncli.render.common.numbers import metric_number, plus_minus, uniform_number
 from attncli.render.common.terminal import Terminal
 from attncli.render.heads.head_map import head_map
 from attncli.render.heads.header import (
-    label_line,
+    label_row,
     label_tile,
-    note_lines,
-    plain_words,
+    note_row,
     sentence_parts,
     sentence_text,
-    stack_lines,
-    tokens_line,
+    stack_row,
+    tokens_row,
 )
-from attncli.render.heads.thumbnails import GAP, SKETCH_LETTERS, sketch_lines
+from attncli.render.heads.thumbnails import GAP, SKETCH_LETTERS, sketch_rows
 from attncli.render.views.crossing import crossing_view
 from attncli.render.views.header import has_single_key, has_text, scope_note, single_key_note
 from attncli.render.views.metric_words import ordered_labels
@@ -35,38 +38,37 @@ _MOST_LAYERS = 20
 _LAYER_MARGIN = 6
 
 
-def overview(stack: Stack, found: tuple[Standout, ...], terminal: Terminal) -> list[Line]:
+def overview(stack: Stack, found: tuple[Standout, ...], terminal: Terminal) -> Rows:
     """The stack's map, its legend, a sentence for each head in `found`, and sketches if there is room."""
-    lines = stack_lines(stack, terminal)
+    rows: Rows = [stack_row(stack, terminal)]
     if has_text(stack):
-        lines.append(tokens_line(stack.keys, terminal, above_dots=any(not head.labels for head in stack.metrics)))
+        rows.append(tokens_row(stack.keys, terminal, above_dots=any(not head.labels for head in stack.metrics)))
     if has_single_key(stack):
-        return [*lines, *note_lines(single_key_note(stack), terminal, PLAIN)]
-    sketches = sketch_lines(stack, terminal)
-    lines += [Line(), *letter_map(stack, terminal), Line(), *_legend(stack, terminal, sketched=bool(sketches))]
-    lines += note_lines(scope_note(stack), terminal)
-    if found:
-        lines += [Line(), *standout_lines(found, terminal)]
-    return [*lines, Line(), *sketches] if sketches else lines
+        return [*rows, note_row(single_key_note(stack), terminal, "")]
+    sketches = sketch_rows(stack, terminal)
+    rows += [Text(), *letter_map(stack, terminal), Text(), _legend(stack, terminal, sketched=bool(sketches))]
+    rows.append(note_row(scope_note(stack), terminal))
+    standouts = [Text(), *standout_rows(found, terminal)] if found else []
+    return [*rows, *standouts, *([Text(), *sketches] if sketches else [])]
 
 
-def letter_map(stack: Stack, terminal: Terminal) -> list[Line]:
+def letter_map(stack: Stack, terminal: Terminal) -> list[Text]:
     """The map: a row per layer, and per head the letter of its first label, or a dot."""
     labels = {(head.layer, head.head): head.labels for head in stack.metrics}
 
-    def letter(head: tuple[int, int], width: int) -> StyledSpan:
+    def letter(head: tuple[int, int], width: int) -> StyledText:
         if head not in labels:  # not selected
-            return StyledSpan(" " * width)
+            return " " * width, ""
         if labels[head]:
             return label_tile(labels[head][0], terminal, width)
-        return StyledSpan(glyphs(terminal).dot.center(width), DIM)
+        return glyphs(terminal).dot.center(width), "dim"
 
     if not _is_split(stack, terminal):
         return head_map(stack, letter, _CELL_WIDTHS, terminal)
     half, middle = terminal._replace(width=(terminal.width - GAP) // 2), (len(stack.layers) + 1) // 2
     parts = (replace(stack, layers=layers) for layers in (stack.layers[:middle], stack.layers[middle:]))
     maps = [head_map(part, letter, _CELL_WIDTHS, half) for part in parts]
-    return side_by_side(maps, width=max(line.width for lines in maps for line in lines), gap=GAP)
+    return side_by_side(maps, width=max(each.cell_len for rows in maps for each in rows), gap=GAP)
 
 
 def _is_split(stack: Stack, terminal: Terminal) -> bool:
@@ -75,64 +77,60 @@ def _is_split(stack: Stack, terminal: Terminal) -> bool:
     return len(stack.layers) > _MOST_LAYERS and 2 * (heads + _LAYER_MARGIN) + GAP <= terminal.width
 
 
-def _legend(stack: Stack, terminal: Terminal, *, sketched: bool) -> list[Line]:
+def _legend(stack: Stack, terminal: Terminal, *, sketched: bool) -> Flow:
     """What the letters mean that the map, and the sketches below it, show."""
     letters = SKETCH_LETTERS if sketched else 1
     names = ordered_labels(name for head in stack.metrics for name in head.labels[:letters])
-    entries = [label_line(name, label_target(name, stack), terminal) for name in names]
+    entries = [label_row(name, label_target(name, stack), terminal) for name in names]
     if any(not head.labels for head in stack.metrics):
-        dot = StyledSpan(f" {glyphs(terminal).dot} ", DIM)
-        entries.append(Line.of(dot, " none of these" if entries else " no label"))
+        dot = f" {glyphs(terminal).dot} ", "dim"
+        entries.append(row(dot, " none of these" if entries else " no label"))
     if _is_split(stack, terminal):
         # The ruler of a map has no room for these words where two maps stand side by side.
-        entries.append(Line.of(StyledSpan("layers down, heads across", DIM)))
-    return flow(entries, separator="  ", width=terminal.width)
+        entries.append(Text("layers down, heads across", "dim"))
+    return Flow(entries, "  ")
 
 
-def standout_lines(found: Sequence[Standout], terminal: Terminal) -> list[Line]:
+def standout_rows(found: Sequence[Standout], terminal: Terminal) -> Rows:
     """A line per head with sentence and numbers in columns; on narrow terminals the numbers are below the sentence."""
     width = max(len(one.head.name) for one in found)
-    names = [
-        Line.of(label_tile(one.label, terminal), " ", StyledSpan(one.head.name.rjust(width), BOLD)) for one in found
-    ]
+    names = [row(label_tile(one.label, terminal), " ", (one.head.name.rjust(width), "bold")) for one in found]
     numbers = [_value_and_uniform(one, terminal) for one in found]
-    sentences = [
-        joined([name, Line.of(sentence_text(one.sentence, terminal))], "  ")
-        for name, one in zip(names, found, strict=True)
-    ]
-    column = max(line.width for line in sentences) + 2
-    pairs = [joined(pair, ", ") for pair in numbers]
-    if column + max(line.width for line in pairs) <= terminal.width:
-        return [joined([padded(line, column), pair]) for line, pair in zip(sentences, pairs, strict=True)]
-    lines = []
+    sentences = [text(sentence_text(one.sentence, terminal)) for one in found]
+    pairs = [Text(", ").join(pair) for pair in numbers]
+    columns = (names, sentences, pairs)
+    if sum(max(each.cell_len for each in column) for column in columns) + 4 <= terminal.width:
+        table = Table.grid(padding=(0, 2, 0, 0))
+        for cells in zip(*columns, strict=True):
+            table.add_row(*cells)
+        return [table]
+    rows: Rows = []
     for name, one, values in zip(names, found, numbers, strict=True):
-        indent = name.width + 1
-        words = [name, *sentence_parts(one.sentence, terminal)]
-        lines += flow(words, separator=" ", width=terminal.width, indent=indent)
-        below = flow(values, separator=", ", width=terminal.width - indent)
-        lines += [joined([Line.of(" " * indent), line]) for line in below]
-    return lines
+        indent = name.cell_len + 1
+        rows.append(Flow([name, *sentence_parts(one.sentence, terminal)], " ", indent=indent))
+        below = Flow(values, ", ").rows(terminal.width - indent)
+        rows += (row(" " * indent, each) for each in below)
+    return rows
 
 
-def _value_and_uniform(one: Standout, terminal: Terminal) -> list[Line]:
+def _value_and_uniform(one: Standout, terminal: Terminal) -> list[Text]:
     """`next 0.83 ± 0.02` and `uniform 0.07`: a value, with its interval if it is a mean, and uniform attention's."""
-    value, around = StyledSpan(metric_number(one.value, terminal), BOLD), plus_minus(one.interval, terminal)
-    uniform = StyledSpan(f"uniform {uniform_number(one.uniform, terminal)}", DIM)
-    return [Line.of(f"{one.metric} ", value, around), Line.of(uniform)]
+    value, around = (metric_number(one.value, terminal), "bold"), plus_minus(one.interval, terminal)
+    return [row(f"{one.metric} ", value, around), Text(f"uniform {uniform_number(one.uniform, terminal)}", "dim")]
 
 
-def crossing_lines(stack: Stack, terminal: Terminal) -> list[Line]:
+def crossing_rows(stack: Stack, terminal: Terminal) -> Rows:
     """The heads with the most attention between a text and its pair, with the values of uniform attention."""
     view = crossing_view(stack)
     if view is None:
         return []
-    lines = note_lines(view.sentence, terminal, PLAIN)
+    rows = [note_row(view.sentence, terminal, "")]
     width = max((len(head.name) for head in view.heads), default=0)
     for head in view.heads:
-        parts = [Line.of(StyledSpan(f"    {head.name:>{width}}", BOLD))]
+        parts = [Text(f"    {head.name:>{width}}", "bold")]
         for direction, share, even in head.shares:
-            name, uniform = plain_words(direction, terminal), metric_number(even, terminal)
-            value = StyledSpan(metric_number(share, terminal), BOLD)
-            parts.append(Line.of(f"{name} ", value, StyledSpan(f", uniform {uniform}", DIM)))
-        lines += flow(parts, separator="  ", width=terminal.width, indent=width + 6)
-    return lines
+            value = metric_number(share, terminal), "bold"
+            uniform = f", uniform {metric_number(even, terminal)}", "dim"
+            parts.append(row(f"{ascii_safe(direction, terminal)} ", value, uniform))
+        rows.append(Flow(parts, "  ", indent=width + 6))
+    return [*rows]

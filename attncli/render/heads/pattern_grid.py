@@ -1,6 +1,6 @@
 """The labelled heatmap of one attention pattern: a row per query, a column per key, with tokens or positions as labels.
 
-`fitted_grid` pools the pattern to the terminal's width, `grid_lines` draws it.
+`fitted_grid` pools the pattern to the terminal's width, `grid_rows` draws it.
 """
 
 from __future__ import annotations
@@ -9,9 +9,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import count
 
+from rich.text import Text
+
 from attncli.render.common.cells import cell_width, clusters, glyphs, pad, shorten
+from attncli.render.common.console import Flow, Rows, row, text
 from attncli.render.common.escape import direction_end, fit_width, token_text, unit_text
-from attncli.render.common.lines import DIM, Line, StyledSpan, flow
 from attncli.render.common.terminal import Terminal
 from attncli.render.heads.heatmap import HeatScale
 from attncli.render.views.patterns import Axis, axes_of, hidden_cells, pooled_evenly
@@ -46,9 +48,9 @@ def column_headings(texts: Sequence[str], cell: int, spare: int, terminal: Termi
 def _horizontal_headings(texts: Sequence[str], cell: int, spare: int, cut: str) -> str:
     """Each text centred in its cell, with at least a space between two; the last may extend into the spare cells."""
     heading, touching = "", False
-    for index, text in enumerate(texts):
+    for index, token in enumerate(texts):
         room = cell - touching + (spare if index == len(texts) - 1 else 0)
-        short = shorten(text, room, cut)
+        short = shorten(token, room, cut)
         width = cell_width(short)
         before = max((cell - width) // 2, int(touching))
         heading += " " * before + pad(short + direction_end(short), max(cell - before, width))
@@ -133,19 +135,20 @@ def _longest_label(terminal: Terminal) -> int:
     return min(_LONGEST_LABEL, terminal.width // 4)
 
 
-def grid_lines(stack: Stack, grid: PatternGrid, heat: HeatScale) -> list[Line]:
+def grid_rows(stack: Stack, grid: PatternGrid, heat: HeatScale) -> Rows:
     """The heatmap: column headings, then a labelled row per query (or span of queries)."""
-    terminal, lines = heat.terminal, _heading_lines(stack, grid, heat.terminal)
+    terminal = heat.terminal
+    rows: Rows = [*_headings(stack, grid, terminal)]
     hidden = hidden_cells(stack, grid.pattern).tolist()
     for span, weights, masked in zip(grid.rows.spans, grid.pattern.weights.tolist(), hidden, strict=True):
-        position = StyledSpan(f"{_position_text(grid.rows, span, terminal):>{grid.positions}} ", DIM)
-        token = StyledSpan(fit_width(_span_text(grid.rows, span, terminal), grid.tokens, terminal) + " ")
+        position = f"{_position_text(grid.rows, span, terminal):>{grid.positions}} ", "dim"
+        token = fit_width(_span_text(grid.rows, span, terminal), grid.tokens, terminal) + " "
         cells = (
-            StyledSpan(" " * grid.cell) if unseen else heat.cell(weight, grid.cell)
+            " " * grid.cell if unseen else heat.cell(weight, grid.cell)
             for weight, unseen in zip(weights, masked, strict=True)
         )
-        lines.append(Line.of(position, token, *cells))
-    return [*lines, *_column_list(stack, grid, terminal)]
+        rows.append(row(position, token, *cells))
+    return [*rows, *_column_list(stack, grid, terminal)]
 
 
 def _position_text(side: Axis, span: Span, terminal: Terminal) -> str:
@@ -165,10 +168,10 @@ def _span_text(side: Axis, span: Span, terminal: Terminal) -> str:
     return " ".join(unit_text(token, side.unit, terminal) for token in shown)
 
 
-def _heading_lines(stack: Stack, grid: PatternGrid, terminal: Terminal) -> list[Line]:
+def _headings(stack: Stack, grid: PatternGrid, terminal: Terminal) -> list[Text]:
     """The tokens of the columns, the numbers of their lines, or a ruler of positions where there is no room."""
     if not grid.has_headings:
-        return [Line.of(" " * grid.margin, StyledSpan(ruler(stack, grid.columns.spans, grid.cell), DIM))]
+        return [row(" " * grid.margin, (ruler(stack, grid.columns.spans, grid.cell), "dim"))]
     if stack.key_lines is not None:
         # Tokens in no line, such as special tokens, have their text.
         cut = glyphs(terminal).cut
@@ -176,21 +179,20 @@ def _heading_lines(stack: Stack, grid: PatternGrid, terminal: Terminal) -> list[
             shorten(token_text(key, terminal), grid.cell - 1, cut) if line is None else str(line)
             for key, line in zip(stack.keys, stack.key_lines, strict=True)
         ]
-        centred = (" " * ((grid.cell - cell_width(text)) // 2) + text for text in texts)
-        numbers = "".join(fit_width(text, grid.cell, terminal) for text in centred)
-        return [Line.of(" " * grid.margin, numbers)]
+        centred = (" " * ((grid.cell - cell_width(each)) // 2) + each for each in texts)
+        return [row(" " * grid.margin, *(fit_width(each, grid.cell, terminal) for each in centred))]
     texts = [unit_text(stack.keys[start], stack.unit, terminal) for start, _ in grid.columns.spans]
     spare = terminal.width - grid.margin - grid.cell * len(texts)
-    return [Line.of(" " * grid.margin, row) for row in column_headings(texts, grid.cell, spare, terminal)]
+    return [row(" " * grid.margin, heading) for heading in column_headings(texts, grid.cell, spare, terminal)]
 
 
-def _column_list(stack: Stack, grid: PatternGrid, terminal: Terminal) -> list[Line]:
+def _column_list(stack: Stack, grid: PatternGrid, terminal: Terminal) -> Rows:
     """Below the heatmap: the texts of the columns, where neither headings nor row labels show them."""
     if (grid.has_headings and stack.key_lines is None) or stack.keys == stack.queries:
         return []
-    entries = [Line.of(StyledSpan("columns:", DIM))]
+    entries = [text("columns:", "dim")]
     for span in grid.columns.spans:
-        text = shorten(_span_text(grid.columns, span, terminal), _LONGEST_LABEL, glyphs(terminal).cut)
-        position = StyledSpan(f"{_position_text(grid.columns, span, terminal)} ", DIM)
-        entries.append(Line.of(position, text + direction_end(text)))
-    return [Line(), *flow(entries, separator="  ", width=terminal.width, indent=2)]
+        shown = shorten(_span_text(grid.columns, span, terminal), _LONGEST_LABEL, glyphs(terminal).cut)
+        position = f"{_position_text(grid.columns, span, terminal)} ", "dim"
+        entries.append(row(position, shown + direction_end(shown)))
+    return [Text(), Flow(entries, "  ", indent=2)]

@@ -5,25 +5,28 @@ The table shows the weight of each key, a bar, uniform attention's weight, and t
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Sequence
 from itertools import islice
 
+from rich.console import JustifyMethod
+from rich.table import Table
+from rich.text import Text
+
 from attncli.render.common.cells import bar, bar_scale, cell_width, clusters, glyphs, shorten
+from attncli.render.common.console import Part, Rows, column_table, row
 from attncli.render.common.escape import direction_end, fit_width, running_text, token_text
-from attncli.render.common.lines import BOLD, DIM, PLAIN, Line, Style, StyledSpan
 from attncli.render.common.numbers import decimals_for, two_digits, weight_number
 from attncli.render.common.terminal import Terminal
-from attncli.render.heads.header import sentence_lines, stack_lines
+from attncli.render.heads.header import sentence_row, stack_row
 from attncli.render.heads.heatmap import HeatScale
-from attncli.render.heads.one_head import title_lines
+from attncli.render.heads.one_head import title_row
 from attncli.render.heads.patch_view import head_maps, one_map
-from attncli.render.heads.ranking import ranking_lines
-from attncli.render.heads.shaded_text import ShadedToken, mark_query, shaded_text, strip_lines
+from attncli.render.heads.ranking import ranking_rows
+from attncli.render.heads.shaded_text import ShadedToken, mark_query, shaded_text, strip_rows
 from attncli.render.views.patches import MapView, patch_weights
 from attncli.render.views.reading import ARRIVES_HERE, LOOKS_FROM_HERE, has_top_heads, reading_sentence
 from attncli.results.heads import HeadsResult, Stack
-from attncli.results.patterns import KeyRead, RowReading
+from attncli.results.patterns import RowReading
 
 _LONGEST_TEXT = 16
 # The fewest cells of a key's context, and the cells of bars; the longest that fits is used.
@@ -37,35 +40,35 @@ _MOST_ROWS = 20
 _FEW_HEADS = 16
 
 
-def position_lines(result: HeadsResult, stack: Stack, terminal: Terminal) -> list[Line]:
+def position_rows(result: HeadsResult, stack: Stack, terminal: Terminal) -> Rows:
     """One query in one stack: its weights on all keys, or on one key in every head."""
     if stack.ranking is not None:
-        return ranking_lines(stack, stack.ranking, terminal, weighting=result.weighting, top=result.top)
+        return ranking_rows(stack, stack.ranking, terminal, weighting=result.weighting, top=result.top)
     reading = stack.reading
     assert reading is not None
-    lines = stack_lines(stack, terminal)
+    rows: Rows = [stack_row(stack, terminal)]
     if reading.heads == 1 and result.weighting != "rollout":
-        lines += title_lines(stack.metrics[0], stack, terminal)
-    lines += sentence_lines(reading_sentence(stack, reading, result.weighting), terminal)
+        rows.append(title_row(stack.metrics[0], stack, terminal))
+    rows.append(sentence_row(reading_sentence(stack, reading, result.weighting), terminal))
     heat = HeatScale(max(reading.weights.tolist(), default=0.0), terminal, relative=result.weighting == "norm")
     grid = stack.key_medium.grid
     if grid is not None:
         query = reading.query if stack.query_medium.grid is not None else None
         whole = MapView("", patch_weights(stack.keys, reading.weights.tolist(), grid, query))
-        lines += [*one_map(whole, grid, result.picture, terminal), Line()]
+        rows += [*one_map(whole, grid, result.picture, terminal), Text()]
         if 1 < len(stack.patterns) <= _FEW_HEADS:
-            return [*lines, *head_maps(stack, result.picture, terminal)]
-        return [*lines, *key_table(stack, reading, heat, in_context=False)]
+            return [*rows, *head_maps(stack, result.picture, terminal)]
+        return [*rows, key_table(stack, reading, heat, in_context=False)]
     of_text = stack.key_medium.kind == "tokens"
     here = ARRIVES_HERE if result.weighting == "rollout" else LOOKS_FROM_HERE
-    text = _whole_text(stack, reading, heat, here) if reading.lines is None and of_text else None
-    table = key_table(stack, reading, heat, in_context=text is None and of_text)
-    if text is None:
-        return [*lines, Line(), *table, Line(), *strip_lines(stack, reading, heat, here)]
-    return [*lines, Line(), *text, Line(), heat.legend(), Line(), *table]
+    shaded = _whole_text(stack, reading, heat, here) if reading.lines is None and of_text else None
+    table = key_table(stack, reading, heat, in_context=shaded is None and of_text)
+    if shaded is None:
+        return [*rows, Text(), table, Text(), *strip_rows(stack, reading, heat, here)]
+    return [*rows, Text(), *shaded, Text(), heat.legend(), Text(), table]
 
 
-def _whole_text(stack: Stack, reading: RowReading, heat: HeatScale, here: str) -> list[Line] | None:
+def _whole_text(stack: Stack, reading: RowReading, heat: HeatScale, here: str) -> Rows | None:
     """The shaded text; None where it takes too many rows."""
     seen = zip(stack.keys, reading.weights.tolist(), reading.visible.tolist(), strict=True)
     cells = [
@@ -73,116 +76,81 @@ def _whole_text(stack: Stack, reading: RowReading, heat: HeatScale, here: str) -
         for place, (key, weight, visible) in enumerate(seen)
     ]
     rows = list(islice(shaded_text(cells, heat, here), _MOST_ROWS + 1))
-    return None if len(rows) > _MOST_ROWS else [line for row in rows for line in row]
+    return None if len(rows) > _MOST_ROWS else [each for block in rows for each in block]
 
 
 # --- the table of keys
 
 
-@dataclass(frozen=True, slots=True)
-class _Columns:
-    """Widths of the columns in cells; 0 for those that don't fit or have no content."""
-
-    place: int
-    text: int
-    weight: int
-    bar: int
-    uniform: int
-    head: int
-    context: int
-
-
-def key_table(stack: Stack, reading: RowReading, heat: HeatScale, *, in_context: bool) -> list[Line]:
+def key_table(stack: Stack, reading: RowReading, heat: HeatScale, *, in_context: bool) -> Table:
     """A row per key. in_context: with the text around it, or its whole line."""
-    columns = _columns(stack, reading, heat, in_context=in_context)
-    heading = ("line" if reading.lines is not None else "").rjust(columns.place)
-    heading += f" {'':{columns.text}}" if columns.text else ""
-    heading += f"  {'weight':>{columns.weight}}"
-    heading += f"  {bar_scale(two_digits(heat.full), columns.bar)}" if columns.bar else ""
-    heading += f"  {'uniform':>{columns.uniform}}" if columns.uniform else ""
-    heading += f"  {'top head':{columns.head}}" if columns.head else ""
-    rows = [_row(stack, reading, key, columns, heat) for key in reading.top]
-    return [Line.of(StyledSpan(heading, DIM)), *rows]
-
-
-def _columns(stack: Stack, reading: RowReading, heat: HeatScale, *, in_context: bool) -> _Columns:
-    terminal, lined = heat.terminal, reading.lines is not None
-    place = max((len(_position_text(stack, reading, key)) for key in reading.top), default=1)
-    place = max(place, len("line")) if lined else place
-    texts = (cell_width(token_text(stack.keys[key.place], terminal)) for key in reading.top)
-    text = 0 if lined else min(max(texts, default=0), _LONGEST_TEXT, terminal.width // 4)
-    head = _widest("top head", map(_top_head_text, reading.top)) if has_top_heads(reading) else 0
-    weight = _widest("weight", (_weight_text(key.weight, heat) for key in reading.top))
-    evens = (_weight_text(key.uniform, heat) for key in reading.top)
-    uniform = 0 if reading.uniform is None else _widest("uniform", evens)
-    fixed = place + (1 + text if text else 0) + 2 + weight
-    even = uniform and uniform + 2
+    terminal, top, decimals = heat.terminal, reading.top, decimals_for(heat.full)
+    title, labels = "" if reading.lines is None else "line", _labels(stack, reading, terminal)
+    weights = [weight_number(key.weight, decimals) for key in top]
+    evens = ["" if key.uniform is None else weight_number(key.uniform, decimals) for key in top]
+    heads = [f"{key.head} ({weight_number(key.head_weight)})" for key in top]
+    has_heads, even = has_top_heads(reading), 0 if reading.uniform is None else _taken("uniform", evens)
+    room = terminal.width - max(len(title), *(label.cell_len for label in labels), 1) - _taken("weight", weights)
+    room -= _taken("top head", heads) if has_heads else 0
     least = _LEAST_CONTEXT + 2 if in_context else 0
     # In little room, the bars get shorter, then the bars and the uniform column go, then the top heads.
-    for cells in _BARS:
-        room = terminal.width - fixed - 2 - cells - even - (head and head + 2)
-        if room >= least:
-            return _Columns(place, text, weight, cells, uniform, head, max(room - 2, 0) if in_context else 0)
-    room = terminal.width - fixed - (head and head + 2)
-    return _Columns(place, text, weight, 0, 0, head if room >= 0 else 0, max(room - 2, 0) if in_context else 0)
+    cells = next((cells for cells in _BARS if room - 2 - cells - even >= least), 0)
+    columns: list[tuple[str, JustifyMethod, Sequence[Part]]] = [
+        (title, "right" if title else "left", labels),
+        ("weight", "right", [(weight, "bold") for weight in weights]),
+    ]
+    if cells:
+        bars = [bar(heat.share(key.weight), cells, terminal) for key in top]
+        columns.append((bar_scale(two_digits(heat.full), cells), "left", bars))
+        room -= 2 + cells + even
+    if cells and even:
+        columns.append(("uniform", "right", [(each, "dim") for each in evens]))
+    if has_heads and room >= 0:
+        columns.append(("top head", "left", heads))
+    if in_context and room > 2:
+        contexts = [_context(stack, reading, key.place, room - 2, terminal) for key in top]
+        columns.append(("", "left", contexts))
+    return column_table(columns)
 
 
-def _weight_text(weight: float | None, heat: HeatScale) -> str:
-    return "" if weight is None else weight_number(weight, decimals_for(heat.full))
+def _taken(heading: str, texts: Sequence[str]) -> int:
+    """The cells of a column and the gap before it."""
+    return max(map(len, (heading, *texts))) + 2
 
 
-def _top_head_text(key: KeyRead) -> str:
-    return f"{key.head} ({weight_number(key.head_weight)})"
+def _labels(stack: Stack, reading: RowReading, terminal: Terminal) -> list[Text]:
+    """The key's line, or its position and text."""
+    if reading.lines is not None:
+        lines = (reading.lines[key.place] for key in reading.top)
+        return [Text("" if line is None else f"{line:,}", "dim") for line in lines]
+    tokens = [stack.keys[key.place] for key in reading.top]
+    place = max((len(str(token.index)) for token in tokens), default=0)
+    texts = [token_text(token, terminal) for token in tokens]
+    width = min(max(map(cell_width, texts), default=0), _LONGEST_TEXT, terminal.width // 4)
+    return [
+        row((f"{token.index:>{place}}", "dim"), f" {fit_width(each, width, terminal)}" if width else "")
+        for token, each in zip(tokens, texts, strict=True)
+    ]
 
 
-def _widest(heading: str, texts: Iterable[str]) -> int:
-    return max(len(heading), *map(len, texts))
-
-
-def _position_text(stack: Stack, reading: RowReading, key: KeyRead) -> str:
-    if reading.lines is None:
-        return str(stack.keys[key.place].index)
-    line = reading.lines[key.place]
-    return "" if line is None else f"{line:,}"
-
-
-def _row(stack: Stack, reading: RowReading, key: KeyRead, columns: _Columns, heat: HeatScale) -> Line:
-    terminal, token = heat.terminal, stack.keys[key.place]
-    parts = [StyledSpan(_position_text(stack, reading, key).rjust(columns.place), DIM)]
-    if columns.text:
-        parts.append(StyledSpan(" " + fit_width(token_text(token, terminal), columns.text, terminal)))
-    parts.append(StyledSpan(f"  {_weight_text(key.weight, heat):>{columns.weight}}", BOLD))
-    if columns.bar:
-        parts.append(StyledSpan(f"  {bar(heat.share(key.weight), columns.bar, terminal)}"))
-    if columns.uniform:
-        parts.append(StyledSpan(f"  {_weight_text(key.uniform, heat):>{columns.uniform}}", DIM))
-    if columns.head:
-        parts.append(StyledSpan("  " + _top_head_text(key).ljust(columns.head)))
-    if columns.context:
-        parts += [StyledSpan("  "), *_context(stack, reading, key.place, columns.context, terminal)]
-    return Line(tuple(parts))
-
-
-def _context(stack: Stack, reading: RowReading, place: int, width: int, terminal: Terminal) -> list[StyledSpan]:
+def _context(stack: Stack, reading: RowReading, place: int, width: int, terminal: Terminal) -> Text:
     """The key's whole line, or the key between the text before and after it."""
     cut = glyphs(terminal).cut
-    text = running_text(stack.keys[place], terminal)
+    key = running_text(stack.keys[place], terminal)
     if reading.lines is not None:
-        return [_text_span(shorten(text, width, cut), PLAIN)]
-    text = shorten(text, width - 2, cut)
-    text = text if terminal.color else mark_query(text)
+        line = shorten(key, width, cut)
+        return row(line + direction_end(line))
+    key = shorten(key, width - 2, cut)
+    key = key if terminal.color else mark_query(key)
     first, last = max(place - _CONTEXT_TOKENS, 0), min(place + _CONTEXT_TOKENS, len(stack.keys) - 1)
     before = clusters("".join(_token_and_gap(stack, other, terminal) for other in range(first, place)))
     after = "".join(_token_and_gap(stack, other, terminal) for other in range(place + 1, last + 1))
-    while before and cell_width("".join(before)) > (width - cell_width(text)) // 2:
+    while before and cell_width("".join(before)) > (width - cell_width(key)) // 2:
         before.pop(0)
     left = "".join(before)
-    right = shorten(_gap(stack, place) + after, width - cell_width(text) - cell_width(left), cut)
-    return [_text_span(left, DIM), _text_span(text, Style(bold=True, underline=True)), _text_span(right, DIM)]
-
-
-def _text_span(text: str, style: Style) -> StyledSpan:
-    return StyledSpan(text + direction_end(text), style)
+    right = shorten(_gap(stack, place) + after, width - cell_width(key) - cell_width(left), cut)
+    parts = (left, "dim"), (key, "bold underline"), (right, "dim")
+    return row(*((content + direction_end(content), style) for content, style in parts))
 
 
 def _token_and_gap(stack: Stack, place: int, terminal: Terminal) -> str:

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+from rich.console import JustifyMethod
+from rich.text import Text
+
 from attncli.render.common.cells import bar, bar_scale, glyphs, shorten
+from attncli.render.common.console import Beside, Part, Rows, StyledText, column_table
 from attncli.render.common.escape import direction_end, unit_text
-from attncli.render.common.lines import BOLD, DIM, Line, StyledSpan, beside_or_below
 from attncli.render.common.numbers import decimals_for, two_digits, weight_number
 from attncli.render.common.terminal import Terminal
 from attncli.render.heads.head_map import head_map
-from attncli.render.heads.header import LONGEST_POSITION, sentence_lines, stack_lines
+from attncli.render.heads.header import LONGEST_POSITION, sentence_row, stack_row
 from attncli.render.heads.heatmap import HeatScale
 from attncli.render.views.reading import key_of, rank_text, ranking_view
 from attncli.render.views.sentences import Words, quiet, strong
@@ -20,35 +25,32 @@ _BAR = 20
 _ROOM_FOR_BARS = 64
 
 
-def ranking_lines(stack: Stack, ranking: Ranking, terminal: Terminal, *, weighting: str, top: int) -> list[Line]:
+def ranking_rows(stack: Stack, ranking: Ranking, terminal: Terminal, *, weighting: str, top: int) -> Rows:
     """The query and the key, the map of the heads' weights, and the `top` heads with the key's rank in their rows."""
     view, key = ranking_view(stack, ranking), _key_words(ranking, terminal)
     heat = HeatScale(view.largest, terminal, weighting == "norm").without_signs()
     norms = "each head's weight times the norm of what it reads there"
     by = norms if weighting == "norm" else "the weight of each head"
     title = (*view.sentence[:-1], key, quiet(f", by {by}"))
-    lines = [*stack_lines(stack, terminal), *sentence_lines(title, terminal), Line()]
+    rows: Rows = [stack_row(stack, terminal), sentence_row(title, terminal), Text()]
     if view.hidden:
         why = (key, Words(f" {view.hidden} "), strong(view.query))
-        return [*lines, *sentence_lines(why, terminal)]
+        return [*rows, sentence_row(why, terminal)]
     table = _table(ranking, heat, top)
     if len(ranking.heads) == 1:
-        return [*lines, *table]
+        return [*rows, *table]
     weights = {(head.layer, head.head): head.weight for head in ranking.heads}
     drawn: set[int] = set()
 
-    def cell(head: tuple[int, int], width: int) -> StyledSpan:
+    def cell(head: tuple[int, int], width: int) -> StyledText:
         drawn.add(width)
-        return heat.cell(weights[head], width) if head in weights else StyledSpan(" " * width)
+        return heat.cell(weights[head], width) if head in weights else (" " * width, "")
 
     grid = head_map(stack, cell, _CELL_WIDTHS, terminal)
-    picture = [*grid, Line(), *heat.legend_lines(digits=any(map(heat.has_digits, drawn)))]
-    together = beside_or_below(picture, table, width=terminal.width)
-    if len(together) > max(len(picture), len(table)):
-        # The ranking is below the map, maybe a screen away from the title.
-        subtitle = (Words(view.query), view.sentence[2], Words(key.content))
-        together = [*picture, Line(), *sentence_lines(subtitle, terminal), *table]
-    return [*lines, *together]
+    picture: Rows = [*grid, Text(), heat.legend_row(digits=any(map(heat.has_digits, drawn)))]
+    # A ranking below the map is maybe a screen away from the title.
+    subtitle = sentence_row((Words(view.query), view.sentence[2], Words(key.content)), terminal)
+    return [*rows, Beside(picture, table, [Text(), subtitle])]
 
 
 def _key_words(ranking: Ranking, terminal: Terminal) -> Words:
@@ -59,21 +61,20 @@ def _key_words(ranking: Ranking, terminal: Terminal) -> Words:
     return strong(f"line {ranking.key_line:,} ({text}{direction_end(text)})")
 
 
-def _table(ranking: Ranking, heat: HeatScale, top: int) -> list[Line]:
-    """A heading and a row per head."""
+def _table(ranking: Ranking, heat: HeatScale, top: int) -> Rows:
+    """A heading and a row per head, and how many more heads there are."""
     shown, decimals, terminal = ranking.heads[:top], decimals_for(heat.full), heat.terminal
-    name = max(len("head"), *(len(head.name) for head in ranking.heads))
-    weights = [weight_number(head.weight, decimals) for head in shown]
-    weight = max(len("weight"), *map(len, weights))
-    cells = _BAR if terminal.width >= _ROOM_FOR_BARS else 0
-    scale = f"  {bar_scale(two_digits(heat.full), cells)}" if cells else ""
-    uniform = "  uniform" if ranking.heads[0].uniform is not None else ""
-    heading = f"{'head':>{name}}  {'weight':>{weight}}{scale}{uniform}  place in its row"
-    lines = [Line.of(StyledSpan(heading, DIM))]
-    for head, text in zip(shown, weights, strict=True):
-        even = "" if head.uniform is None else f"  {weight_number(head.uniform, decimals):>7}"
-        filled = f"  {bar(heat.share(head.weight), cells, terminal)}" if cells else ""
-        spans = (StyledSpan(f"  {text:>{weight}}", BOLD), filled, StyledSpan(even, DIM), f"  {rank_text(head)}")
-        lines.append(Line.of(f"{head.name:>{name}}", *spans))
+    name = max(len(head.name) for head in ranking.heads)
+    columns: list[tuple[str, JustifyMethod, Sequence[Part]]] = [
+        ("head", "right", [f"{head.name:>{name}}" for head in shown]),
+        ("weight", "right", [(weight_number(head.weight, decimals), "bold") for head in shown]),
+    ]
+    if terminal.width >= _ROOM_FOR_BARS:
+        bars = [bar(heat.share(head.weight), _BAR, terminal) for head in shown]
+        columns.append((bar_scale(two_digits(heat.full), _BAR), "left", bars))
+    evens = [head.uniform for head in shown if head.uniform is not None]
+    if evens:
+        columns.append(("uniform", "right", [(weight_number(even, decimals), "dim") for even in evens]))
+    table = column_table([*columns, ("place in its row", "left", [rank_text(head) for head in shown])])
     more = len(ranking.heads) - top
-    return [*lines, Line.of(StyledSpan(f"and {more:,} more (--top K)", DIM))] if more > 0 else lines
+    return [table, Text(f"and {more:,} more (--top K)", "dim")] if more > 0 else [table]

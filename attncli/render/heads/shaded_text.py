@@ -9,11 +9,14 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from math import isnan
 
+from rich.style import Style
+from rich.text import Text
+
 from attncli.render.common.cells import cell_width, glyphs, shorten
+from attncli.render.common.console import Rows, StyledText, row
 from attncli.render.common.escape import direction_end, running_text
-from attncli.render.common.lines import BOLD, DIM, Line, Style, StyledSpan
 from attncli.render.common.terminal import Terminal
-from attncli.render.heads.header import note_lines
+from attncli.render.heads.header import note_row
 from attncli.render.heads.heatmap import HeatScale
 from attncli.render.heads.pattern_grid import ruler
 from attncli.render.views.patterns import strip_view
@@ -45,27 +48,27 @@ class _Piece:
         return self.gap + cell_width(self.text)
 
 
-def shaded_text(tokens: Sequence[ShadedToken], heat: HeatScale, here: str = LOOKS_FROM_HERE) -> Iterator[list[Line]]:
+def shaded_text(tokens: Sequence[ShadedToken], heat: HeatScale, here: str = LOOKS_FROM_HERE) -> Iterator[list[Text]]:
     """The text row by row: a line in colour, or a plain line and a line of density characters; and below the query, a
     line that points at it with the words `here`."""
-    for row in _rows(tokens, heat.terminal):
-        lines = [Line(tuple(span for piece in row for span in _spans(piece, heat)))]
+    for pieces in _rows(tokens, heat.terminal):
+        rows = [row(*(part for piece in pieces for part in _parts(piece, heat)))]
         if not heat.colored:
-            lines.append(Line.of("".join(_ink(piece, heat) for piece in row)))
-        yield [*lines, *_pointer(row, here, heat.terminal)]
+            rows.append(row("".join(_ink(piece, heat) for piece in pieces)))
+        yield [*rows, *_pointer(pieces, here, heat.terminal)]
 
 
-def _pointer(row: Sequence[_Piece], here: str, terminal: Terminal) -> list[Line]:
+def _pointer(pieces: Sequence[_Piece], here: str, terminal: Terminal) -> list[Text]:
     """`▲▲ looks from here` below the query; nothing below a row without it."""
-    if not any(piece.shaded.is_query for piece in row):
+    if not any(piece.shaded.is_query for piece in pieces):
         return []
-    marks = "".join(_pointer_marks(piece, glyphs(terminal).pointer) for piece in row).rstrip(" ")
+    marks = "".join(_pointer_marks(piece, glyphs(terminal).pointer) for piece in pieces).rstrip(" ")
     start = len(marks) - len(marks.lstrip(" "))
     if len(marks) + 1 + len(here) <= terminal.width:
         marks = f"{marks} {here}"
     elif start > len(here):
         marks = f"{' ' * (start - len(here) - 1)}{here} {marks[start:]}"
-    return [Line.of(StyledSpan(marks, BOLD))]
+    return [Text(marks, "bold")]
 
 
 def _pointer_marks(piece: _Piece, mark: str) -> str:
@@ -118,16 +121,15 @@ def mark_query(text: str, *, begins: bool = True, ends: bool = True) -> str:
     return f"{text[: len(text) - len(word)]}{'>' * begins}{word}{'<' * ends}"
 
 
-def _spans(piece: _Piece, heat: HeatScale) -> Iterator[StyledSpan]:
+def _parts(piece: _Piece, heat: HeatScale) -> Iterator[StyledText]:
     token, weight, is_query = piece.shaded.token, piece.shaded.weight, piece.shaded.is_query
-    if not heat.colored:
-        # Terminals of sixteen colours show no shades, but they show an underline.
-        style = Style(dim=token.special, bold=is_query)
-    else:
-        style = DIM if weight is None else heat.shade(weight)._replace(bold=is_query)
-    if piece.gap or not heat.colored:
-        yield StyledSpan(" " * piece.gap)
-    yield StyledSpan(piece.text + direction_end(piece.text), style._replace(underline=is_query))
+    # Terminals of sixteen colours show no shades, but they show an underline.
+    is_dim = weight is None if heat.colored else token.special
+    style = Style(bold=is_query or None, underline=is_query or None, dim=is_dim or None)
+    if heat.colored and weight is not None:
+        style += heat.shade(weight)
+    yield " " * piece.gap, ""
+    yield piece.text + direction_end(piece.text), style
 
 
 def _ink(piece: _Piece, heat: HeatScale) -> str:
@@ -142,22 +144,22 @@ def _ink(piece: _Piece, heat: HeatScale) -> str:
 _WIDEST_STRIP_CELL = 3
 
 
-def strip_lines(stack: Stack, reading: RowReading, heat: HeatScale, here: str = LOOKS_FROM_HERE) -> list[Line]:
+def strip_rows(stack: Stack, reading: RowReading, heat: HeatScale, here: str = LOOKS_FROM_HERE) -> Rows:
     """A title, the strip (a cell for one or more tokens or lines), its ruler, a mark below the query, and the scale."""
     terminal = heat.terminal
     view = strip_view(stack, reading, terminal.width)
     cell = min(terminal.width // max(len(view.spans), 1), _WIDEST_STRIP_CELL)
     shown = HeatScale(float(view.pooled.weights.max(initial=0.0)), terminal)
-    cells = (StyledSpan(" " * cell) if isnan(weight) else shown.cell(weight, cell) for weight in view.values.tolist())
+    cells = (" " * cell if isnan(weight) else shown.cell(weight, cell) for weight in view.values.tolist())
     title = view.note or f"the whole {view.whole}, a cell for each {view.unit}"
-    numbers = StyledSpan(ruler(stack, view.spans, cell)[: terminal.width], DIM)
+    numbers = Text(ruler(stack, view.spans, cell)[: terminal.width], "dim")
     mark = [] if view.query is None else [_query_mark(cell * view.query, here, terminal)]
-    return [*note_lines(title, terminal), Line.of(*cells), Line.of(numbers), *mark, shown.legend()]
+    return [note_row(title, terminal), row(*cells), numbers, *mark, shown.legend()]
 
 
-def _query_mark(place: int, here: str, terminal: Terminal) -> Line:
+def _query_mark(place: int, here: str, terminal: Terminal) -> Text:
     """A mark below the query, with words on the side where there is room."""
     mark = glyphs(terminal).pointer
     fits = place + len(mark) + len(here) < terminal.width
-    text = f"{mark} {here}" if fits else f"{here} {mark}"
-    return Line.of(" " * (place if fits else max(place - len(here) - 1, 0)), StyledSpan(text, BOLD))
+    words = f"{mark} {here}" if fits else f"{here} {mark}"
+    return row(" " * (place if fits else max(place - len(here) - 1, 0)), (words, "bold"))

@@ -6,10 +6,12 @@ from collections.abc import Sequence
 from dataclasses import replace
 from math import ceil, isnan
 
-from attncli.render.common.lines import BOLD, DIM, Line, StyledSpan, flow, side_by_side
+from rich.text import Text
+
+from attncli.render.common.console import Flow, Part, Rows, row, side_by_side
 from attncli.render.common.numbers import metric_number, weight_number
 from attncli.render.common.terminal import Terminal
-from attncli.render.heads.header import label_line, label_tile, note_lines, pooling_lines
+from attncli.render.heads.header import label_row, label_tile, note_row, pooling_row
 from attncli.render.heads.heatmap import ROWS_LOOK_AT_COLUMNS, HeatScale, half_blocks
 from attncli.render.views.header import scope_note
 from attncli.render.views.metric_words import label_of, ordered_labels
@@ -39,63 +41,58 @@ def pool_to_thumbnails(stack: Stack, terminal: Terminal, *, least: int = 1) -> S
     return replace(stack, patterns=tuple(pooled_evenly(pattern, side, side) for pattern in stack.patterns))
 
 
-def thumbnail_lines(stack: Stack, heat: HeatScale, terminal: Terminal, *, weighting: str = "attention") -> list[Line]:
+def thumbnail_rows(stack: Stack, heat: HeatScale, terminal: Terminal, *, weighting: str = "attention") -> Rows:
     """The patterns of a stack from `pool_to_thumbnails`, in rows as wide as the terminal, with legends below them."""
     heads = [head for pattern in stack.patterns if (head := head_of(stack, pattern)) is not None]
     blocks = []
     for pattern, head in zip(stack.patterns, heads, strict=True):
-        values = [
-            Line.of(f"{name} ", StyledSpan(metric_number(head.values.get(name), terminal), BOLD))
-            for name in caption_metrics(head)
-        ]
-        caption = _caption(head, head.labels, terminal)
-        if is_one_weight(pattern):
-            weight = weight_number(float(pattern.weights[0, 0]))
-            blocks.append([Line.of("weight ", StyledSpan(weight, BOLD)), caption, *values])
-        else:
-            blocks.append([*thumbnail(stack, pattern, heat), caption, *values])
+        single = ("weight ", (weight_number(float(pattern.weights[0, 0])), "bold"))
+        picture = [row(*single)] if is_one_weight(pattern) else thumbnail(stack, pattern, heat)
+        metrics = ((f"{name} ", metric_number(head.values.get(name), terminal)) for name in caption_metrics(head))
+        values = (row(name, (value, "bold")) for name, value in metrics)
+        blocks.append([*picture, _caption(head, head.labels, terminal), *values])
     names = ordered_labels(name for head in heads for name in head.labels)
-    legend = [label_line(name, (Words(label_of(name, stack.key_medium).target),), terminal) for name in names]
+    legend = (label_row(name, (Words(label_of(name, stack.key_medium).target),), terminal) for name in names)
     return [
         *arrange_in_rows(blocks, terminal),
-        *flow(legend, separator="  ", width=terminal.width),
-        *note_lines(scope_note(stack, weighting=weighting), terminal),
-        *_uniform_lines(stack, heads, terminal),
-        *pooling_lines(stack, stack.patterns[0], terminal),
+        Flow(legend, "  "),
+        note_row(scope_note(stack, weighting=weighting), terminal),
+        *_uniform_rows(stack, heads, terminal),
+        pooling_row(stack, stack.patterns[0], terminal),
     ]
 
 
-def _caption(head: HeadMetrics, labels: Sequence[str], terminal: Terminal) -> Line:
-    tiles = [part for label in labels for part in (StyledSpan(" "), label_tile(label, terminal))]
-    return Line.of(StyledSpan(head.name, BOLD), *tiles)
+def _caption(head: HeadMetrics, labels: Sequence[str], terminal: Terminal) -> Text:
+    tiles: list[Part] = [part for label in labels for part in (" ", label_tile(label, terminal))]
+    return row((head.name, "bold"), *tiles)
 
 
-def arrange_in_rows(blocks: Sequence[list[Line]], terminal: Terminal) -> list[Line]:
+def arrange_in_rows(blocks: Sequence[Sequence[Text]], terminal: Terminal) -> list[Text]:
     """Blocks in rows of about the same number, each with a blank line after it."""
-    width = min(max(line.width for block in blocks for line in block), terminal.width)
+    width = min(max(each.cell_len for block in blocks for each in block), terminal.width)
     most = max((terminal.width + GAP) // (width + GAP), 1)
     count = ceil(len(blocks) / ceil(len(blocks) / most))
     groups = [blocks[start : start + count] for start in range(0, len(blocks), count)]
-    return [line for group in groups for line in [*side_by_side(group, width=width, gap=GAP), Line()]]
+    return [each for group in groups for each in [*side_by_side(group, width=width, gap=GAP), Text()]]
 
 
-def thumbnail(stack: Stack, pattern: Pattern, heat: HeatScale, side: int = _THUMBNAIL_SIDE) -> list[Line]:
+def thumbnail(stack: Stack, pattern: Pattern, heat: HeatScale, side: int = _THUMBNAIL_SIDE) -> list[Text]:
     """A small heatmap without labels. side: cells that one of few tokens is magnified to."""
     values = visible_weights(stack, pattern)
     if heat.half_blocks:
         zoom = max(side // max(values.shape), 1)
         zoomed = values.repeat(zoom, axis=0).repeat(zoom, axis=1).tolist()
-        colors = [[None if isnan(value) else heat.color(value) for value in row] for row in zoomed]
-        return [Line(tuple(spans)) for spans in half_blocks(colors)]
+        colors = [[None if isnan(value) else heat.color(value) for value in weights] for weights in zoomed]
+        return [row(*cells) for cells in half_blocks(colors)]
     two_fit = 2 * values.shape[1] <= min(side, heat.terminal.width)
     width = heat.min_width if heat.min_width > 1 else 1 + two_fit
     return [
-        Line(tuple(StyledSpan(" " * width) if isnan(value) else heat.cell(value, width) for value in row))
-        for row in values.tolist()
+        row(*(" " * width if isnan(value) else heat.cell(value, width) for value in weights))
+        for weights in values.tolist()
     ]
 
 
-def _uniform_lines(stack: Stack, heads: Sequence[HeadMetrics], terminal: Terminal) -> list[Line]:
+def _uniform_rows(stack: Stack, heads: Sequence[HeadMetrics], terminal: Terminal) -> list[Flow]:
     """The metrics of uniform attention: one sentence for all layers with the same values."""
     shown = ordered_metrics([name for head in heads for name in caption_metrics(head)])
     layers: dict[tuple[str, ...], list[int]] = {}
@@ -103,17 +100,16 @@ def _uniform_lines(stack: Stack, heads: Sequence[HeadMetrics], terminal: Termina
         uniform = stack.baselines.get(layer, {})
         values = tuple(f"{name} {metric_number(uniform.get(name), terminal)}" for name in shown)
         layers.setdefault(values, []).append(layer)
-    lines = []
+    rows = []
     for values, which in layers.items():
         where = f" in layer {', '.join(map(str, which))}" if len(layers) > 1 else ""
         start, *rest = (f"{value}," for value in values)
         *before, last = f"uniform attention{where}: {start}", *rest
-        parts = [Line.of(StyledSpan(part, DIM)) for part in (*before, last.removesuffix(","))]
-        lines += flow(parts, separator=" ", width=terminal.width, indent=2)
-    return lines
+        rows.append(Flow((Text(part, "dim") for part in (*before, last.removesuffix(","))), " ", indent=2))
+    return rows
 
 
-def sketch_lines(stack: Stack, terminal: Terminal) -> list[Line]:
+def sketch_rows(stack: Stack, terminal: Terminal) -> Rows:
     """A sketch of each head with its name and letters, and their common scale; nothing if they need over two rows."""
     across = (terminal.width + GAP) // (_SKETCH_SIDE + GAP)
     if not stack.sketches or 2 * across < len(stack.sketches):
@@ -127,5 +123,5 @@ def sketch_lines(stack: Stack, terminal: Terminal) -> list[Line]:
         for pattern in small
         if (head := head_of(stack, pattern)) is not None
     ]
-    scale = heat.legend_lines(ROWS_LOOK_AT_COLUMNS, digits=heat.has_digits(1))
-    return [*arrange_in_rows(blocks, terminal), *scale, *pooling_lines(stack, small[0], terminal)]
+    scale = heat.legend_row(ROWS_LOOK_AT_COLUMNS, digits=heat.has_digits(1))
+    return [*arrange_in_rows(blocks, terminal), scale, pooling_row(stack, small[0], terminal)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from attncli.render.common.escape import printable
 from attncli.render.views.sentences import count_noun
 from attncli.results.heads import HeadsResult, Probe, Stack
 from attncli.results.patterns import Pattern
@@ -110,7 +111,7 @@ def _key_count(stack: Stack) -> str:
         return f"{count_noun(len(keys), 'frame')} of {medium.seconds:.3g} s"
     if grid is None:
         return count_noun(len(keys), "position")
-    others = [key.token for key in keys if key.index not in grid.patches]
+    others = [printable(key.token) for key in keys if key.index not in grid.patches]
     patches = len(keys) - len(others)
     whole = patches == len(grid.patches)
     count = f"{grid.rows} × {grid.columns} patches" if whole else count_noun(patches, "patch", "patches")

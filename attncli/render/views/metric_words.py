@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from attncli.metrics import LABELS, METRICS
-from attncli.render.common.lines import Rgb
+from attncli.render.common.terminal import Rgb
 from attncli.results.heads import HeadMetrics, Stack
 from attncli.results.patterns import TOKENS, Medium
 from attncli.results.tokens import Token

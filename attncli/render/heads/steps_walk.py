@@ -1,6 +1,6 @@
 """Steps of one head at one query (`--steps`): from the query vector to the output, in numbered sentences with tables.
 
-`steps_lines` words the steps; `score_table` and `read_table` show the numbers of the keys.
+`steps_rows` words the steps; `score_table` and `read_table` show the numbers of the keys.
 """
 
 from __future__ import annotations
@@ -11,10 +11,13 @@ from math import isclose, sqrt
 from typing import NamedTuple
 
 import numpy as np
+from rich.console import JustifyMethod, RenderableType
+from rich.table import Table
+from rich.text import Text
 
 from attncli.render.common.cells import cell_width, glyphs
-from attncli.render.common.escape import direction_end, fit_width, token_text
-from attncli.render.common.lines import BOLD, DIM, PLAIN, Line, Style, StyledSpan, flow, joined, padded, split_words
+from attncli.render.common.console import Flow, Rows, row, sentence
+from attncli.render.common.escape import ascii_safe, direction_end, fit_width, token_text
 from attncli.render.common.numbers import cell_number
 from attncli.render.common.terminal import Terminal
 from attncli.results.steps import HeadOutput, Origin, Projection, Steps, Vector
@@ -24,51 +27,47 @@ _MOST_NUMBERS = 6
 _BAR = 16
 # From this width on there is room to say what z is.
 _ROOM_FOR_SUM = 30
-#: ASCII for the symbols of formulas.
-_ASCII = str.maketrans({"×": "x", "·": ".", "÷": "/", "√": "sqrt ", "Σ": "sum of", "−": "-", "∞": "inf"})
+#: ASCII for the symbols of formulas, besides those of `ascii_safe`.
+_ASCII = str.maketrans({"÷": "/", "√": "sqrt ", "Σ": "sum of", "∞": "inf"})
 
 
 def formula(text: str, terminal: Terminal) -> str:
     """A formula or a sentence with the symbols that this terminal can show."""
-    return text if terminal.unicode else text.translate(_ASCII)
+    return text if terminal.unicode else ascii_safe(text.translate(_ASCII), terminal)
 
 
 class Column(NamedTuple):
-    """A right-aligned column of numbers, one per listed key, then one for the other keys together.
+    """A column of numbers, one per listed key, then one for the other keys together.
 
     priority: columns of lower priority are dropped first where there is no room for all.
     """
 
     heading: str
     cells: tuple[str, ...]
-    style: Style = PLAIN
+    style: str = ""
     priority: int = 9
+    justify: JustifyMethod = "right"
 
     @property
     def width(self) -> int:
-        return max(map(cell_width, (self.heading, *self.cells)))
-
-    def lines(self, hidden: Collection[int] = ()) -> Iterator[Line]:
-        """The heading and the cells; those of hidden (masked) keys are dim."""
-        yield Line.of(StyledSpan(" " * (self.width - cell_width(self.heading)) + self.heading, DIM))
-        for row, cell in enumerate(self.cells):
-            yield Line.of(StyledSpan(cell.rjust(self.width), DIM if row in hidden else self.style))
+        """With the gap before it."""
+        return max(map(cell_width, (self.heading, *self.cells))) + 2
 
 
-def vector_line(name: str, vector: Vector, norm: float, terminal: Terminal) -> Line:
+def _vector_row(name: str, vector: Vector, norm: float, terminal: Terminal) -> Text:
     """`  q = [0.41 -0.22 … 30 more]  norm 5.21`, with as many numbers as fit."""
     more = glyphs(terminal).ellipsis
     end = f"  norm {_number(norm)}"
     for count in range(min(len(vector), _MOST_NUMBERS + 2), 0, -1):
         rest = len(vector) - count
         numbers = " ".join(_number(each) for each in vector[:count])
-        text = f"  {name} = [{numbers}{f' {more} {rest:,} more' if rest else ''}]"
-        if cell_width(text + end) <= terminal.width:
-            return Line.of(text, StyledSpan(end, DIM))
-    return Line.of(f"  {end.strip()}")
+        shown = f"  {name} = [{numbers}{f' {more} {rest:,} more' if rest else ''}]"
+        if cell_width(shown + end) <= terminal.width:
+            return row(shown, (end, "dim"))
+    return Text(f"  {end.strip()}")
 
 
-def score_table(steps: Steps, terminal: Terminal) -> list[Line]:
+def score_table(steps: Steps, terminal: Terminal) -> Table:
     """A row per key: k, q·k, the scores made from it, and the weight."""
     columns = [Column(formula("q·k", terminal), _cells(steps.products, steps), priority=1)]
     scale = f"÷{1 / steps.scale:.2f}" if steps.scale < 1 else f"×{steps.scale:.3g}"
@@ -81,63 +80,59 @@ def score_table(steps: Steps, terminal: Terminal) -> list[Line]:
     hidden = frozenset(np.flatnonzero(~steps.visible).tolist())
     if steps.bias is not None or hidden:
         scores = enumerate(_cells(steps.scores, steps))
-        shown = tuple(formula("−∞", terminal) if row in hidden else cell for row, cell in scores)
+        shown = tuple(formula("−∞", terminal) if place in hidden else cell for place, cell in scores)
         columns.append(Column("score", shown, priority=3))
     weights = [*steps.weights.tolist(), *([steps.others.weight] if steps.others.visible else [])]
-    shown = tuple("0" if row in hidden else cell_number(weight, 2) for row, weight in enumerate(weights))
-    columns.append(Column("weight", shown, BOLD))
+    shown = tuple("0" if place in hidden else cell_number(weight, 2) for place, weight in enumerate(weights))
+    columns.append(Column("weight", shown, "bold"))
     labels = _labels(steps, terminal)
-    columns = _drop_to_fit(columns, terminal.width - labels[0].width)
-    taken = labels[0].width + sum(column.width + 2 for column in columns)
-    bars = _bars(weights, min(_BAR, terminal.width - taken - 2), terminal)
+    room = terminal.width - max(label.cell_len for label in labels)
+    columns = _drop_to_fit(columns, room)
+    room -= sum(column.width for column in columns) + 2
+    bars = _bars(weights, min(_BAR, room), terminal)
+    room -= max(map(len, bars))
     norms = Column("norm", _cells(steps.key_norms, steps))
-    room = terminal.width - taken - 2 - max(line.width for line in bars)
-    if room >= norms.width + 2:
+    if room >= norms.width:
         columns.insert(0, norms)
-        room -= norms.width + 2
+        room -= norms.width
     vectors = _vector_column("k", steps.key_vectors, steps, room - 2, terminal)
-    return _table(labels, [*vectors, *columns], bars, hidden)
+    return _table(labels, [*vectors, *columns, Column("", bars, justify="left")], hidden)
 
 
-def read_table(steps: Steps, terminal: Terminal) -> list[Line]:
+def read_table(steps: Steps, terminal: Terminal) -> Table:
     """A row per key: its weight and v; and their weighted sum, z."""
-    labels = [*_labels(steps, terminal), Line.of(" z, their sum" if terminal.width >= _ROOM_FOR_SUM else " z")]
-    width = max(line.width for line in labels)
+    labels = [*_labels(steps, terminal), Text(" z, their sum" if terminal.width >= _ROOM_FOR_SUM else " z")]
+    room = terminal.width - max(label.cell_len for label in labels)
     others = [steps.others.weight] if steps.others.visible else []
     weights = (formula(f"{cell_number(weight, 2)} ×", terminal) for weight in (*steps.weights.tolist(), *others))
-    times = Column("weight", (*weights, ""), BOLD)
+    times = Column("weight", (*weights, ""), "bold")
     norms = Column("norm", (*_cells(steps.value_norms, steps), _number(steps.sum_norm)), priority=1)
-    columns = _drop_to_fit([times, norms], terminal.width - width)
-    room = terminal.width - width - sum(column.width + 2 for column in columns)
+    columns = _drop_to_fit([times, norms], room)
+    room -= sum(column.width for column in columns)
     vectors = _vector_column("v", steps.values, steps, room, terminal, total=steps.weighted_sum)
-    lines = [padded(line, width) for line in labels]
-    return _table(lines, [times, *vectors, *columns[1:]], [Line()] * len(lines))
+    return _table(labels, [times, *vectors, *columns[1:]])
 
 
 def _drop_to_fit(columns: Sequence[Column], room: int) -> list[Column]:
     """The columns that fit, after those of lowest priority are dropped; at least one column stays."""
     selected = list(columns)
-    while len(selected) > 1 and sum(column.width + 2 for column in selected) > room:
+    while len(selected) > 1 and sum(column.width for column in selected) > room:
         selected.remove(min(selected, key=lambda column: column.priority))
     return selected
 
 
-def _labels(steps: Steps, terminal: Terminal) -> list[Line]:
+def _labels(steps: Steps, terminal: Terminal) -> list[Text]:
     """The row labels: a heading, the position and token of each listed key, and the number of other keys."""
     places = max((len(str(token.index)) for token in steps.keys), default=1)
     texts = [token_text(token, terminal) for token in steps.keys]
     widest = min(max(map(cell_width, texts), default=3), _LONGEST_TOKEN, terminal.width // 4)
     rows = [
-        Line.of(
-            StyledSpan(f" {token.index:>{places}} ", DIM),
-            StyledSpan(fit_width(text, widest, terminal), PLAIN if seen else DIM),
-        )
-        for token, text, seen in zip(steps.keys, texts, steps.visible.tolist(), strict=True)
+        row((f" {token.index:>{places}} ", "dim"), (fit_width(each, widest, terminal), "" if seen else "dim"))
+        for token, each, seen in zip(steps.keys, texts, steps.visible.tolist(), strict=True)
     ]
     if steps.others.visible:
-        rows.append(Line.of(StyledSpan(f" {glyphs(terminal).ellipsis} {steps.others.visible:,} others", DIM)))
-    whole = max((line.width for line in rows), default=0)
-    return [padded(Line.of(StyledSpan(f" {'key':>{places}}", DIM)), whole), *(padded(line, whole) for line in rows)]
+        rows.append(Text(f" {glyphs(terminal).ellipsis} {steps.others.visible:,} others", "dim"))
+    return [Text(f" {'key':>{places}}", "dim"), *rows]
 
 
 def _cells(values: Vector, steps: Steps) -> tuple[str, ...]:
@@ -154,31 +149,36 @@ def _vector_column(
     """A column with the first numbers of each row's vector, in `room` cells; none where not even one number fits."""
     for count in range(min(vectors.shape[1], _MOST_NUMBERS), 0, -1):
         rows = [*vectors[:, :count].tolist(), *([] if total is None else [total[:count].tolist()])]
-        widest = max((len(_number(each)) for row in rows for each in row), default=0)
+        widest = max((len(_number(each)) for numbers in rows for each in numbers), default=0)
         more = f" {glyphs(terminal).ellipsis}" if count < vectors.shape[1] else ""
-        cells = [f"[{' '.join(_number(each).rjust(widest) for each in row)}{more}]" for row in rows]
+        cells = [f"[{' '.join(_number(each).rjust(widest) for each in numbers)}{more}]" for numbers in rows]
         others = [""] if steps.others.visible else []
         listed = len(steps.keys)
-        column = Column("", (*cells[:listed], *others, *cells[listed:]))
-        if column.width + 2 <= room:
-            return [column._replace(heading=f" {name}".ljust(column.width))]
+        column = Column(f" {name}", (*cells[:listed], *others, *cells[listed:]), justify="left")
+        if column.width <= room:
+            return [column]
     return []
 
 
-def _bars(weights: Sequence[float], width: int, terminal: Terminal) -> list[Line]:
+def _bars(weights: Sequence[float], width: int, terminal: Terminal) -> tuple[str, ...]:
     """A bar per weight, the longest for the largest; blank where there is no room."""
     largest = max(weights, default=0.0) or 1.0
     ink = "█" if terminal.unicode else "#"
-    bars = [Line.of(ink * round(width * weight / largest)) if width >= 4 else Line() for weight in weights]
-    return [Line(), *bars]
+    return tuple(ink * round(width * weight / largest) if width >= 4 else "" for weight in weights)
 
 
-def _table(
-    labels: Sequence[Line], columns: Sequence[Column], bars: Sequence[Line], hidden: Collection[int] = ()
-) -> list[Line]:
-    rows = zip(labels, *(column.lines(hidden) for column in columns), bars, strict=True)
-    # Without spaces before a missing bar.
-    return [joined(row if row[-1].width else row[:-1], "  ") for row in rows]
+def _table(labels: Sequence[Text], columns: Sequence[Column], hidden: Collection[int] = ()) -> Table:
+    """Rows of a label and cells below a heading; those of hidden (masked) keys are dim."""
+    table = Table.grid(padding=(0, 2, 0, 0))
+    table.add_column()
+    for column in columns:
+        table.add_column(justify=column.justify)
+    heading, *others = labels
+    table.add_row(heading, *(Text(column.heading, "dim") for column in columns))
+    for place, label in enumerate(others):
+        shown = (Text(each.cells[place], "dim" if place in hidden else each.style) for each in columns)
+        table.add_row(label, *shown)
+    return table
 
 
 # --- the sentences
@@ -193,31 +193,30 @@ _MOST_STRETCHES = 3
 Step = tuple[str, str]
 
 
-def steps_lines(steps: Steps, terminal: Terminal) -> list[Line]:
+def steps_rows(steps: Steps, terminal: Terminal) -> Rows:
     """All steps of one head at one query."""
-    listed, text = steps.with_top_keys(_KEYS_LISTED), token_text(steps.query, terminal)
-    query = text + direction_end(text)
-    begin = [Line.of(StyledSpan(f"head {steps.name}", BOLD))]
-    begin += split_words(f"from {query} (token {steps.query.index}), step by step")
-    lines = flow(begin, separator=" ", width=terminal.width)
+    listed, shown = steps.with_top_keys(_KEYS_LISTED), token_text(steps.query, terminal)
+    query = shown + direction_end(shown)
+    begin = sentence(f"from {query} (token {steps.query.index}), step by step").parts
+    rows: Rows = [Flow((Text(f"head {steps.name}", "bold"), *begin), " ")]
     number = counter(1)
 
-    def add(step: Step, *below: Line) -> None:
-        name, sentence = step
-        words = [Line.of(StyledSpan(f"{next(number)} {name}:", BOLD)), *split_words(formula(sentence, terminal))]
-        lines.extend([Line(), *flow(words, separator=" ", width=terminal.width, indent=_INDENT), *below])
+    def add(step: Step, *below: RenderableType) -> None:
+        name, words = step
+        title = Text(f"{next(number)} {name}:", "bold")
+        rows.extend([Text(), Flow((title, *sentence(formula(words, terminal)).parts), " ", indent=_INDENT), *below])
 
-    add(_query_step(steps, query), vector_line("q", steps.query_vector, steps.query_norm, terminal))
+    add(_query_step(steps, query), _vector_row("q", steps.query_vector, steps.query_norm, terminal))
     for step in _score_steps(steps, listed, query):
         add(step)
-    lines += score_table(listed, terminal)
-    add(_values_step(steps), *read_table(listed.visible_only(), terminal))
+    rows.append(score_table(listed, terminal))
+    add(_values_step(steps), read_table(listed.visible_only(), terminal))
     if steps.written is None:
         add(("output", "z goes through no plain matrix in this model, and the walk ends here"))
-        return lines
-    add(_output_step(steps, steps.written), vector_line("out", steps.written.output, steps.written.norm, terminal))
+        return rows
+    add(_output_step(steps, steps.written), _vector_row("out", steps.written.output, steps.written.norm, terminal))
     add(_residual_step(steps.written, query))
-    return lines
+    return rows
 
 
 def _query_step(steps: Steps, query: str) -> Step:
