@@ -180,7 +180,7 @@ def _module_shapes(files: ModelFiles, module: SentenceModule) -> dict[str, tuple
 
 def shapes_from_checkpoint(checkpoint: Checkpoint, files: ModelFiles) -> ModelShapes:
     """The shapes of the weights in a checkpoint: quantized ones unpacked, buffers left out."""
-    from attncli.models.files.gguf_names import with_layer_types
+    from attncli.models.files.layer_windows import with_layer_types
     from attncli.models.loading.config_source import declares_generation
     from attncli.parameters.reconcile import with_tied_unembedding
 

@@ -21,7 +21,7 @@ from attncli.cli.options import (
     output_options,
     running_options,
 )
-from attncli.cli.saved import ResultVerb
+from attncli.cli.show_saved import ResultVerb
 from attncli.errors import UsageError
 from attncli.verbs import VERBS
 

@@ -23,7 +23,7 @@ from attncli.cli.options import (
     running_options,
     text_options,
 )
-from attncli.cli.saved import ResultVerb
+from attncli.cli.show_saved import ResultVerb
 from attncli.errors import UsageError
 from attncli.metrics import METRICS, PROBED
 from attncli.verbs import VERBS

@@ -16,7 +16,7 @@ from attncli.cli.options import (
     option,
     output_options,
 )
-from attncli.cli.saved import ResultVerb
+from attncli.cli.show_saved import ResultVerb
 from attncli.verbs import VERBS
 
 params_options = bundle(

@@ -25,7 +25,7 @@ from attncli.cli.options import (
     output_options,
     text_options,
 )
-from attncli.cli.saved import ResultVerb
+from attncli.cli.show_saved import ResultVerb
 from attncli.cli.texts import TextStream
 from attncli.errors import UsageError
 from attncli.verbs import VERBS

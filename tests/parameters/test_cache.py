@@ -11,7 +11,7 @@ import torch
 import transformers
 
 import attncli
-from attncli.models.files.gguf_names import DEFAULT_PATTERNS, with_layer_types
+from attncli.models.files.layer_windows import DEFAULT_PATTERNS, with_layer_types
 from attncli.parameters.cache import cached_layers
 from attncli.parameters.costs import longest_contexts
 from attncli.parameters.count import locate_shares

@@ -2,7 +2,7 @@
 
 The format: https://github.com/ggml-org/ggml/blob/master/docs/gguf.md (versions 2 and 3, little-endian).
 Most of a header is the vocabulary, hundreds of thousands of strings; long arrays can be skipped. What the keys mean
-in terms of config.json (`sliding_window`, …) is in gguf_names.py.
+in terms of config.json is in gguf_names.py, and which layers have a window in layer_windows.py.
 """
 
 from __future__ import annotations

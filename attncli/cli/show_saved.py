@@ -48,7 +48,7 @@ def show_saved(name: str, ctx: click.Context) -> None:
     if name == "heads":
         _require_patterns(result, plan, output.result)
     if checks := ctx.params.get("check"):
-        from attncli.api.saved import check_saved
+        from attncli.api.check_saved import check_saved
 
         result = check_saved(name, result, [checks] if isinstance(checks, str) else checks)
     messages.warnings(result.warnings)
