@@ -88,7 +88,7 @@ def test_without_an_extra_a_sentence_names_it(extra: str, tmp_path: Path, monkey
         # What Python itself leaves behind where a module is not to be found.
         monkeypatch.setitem(sys.modules, name, None)
     monkeypatch.setattr(slow, "_is_installed", lambda _: False)
-    monkeypatch.setattr("attncli.models.files.sources.installed_package", lambda: None)
+    monkeypatch.setattr("attncli.models.files.model_files.installed_package", lambda: None)
     monkeypatch.setattr("attncli.models.loading.device.free_memory", lambda _: 1000 if extra == "large" else None)
     for name, value in {"HF_HOME": str(tmp_path), "HF_HUB_CACHE": str(tmp_path), "HF_HUB_OFFLINE": "1"}.items():
         monkeypatch.setenv(name, value)

@@ -137,4 +137,4 @@ def test_nothing_is_computed_of_a_layer_that_nobody_asked_for() -> None:
     collector = Collector(loaded, inputs_for(loaded, [IDS]), HeadsRequest(parse_selection("2"), patterns=True))
     loaded.run_attention(collector.inputs.arguments, collector)
     (seen,) = collector.layers.values()
-    assert [layer.sums is not None for layer in seen.values()] == [False, False, True]
+    assert [bool(layer.chosen) for layer in seen.values()] == [False, False, True]

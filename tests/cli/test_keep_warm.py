@@ -156,6 +156,8 @@ def test_signals_reach_the_command_at_any_moment(number: signal.Signals, code: i
         assert wait(lambda: bool(children(state["process"])))
         time.sleep(0.01 * moment)
         process.send_signal(number)
+        # Its stdin stays open until it has ended: the end of the text would be another end.
+        process.wait(timeout=60)
         _, err = process.communicate(timeout=60)
         assert (process.returncode, err) == (code, b"")
         assert wait(lambda: not children(state["process"]))

@@ -36,6 +36,8 @@ def absent(command: Command) -> str | None:
     for name in command.needs:
         if find_spec(name) is None:
             return f"{name} isn't installed"
+    if command.draws and find_spec("matplotlib") is None:
+        return "matplotlib isn't installed"
     if command.draws and version("matplotlib") != MATPLOTLIB.read_text("utf-8").strip():
         return f"figures were recorded with matplotlib {MATPLOTLIB.read_text('utf-8').strip()}"
     return None

@@ -178,7 +178,7 @@ EVERY = {name: kind() for name, kind in KINDS.items()}
 ANY = st.sampled_from(TEXTS) | st.text(st.sampled_from("mole s\n\t,é日👍\u0301\u200d\x00\x1bש.="), min_size=1)
 
 
-@settings(max_examples=80, deadline=None)
+@settings(deadline=None)
 @given(
     text=ANY,
     names=st.lists(st.sampled_from(sorted(EVERY)), min_size=2, max_size=6),
@@ -194,7 +194,7 @@ def test_no_line_is_wider_than_the_terminal(text: str, names: list[str], width: 
         assert unicode or line.isascii()
 
 
-@settings(max_examples=40, deadline=None)
+@settings(deadline=None)
 @given(text=ANY, width=st.integers(45, 120))
 def test_every_id_is_shown(text: str, width: int) -> None:
     names = {"bpe": "byte_bpe", "wordpiece": "word_piece"}

@@ -109,7 +109,7 @@ def test_roles_have_colours_of_their_own() -> None:
 ANY = st.text(max_size=12)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(deadline=None)
 @given(
     texts=st.lists(ANY, min_size=1, max_size=8),
     role=ANY,

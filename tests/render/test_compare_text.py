@@ -110,7 +110,7 @@ def occurrences(draw: st.DrawFn) -> tuple[Occurrence, ...]:
     return tuple(found)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(deadline=None)
 @given(occurrences(), st.integers(20, 130), st.booleans(), st.sampled_from(ColorDepth), st.integers(0, 9))
 def test_no_line_is_wider_than_the_terminal(
     some: tuple[Occurrence, ...], width: int, unicode: bool, color: ColorDepth, seed: int

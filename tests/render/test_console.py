@@ -35,7 +35,7 @@ STYLES = st.sampled_from(["", "bold", "dim", "bold underline", rgb_style((255, 0
 
 
 @given(TEXTS)
-@settings(derandomize=True, deadline=None, max_examples=300)
+@settings(derandomize=True, deadline=None)
 def test_rich_counts_the_cells_of_a_terminal(content: str) -> None:
     shown = printable(content)
     assert text(shown).cell_len == cell_width(shown)
@@ -131,7 +131,7 @@ def test_blocks_have_a_blank_line_between_them() -> None:
 
 
 @given(st.lists(st.tuples(TEXTS, STYLES), min_size=1, max_size=5), TERMINALS)
-@settings(derandomize=True, deadline=None, max_examples=150)
+@settings(derandomize=True, deadline=None)
 def test_no_line_is_too_wide_or_ends_in_spaces_or_a_style(parts: list[tuple[str, str]], terminal: Terminal) -> None:
     shown = [(name_text(content, terminal), style) for content, style in parts]
     table = Table.grid(padding=(0, 2, 0, 0))

@@ -74,7 +74,7 @@ def test_clusters_keep_together_what_belongs_together() -> None:
 
 
 @given(TEXTS, st.integers(0, 8))
-@settings(derandomize=True, deadline=None, max_examples=200)
+@settings(derandomize=True, deadline=None)
 def test_padded_text_has_exactly_its_width(text: str, width: int) -> None:
     assert cell_width(pad(text, width)) == width
     assert cell_width(shorten(text, width, "…")) <= width
@@ -156,7 +156,7 @@ SPANS = st.tuples(TEXTS.map(str.strip).filter(bool), st.sampled_from([PLAIN, RED
     st.lists(st.lists(SPANS, max_size=4), max_size=4),
     st.builds(Terminal, st.integers(1, 20), st.sampled_from(ColorDepth), st.booleans()),
 )
-@settings(derandomize=True, deadline=None, max_examples=200)
+@settings(derandomize=True, deadline=None)
 def test_both_writers_write_the_same(rows: list[list[Span]], terminal: Terminal) -> None:
     shown = [[(name_text(content, terminal), style) for content, style in row] for row in rows]
     assert own_writer(shown, terminal) == rich_writer(shown, terminal)

@@ -184,7 +184,7 @@ def test_steps_in_words(step: Step, words: str) -> None:
     assert step_words(step) == words
 
 
-@settings(max_examples=60, deadline=None)
+@settings(deadline=None)
 @given(
     tokenizers(),
     texts | st.text(st.characters(codec="utf-8"), min_size=1),

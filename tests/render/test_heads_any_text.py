@@ -67,14 +67,14 @@ def results(draw: st.DrawFn) -> HeadsResult:
 
 
 @given(results(), TERMINALS)
-@settings(derandomize=True, deadline=None, max_examples=60)
+@settings(derandomize=True, deadline=None)
 def test_no_line_is_wider_than_the_terminal(of: HeadsResult, terminal: Terminal) -> None:
     for line in SGR.sub("", heads_text(of, terminal)).split("\n"):
         assert cell_width(line) <= terminal.width
 
 
 @given(results(), TERMINALS)
-@settings(derandomize=True, deadline=None, max_examples=60)
+@settings(derandomize=True, deadline=None)
 def test_nothing_acts_on_the_terminal(of: HeadsResult, terminal: Terminal) -> None:
     text = heads_text(of, terminal)
     plain = SGR.sub("", text).replace("\n", "")
@@ -86,7 +86,7 @@ def test_nothing_acts_on_the_terminal(of: HeadsResult, terminal: Terminal) -> No
 
 
 @given(results().filter(lambda of: of.chosen), TERMINALS)
-@settings(derandomize=True, deadline=None, max_examples=60)
+@settings(derandomize=True, deadline=None)
 def test_every_row_of_a_pattern_has_its_cells_in_the_same_places(of: HeadsResult, terminal: Terminal) -> None:
     stack = of.stacks[0]
     grid = fitted_grid(stack, stack.patterns[0], terminal)

@@ -237,7 +237,7 @@ def walks(draw: st.DrawFn) -> Steps:
     )
 
 
-@settings(max_examples=60, deadline=None)
+@settings(deadline=None)
 @given(walks(), TERMINALS)
 def test_no_line_is_wider_than_the_terminal(steps: Steps, terminal: Terminal) -> None:
     text = shown(steps, terminal)

@@ -151,7 +151,7 @@ def test_colour_changes_no_character() -> None:
 
 
 @pytest.mark.parametrize("unicode", [True, False])
-@settings(deadline=None, max_examples=150)
+@settings(deadline=None)
 @given(data=st.data())
 def test_no_line_is_wider_than_the_terminal(unicode: bool, data: st.DataObject) -> None:
     text = data.draw(

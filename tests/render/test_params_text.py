@@ -187,7 +187,7 @@ NUMBERS = st.integers(0, 10**18)
 TERMINALS = st.builds(Terminal, st.integers(20, 200), st.sampled_from(ColorDepth), unicode=st.booleans())
 
 
-@settings(max_examples=60, deadline=None)
+@settings(deadline=None)
 @given(
     st.lists(st.tuples(TEXTS, st.sampled_from(list(COMPONENTS)), NUMBERS, NUMBERS), min_size=1, max_size=8),
     TEXTS,

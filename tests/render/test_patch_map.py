@@ -163,7 +163,7 @@ def test_a_picture_is_beside_its_map_where_there_is_room() -> None:
 
 
 @pytest.mark.parametrize("depth", [ColorDepth.NONE, ColorDepth.ANSI, ColorDepth.EIGHT_BIT, ColorDepth.TRUE])
-@settings(max_examples=25, deadline=None)
+@settings(deadline=None)
 @given(
     rows=st.integers(1, 40),
     columns=st.integers(1, 40),

@@ -179,7 +179,7 @@ SOME = st.text(st.characters(codec="utf-8"), min_size=1, max_size=40)
 COUNT = st.integers(0, 10**12)
 
 
-@settings(max_examples=150, deadline=None, derandomize=True)
+@settings(deadline=None, derandomize=True)
 @given(
     names=st.lists(SOME, min_size=1, max_size=5),
     words=st.lists(SOME, max_size=5),

@@ -73,7 +73,7 @@ def test_ids_without_a_text() -> None:
     )
 
 
-@settings(max_examples=200, deadline=None)
+@settings(deadline=None)
 @given(tokens=TOKENS, text=SOME, width=st.integers(10, 120), unicode=st.booleans())
 def test_no_line_is_wider_than_the_terminal(tokens: tuple[Token, ...], text: str, width: int, unicode: bool) -> None:
     table = token_table(_text(tokens, text), Terminal(width, unicode=unicode))

@@ -230,7 +230,7 @@ TOKENS = st.lists(
 ).map(tuple)
 
 
-@settings(max_examples=120, deadline=None)
+@settings(deadline=None)
 @given(tokens=TOKENS, text=SOME, model=SOME, width=st.integers(10, 120), unicode=st.booleans(), texts=st.integers(1, 2))
 def test_no_line_is_wider_than_the_terminal(
     tokens: tuple[Token, ...], text: str, model: str, width: int, unicode: bool, texts: int

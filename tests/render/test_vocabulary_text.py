@@ -87,7 +87,7 @@ ANY = st.text(st.sampled_from("ab é日👍\u0301\u200b\n\x1b\u202eא") | st.cha
 
 
 @pytest.mark.parametrize("unicode", [True, False])
-@settings(deadline=None, max_examples=100)
+@settings(deadline=None)
 @given(text=ANY, width=st.integers(1, 130))
 def test_no_line_is_wider_than_the_terminal(unicode: bool, text: str, width: int) -> None:
     entry = VocabularyEntry(7, text, text, 3, "616263", "word")

@@ -72,9 +72,10 @@ def _table(ranking: Ranking, heat: HeatScale, top: int) -> Rows:
     if terminal.width >= _ROOM_FOR_BARS:
         bars = [bar(heat.share(head.weight), _BAR, terminal) for head in shown]
         columns.append((bar_scale(two_digits(heat.full), _BAR), "left", bars))
-    evens = [head.uniform for head in shown if head.uniform is not None]
-    if evens:
-        columns.append(("uniform", "right", [(weight_number(even, decimals), "dim") for even in evens]))
+    evens = [head.uniform for head in shown]
+    if any(even is not None for even in evens):
+        texts = ["" if even is None else weight_number(even, decimals) for even in evens]
+        columns.append(("uniform", "right", [(text, "dim") for text in texts]))
     table = column_table([*columns, ("place in its row", "left", [rank_text(head) for head in shown])])
     more = len(ranking.heads) - top
     return [table, Text(f"and {more:,} more (--top K)", "dim")] if more > 0 else [table]
