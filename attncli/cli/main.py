@@ -26,9 +26,13 @@ def main() -> NoReturn:
 
     Where a process is kept warm (`attn --keep-warm`), it runs the command.
     """
-    from attncli.cli.warm.client import run_warm
+    from attncli.cli.warm import has_sockets
 
-    code = run_warm(sys.argv[1:])
+    code = None
+    if has_sockets():
+        from attncli.cli.warm.client import run_warm
+
+        code = run_warm(sys.argv[1:])
     _exit(run_process(sys.argv[1:], keeps_warm=True) if code is None else code)
 
 

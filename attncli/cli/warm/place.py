@@ -9,10 +9,11 @@ import hashlib
 import os
 import stat
 import sys
-import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
+
+from attncli.cli.warm import runtime_folder
 
 #: Packages whose files decide what a command does, besides attncli.
 _PACKAGES = ("torch", "transformers", "tokenizers", "numpy", "safetensors", "huggingface_hub", "click", "rich")
@@ -42,9 +43,7 @@ def socket_path() -> Path | None:
 
 def _private_folder() -> Path | None:
     """A folder with the rights 700, made if necessary. Nobody else can put a socket there."""
-    runtime = os.environ.get("XDG_RUNTIME_DIR")
-    user = os.getuid()
-    folder = Path(runtime, "attncli") if runtime else Path(tempfile.gettempdir(), f"attncli-{user}")
+    folder, user = Path(runtime_folder()), os.getuid()
     try:
         folder.mkdir(mode=0o700, exist_ok=True)
         found = folder.lstat()
