@@ -326,7 +326,7 @@ def test_the_command_line_touches_the_process_in_few_places() -> None:
     # The process's streams, its start, libraries' output, two programs of their own (completion scripts and manual),
     # and the process that is kept warm.
     owners = ("Environment", "prepare_torch", "suppress_output", "Bash", "manual_page")
-    owners = (*owners, "run_warm", "socket_path", "Worker")
+    owners = (*owners, "has_sockets", "run_warm", "socket_path", "Worker")
     assert touching <= {defining(name).name for name in owners}
 
 
@@ -444,6 +444,7 @@ POSIX = {
 GUARDED = {
     "models/chat/program.py": {"resource", "signal.alarm"},
     "cli/signals.py": {"signal.pthread_kill", "signal.SIGHUP"},
+    "cli/warm/__init__.py": {"os.getuid"},
     "cli/warm/client.py": {"os.getuid"},
     "cli/warm/place.py": {"os.getuid"},
     "cli/warm/worker.py": {"fcntl", "os.fork", "os.getuid", "signal.SIGHUP"},
