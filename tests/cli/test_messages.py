@@ -129,7 +129,7 @@ def test_the_share_the_rate_and_the_time_left(
             time.sleep(0.02)
             progress("reading", type(first)(then * step // 3), total)
         for text in shown:
-            written_until(environment, text)
+            assert text in written_until(environment, text)
 
 
 def test_a_name_moves_no_cursor_and_is_no_markup(soon: None) -> None:

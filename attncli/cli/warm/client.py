@@ -11,7 +11,7 @@ import sys
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
-from attncli.cli.warm.place import Identity, Reader, is_possible, must_run_alone, pack, socket_path
+from attncli.cli.warm.place import GO, Identity, Reader, is_possible, must_run_alone, pack, socket_path
 
 if TYPE_CHECKING:
     import socket
@@ -182,13 +182,16 @@ class _Command:
 
     def wait(self, reader: Reader, connection: socket.socket) -> int | None:
         """The exit code; None where the process refused to run the command."""
-        first = reader.read()
-        if first is None or "process" not in first:
+        if (reader.read() or {}).get("ready") is not True:
             return None
+        connection.sendall(GO)
+        connection.settimeout(None)
+        first = reader.read()
+        if first is None:
+            return _broken()
         self.process = int(first["process"])
         for number in self._waiting:
             self._send(number)
-        connection.settimeout(None)
         last = reader.read()
         return _broken() if last is None else int(last["code"])
 

@@ -99,6 +99,9 @@ def must_run_alone(variables: Mapping[str, str]) -> bool:
 
 # --- Messages: a length of four bytes, then JSON
 
+#: What a client says once it knows that its command will run elsewhere: from then on it won't run it itself.
+GO = b"!"
+
 
 def pack(message: Mapping[str, Any]) -> bytes:
     import json

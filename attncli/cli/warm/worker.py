@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from attncli.cli.warm.client import peer_user
-from attncli.cli.warm.place import Identity, Reader, lasting_variables, pack, socket_path
+from attncli.cli.warm.place import GO, Identity, Reader, lasting_variables, pack, socket_path
 
 #: What every command that runs a model imports; what else commands import is learnt from them.
 _MODULES = (
@@ -50,9 +50,10 @@ _TICK = 0.5
 
 
 class Worker:
-    """The loop. seconds: how long it stays idle before it ends."""
+    """The loop. lock: the file that says there is one.  seconds: how long it stays idle before it ends."""
 
-    def __init__(self, listener: socket.socket, path: Path, seconds: float) -> None:
+    def __init__(self, listener: socket.socket, path: Path, lock: int, seconds: float) -> None:
+        self._lock = lock
         self._listener = listener
         self._path = path
         self._seconds = seconds
@@ -79,9 +80,7 @@ class Worker:
         while not self._is_over():
             ready = self._selector.select(0 if self._unknown else _TICK)
             if not ready and self._unknown:
-                # One at a time, so that a command doesn't have to wait. What fails here fails in the command, too.
-                with suppress(Exception):
-                    import_module(self._unknown.popleft())
+                self._import_next()
             for key, _ in ready:
                 if key.data is None:
                     self._accept()
@@ -91,6 +90,21 @@ class Worker:
                 else:
                     self._hung_up(key.data)
             self._reap()
+
+    def _import_next(self) -> None:
+        """Import one of the modules that commands imported: one at a time, so that a command doesn't have to wait.
+
+        Where one can't be imported here, this process isn't like a new one any more, and ends.
+        """
+        try:
+            import_module(self._unknown.popleft())
+        except Exception:  # a module may raise anything
+            self._unknown.clear()
+            self._end()
+
+    def _end(self) -> None:
+        self._ends = True
+        self._path.unlink(missing_ok=True)
 
     def _is_over(self) -> bool:
         is_idle = not self._running and time.monotonic() - self._last > self._seconds
@@ -130,16 +144,14 @@ class Worker:
             case "status":
                 connection.sendall(pack(self._state()))
             case "end":
-                self._ends = True
-                self._path.unlink(missing_ok=True)
+                self._end()
                 connection.sendall(pack(self._state()))
         connection.close()
 
     def _is_same(self, message: dict[str, Any]) -> bool:
         """Whether a command would run here as in a new process. After an upgrade this process ends."""
         if message["files"] != self._identity.files:
-            self._ends = True
-            self._path.unlink(missing_ok=True)
+            self._end()
             return False
         return lasting_variables(message["variables"]) == self._identity.variables
 
@@ -154,11 +166,20 @@ class Worker:
         }
 
     def _run(self, message: dict[str, Any], connection: socket.socket, descriptors: list[int]) -> None:
+        # A client that has waited too long runs the command itself, and has closed the connection.
+        connection.sendall(pack({"ready": True}))
+        if connection.recv(1) != GO:
+            connection.close()
+            return
         told, tells = os.pipe()
         # A signal to the new process waits until it can end in order.
         signal.pthread_sigmask(signal.SIG_BLOCK, _ENDING)
         process = os.fork()
         if process == 0:
+            # The lock, the listener and other commands' connections are not this command's.
+            for other in (self._listener, *self._running.values()):
+                other.close()
+            os.close(self._lock)
             _run_child(message, connection, descriptors, tells)
         signal.pthread_sigmask(signal.SIG_UNBLOCK, _ENDING)
         os.close(tells)
@@ -270,7 +291,7 @@ def main() -> None:
     listener.bind(str(path))
     path.chmod(0o600)
     listener.listen(16)
-    worker = Worker(listener, path, float(sys.argv[1]))
+    worker = Worker(listener, path, lock, float(sys.argv[1]))
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     try:
         worker.serve()

