@@ -123,7 +123,7 @@ def test_empty_lines_are_left_out(tmp_path: Path, gpt2: str) -> None:
     assert values(result(gaps)) == values(attncli.heads(LINES, model=gpt2).to_dict())
     assert "note: 2 texts were left out, with nothing in them\n" in gaps.err
     nothing = attn("heads", "-f", write_lines(tmp_path, "", " ", ""), "--lines", "-m", gpt2)
-    assert nothing.code == 2 and nothing.error[0] == "none of the texts has anything in it"
+    assert nothing.code == 2 and nothing.error[0] == "all texts are empty"
     (tmp_path / "empty.txt").write_text("")
     empty = attn("heads", "-f", str(tmp_path / "empty.txt"), "--lines", "-m", gpt2)
     assert empty.code == 2 and empty.error[0].endswith("empty.txt is empty")

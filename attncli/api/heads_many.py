@@ -130,7 +130,7 @@ def run_averaged(
         if empty:
             notes = [f"{_texts_were(empty)} left out, with nothing in {'them' if empty > 1 else 'it'}"]
         notes += [START_ALONE] * loaded.is_encoder_decoder
-        notes += metric_notes(stacks, "none of the texts repeats anything")
+        notes += metric_notes(stacks, "no text repeats a token")
     warnings += unread_warnings(averages.unread, request.selection)
     result = heads_result(loaded, stacks, request, warnings=tuple(warnings), notes=tuple(notes))
     return replace(result, texts=averages.texts, probe=probe)
@@ -163,7 +163,7 @@ def average_texts(
     parts = sharing.gather((averages, batch_tokenizer.shortened, batch_tokenizer.empty))
     total = Averages.combine(request, [part for part, _, _ in parts])
     if not total.texts:
-        raise UsageError("none of the texts has anything in it", hint="give some text, or ids with --input-ids")
+        raise UsageError("all texts are empty", hint="give some text, or ids with --input-ids")
     return total, sum(cut for _, cut, _ in parts), sum(empty for _, _, empty in parts)
 
 

@@ -62,7 +62,7 @@ def parse_thresholds(texts: Sequence[str]) -> dict[str, float]:
         try:
             thresholds[name] = float(number)
         except ValueError as error:
-            what = f"{number!r} is no number" if equals else f"{text!r} has no number"
+            what = f"{number!r} isn't a number" if equals else f"{text!r} has no number"
             raise UsageError(f"--threshold: {what}", hint=f"write it as {name}=0.5") from error
     return thresholds
 
@@ -108,11 +108,11 @@ def parse_claims(texts: Sequence[str]) -> tuple[Claim, ...]:
     for text in texts:
         match = _CLAIM.fullmatch(text)
         if match is None:
-            raise UsageError(f"--check: {text!r} is no claim", hint=_CLAIM_HINT)
+            raise UsageError(f"--check: {text!r} can't be read as a check", hint=_CLAIM_HINT)
         try:
             number = float(match["number"])
         except ValueError as error:
-            raise UsageError(f"--check: {match['number']!r} is no number", hint=_CLAIM_HINT) from error
+            raise UsageError(f"--check: {match['number']!r} isn't a number", hint=_CLAIM_HINT) from error
         claims.append(Claim(match["head"], check_metric(match["metric"], "--check"), match["sign"], number))
     return tuple(claims)
 

@@ -56,7 +56,7 @@ class Position:
         if sliced := _SLICE.fullmatch(typed):
             start, stop, _ = slice(*(None if part is None else int(part) for part in sliced.groups())).indices(count)
             if start >= stop:
-                raise self._error(f"the slice {typed} holds none of the {count:,} tokens", hint)
+                raise self._error(f"the slice {typed} is empty: there are {count:,} tokens", hint)
             return first + start, first + stop
         if _INDEX.fullmatch(typed):
             index = int(typed) + count * (int(typed) < 0)

@@ -206,7 +206,7 @@ class Selection:
             if name.layer is not None:
                 last.append(_resolve_index(name.layer, target.length, what, "-H", "layer"))
                 if not self._has_layer(last[-1], target.length, what):
-                    message = f"head {name} is in none of the layers of -l"
+                    message = f"head {name} is in no layer that -l chooses"
                     raise UsageError(message, hint="leave -l out, or name heads in them")
             elif not self.layers:
                 return None

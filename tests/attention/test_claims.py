@@ -32,8 +32,8 @@ def test_claims_that_fail_say_what_was_found() -> None:
 @pytest.mark.parametrize(
     ("claim", "message", "hint"),
     [
-        ("0.0 entropy", "is no claim", "0.8"),
-        ("0.0 entropy > x", "'x' is no number", "0.8"),
+        ("0.0 entropy", "can't be read as a check", "0.8"),
+        ("0.0 entropy > x", "'x' isn't a number", "0.8"),
         ("0.0 entrpy > 1", "there is no metric 'entrpy'", "did you mean entropy?"),
         ("9.9 entropy > 1", "there is no head 9.9", "0.0"),
     ],

@@ -75,7 +75,7 @@ def test_what_a_position_means(typed: str, span: tuple[int, int]) -> None:
     [
         ("10", "--query: no token 10 among 10", "0 to 9"),
         ("-11", "no token -11", "-1 to -10"),
-        ("4:4", "the slice 4:4 holds none", "0 to 9"),
+        ("4:4", "the slice 4:4 is empty", "0 to 9"),
         ("mol", "'mol' is not in the text", "moles"),
         ("molse", "'molse' is not in the text", "moles"),
         ("the moles", "'the moles' is several words", "--query 1:4"),

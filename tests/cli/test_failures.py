@@ -88,7 +88,7 @@ MESSAGE = '[{"role": "user", "content": "hello"}]'
 @pytest.mark.parametrize(
     ("line", "code", "message"),
     [
-        ("heads x -l 0 -H 1.2", 2, "head 1.2 is in none of the layers of -l"),
+        ("heads x -l 0 -H 1.2", 2, "head 1.2 is in no layer that -l chooses"),
         ("heads x -H cross.0.1 --stack decoder", 2, "head cross.0.1 is not of the stack decoder"),
         ("heads x -l ''", 2, "'' names nothing"),
         ("heads 'a mole' --probe", 2, "--probe takes the place of a text"),

@@ -73,7 +73,7 @@ def test_arrays_of_heads(tmp_path: Path) -> None:
         ("tokenize", ["--stats"], "--result shows a saved result, and --stats would", "leave --stats out"),
         ("tokenize", ["--check", "lint"], "--check lint needs findings", "save it with --lint"),
         ("tokenize", ["--check", "same"], "--check same compares models, and there is one", "save the tokens of two"),
-        ("heads", ["--check", "first"], "--check: 'first' is no claim", ""),
+        ("heads", ["--check", "first"], "--check: 'first' can't be read as a check", ""),
         ("heads", ["-o", "x.jsonl"], "-o x.jsonl: the ending says no known form", "end the name in one of .txt"),
     ],
 )  # fmt: skip
