@@ -21,7 +21,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 
 def pytest_collection_finish() -> None:
-    """Leave torch, transformers and the tests out of later garbage collections, which would walk them again each time."""
+    """Leave libraries and tests out of later garbage collections, which would walk them again each time."""
     gc.collect()
     gc.freeze()
 

@@ -56,7 +56,10 @@ CALLS: dict[str, tuple[Callable[[], Any], list[str]]] = {
         lambda: attncli.params("preset:gpt2", by="module", depth=2),
         ["params", "preset:gpt2", "--by", "module", "--depth", "2"],
     ),
-    "moles": (lambda: attncli.compare("mole", MOLES), ["compare", "mole", *MOLES]),
+    "moles": (
+        lambda: attncli.compare("mole", MOLES, reference=[]),
+        ["compare", "mole", *MOLES, "--reference", "none"],
+    ),
 }
 
 
@@ -93,7 +96,7 @@ def test_what_a_line_says_of_results() -> None:
     assert repr(heads.stacks[0].patterns) == "(Pattern(layer=1, head=2, weights=<float32 (6, 6)>),)"
     count = attncli.params("preset:gpt2").models[0]
     assert repr(count) == "<ModelParameters 'preset:gpt2': 124,439,808 parameters>"
-    compared = attncli.compare("mole", MOLES)
+    compared = attncli.compare("mole", MOLES, reference=[])
     assert "occurrences=<4 Occurrence>" in repr(compared) and "similarity=<float64 (4, 4)>" in repr(compared.states[-1])
 
 

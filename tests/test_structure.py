@@ -189,7 +189,7 @@ def defining(name: str) -> Module:
 
 def _imports(node: ast.AST, *, inside: bool = False, types: bool = False) -> Iterator[Import]:
     for child in ast.iter_child_nodes(node):
-        if isinstance(child, ast.If) and "TYPE_CHECKING" in ast.unparse(child.test):
+        if isinstance(child, ast.If) and isinstance(child.test, ast.Name) and child.test.id == "TYPE_CHECKING":
             yield from _imports(ast.Module(child.body, []), inside=inside, types=True)
             yield from _imports(ast.Module(child.orelse, []), inside=inside, types=types)
         elif isinstance(child, ast.Import):
@@ -294,14 +294,15 @@ def test_the_command_line_imports_the_rest_when_it_is_called() -> None:
 
 
 def _outside(module: Module) -> Iterator[str]:
+    names = {each.split(".")[1] for each in OUTSIDE}
     for node in ast.walk(module.tree):
-        if isinstance(node, ast.Attribute) and ast.unparse(node) in OUTSIDE:
+        if isinstance(node, ast.Attribute) and node.attr in names and ast.unparse(node) in OUTSIDE:
             yield f"{module.name}:{node.lineno} uses {ast.unparse(node)}"
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in SPEAKING:
             yield f"{module.name}:{node.lineno} calls {node.func.id}"
         if isinstance(node, ast.ImportFrom):
-            names = {f"{node.module}.{alias.name}" for alias in node.names}
-            yield from (f"{module.name}:{node.lineno} uses {name}" for name in names & OUTSIDE)
+            imported = {f"{node.module}.{alias.name}" for alias in node.names}
+            yield from (f"{module.name}:{node.lineno} uses {name}" for name in imported & OUTSIDE)
 
 
 def test_nobody_below_the_command_line_touches_streams_or_variables() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import statistics
+from functools import cache
 
 import pytest
 import torch
@@ -78,15 +79,17 @@ def averages(
     batches: list[list[list[int]]],
     pad_left: bool = False,
     request: HeadsRequest = HeadsRequest(),  # noqa: B008
-):
+) -> Averages:
     loaded = tiny.loaded(family)
     found = Averages(request)
     for batch in batches:
         found.add(loaded, build_inputs(loaded, [tiny.tokens(ids) for ids in batch], pad_left=pad_left))
-    return loaded, found
+    return found
 
 
-def one_by_one(loaded) -> list:
+@cache
+def one_by_one(family: str) -> list:
+    loaded = tiny.loaded(family)
     return [read_heads(loaded, build_inputs(loaded, [tiny.tokens(ids)]), HeadsRequest()) for ids in TEXTS]
 
 
@@ -100,9 +103,9 @@ def one_by_one(loaded) -> list:
     ],
 )
 def test_a_padded_batch_gives_the_mean_of_single_texts(family: str, pad_left: bool) -> None:
-    loaded, found = averages(family, batches=[TEXTS[:3], TEXTS[3:]], pad_left=pad_left)
+    found = averages(family, batches=[TEXTS[:3], TEXTS[3:]], pad_left=pad_left)
     assert found.texts == len(TEXTS)
-    singles = one_by_one(loaded)
+    singles = one_by_one(family)
     for place, stack in enumerate(found.stacks()):
         assert (stack.stack, stack.queries, stack.keys, stack.patterns) == (singles[0][place].stack, (), (), ())
         for index, head in enumerate(stack.metrics):
@@ -115,8 +118,8 @@ def test_a_padded_batch_gives_the_mean_of_single_texts(family: str, pad_left: bo
 
 
 def test_how_the_texts_are_batched_makes_no_difference() -> None:
-    _, whole = averages("gpt2", batches=[TEXTS])
-    _, apart = averages("gpt2", batches=[[text] for text in reversed(TEXTS)])
+    whole = averages("gpt2", batches=[TEXTS])
+    apart = averages("gpt2", batches=[[text] for text in reversed(TEXTS)])
     for one, other in zip(whole.stacks()[0].metrics, apart.stacks()[0].metrics, strict=True):
         assert one.labels == other.labels
         assert one.values == pytest.approx(other.values, abs=1e-5)
@@ -196,15 +199,15 @@ def test_a_leak_that_only_long_texts_show_is_found() -> None:
 
 
 def test_baselines_are_means_over_texts_as_well() -> None:
-    loaded, found = averages("gpt2", batches=[TEXTS])
-    singles = one_by_one(loaded)
+    found = averages("gpt2", batches=[TEXTS])
+    singles = one_by_one("gpt2")
     expected = statistics.mean(stack.baselines[1]["first"] for (stack,) in singles)
     assert found.stacks()[0].baselines[1]["first"] == pytest.approx(expected)
 
 
 def test_what_several_found_is_what_one_would_have() -> None:
-    _, whole = averages("t5", batches=[TEXTS[:2], TEXTS[2:]])
-    parts = [averages("t5", batches=[batch])[1] for batch in (TEXTS[:2], TEXTS[2:])]
+    whole = averages("t5", batches=[TEXTS[:2], TEXTS[2:]])
+    parts = [averages("t5", batches=[batch]) for batch in (TEXTS[:2], TEXTS[2:])]
     # One that got no text has nothing to say.
     merged = Averages.combine(HeadsRequest(), [Averages(HeadsRequest()), *parts])
     assert merged.texts == 4
@@ -216,7 +219,7 @@ def test_what_several_found_is_what_one_would_have() -> None:
 
 
 def test_only_the_chosen_heads() -> None:
-    _, found = averages("t5", batches=[TEXTS], request=HeadsRequest(parse_selection(head="cross.1.2")))
+    found = averages("t5", batches=[TEXTS], request=HeadsRequest(parse_selection(head="cross.1.2")))
     assert [(stack.stack, [head.name for head in stack.metrics]) for stack in found.stacks()] == [
         ("encoder", []),
         ("decoder", []),

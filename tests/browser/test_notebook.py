@@ -23,7 +23,7 @@ CELLS = (
     'attncli.heads("abcabcabc", model="builtin:induction", patterns=True)',
     'attncli.heads("to be or not to be", model="builtin:induction", layer=1)',
     'attncli.params("preset:transformer-base")',
-    'attncli.compare("mole", ["A mole dug", "One mole of gas", "The mole on my skin"])',
+    'attncli.compare("mole", ["A mole dug", "One mole of gas", "The mole on my skin"], reference=[])',
     'print(attncli.tokenize("Take a biopsy of the mole"))',
 )
 SHOWN = ("TokenizeResult(", "HeadsResult(", "HeadsResult(", "ParamsResult(", "CompareResult(")

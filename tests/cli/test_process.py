@@ -207,9 +207,15 @@ def test_debug_shows_what_libraries_print_to_the_last_letter() -> None:
     assert start(body, "--count", "--debug").communicate(timeout=20) == (b"3\n", b"half a line")
 
 
-@pytest.mark.parametrize("command", ["attn --help", "attn tokenize 'Hello world' --json"])
-@pytest.mark.parametrize("unbuffered", ["", "1"])
-@pytest.mark.parametrize("entry", ENTRIES)
+@pytest.mark.parametrize(
+    ("command", "unbuffered", "entry"),
+    [
+        ("attn --help", "", ENTRIES[0]),
+        ("attn --help", "1", ENTRIES[1]),
+        ("attn tokenize 'Hello world' --json", "1", ENTRIES[0]),
+        ("attn tokenize 'Hello world' --json", "", ENTRIES[1]),
+    ],
+)
 def test_a_broken_pipe_is_quiet(command: str, unbuffered: str, entry: str) -> None:
     # `sleep` lets the reader go first; the status is that of attn.
     done = shell(f"{{ sleep 0.1; {command}; echo $? >&2; }} | true", entry=entry, PYTHONUNBUFFERED=unbuffered)
@@ -217,8 +223,7 @@ def test_a_broken_pipe_is_quiet(command: str, unbuffered: str, entry: str) -> No
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full")
-@pytest.mark.parametrize("unbuffered", ["", "1"])
-@pytest.mark.parametrize("entry", ENTRIES)
+@pytest.mark.parametrize(("unbuffered", "entry"), [("", ENTRIES[0]), ("1", ENTRIES[1])])
 def test_a_full_disk_is_two_lines(unbuffered: str, entry: str) -> None:
     done = shell("attn tokenize 'Hello world' > /dev/full; echo $? >&2", entry=entry, PYTHONUNBUFFERED=unbuffered)
     assert done.stderr.decode() == (

@@ -16,6 +16,7 @@ import pytest
 from attncli.choices import COMPLETION
 from attncli.cli.command import attn
 from attncli.cli.completion import Bash
+from tests.golden.attn import complete
 
 ROOT = Path(__file__).parents[2]
 SCRIPTS = ROOT / "completions"
@@ -44,12 +45,11 @@ def variables(tmp_path: Path) -> dict[str, str]:
 
 def offered(line: str, variables: Mapping[str, str], piece: str | None = None) -> list[str]:
     """The words that bash is handed for a line; `piece` is what bash takes for its last word."""
-    asked = {"_ATTN_COMPLETE": "bash_complete", "COMP_LINE": line}
-    asked["COMP_PIECE"] = line.split(" ")[-1] if piece is None else piece
-    done = subprocess.run(
-        ["attn"], env={**variables, **asked}, cwd=variables["HOME"], capture_output=True, text=True, check=True
-    )
-    return [value for kind, value in (row.split(",", 1) for row in done.stdout.splitlines()) if kind == "plain"]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(variables["HOME"])
+        patch.setenv("HF_HUB_CACHE", variables["HF_HUB_CACHE"])
+        rows = complete(line, "bash", piece).out.decode().splitlines()
+    return [value for kind, value in (row.split(",", 1) for row in rows) if kind == "plain"]
 
 
 def test_the_committed_script_is_what_attn_prints() -> None:
@@ -145,38 +145,33 @@ def terminal(request: pytest.FixtureRequest, variables: dict[str, str], tmp_path
         terminal.close()
 
 
-@pytest.mark.parametrize(
-    ("typed", "completed"),
-    [
-        ("attn tok\t", "tokenize"),
-        ("attn heads --metric entr\t", "entropy"),
-        ("attn tokenize -m org/\t", "org/small-bert"),
-        ("attn params preset:gpt2-x\t", "preset:gpt2-xl"),
-        ("attn params weigh\t", "weights.safetensors"),
-    ],
-)
-def test_a_tab_at_a_terminal(terminal: Terminal, typed: str, completed: str) -> None:
-    terminal.type(typed)
-    # A terminal may draw what was typed anew in pieces; the last letters are the completion's alone.
-    ending = completed[-4:]
-    assert ending not in typed
-    assert ending in terminal.until(ending)
+#: What is typed, and the only word that it can become.
+TYPED = {
+    "attn tok": "tokenize",
+    "attn heads --metric entr": "entropy",
+    "attn tokenize -m org/": "org/small-bert",
+    "attn params preset:gpt2-x": "preset:gpt2-xl",
+    "attn params weigh": "weights.safetensors",
+}
+
+
+def test_a_tab_at_a_terminal(terminal: Terminal) -> None:
+    for typed, completed in TYPED.items():
+        terminal.type(f"{typed}\t")
+        # A terminal may draw what was typed anew in pieces; the last letters are the completion's alone.
+        ending = completed[-4:]
+        assert ending not in typed
+        terminal.until(ending)
+        # The line goes, and the next one begins when the shell has answered.
+        terminal.type("\x15echo nex''t\n")
+        terminal.until("next")
 
 
 @pytest.mark.skipif(shutil.which("fish") is None, reason="no fish here")
-@pytest.mark.parametrize(
-    ("line", "words"),
-    [
-        ("attn tok", ["tokenize"]),
-        ("attn heads --metric entr", ["entropy"]),
-        ("attn tokenize -m org/", ["org/small-bert"]),
-        ("attn params preset:gpt2-x", ["preset:gpt2-xl"]),
-        ("attn params weigh", ["weights.safetensors"]),
-    ],
-)
-def test_fish_completes(line: str, words: list[str], variables: dict[str, str], tmp_path: Path) -> None:
-    program = f"source {SCRIPTS / 'attn.fish'}; complete --do-complete {line!r}"
+def test_fish_completes(variables: dict[str, str], tmp_path: Path) -> None:
+    asked = "; ".join(f"complete --do-complete {line!r}" for line in TYPED)
+    program = f"source {SCRIPTS / 'attn.fish'}; {asked}"
     done = subprocess.run(
         ["fish", "--no-config", "-c", program], env=variables, cwd=tmp_path, capture_output=True, text=True, check=True
     )
-    assert [row.split("\t")[0] for row in done.stdout.splitlines()] == words
+    assert [row.split("\t")[0] for row in done.stdout.splitlines()] == [*TYPED.values()]

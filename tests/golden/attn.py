@@ -51,11 +51,11 @@ def run_attn(
     return Outcome(int(code), environment.stdout.getvalue(), environment.stderr.getvalue())
 
 
-def complete(line: str, shell: str) -> Outcome:
-    """What a shell gets that asks how the last word of `line` goes on."""
+def complete(line: str, shell: str, piece: str | None = None) -> Outcome:
+    """What a shell gets that asks how the last word of `line` goes on; `piece` is what bash takes for that word."""
     # Bash hands over the line, zsh the words and which of them, fish the words and the last of them.
     last = line.split(" ")[-1]
-    asked = {"COMP_LINE": line, "COMP_PIECE": last, "COMP_WORDS": line}
+    asked = {"COMP_LINE": line, "COMP_PIECE": last if piece is None else piece, "COMP_WORDS": line}
     asked["COMP_CWORD"] = last if shell == "fish" else str(len(line.split(" ")) - 1)
     shown = io.TextIOWrapper(io.BytesIO(), encoding="utf-8", newline="")
     before = dict(os.environ)

@@ -684,7 +684,3 @@ COMMANDS: dict[str, Command] = {
     for group, commands in groups.items()
     for name, command in commands.items()
 }
-
-#: The default model comes with the tests.
-EXTRAS = [name for name, command in COMMANDS.items() if set(command.needs) - {MINILM}]
-PLAIN = [name for name in COMMANDS if name not in EXTRAS]

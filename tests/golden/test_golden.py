@@ -1,6 +1,6 @@
-"""`attn tokenize`, `params`, `compare` and `attn` itself write what was recorded.
+"""Every command of the table writes what was recorded.
 
-`test_golden_heads.py` has `heads`, `test_golden_extras.py` what needs extras: files that workers of pytest share.
+A command is skipped where one of its extras is absent, and a figure where matplotlib is of another version.
 """
 
 from __future__ import annotations
@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from tests.golden.commands import COMMANDS, PLAIN
+from tests.golden.commands import COMMANDS
 from tests.golden.ring import MATPLOTLIB, RECORDED, check, path_of
 
 
-@pytest.mark.parametrize("name", [name for name in PLAIN if not name.startswith("heads/")])
+@pytest.mark.parametrize("name", COMMANDS)
 def test_a_command_writes_what_was_recorded(name: str, samples: Path) -> None:
     check(name, samples)
 

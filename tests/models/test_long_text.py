@@ -286,9 +286,8 @@ def test_a_text_without_pre_tokens_is_left_whole() -> None:
     assert calls == [1, 1]
 
 
-@pytest.mark.parametrize(
-    ("kind", "special"), [("word_piece", True), ("bos", True), ("t5", False), ("byte_fallback", False)]
-)
+# Every kind in chunks: test_chunks_give_the_tokens_of_the_whole.
+@pytest.mark.parametrize(("kind", "special"), [("bos", True), ("byte_fallback", False)])
 def test_a_long_text_is_as_it_was(kind: str, special: bool) -> None:
     text = words(28_000)
     assert len(text) > 2 * LONG_TEXT
