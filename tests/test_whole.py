@@ -26,20 +26,6 @@ def served(folder: Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in folder.iterdir()}
 
 
-@pytest.mark.parametrize("family", ["gpt2", "t5"])
-def test_heads_of_a_folder(tmp_path: Path, family: str) -> None:
-    outcome = attn("heads", TEXT, "-m", str(tiny.save_with_tokenizer(tmp_path / family, family)), "--json")
-    assert outcome.code == 0
-    result = json.loads(outcome.text)
-    names = [stack["stack"] for stack in result["stacks"]]
-    assert names == (["encoder", "decoder", "cross"] if family == "t5" else ["decoder"])
-    (first, *_) = result["stacks"]
-    assert first["queries"][0]["text"] == "<s>"
-    assert len(first["metrics"]) == 12 and first["metrics"][0]["entropy"] is not None
-    assert result["made_by"]["model_class"] == type(tiny.build(tiny.FAMILIES[family]())).__name__
-    assert ("note: the decoder was given its start token alone" in outcome.err) == (family == "t5")
-
-
 def test_stacks_are_chosen_by_name(tmp_path: Path) -> None:
     folder = str(tiny.save_with_tokenizer(tmp_path / "t5", "t5"))
     shown = attn("heads", TEXT, "-m", folder, "-H", "cross.1.2", "--patterns", "--format", "csv")
@@ -64,23 +50,6 @@ def test_a_pair_and_ids(tmp_path: Path) -> None:
         "the id 400 is not in the model's vocabulary",
         "ids run from 0 to 399",
     )
-
-
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        (["--input-ids", "5 400"], "the vocabulary has no token 400"),
-        (["--input-ids", " ".join(["5"] * 65)], "has 65 tokens and the model takes 64"),
-        (["the " * 80], "and the model takes 64"),
-        ([TEXT, "-H", "0.4"], "no head 4 in layer 0"),
-        ([TEXT, "-l", "3"], "no layer 3 in the model"),
-    ],
-)
-def test_wrong_use_is_said_in_two_lines(tmp_path: Path, arguments: list[str], message: str) -> None:
-    outcome = attn("heads", *arguments, "-m", str(tiny.save_with_tokenizer(tmp_path / "gpt2", "gpt2")))
-    assert (outcome.code, outcome.text) == (2, "")
-    error, hint = [line for line in outcome.err.splitlines() if not line.startswith("note")]
-    assert message in error and hint.startswith("hint: ")
 
 
 def test_long_texts_are_pooled_unless_told_otherwise(tmp_path: Path) -> None:
@@ -158,25 +127,6 @@ def test_positions_behind_the_padding_are_the_limit(tmp_path: Path) -> None:
     assert beyond.code == 2 and beyond.error[0] == "the text has 63 tokens and the model takes 62"
 
 
-def test_a_layer_of_a_hybrid_without_attention(tmp_path: Path) -> None:
-    config = transformers.JambaConfig(
-        **tiny.GROUPED, num_experts=2, attn_layer_period=3, attn_layer_offset=1, use_mamba_kernels=False
-    )
-    tiny.save(tmp_path, config)
-    (stack,) = heads_of(tmp_path, "--input-ids", "5 6 7")["stacks"]
-    assert [(layer["heads"], layer["mixer"]) for layer in stack["layers"]] == [
-        (0, "JambaMambaMixer"),
-        (4, None),
-        (0, "JambaMambaMixer"),
-    ]
-    outcome = attn("heads", "--input-ids", "5 6 7", "-m", str(tmp_path), "-l", "0")
-    assert outcome.code == 2
-    assert outcome.error == (
-        "layer 0 has no attention: JambaMambaMixer mixes its tokens",
-        "the layers with attention are 1",
-    )
-
-
 @pytest.mark.parametrize(
     "arguments",
     [
@@ -212,17 +162,6 @@ def test_what_was_cut_off_does_not_count(tmp_path: Path) -> None:
 def test_what_is_no_model(tmp_path: Path, model: str | None, code: int, message: str) -> None:
     outcome = attn("tokenize", TEXT, "-m", str(tmp_path) if model is None else model)
     assert outcome.code == code and message in outcome.error[0]
-
-
-def test_a_key_that_is_not_seen_has_no_rank() -> None:
-    outcome = attn("heads", "the cat sat", "-m", "builtin:induction", "--query", "cat", "--key", "sat")
-    assert "comes later, and each token sees earlier ones alone" in outcome.text and "of 7" not in outcome.text
-    found = run_builtin("--query", "cat", "--key", "sat")
-    assert {head["rank"] for head in found["stacks"][0]["ranking"]["heads"]} == {None}
-
-
-def run_builtin(*arguments: str) -> dict[str, object]:
-    return json.loads(attn("heads", "the cat sat", "-m", "builtin:induction", *arguments, "--json").text)
 
 
 @pytest.mark.parametrize("text", ["   ", "\n\n"])

@@ -520,7 +520,6 @@ def test_a_preset_is_named_where_the_hub_fails(name: str, preset: str | None, mo
     [
         (("--source", "header"), "preset:gpt2 is an architecture without weights"),
         (("--lora", "0"), "--lora can't be '0'"),
-        (("--lora", "8:atention"), "preset:gpt2 has no component or module 'atention'"),
         (("--lora", "8:query"), "preset:gpt2 has no component or module 'query'"),
         (("--context", "-4"), "--context can't be '-4'"),
         (("--batch", "0"), "--batch can't be '0'"),

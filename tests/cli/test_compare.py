@@ -55,18 +55,15 @@ def test_the_forms_agree(folder: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message", "hint"),
     [
-        ((), "no sentence was given", "-f"),
         (("the mole", "Moles dug"), "sentence 2 has no 'mole'", "it has 'Moles': --any-form takes Moles as well"),
         (("the mole", "a molecule"), "sentence 2 has no 'mole'", "it has 'molecule'; --skip"),
         (("the mole",), "'mole' was found once", "one more sentence"),
         (("the mole", "-f", "x"), "SENTENCE and -f can't be combined", "one way"),
         (("a mole\tx\ty", "mole"), "sentence 1 has 2 tabs", "one tab"),
-        (("the mole", "one mole", "--state", "9"), "no state 9", "states 0-3"),
         (("the mole", "one mole", "--stack", "decoder"), "no stack 'decoder'", "encoder"),
         (("the mole", "one mole", "--adjust", "abtt"), "needs a reference sample", "--reference"),
         (("the mole", "one mole", "--occurrence", "x"), "--occurrence can't be 'x'", "--occurrence"),
         (("the mole", "one mole", "--seed", "-1"), "--seed can't be '-1'", "--seed 1"),
-        (("the mole", "one mole", "-m", "b"), "2 models were named", "-m once"),
         (("the mole", "one mole", "-o", "x.jsonl"), "ending says no known form", ".npz"),
     ],
 )
