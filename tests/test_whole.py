@@ -158,12 +158,6 @@ def test_what_was_cut_off_does_not_count(tmp_path: Path) -> None:
     assert cut["warnings"] == [f"the text was cut to the 64 tokens that {folder} takes"]
 
 
-@pytest.mark.parametrize(("model", "code", "message"), [("", 2, "-m names no model"), (None, 3, "is no model: it has")])
-def test_what_is_no_model(tmp_path: Path, model: str | None, code: int, message: str) -> None:
-    outcome = attn("tokenize", TEXT, "-m", str(tmp_path) if model is None else model)
-    assert outcome.code == code and message in outcome.error[0]
-
-
 @pytest.mark.parametrize("text", ["   ", "\n\n"])
 def test_a_text_of_white_space_alone_is_no_text(text: str) -> None:
     assert attn("heads", text).error[0] == "the text is white space alone"

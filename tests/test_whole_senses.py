@@ -26,19 +26,6 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def test_a_patch_is_mapped(place: Path) -> None:
-    outcome = attn("heads", "--image", str(place / "disc.png"), "-m", str(place / "vit"), "-H", "1.2", "--query", "2,1")
-    assert outcome.code == 0
-    lines = outcome.text.splitlines()
-    assert lines[1] == "vision · 2 layers × 4 heads · 4 × 4 patches and [CLS] · each sees every other"
-    assert lines[2:4] == ["head 1.2", "where patch 2,1 looks"]
-    assert lines[5] == "   0 1 2 3"
-    assert lines[8][5:7] == "[]"
-    assert outcome.err == (
-        f"note: {place / 'disc.png'} (60 × 40 pixels) as the model sees it: 16 × 16, 4 × 4 patches of 4 × 4\n"
-    )
-
-
 def test_the_data_hold_the_grid(place: Path, tmp_path: Path) -> None:
     command = ("heads", "the mole", "--image", str(place / "disc.png"), "-m", str(place / "blip"), "-H", "cross.1.0")
     outputs = [tmp_path / f"heads.{ending}" for ending in ("json", "csv", "npz")]

@@ -81,13 +81,6 @@ def test_stdin_can_be_read_once() -> None:
     assert failure(UsageError, file=("-", "-"), stdin="x")[0] == "stdin was asked for twice"
 
 
-def test_nothing_at_a_keyboard_is_no_input() -> None:
-    assert failure(UsageError) == (
-        "no text was given",
-        "put it in quotes after the verb, name a file with -f, or pipe it in",
-    )
-
-
 def test_a_closed_stdin_is_no_input() -> None:
     environment = surroundings()._replace(stdin=None)
     with pytest.raises(UsageError, match="no text was given"):

@@ -64,11 +64,6 @@ def test_every_preset_says_where_it_is_from() -> None:
         assert preset.title
 
 
-def test_the_papers_own_inconsistencies_are_noted() -> None:
-    assert "24 heads of 128, which is 3,072 and not the 2,048 of d_model" in read_preset("gpt3-xl").notes[-1]
-    assert "a d_model of 5,140, which 40 heads of 128 don't make" in read_preset("gpt3-13b").notes[-1]
-
-
 def test_an_alias_is_the_same_preset() -> None:
     assert read_preset("gpt3-175b") is read_preset("gpt3")
 
