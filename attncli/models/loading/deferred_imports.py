@@ -176,7 +176,11 @@ class StandIn(ModuleType):
         if name in loader.names and loader.finder.is_active:
             self.__dict__[name] = loader.placeholder(self.__name__, name)
             return self.__dict__[name]
-        return getattr(loader.finder.load(self.__name__), name)
+        real = loader.finder.load(self.__name__)
+        if name == "__all__" and not hasattr(real, name):
+            # `from module import *` takes what a module without `__all__` has.
+            self.__dict__.update({each: value for each, value in vars(real).items() if not each.startswith("_")})
+        return getattr(real, name)
 
     def __setattr__(self, name: str, value: Any) -> None:
         if name.startswith("__") or isinstance(value, StandIn):
