@@ -118,6 +118,7 @@ class ConfiguredShapes:
     build: builds the module, which takes seconds because it imports torch.
     key_fields: everything that decides the shapes; None where that is unknown, so that nothing is cached.
     facts: what the shapes have besides those in the cache, which belong to any model of the same configuration.
+    shipped: what the cache would hold, where it comes with the package.
     """
 
     def __init__(
@@ -127,11 +128,12 @@ class ConfiguredShapes:
         build: Callable[[], BuiltModule],
         key_fields: Mapping[str, Any] | None,
         facts: Mapping[str, Any],
+        shipped: Mapping[str, Any] | None = None,
     ):
         quantization = fields.get("quantization_config")
         self._config, self._changes, self._build, self._fields = fields, changes, build, key_fields
         self._facts = {**facts, "quantization": quantization if isinstance(quantization, Mapping) else None}
-        self._cache = ShapeCache.default()
+        self._shipped, self._cache = shipped, ShapeCache.default()
 
     @cached_property
     def built(self) -> BuiltModule:
@@ -146,7 +148,7 @@ class ConfiguredShapes:
         """The shapes, from the cache, or from the module if there are none or in another format."""
         from attncli.parameters.inventory import inventory_from_json
 
-        entry = self._read_cache(self._fields)
+        entry = self._shipped or self._read_cache(self._fields)
         if entry is None:
             return self._build_shapes()
         try:
@@ -173,18 +175,9 @@ class ConfiguredShapes:
         return result
 
     def _build_shapes(self) -> ModelShapes:
-        from attncli.models.loading.meta_model import generates
-        from attncli.parameters.inventory import inventory_from_module, inventory_to_json
+        from attncli.parameters.inventory import inventory_to_json
 
-        module, config, writes, notes = self.built
-        inventory = inventory_from_module(module)
-        known = {
-            "model_class": type(module).__name__,
-            "generates": writes or generates(type(module), config),
-            "dtype": dtype_of(config),
-            "notes": notes,
-            "versions": {name: str(sys.modules[name].__version__) for name in _LIBRARIES},
-        }
+        known, inventory = _describe(self.built)
         self._write_cache(self._fields, {**known, "inventory": inventory_to_json(inventory)})
         return self._with_facts(known, inventory)
 
@@ -198,6 +191,22 @@ class ConfiguredShapes:
     def _write_cache(self, fields: Mapping[str, Any] | None, entry: Mapping[str, Any]) -> None:
         if fields is not None:
             self._cache.write(shape_key(fields), entry)
+
+
+def _describe(built: BuiltModule) -> tuple[dict[str, Any], Inventory]:
+    """What the cache holds of a module besides its inventory, and that."""
+    from attncli.models.loading.meta_model import generates
+    from attncli.parameters.inventory import inventory_from_module
+
+    module, config, writes, notes = built
+    known = {
+        "model_class": type(module).__name__,
+        "generates": writes or generates(type(module), config),
+        "dtype": dtype_of(config),
+        "notes": notes,
+        "versions": {name: str(sys.modules[name].__version__) for name in _LIBRARIES},
+    }
+    return known, inventory_from_module(module)
 
 
 def configured_from_files(
@@ -225,25 +234,39 @@ def configured_from_files(
 
 def configured_from_preset(name: str, preset: Preset, changes: Sequence[str], progress: Progress) -> ConfiguredShapes:
     """The shapes that a preset gives, with changes applied. Raises UsageError for impossible changes."""
+    from attncli.api.preset_shapes import shipped_shapes
     from attncli.models.builtin.presets import override_preset
 
     def build() -> BuiltModule:
         progress("starting torch", 0, None)
-        from attncli.models.builtin.preset_modules import preset_config, preset_module
-
-        config = preset_config(preset)
-        if config is None:
-            return BuiltModule(preset_module(preset), None, writes=True)
-        return _build_module(config, preset.fields, changes, name)
+        return _build_preset(preset, changes, name)
 
     # The published count holds for the unchanged architecture only.
     published = (f"{preset.title}: {preset.published} parameters in {preset.source}", *preset.notes)
     facts = {"name": name, "source": "preset", "notes": () if changes else published}
+    shipped = None if changes else shipped_shapes(preset)
     if preset.module is not None:
         preset, changes = override_preset(preset, changes), ()
     _check_config(preset.fields, changes, name)
     key_fields = {**preset.fields, "changes": list(changes), "module": preset.module}
-    return ConfiguredShapes(preset.fields, changes, build, key_fields, facts)
+    return ConfiguredShapes(preset.fields, changes, build, key_fields, facts, shipped)
+
+
+def describe_preset(preset: Preset) -> dict[str, Any]:
+    """What the cache would hold of an unchanged preset, built anew."""
+    from attncli.parameters.inventory import inventory_to_json
+
+    known, inventory = _describe(_build_preset(preset, (), preset.name))
+    return {**known, "inventory": inventory_to_json(inventory)}
+
+
+def _build_preset(preset: Preset, changes: Sequence[str], name: str) -> BuiltModule:
+    from attncli.models.builtin.preset_modules import preset_config, preset_module
+
+    config = preset_config(preset)
+    if config is None:
+        return BuiltModule(preset_module(preset), None, writes=True)
+    return _build_module(config, preset.fields, changes, name)
 
 
 def _build_module(

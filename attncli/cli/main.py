@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, NoReturn
 from attncli.choices import COMPLETION
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, MutableMapping, Sequence
+    from collections.abc import Callable, Mapping, MutableMapping, Sequence
 
     from attncli.cli.environment import Environment
     from attncli.cli.signals import Signals
@@ -33,6 +33,10 @@ def main() -> NoReturn:
         from attncli.cli.warm.client import run_warm
 
         code = run_warm(sys.argv[1:])
+    if code is None and _is_own_process() and may_defer(sys.argv[1:], os.environ):
+        from attncli.models.loading.deferred_imports import defer_imports
+
+        defer_imports()
     _exit(run_process(sys.argv[1:], keeps_warm=True) if code is None else code)
 
 
@@ -78,12 +82,29 @@ def prepare_torch(platform: str, variables: MutableMapping[str, str]) -> None:
         variables.setdefault("PYTORCH_ENABLE_MPS_FALLBACK", "1")
 
 
+#: Variables of torchrun and others that start several processes, which need what is for several devices.
+_SEVERAL_PROCESSES = ("RANK", "LOCAL_RANK", "WORLD_SIZE")
+#: What lets code or objects of others into the process: they may expect the real modules.
+_FOREIGN = ("--trust-remote-code", "--allow-pickle")
+
+
+def may_defer(arguments: Sequence[str], variables: Mapping[str, str]) -> bool:
+    """Whether a command in a process of its own may put off imports (`deferred_imports`)."""
+    named = (*arguments, variables.get("ATTN_MODEL", ""))
+    is_foreign = any(each in _FOREIGN or ".py:" in each for each in named)
+    return not is_foreign and not any(name in variables for name in _SEVERAL_PROCESSES)
+
+
+def _is_own_process() -> bool:
+    return getattr(sys.modules["__main__"], "main", None) is main
+
+
 def _exit(code: int) -> NoReturn:
     """Exit; where the process runs `attn` alone, without finalizing the interpreter.
 
     Finalizing takes a third of a second once torch is imported.
     """
-    if getattr(sys.modules["__main__"], "main", None) is main:
+    if _is_own_process():
         atexit._run_exitfuncs()
         for stream in (sys.stdout, sys.stderr):
             with suppress(AttributeError, OSError, ValueError):  # closed, or never open

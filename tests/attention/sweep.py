@@ -1,9 +1,10 @@
 """The sweep: our patterns against transformers' own, for every model type that reads text.
 
-    python -m tests.attention.sweep [model types]
+    python -m tests.attention.sweep [--deferred] [model types]
 
 Each type is built tiny from its default configuration with random weights, in a process of its own limits, and looked
-into by the same calls as `attncli.heads`, alone and in a padded batch.
+into by the same calls as `attncli.heads`, alone and in a padded batch. With `--deferred` each begins where imports are
+put off (`models/loading/deferred_imports.py`), as in a command; the outcome says where the real modules were asked for.
 """
 
 from __future__ import annotations
@@ -13,16 +14,19 @@ import inspect
 import logging
 import multiprocessing
 import os
+import pickle
 import resource
 import signal
 import sys
 import traceback
 import warnings
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from typing import Any
+
+from attncli.models.loading import deferred_imports
 
 SECONDS, BYTES = 90, 10 << 30
 #: Of the weights, where the usual ones tell nothing.
@@ -52,13 +56,13 @@ class Outcome:
     detail: str
 
 
-def sweep(model_types: Sequence[str], processes: int = 2) -> Iterator[Outcome]:
+def sweep(model_types: Sequence[str], processes: int = 2, *, deferred: bool = False) -> Iterator[Outcome]:
     """Try every type, several at a time, each within its limits of time and memory."""
     waiting, running = list(reversed(model_types)), []
     try:
         while waiting or running:
             while waiting and len(running) < processes:
-                running.append(_Worker())
+                running.append(_Worker(deferred))
             for worker in running:
                 if worker.model_type is None and waiting:
                     worker.begin(waiting.pop())
@@ -74,10 +78,10 @@ def sweep(model_types: Sequence[str], processes: int = 2) -> Iterator[Outcome]:
 class _Worker:
     """A process that examines one type after another."""
 
-    def __init__(self) -> None:
+    def __init__(self, deferred: bool) -> None:
         context = multiprocessing.get_context("spawn")
         self.connection, theirs = context.Pipe()
-        self.process = context.Process(target=_work, args=(theirs,), daemon=True)
+        self.process = context.Process(target=_work, args=(theirs, deferred), daemon=True)
         self.process.start()
         theirs.close()
         self.model_type: str | None = None
@@ -115,7 +119,9 @@ def _ring(*_: object) -> None:
     raise _OutOfTimeError
 
 
-def _work(connection: Connection) -> None:
+def _work(connection: Connection, deferred: bool) -> None:
+    if deferred:
+        deferred_imports.defer_imports()
     import torch
 
     torch.set_num_threads(1)
@@ -124,6 +130,7 @@ def _work(connection: Connection) -> None:
     resource.setrlimit(resource.RLIMIT_AS, (BYTES, BYTES))
     signal.signal(signal.SIGALRM, _ring)
     import transformers
+    from transformers import BertModel  # noqa: F401 (imports most of it)
 
     transformers.logging.set_verbosity_error()
     logging.disable(logging.WARNING)
@@ -132,13 +139,34 @@ def _work(connection: Connection) -> None:
             model_type = connection.recv()
         except EOFError:
             return
-        signal.alarm(SECONDS)
-        try:
-            outcome = examine(model_type)
-        except _OutOfTimeError:
-            outcome = Outcome(model_type, "cannot be run", f"more than {SECONDS} seconds")
+        connection.send((_examine_forked if deferred else _examine_in_time)(model_type))
+
+
+def _examine_in_time(model_type: str) -> Outcome:
+    signal.alarm(SECONDS)
+    try:
+        return examine(model_type)
+    except _OutOfTimeError:
+        return Outcome(model_type, "cannot be run", f"more than {SECONDS} seconds")
+    finally:
         signal.alarm(0)
-        connection.send(outcome)
+
+
+def _examine_forked(model_type: str) -> Outcome:
+    """The outcome in a process of its own, so that the next type finds imports put off as well."""
+    ours, theirs = os.pipe()
+    process = os.fork()
+    if process == 0:
+        outcome = _examine_in_time(model_type)
+        if not any(isinstance(module, deferred_imports.StandIn) for module in sys.modules.values()):
+            outcome = replace(outcome, detail=f"{outcome.detail} (asks for the real modules)")
+        os.write(theirs, pickle.dumps(outcome))
+        os._exit(0)
+    os.close(theirs)
+    with os.fdopen(ours, "rb") as file:
+        content = file.read()
+    os.waitpid(process, 0)
+    return pickle.loads(content) if content else Outcome(model_type, "fails", "the process ended")
 
 
 def model_types() -> list[str]:
@@ -287,10 +315,10 @@ def _error_text(error: BaseException) -> str:
 
 
 def main(arguments: Sequence[str]) -> int:
-    asked = list(arguments) or model_types()
+    named = [each for each in arguments if each != "--deferred"]
     outcomes = []
-    for outcome in sweep(asked):
-        if outcome.kind != NO_TEXT or arguments:
+    for outcome in sweep(named or model_types(), deferred="--deferred" in arguments):
+        if outcome.kind != NO_TEXT or named:
             outcomes.append(outcome)
             print(f"{outcome.model_type:34} {outcome.kind:26} {outcome.detail}", flush=True)
     print()

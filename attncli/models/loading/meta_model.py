@@ -146,6 +146,32 @@ def _fill_by_convention(config: PreTrainedConfig) -> PreTrainedConfig | None:
     return copied if filled else None
 
 
+def call_without_values(func: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
+    """Call a function of torch (see `TorchCalls`) while a model is built on the meta device.
+
+    Tensors there hold nothing: they aren't filled, and ranges are made elsewhere first. torch would do both in Python,
+    through a library for symbols (sympy) that takes half a second to import.
+    """
+    if func in _FILLING:
+        tensor = args[0] if args else kwargs["tensor"]
+        if isinstance(tensor, torch.Tensor) and tensor.is_meta:
+            return tensor
+    if func is torch.arange and torch.device(kwargs.get("device") or torch.get_default_device()).type == "meta":
+        return func(*args, **{**kwargs, "device": "cpu"}).to("meta")
+    if func is torch.empty_like and len(args) == 1 and args[0].is_meta and args[0].is_contiguous():
+        return torch.empty(args[0].shape, **{"dtype": args[0].dtype, "device": "meta", **kwargs})
+    return func(*args, **kwargs)
+
+
+#: Functions that fill a tensor and return it.
+_FILLING = frozenset(
+    (
+        *(nn.init.normal_, nn.init.uniform_, nn.init.constant_, nn.init.kaiming_uniform_),
+        *(torch.Tensor.normal_, torch.Tensor.uniform_, torch.Tensor.fill_, torch.Tensor.zero_),
+    )
+)
+
+
 def _build(cls: type[nn.Module], config: PreTrainedConfig) -> nn.Module:
     count = 0
 
@@ -155,7 +181,7 @@ def _build(cls: type[nn.Module], config: PreTrainedConfig) -> nn.Module:
         if count > MAX_BUILT_TENSORS:
             # A number in a configuration can ask for modules without end: no model has so many tensors.
             raise RuntimeError(f"it asks for more than {MAX_BUILT_TENSORS:,} tensors")
-        return func(*args, **kwargs)
+        return call_without_values(func, args, kwargs)
 
     what = f"{cls.__name__} can't be built from its configuration"
     hint = "correct the field that it names in config.json, or name another model"

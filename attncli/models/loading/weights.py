@@ -22,6 +22,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedConfig, PreTrainedModel
 
 from attncli.errors import AttnError, ModelError, UsageError
+from attncli.models.capture.hooks import TorchCalls
 from attncli.models.capture.structure import Block, BlockList, block_lists
 from attncli.models.loading.adapters import (
     apply_adapter,
@@ -43,6 +44,7 @@ from attncli.models.loading.gguf_weights import lean_gguf_loading
 from attncli.models.loading.greedy_decoding import generation_class, generation_config, head_parameter_names
 from attncli.models.loading.library_errors import library_errors
 from attncli.models.loading.loaded_model import LoadedModel
+from attncli.models.loading.meta_model import call_without_values
 from attncli.progress import Progress, silent
 
 if TYPE_CHECKING:
@@ -213,7 +215,7 @@ def _from_pretrained(
     what, hint = f"{name} can't be loaded", f"the weights don't fit the configuration beside them: {files.repair_hint}"
     # A configuration or a file of weights that is wrong may raise almost anything.
     reading = lean_gguf_loading() if weights.kind == "gguf" else nullcontext()
-    with library_errors(what, hint, catch=(Exception,), user=name), reading:
+    with library_errors(what, hint, catch=(Exception,), user=name), reading, TorchCalls(call_without_values):
         try:
             module, info = cls.from_pretrained(
                 str(entry.parent),
