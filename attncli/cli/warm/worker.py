@@ -217,9 +217,10 @@ class Worker:
         return lasting_variables(message["variables"]) == self._identity.variables
 
     def _state(self) -> dict[str, Any]:
+        holder = os.getpid() if self._holder is None else self._holder.process
         return {
             "process": self._first,
-            "holder": None if self._kept is None else os.getpid(),
+            "holder": None if holder == self._first else holder,
             "model": None if self._kept is None else self._kept.model.name,
             "weight": 0 if self._kept is None else self._kept.weight,
             "seconds": self._shared.seconds,
