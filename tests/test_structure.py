@@ -325,9 +325,9 @@ def test_the_command_line_touches_the_process_in_few_places() -> None:
     # Everything else gets an Environment, so that a test can swap it.
     touching = {module.name for module in modules() if module.part == "cli" and list(_outside(module))}
     # The process's streams, its start, libraries' output, two programs of their own (completion scripts and manual),
-    # and the process that is kept warm.
+    # and the processes that are kept warm.
     owners = ("Environment", "prepare_torch", "suppress_output", "Bash", "manual_page")
-    owners = (*owners, "has_sockets", "run_warm", "socket_path", "Worker")
+    owners = (*owners, "has_sockets", "run_warm", "socket_path", "Worker", "Wish", "run_child")
     assert touching <= {defining(name).name for name in owners}
 
 
@@ -446,7 +446,9 @@ GUARDED = {
     "models/chat/program.py": {"resource", "signal.alarm"},
     "cli/signals.py": {"signal.pthread_kill", "signal.SIGHUP"},
     "cli/warm/__init__.py": {"os.getuid"},
+    "cli/warm/child.py": {"signal.SIGHUP"},
     "cli/warm/client.py": {"os.getuid"},
+    "cli/warm/holder.py": {"os.fork"},
     "cli/warm/place.py": {"os.getuid"},
     "cli/warm/worker.py": {"fcntl", "os.fork", "os.getuid", "signal.SIGHUP"},
 }

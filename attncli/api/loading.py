@@ -19,6 +19,7 @@ from attncli.results.base import MadeBy
 
 if TYPE_CHECKING:
     from attncli.models.loading.forward import Modality
+    from attncli.models.loading.kept_model import ModelKeeper
     from attncli.models.loading.loaded_model import LoadedModel
     from attncli.models.loading.weights import Depth
     from attncli.models.tokenizers.types import Tokenizer
@@ -143,6 +144,7 @@ class ModelLoader(NamedTuple):
     """What to load, and how: a model and its tokenizer.
 
     model: a hub name or a path (None: the default model), or a loaded module.
+    keeper: of a process that was forked from one that may have loaded the model before.
     The methods pass on `files`: those of a model given by name, None for a loaded module.
     """
 
@@ -151,6 +153,7 @@ class ModelLoader(NamedTuple):
     loading: LoadingRequest = LoadingRequest()
     running: RunningRequest = RunningRequest()
     progress: Progress = silent
+    keeper: ModelKeeper | None = None
 
     @property
     def is_loaded(self) -> bool:
@@ -218,6 +221,7 @@ class ModelLoader(NamedTuple):
             _check_configuration(files)
         self.progress("starting torch", 0, None)  # importing it takes seconds
         from attncli.models.loading.forward import refuse_without_modality
+        from attncli.models.loading.kept_model import LoadingOptions
         from attncli.models.loading.library_errors import library_errors
         from attncli.models.loading.loaded_model import wrap_model
         from attncli.models.loading.weights import load_model
@@ -228,19 +232,22 @@ class ModelLoader(NamedTuple):
                 refuse_without_modality(type(loaded.module), modality, loaded.name)
             depth(loaded.lists)
             return loaded
+        options = LoadingOptions(self.running.device, self.running.dtype, eager, writes, modality)
+        keeper = None if self.loading.allow_pickle or self.loading.trust_remote_code else self.keeper
+        if keeper is not None and (kept := keeper.find(files, options, depth)) is not None:
+            return kept
         with library_errors(f"{files.ref.name} can't be loaded"):
-            return load_model(
+            loaded = load_model(
                 files,
                 depth=depth,
-                device=self.running.device,
-                dtype=self.running.dtype,
-                eager=eager,
-                with_head=writes,
+                **options._asdict(),
                 allow_pickle=self.loading.allow_pickle,
                 trust_remote_code=self.loading.trust_remote_code,
-                modality=modality,
                 progress=self.progress,
             )
+        if keeper is not None:
+            keeper.note(str(self.model or DEFAULT_MODEL), self.loading.revision, files, options, loaded)
+        return loaded
 
 
 def _check_configuration(files: ModelFiles) -> None:

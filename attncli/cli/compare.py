@@ -140,7 +140,8 @@ def compare(
         from attncli.api import compare as verb
         from attncli.api.loading import ModelLoader
 
-        result = verb.run_compare(request, ModelLoader(name, None, loading, running, progress))
+        loader = ModelLoader(name, None, loading, running, progress, environment.keeper)
+        result = verb.run_compare(request, loader)
     messages.warnings(result.warnings)
     messages.notes(result.notes)
     write_result(plan, result, environment)

@@ -21,6 +21,7 @@ from attncli.render.common.terminal import ColorDepth, Terminal
 
 if TYPE_CHECKING:
     from attncli.models.loading.distributed import Communicator
+    from attncli.models.loading.kept_model import ModelKeeper
 
 DEFAULT_WIDTH = 80
 MAX_WIDTH = 10_000
@@ -44,6 +45,7 @@ class Environment(NamedTuple):
     """The streams (None: closed before the process began), the variables, and properties of the terminal.
 
     encoding: of stdout.  columns: the terminal's width; None if stdout isn't a terminal.
+    keeper: in a process that was forked from one that is kept warm: the model that is loaded there.
     """
 
     stdin: BinaryIO | None
@@ -53,6 +55,7 @@ class Environment(NamedTuple):
     encoding: str = "utf-8"
     columns: int | None = None
     windows: bool = False
+    keeper: ModelKeeper | None = None
 
     @classmethod
     def from_process(cls) -> Environment:

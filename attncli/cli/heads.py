@@ -115,7 +115,8 @@ def heads(
         from attncli.api import heads as verb
         from attncli.api.loading import ModelLoader
 
-        result = verb.run_heads(given, options, ModelLoader(names, None, loading, running, progress), sharing)
+        loader = ModelLoader(names, None, loading, running, progress, environment.keeper)
+        result = verb.run_heads(given, options, loader, sharing)
     messages.warnings(result.warnings)
     messages.notes(result.notes)
     write_result(plan, result, environment, data=_requested_data(result, choice), cells=choice.patterns)

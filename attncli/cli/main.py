@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from attncli.cli.environment import Environment
     from attncli.cli.signals import Signals
+    from attncli.models.loading.kept_model import ModelKeeper
 
 
 def main() -> NoReturn:
@@ -41,12 +42,16 @@ def main() -> NoReturn:
 
 
 def run_process(
-    arguments: Sequence[str], *, keeps_warm: bool = False, ready: Callable[[], object] = lambda: None
+    arguments: Sequence[str],
+    *,
+    keeps_warm: bool = False,
+    ready: Callable[[], object] = lambda: None,
+    keeper: ModelKeeper | None = None,
 ) -> int:
     """Run `attn` with this process's streams; returns the exit code. Signals are ignored from then on.
 
     keeps_warm: whether to start a process that is kept warm, if the user wants one.  ready: called once signals end the
-    command in order.
+    command in order.  keeper: in a process that was forked from one that is kept warm.
     """
     try:
         from attncli.cli.signals import Signals, Stopped
@@ -65,7 +70,8 @@ def run_process(
 
         # Options of Python (-X importtime, -X faulthandler) write to the same stderr.
         is_diagnosed = "--debug" in arguments or bool(sys._xoptions)
-        with suppress_native_output(Environment.from_process(), unless=is_diagnosed) as environment:
+        own = Environment.from_process()._replace(keeper=keeper)
+        with suppress_native_output(own, unless=is_diagnosed) as environment:
             code = run(arguments, environment, signals, keeps_warm=keeps_warm)
     except Stopped as stopped:
         code = stopped.code

@@ -8,90 +8,23 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
 
 import pytest
 
+from attncli.cli.warm import client, control
 from attncli.cli.warm.place import Identity, is_possible, socket_path
 from tests.cli.conftest import attn
+from tests.cli.warm_place import INDUCTION, Place, commands, is_alive, kept_warm, wait
 
 pytestmark = pytest.mark.skipif(not is_possible(), reason="no process can be kept warm here")
-
-INDUCTION = ("heads", "-m", "builtin:induction", "--input-ids", "5 6 7 5 6 7")
-
-
-class Outcome(NamedTuple):
-    code: int
-    out: bytes
-    err: bytes
-
-
-class Place(NamedTuple):
-    """A runtime folder of its own, and the variables of commands that use it."""
-
-    folder: Path
-    variables: dict[str, str]
-
-    def start(self, *arguments: str, **options: Any) -> subprocess.Popen[bytes]:
-        streams = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
-        command = [sys.executable, "-m", "attncli", *arguments]
-        variables = {**self.variables, **options.pop("env", {})}
-        return subprocess.Popen(command, **{**streams, "env": variables, **options})
-
-    def run(self, *arguments: str, given: bytes | None = None, **options: Any) -> Outcome:
-        streams = {} if given is None else {"stdin": subprocess.PIPE}
-        with self.start(*arguments, **streams, **options) as process:
-            out, err = process.communicate(given, timeout=120)
-        return Outcome(process.returncode, out, err)
-
-    def state(self) -> dict[str, Any] | None:
-        """What the process says of itself; None where there is none."""
-        code = "import json; from attncli.cli.warm.client import ask; print(json.dumps(ask({'do': 'status'})))"
-        found = subprocess.run(
-            [sys.executable, "-c", code], env=self.variables, capture_output=True, check=True, timeout=60
-        )
-        return json.loads(found.stdout)  # type: ignore[no-any-return]
 
 
 @pytest.fixture(scope="module")
 def warm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
-    folder = tmp_path_factory.mktemp("runtime")
-    variables = {name: value for name, value in os.environ.items() if name != "ATTN_KEEP_WARM"}
-    place = Place(folder, {**variables, "XDG_RUNTIME_DIR": str(folder)})
-    assert place.run("--keep-warm", "10m").code == 0
-    yield place
-    state = place.state()
-    assert place.run("--keep-warm", "off").out == b"ended\n"
-    assert state is not None and wait(lambda: not is_alive(state["process"]))
-    assert not list(folder.rglob("*.sock"))
-
-
-def is_alive(process: int) -> bool:
-    """Whether a process runs. One that has ended may wait for whoever adopted it to notice."""
-    stat = Path(f"/proc/{process}/stat")
-    if stat.exists():
-        return stat.read_text().rpartition(")")[2].split()[0] != "Z"
-    try:
-        os.kill(process, 0)
-    except ProcessLookupError:
-        return False
-    return not Path("/proc").exists()
-
-
-def wait(holds: Callable[[], bool], seconds: float = 20.0) -> bool:
-    until = time.monotonic() + seconds
-    while time.monotonic() < until:
-        if holds():
-            return True
-        time.sleep(0.05)
-    return False
-
-
-def children(process: int) -> list[int]:
-    path = Path(f"/proc/{process}/task/{process}/children")
-    return [int(each) for each in path.read_text().split()] if path.exists() else []
+    with kept_warm(tmp_path_factory.mktemp("runtime")) as place:
+        yield place
 
 
 @pytest.mark.parametrize(
@@ -149,50 +82,113 @@ def test_a_closed_pipe_ends_a_command(warm: Place) -> None:
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_signals_reach_the_command_at_any_moment(number: signal.Signals, code: int, warm: Place) -> None:
-    state = warm.state()
-    assert state is not None
+    state = warm.keep(*INDUCTION)
     for moment in range(10):
         process = warm.start("tokenize", "-", stdin=subprocess.PIPE)
-        assert wait(lambda: bool(children(state["process"])))
+        assert wait(lambda: bool(commands(state)))
         time.sleep(0.01 * moment)
         process.send_signal(number)
         # Its stdin stays open until it has ended: the end of the text would be another end.
         process.wait(timeout=60)
         _, err = process.communicate(timeout=60)
         assert (process.returncode, err) == (code, b"")
-        assert wait(lambda: not children(state["process"]))
+        assert wait(lambda: not commands(state))
 
 
 def test_a_client_that_is_killed_takes_its_command_along(warm: Place) -> None:
-    state = warm.state()
-    assert state is not None
+    state = warm.keep(*INDUCTION)
     process = warm.start("tokenize", "-", stdin=subprocess.PIPE)
-    assert wait(lambda: bool(children(state["process"])))
+    assert wait(lambda: bool(commands(state)))
     process.kill()
     process.communicate(timeout=60)
-    assert wait(lambda: not children(state["process"]))
+    assert wait(lambda: not commands(state))
 
 
-def test_a_command_goes_on_where_the_process_is_killed(warm: Place, tmp_path: Path) -> None:
-    place = Place(tmp_path, {**warm.variables, "XDG_RUNTIME_DIR": str(tmp_path)})
-    assert place.run("--keep-warm", "5m").code == 0
+@pytest.mark.parametrize("arguments", [("tokenize", "mole", "--count"), INDUCTION], ids=["before", "with a model"])
+def test_a_command_goes_on_where_the_process_is_killed(arguments: tuple[str, ...], tmp_path: Path) -> None:
+    with kept_warm(tmp_path) as place:
+        place.run(*arguments)
+        state = place.keep(*arguments) if arguments == INDUCTION else place.state()
+        assert state is not None
+        with place.start("tokenize", "-", "--count", stdin=subprocess.PIPE) as process:
+            assert wait(lambda: bool(commands(state)))
+            os.kill(state["process"], signal.SIGKILL)
+            assert process.communicate(b"the mole", timeout=60) == (b"4\n", b"")
+        assert process.returncode == 0
+        assert state["holder"] is None or wait(lambda: not is_alive(state["holder"]))
+        # Where there was no holder, its socket is left, and nobody listens there.
+        assert place.run("tokenize", "mole", "--count").out == b"3\n"
+        assert place.run("--keep-warm", "status").out == b"nothing is kept warm\n"
+        for socket in place.sockets():
+            socket.unlink()
+
+
+def test_it_ends_when_its_time_is_up(tmp_path: Path) -> None:
+    with kept_warm(tmp_path, "1s") as place:
+        assert wait(lambda: place.state() is None)
+        assert place.sockets() == []
+
+
+def test_it_ends_when_packages_change(tmp_path: Path) -> None:
+    (tmp_path / "new" / "transformers").mkdir(parents=True)
+    (tmp_path / "new" / "transformers" / "__init__.py").write_text("")
+    with kept_warm(tmp_path) as place:
+        path = f"{tmp_path / 'new'}{os.pathsep}{place.variables['PYTHONPATH']}"
+        assert place.run("tokenize", "mole", "--count", env={"PYTHONPATH": path}).out == b"3\n"
+        assert place.state() is None
+
+
+#: A client that has waited too long: it closes the connection, once it has been answered or before.
+_IMPATIENT = """
+import sys
+from attncli.cli.warm import client
+
+class Impatient(client._Command):
+    def wait(self, reader, connection):
+        if sys.argv[1] == "answered":
+            assert reader.read() == {"ready": True}
+
+client._Command = Impatient
+assert client.run_warm(["params", "preset:gpt2", "-o", sys.argv[2]]) is None
+"""
+
+
+@pytest.mark.parametrize("moment", ["at once", "answered"])
+def test_a_command_never_runs_twice(moment: str, warm: Place, tmp_path: Path) -> None:
+    """Once its client has given up, and runs it itself, the process that is kept warm doesn't run it."""
+    before, written = warm.state(), tmp_path / "x.json"
+    program = [sys.executable, "-c", _IMPATIENT, moment, str(written)]
+    subprocess.run(program, env=warm.variables, check=True, timeout=60)
+    time.sleep(0.5)
+    after = warm.state()
+    assert before is not None and after is not None
+    assert (after["runs"], after["running"], written.exists()) == (before["runs"], 0, False)
+
+
+def test_a_socket_of_another_user_is_not_used(warm: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(warm.folder))
+    assert client.ask({"do": "status"}) is not None
+    monkeypatch.setattr(client, "peer_user", lambda _: os.getuid() + 1)
+    assert client.ask({"do": "status"}) is None
+
+
+def test_the_variable_starts_it_with_the_first_command_that_needs_torch(tmp_path: Path) -> None:
+    place = Place.at(tmp_path)
+    assert place.run("tokenize", "mole", "--count", env={"ATTN_KEEP_WARM": "20s"}).code == 0
+    assert place.state() is None
+    assert place.run(*INDUCTION, env={"ATTN_KEEP_WARM": "20s"}).code == 0
+    assert wait(lambda: place.state() is not None, 60)
     state = place.state()
-    assert state is not None
-    with place.start("tokenize", "-", "--count", stdin=subprocess.PIPE) as process:
-        assert wait(lambda: bool(children(state["process"])))
-        os.kill(state["process"], signal.SIGKILL)
-        assert process.communicate(b"the mole", timeout=60) == (b"4\n", b"")
-    assert process.returncode == 0
-    # Its socket is left, and nobody listens there.
-    assert place.run("tokenize", "mole", "--count").out == b"3\n"
-    assert place.run("--keep-warm", "status").out == b"nothing is kept warm\n"
+    assert state is not None and (state["seconds"], state["runs"]) == (20, 0)
+    assert place.run("--keep-warm", "off").out == b"ended\n"
+    assert wait(lambda: not is_alive(state["process"]))
 
 
-def test_it_ends_when_its_time_is_up_or_its_packages_change(warm: Place, tmp_path: Path) -> None:
-    place = Place(tmp_path, {**warm.variables, "XDG_RUNTIME_DIR": str(tmp_path)})
-    assert place.run("--keep-warm", "1s").code == 0
-    assert wait(lambda: place.state() is None)
-    assert not list(tmp_path.rglob("*.sock"))
+def test_a_system_without_fork_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(control, "is_possible", lambda: False)
+    outcome = attn("--keep-warm", "10m")
+    assert (outcome.code, outcome.out) == (1, b"")
+    assert outcome.err.startswith("error: no process can be kept warm here")
 
 
 def test_a_folder_that_others_can_write_to_is_not_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,7 +7,7 @@ import difflib
 import os
 import shlex
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from importlib.metadata import version
 from importlib.util import find_spec
 from itertools import pairwise
@@ -51,12 +51,12 @@ def inside(folder: Path) -> Iterator[None]:
         yield
 
 
-def outcome_of(command: Command, folder: Path) -> list[Section]:
-    """Run a command in the folder of the samples: what it wrote, with its exit code first."""
+def outcome_of(command: Command, folder: Path, attn: Callable[..., Outcome] = run_attn) -> list[Section]:
+    """Run a command in the folder of the samples: what it wrote, with its exit code first. attn: runs the command."""
     before = _files(folder)
     with inside(folder), tempfile.TemporaryDirectory() as home, variables(**{**os.environ, "HF_HOME": home}):
         with _hub(command):
-            outcome = _run(command, folder)
+            outcome = _run(command, folder, attn)
         sections = [Section("exit", "text", f"{outcome.code}\n")]
         if outcome.err:
             sections.append(Section("stderr", "text", shown(mask(outcome.err, folder))))
@@ -81,7 +81,7 @@ def _files(folder: Path) -> set[str]:
     return {path.name for path in folder.iterdir() if path.is_file()}
 
 
-def _run(command: Command, folder: Path) -> Outcome:
+def _run(command: Command, folder: Path, attn: Callable[..., Outcome]) -> Outcome:
     if command.line.startswith("python "):
         return run_python(command.line.removeprefix("python "))
     words = shlex.split(command.line)
@@ -91,7 +91,7 @@ def _run(command: Command, folder: Path) -> Outcome:
         write_manual(folder)
         return Outcome(0, b"", "")
     stdin = command.stdin.encode() if isinstance(command.stdin, str) else command.stdin
-    return run_attn(
+    return attn(
         words[1:], stdin=stdin, variables=command.variables, terminal=command.terminal, encoding=command.encoding
     )
 

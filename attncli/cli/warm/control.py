@@ -69,7 +69,10 @@ def _wait() -> dict[str, Any]:
 def _described(state: dict[str, Any]) -> str:
     left = max(state["seconds"] - state["idle"], 0.0)
     runs = f"{state['runs']:,} command{'' if state['runs'] == 1 else 's'}"
-    return f"process {state['process']} is kept warm for {_written(left)} more; {runs} so far (--keep-warm off ends it)"
+    said = f"process {state['process']} is kept warm for {_written(left)} more; {runs} so far (--keep-warm off ends it)"
+    if state["model"] is None:
+        return said
+    return f"{said}\nit holds {state['model']} ({state['weight'] / 2**20:,.0f} MiB), for commands that use it again"
 
 
 def _written(seconds: float) -> str:

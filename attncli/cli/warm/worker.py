@@ -1,7 +1,9 @@
 """The process that is kept warm: it has imported torch and forks a child for each command.
 
-It runs one thread and computes nothing itself, so that forking is safe. Started by `start`, detached from any terminal;
-it ends by itself when it was idle for the time that it was given.
+It runs one thread and computes nothing itself, so that forking is safe. Once a command has used a model, it forks a
+holder, which loads the model and then takes the commands in its place (`holder.py`); where that one is gone, the first
+process takes them again. Started by `start`, detached from any terminal; both end when no command has come for the time
+that was given.
 
     python -P -m attncli.cli.warm.worker SECONDS
 """
@@ -9,7 +11,7 @@ it ends by itself when it was idle for the time that it was given.
 from __future__ import annotations
 
 import gc
-import io
+import mmap
 import os
 import selectors
 import signal
@@ -17,13 +19,20 @@ import socket
 import sys
 import time
 from collections import deque
+from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from importlib import import_module
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any
 
+from attncli.cli.warm.child import ENDING, run_child
 from attncli.cli.warm.client import peer_user
+from attncli.cli.warm.holder import Link, Wish, has_room, load_alone
 from attncli.cli.warm.place import GO, Identity, Reader, lasting_variables, pack, socket_path
+
+if TYPE_CHECKING:
+    from attncli.models.loading.kept_model import KeptModel
 
 #: What every command that runs a model imports; what else commands import is learnt from them.
 _MODULES = (
@@ -43,10 +52,37 @@ _LEARNT = frozenset(
 )
 #: The most bytes of names of modules that are learnt at once.
 _MOST_NAMES = 1 << 20
-#: Signals that end a command.
-_ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 #: Seconds between looking whether the time is up.
 _TICK = 0.5
+
+
+class _Shared:
+    """Numbers that both processes read and write: the time to stay idle, the time of the last use, and the commands."""
+
+    def __init__(self, seconds: float) -> None:
+        self._numbers = memoryview(mmap.mmap(-1, 24)).cast("d")
+        self.seconds = seconds
+        self.use()
+
+    @property
+    def seconds(self) -> float:
+        return self._numbers[0]
+
+    @seconds.setter
+    def seconds(self, value: float) -> None:
+        self._numbers[0] = value
+
+    @property
+    def idle(self) -> float:
+        return time.monotonic() - self._numbers[1]
+
+    def use(self, *, commands: int = 0) -> None:
+        self._numbers[1] = time.monotonic()
+        self._numbers[2] += commands
+
+    @property
+    def runs(self) -> int:
+        return int(self._numbers[2])
 
 
 class Worker:
@@ -56,40 +92,62 @@ class Worker:
         self._lock = lock
         self._listener = listener
         self._path = path
-        self._seconds = seconds
         self._identity = Identity.of_process()
-        self._started = self._last = time.monotonic()
-        self._runs = 0
+        self._first = os.getpid()
+        self._shared = _Shared(seconds)
+        self._ends = False
+        #: Modules that commands imported and this process hasn't yet.
+        self._unknown: deque[str] = deque()
+        #: In the first process: the holder, the model it is for, and whether it takes the commands.
+        self._holder: Link | None = None
+        self._wish = ""
+        self._holder_serves = False
+        #: Models that could not be kept, and holders that may still have commands.
+        self._refused: set[str] = set()
+        self._former: list[int] = []
+        #: In a holder: the first process, the model, and torch's number of threads.
+        self._parent: Link | None = None
+        self._kept: KeptModel | None = None
+        self._threads = 0
+        self._is_retired = False
+        self._open()
+
+    def _open(self) -> None:
+        """What every process has of its own."""
         self._selector = selectors.DefaultSelector()
         #: The connection of each running command, by the id of its process.
         self._running: dict[int, socket.socket] = {}
         #: The read end of the pipe on which each says what it imported.
         self._imports: dict[int, int] = {}
-        self._ends = False
-        #: Modules that commands imported and this process hasn't yet.
-        self._unknown: deque[str] = deque()
-
-    def serve(self) -> None:
-        self._selector.register(self._listener, selectors.EVENT_READ, None)
         wake, woken = socket.socketpair()
         wake.setblocking(False)
         woken.setblocking(False)
+        self._waking = (wake, woken)
         signal.set_wakeup_fd(woken.fileno(), warn_on_full_buffer=False)
         signal.signal(signal.SIGCHLD, lambda *_: None)
-        self._selector.register(wake, selectors.EVENT_READ, wake)
+        self._watch(wake, self._wake)
+        self._watch(self._listener, self._accept)
+
+    def _watch(self, source: socket.socket, act: Callable[[], None]) -> None:
+        self._selector.register(source, selectors.EVENT_READ, act)
+
+    def _forget(self, source: socket.socket) -> None:
+        with suppress(KeyError, ValueError):
+            self._selector.unregister(source)
+
+    def _wake(self) -> None:
+        with suppress(BlockingIOError):
+            self._waking[0].recv(4096)
+
+    def serve(self) -> None:
         while not self._is_over():
             ready = self._selector.select(0 if self._unknown else _TICK)
             if not ready and self._unknown:
                 self._import_next()
             for key, _ in ready:
-                if key.data is None:
-                    self._accept()
-                elif key.data is wake:
-                    with suppress(BlockingIOError):
-                        wake.recv(4096)
-                else:
-                    self._hung_up(key.data)
+                key.data()
             self._reap()
+        self._stop_loading()
 
     def _import_next(self) -> None:
         """Import one of the modules that commands imported: one at a time, so that a command doesn't have to wait.
@@ -107,12 +165,15 @@ class Worker:
         self._path.unlink(missing_ok=True)
 
     def _is_over(self) -> bool:
-        is_idle = not self._running and time.monotonic() - self._last > self._seconds
-        is_ours = self._path.exists()
-        return (self._ends or is_idle or not is_ours) and not (self._running and not self._ends)
+        if self._ends:
+            return True
+        if self._running:
+            return False
+        is_idle = self._shared.idle > self._shared.seconds and not self._holder_serves
+        return self._is_retired or is_idle or not self._path.exists()
 
     def _accept(self) -> None:
-        with suppress(OSError):
+        with suppress(OSError):  # the other process may have been faster
             connection, _ = self._listener.accept()
             connection.settimeout(_TICK * 4)
             try:
@@ -138,8 +199,8 @@ class Worker:
                 self._run(message, connection, descriptors)
                 return
             case "keep":
-                self._seconds = float(message["seconds"])
-                self._last = time.monotonic()
+                self._shared.seconds = float(message["seconds"])
+                self._shared.use()
                 connection.sendall(pack(self._state()))
             case "status":
                 connection.sendall(pack(self._state()))
@@ -156,13 +217,16 @@ class Worker:
         return lasting_variables(message["variables"]) == self._identity.variables
 
     def _state(self) -> dict[str, Any]:
+        holder = os.getpid() if self._holder is None else self._holder.process
         return {
-            "process": os.getpid(),
-            "seconds": self._seconds,
-            "runs": self._runs,
+            "process": self._first,
+            "holder": None if holder == self._first else holder,
+            "model": None if self._kept is None else self._kept.model.name,
+            "weight": 0 if self._kept is None else self._kept.weight,
+            "seconds": self._shared.seconds,
+            "runs": self._shared.runs,
             "running": len(self._running),
-            "idle": 0.0 if self._running else time.monotonic() - self._last,
-            "age": time.monotonic() - self._started,
+            "idle": 0.0 if self._running else self._shared.idle,
         }
 
     def _run(self, message: dict[str, Any], connection: socket.socket, descriptors: list[int]) -> None:
@@ -173,27 +237,30 @@ class Worker:
             return
         told, tells = os.pipe()
         # A signal to the new process waits until it can end in order.
-        signal.pthread_sigmask(signal.SIG_BLOCK, _ENDING)
+        signal.pthread_sigmask(signal.SIG_BLOCK, ENDING)
         process = os.fork()
         if process == 0:
             # The lock, the listener and other commands' connections are not this command's.
-            for other in (self._listener, *self._running.values()):
-                other.close()
-            os.close(self._lock)
-            _run_child(message, connection, descriptors, tells)
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, _ENDING)
+            self._let_go()
+            self._listener.close()
+            for link in (self._parent, self._holder):
+                if link is not None:
+                    link.end.close()
+            if self._threads:
+                import_module("torch").set_num_threads(self._threads)
+            run_child(message, connection, descriptors, tells, self._kept)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, ENDING)
         os.close(tells)
-        self._runs += 1
+        self._shared.use(commands=1)
         self._running[process], self._imports[process] = connection, told
         # Nothing more comes from the client: a read means that it is gone.
-        self._selector.register(connection, selectors.EVENT_READ, process)
+        self._watch(connection, partial(self._hung_up, process))
         with suppress(OSError):
             connection.sendall(pack({"process": process}))
 
     def _hung_up(self, process: int) -> None:
         """The client is gone without waiting for the end: the command ends as when a terminal closes."""
-        with suppress(KeyError, ValueError):
-            self._selector.unregister(self._running[process])
+        self._forget(self._running[process])
         with suppress(ProcessLookupError):
             os.kill(process, signal.SIGCONT)
             os.kill(process, signal.SIGHUP)
@@ -204,71 +271,126 @@ class Worker:
             if not found:
                 continue
             connection = self._running.pop(process)
-            with suppress(KeyError, ValueError):
-                self._selector.unregister(connection)
+            self._forget(connection)
             if os.WIFSIGNALED(status):
                 with suppress(OSError):
                     connection.sendall(pack({"code": 128 + os.WTERMSIG(status)}))
             connection.close()
-            self._last = time.monotonic()
+            self._shared.use()
             self._learn(self._imports.pop(process))
+        self._former = [process for process in self._former if not os.waitpid(process, os.WNOHANG)[0]]
 
     def _learn(self, told: int) -> None:
-        """Note what a command imported, to import it here, so that the next one doesn't have to."""
+        """Note what a command says at its end: the model that it loaded, and the modules that it imported."""
         with os.fdopen(told, "rb") as file:
-            names = file.read(_MOST_NAMES).decode("utf-8", "replace").split()
-        self._unknown += [name for name in names if name.partition(".")[0] in _LEARNT and name not in sys.modules]
+            wish, _, names = file.read(_MOST_NAMES).decode("utf-8", "replace").partition("\n")
+        self._note_imports(names)
+        if wish:
+            self._note_wish(wish)
 
+    def _note_imports(self, names: str) -> None:
+        """Import them here as well, and in the first process, so that the next command doesn't have to."""
+        new = [name for name in names.split() if name.partition(".")[0] in _LEARNT and name not in sys.modules]
+        self._unknown += new
+        if new and self._parent is not None:
+            self._parent.tell(imported=" ".join(new))
 
-def _run_child(message: dict[str, Any], connection: socket.socket, descriptors: list[int], tells: int) -> NoReturn:
-    """Become the process of a command, with its streams, folder, variables and signals; run it, tell its exit code."""
-    code = 1
-    try:
-        known = frozenset(sys.modules)
-        _take_over(message, descriptors)
-        from attncli.cli.main import run_process
+    # --- A holder
 
-        code = run_process(message["arguments"], ready=lambda: signal.pthread_sigmask(signal.SIG_UNBLOCK, _ENDING))
-        for stream in (sys.stdout, sys.stderr):
-            with suppress(AttributeError, OSError, ValueError):
-                stream.flush()
-        with suppress(OSError):
-            connection.sendall(pack({"code": code}))
-        names = " ".join(name for name in sys.modules if name not in known)
-        with suppress(OSError):
-            os.set_blocking(tells, False)
-            os.write(tells, names.encode()[: 1 << 16])
-    finally:
-        os._exit(code)
+    def _note_wish(self, wish: str) -> None:
+        if self._parent is not None:
+            self._parent.tell(wish=wish)
+        elif wish != self._wish and wish not in self._refused:
+            self._retire()
+            if has_room(Wish.read(wish)):
+                self._hold(wish)
 
+    def _hold(self, wish: str) -> None:
+        """Fork a process that loads a model, and takes the commands once it has."""
+        ours, theirs = Link.pair()
+        process = os.fork()
+        if process == 0:
+            try:
+                ours.close()
+                self._become_holder(Wish.read(wish), Link(theirs, self._first))
+            finally:
+                os._exit(0)
+        theirs.close()
+        self._wish, self._holder = wish, Link(ours, process)
+        self._watch(ours, self._hear_holder)
 
-def _take_over(message: dict[str, Any], descriptors: list[int]) -> None:
-    signal.set_wakeup_fd(-1)
-    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-    for ending in _ENDING:
-        usual = signal.default_int_handler if ending == signal.SIGINT else signal.SIG_DFL
-        signal.signal(ending, signal.SIG_IGN if ending.name in message["ignored"] else usual)
-    for number, descriptor in enumerate(descriptors[:3]):
-        os.dup2(descriptor, number)
-    os.fchdir(descriptors[3])
-    os.umask(message["umask"])
-    os.environ.clear()
-    os.environ.update(message["variables"])
-    sys.argv[:] = [message["program"], *message["arguments"]]
-    sys.path[:] = message["path"]
-    forms = message["streams"]
-    sys.stdin = _text_stream(0, forms[0])
-    sys.stdout = _text_stream(1, forms[1])
-    sys.stderr = _text_stream(2, forms[2])
+    def _become_holder(self, wish: Wish, parent: Link) -> None:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        self._let_go()
+        self._parent, self._former = parent, []
+        self._threads = import_module("torch").get_num_threads()
+        self._kept = load_alone(wish)
+        if self._kept is None or os.getppid() != self._first:
+            return
+        gc.collect()
+        gc.freeze()
+        self._open()
+        self._watch(parent.end, self._hear_first)
+        parent.tell(ready=True)
+        self.serve()
 
+    def _let_go(self) -> None:
+        """In a forked process: of what belongs to the other. The lock is the first process's."""
+        self._selector.close()
+        if self._parent is None:
+            os.close(self._lock)
+        for each in (*self._waking, *self._running.values()):
+            each.close()
+        for told in self._imports.values():
+            os.close(told)
 
-def _text_stream(number: int, form: dict[str, str] | None) -> Any:
-    if form is None:
-        return None
-    raw = io.FileIO(number, "r" if number == 0 else "w", closefd=False)
-    buffer = io.BufferedReader(raw) if number == 0 else io.BufferedWriter(raw)
-    is_line = number == 2 or raw.isatty()
-    return io.TextIOWrapper(buffer, encoding=form["encoding"], errors=form["errors"], line_buffering=is_line)
+    def _hear_first(self) -> None:
+        """A holder retires when another is to take its place, and ends with the first process."""
+        if self._parent is None:
+            return
+        if self._parent.read() is None:
+            self._end()
+        self._is_retired = True
+        self._forget(self._listener)
+        self._forget(self._parent.end)
+
+    def _hear_holder(self) -> None:
+        if self._holder is None:
+            return
+        message = self._holder.read()
+        if message is None:
+            # Killed, or it could not keep the model.
+            self._refused.add(self._wish)
+            self._let_holder_go()
+        elif "ready" in message:
+            self._holder_serves = True
+            self._forget(self._listener)
+        elif "imported" in message:
+            self._note_imports(message["imported"])
+        elif "wish" in message:
+            self._note_wish(message["wish"])
+
+    def _retire(self) -> None:
+        """Let the holder end when its commands are done, and take those that come."""
+        if self._holder is not None:
+            self._stop_loading()
+            self._holder.tell(retire=True)
+            self._let_holder_go()
+
+    def _stop_loading(self) -> None:
+        if self._holder is not None and not self._holder_serves:
+            with suppress(ProcessLookupError):
+                os.kill(self._holder.process, signal.SIGTERM)
+
+    def _let_holder_go(self) -> None:
+        if self._holder is None:
+            return
+        self._forget(self._holder.end)
+        self._holder.end.close()
+        self._former.append(self._holder.process)
+        if self._holder_serves:
+            self._watch(self._listener, self._accept)
+        self._holder, self._wish, self._holder_serves = None, "", False
 
 
 def main() -> None:
@@ -291,6 +413,8 @@ def main() -> None:
     listener.bind(str(path))
     path.chmod(0o600)
     listener.listen(16)
+    # Two processes may wait for the next connection.
+    listener.setblocking(False)
     worker = Worker(listener, path, lock, float(sys.argv[1]))
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     try:

@@ -42,6 +42,7 @@ class LoadedModel:
     lists: its stacks as loaded, maybe truncated.  blocks: all blocks by the stack's path, including those not loaded.
     warnings: about the weights, for the user.  generation: the generation configuration of an encoder–decoder.
     adapter: what runs it, where an adapter was applied to it.
+    is_first_choice: whether no other class was tried before its own.
     """
 
     name: str
@@ -52,6 +53,7 @@ class LoadedModel:
     warnings: tuple[str, ...] = ()
     generation: GenerationConfig | None = None
     adapter: Adapter | None = None
+    is_first_choice: bool = True
 
     @property
     def class_name(self) -> str:

@@ -128,6 +128,7 @@ def load_model(
         warnings=warnings,
         generation=generation_config(files, plan.config) if module.config.is_encoder_decoder else None,
         adapter=adapter,
+        is_first_choice=cut is plan.attempts[0],
     )
 
 
