@@ -3,7 +3,7 @@
 RUNS: pairs of processes that are timed in turn, 21 or fewer for a quick look.  MEGABYTES: the size of the file that is
 cut into tokens, 100 or less. The whole takes the better part of an hour on two cores, most of it for long texts; a
 module of this folder alone (`python -m tests.benchmarks.reading 4096`) says one part. The table is Markdown, and stands
-in the README; the peers are in the extra `benchmarks`.
+in attncli/docs/benchmarks.md; the peers are in the extra `benchmarks`.
 """
 
 from __future__ import annotations

@@ -68,7 +68,7 @@ _REVISION = re.compile(r"(?!.*\.\.)(?!.*//)[^\s~^:?*\[\\/\x00-\x1f\x7f@][^\s~^:?
 
 
 class Kind(Enum):
-    """The ways to name a model, as listed in the README."""
+    """The ways to name a model, as listed in docs/models.md."""
 
     HUB = "hub"
     FOLDER = "folder"
