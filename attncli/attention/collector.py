@@ -150,6 +150,8 @@ class Collector:
     unread: tuple[str, ...] = ()
     #: Stacks without the requested query or key, with the error to raise if no other stack has it.
     position_errors: dict[StackKey, UsageError] = field(default_factory=dict)
+    #: The stack and the number of the layer that was collected last.
+    latest: tuple[StackKey, int] = (StackKey("", cross=False), 0)
     _rollouts: dict[StackKey, Rollout] = field(default_factory=dict)
     #: Uniform baselines by what they depend on: mask, causality, queries, keys, device.
     _baselines: list[tuple[tuple[Tensor | None, bool, int, int, torch.device], UniformBaseline]] = field(
@@ -169,6 +171,7 @@ class Collector:
         numbers = (time * length + layer for time in count() for layer in layers)
         number = next(number for number in numbers if number not in collected)
         collected[number] = self._collect_layer(key, number, path, attention)
+        self.latest = key, number
 
     def possible_names(self, key: StackKey) -> tuple[str, ...]:
         """The names that a stack may get; which of two it gets depends on whether its mask is causal."""

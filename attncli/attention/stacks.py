@@ -39,7 +39,7 @@ def collect(model: LoadedModel, inputs: ModelInputs, request: HeadsRequest) -> t
     projections = output_projections(model, inputs.arguments) if request.weighting == "norm" else {}
     collector = Collector(model, inputs, request, projections)
     collector.unread = model.run_attention(inputs.arguments, collector)
-    return _name_stacks(collector)
+    return name_stacks(collector)
 
 
 @dataclass(frozen=True)
@@ -148,7 +148,7 @@ class CollectedStack:
 # --- Names
 
 
-def _name_stacks(collector: Collector) -> tuple[CollectedStack, ...]:
+def name_stacks(collector: Collector) -> tuple[CollectedStack, ...]:
     """The requested stacks with their names. Raises UsageError for a stack, layer or position that isn't there."""
     selection = collector.request.selection
     names = {}
