@@ -370,7 +370,7 @@ def test_circles_are_found() -> None:
 #: File names that every verb or every folder may have.
 COMMON_FILE_NAMES = {
     "__init__", "__main__", "base", "types", "text", "html", "figures", "tables",
-    "heads", "tokenize", "params", "compare",
+    "heads", "tokenize", "params", "compare", "effects",
 }  # fmt: skip
 
 

@@ -22,9 +22,9 @@ if TYPE_CHECKING:
     from attncli.attention.effects.request import EffectsPlan
     from attncli.attention.selection import HeadsRequest, Selection
     from attncli.models.capture.structure import BlockList
+    from attncli.models.files.model_files import ModelFiles
     from attncli.models.loading.loaded_model import LoadedModel
     from attncli.models.loading.weights import Depth
-    from attncli.models.files.model_files import ModelFiles
     from attncli.models.tokenizers.types import Tokenizer
     from attncli.progress import Progress
     from attncli.results.steps import Steps

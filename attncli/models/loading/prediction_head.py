@@ -1,4 +1,4 @@
-"""The class of a model with its language-model head, and the logits in what its forward pass returns."""
+"""The class of a model with its language-model head, which predicts or writes, and the logits in what its forward pass returns."""
 
 from __future__ import annotations
 
@@ -11,13 +11,29 @@ from transformers import PreTrainedConfig, PreTrainedModel
 
 from attncli.errors import ModelError
 from attncli.models.loading.configuration import is_encoder
-from attncli.models.loading.greedy_decoding import generation_class
 
 if TYPE_CHECKING:
     from attncli.models.files.model_files import ModelFiles
 
 #: Where outputs keep the logits of a language-model head; the second one beside those of another head.
 _LOGITS = ("logits", "prediction_logits")
+
+
+def generation_class(config: PreTrainedConfig) -> type[PreTrainedModel] | None:
+    """The class with a language-model head that generates text; None if transformers has none for this architecture."""
+    if is_encoder(config) and not config.is_encoder_decoder:
+        return None
+    mappings = [
+        transformers.MODEL_FOR_SEQ_TO_SEQ_CAUSAL_LM_MAPPING
+        if config.is_encoder_decoder
+        else transformers.MODEL_FOR_CAUSAL_LM_MAPPING,
+        # Models that read pictures too; some are in the first mapping with their language part alone (Mllama).
+        transformers.MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING,
+    ]
+    listed = [mapping.get(type(config), None) for mapping in mappings]
+    found = [each[0] if isinstance(each, tuple | list) else each for each in listed if each is not None]
+    declared = config.architectures or []
+    return next((cls for cls in found if cls.__name__ in declared), next(iter(found), None))
 
 
 def predicts_masks(config: PreTrainedConfig) -> bool:

@@ -40,10 +40,10 @@ from attncli.models.loading.device import (
 )
 from attncli.models.loading.forward import Modality, refuse_without_modality
 from attncli.models.loading.gguf_weights import lean_gguf_loading
-from attncli.models.loading.greedy_decoding import generation_class, generation_config, head_parameter_names
+from attncli.models.loading.greedy_decoding import generation_config, head_parameter_names
 from attncli.models.loading.library_errors import library_errors
 from attncli.models.loading.loaded_model import LoadedModel
-from attncli.models.loading.prediction_head import prediction_class, refuse_headless
+from attncli.models.loading.prediction_head import generation_class, prediction_class, refuse_headless
 from attncli.progress import Progress, silent
 
 if TYPE_CHECKING:
