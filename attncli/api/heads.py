@@ -14,7 +14,8 @@ from typing import Any
 from attncli.api.heads_many import LocatedText, many_texts, run_averaged
 from attncli.api.heads_single import HeadsInput, check_target, run_single_text
 from attncli.api.loading import ModelLoader
-from attncli.api.requests import EncodingRequest, HeadsOptions, LoadingRequest, RunningRequest
+from attncli.api.requests import EffectsRequest, EncodingRequest, HeadsOptions, LoadingRequest, RunningRequest
+from attncli.attention.effects.request import Asked, EffectsPlan, TypedToken, parse_effects
 from attncli.attention.labels import check_metric, claim_failures, claim_successes, parse_claims, parse_thresholds
 from attncli.attention.positions import Position
 from attncli.attention.selection import (
@@ -85,6 +86,11 @@ def heads(
     norm_weighted: bool = False,
     top: int = 10,
     steps: bool = False,
+    predict: bool = False,
+    effect: str | Sequence[str] = (),
+    answer: TypedToken | None = None,
+    contrast: TypedToken | None = None,
+    patch_from: str | None = None,
     device: str = "auto",
     dtype: str = "auto",
     revision: str | None = None,
@@ -124,6 +130,12 @@ def heads(
     steps: compute one head's attention from one query step by step, with the model's own numbers: see
     `HeadsResult.steps`. By default head 0.0 and the last ordinary token; `head` and `query` choose others, `key` which
     keys are listed.
+    predict: what the model expects at a position (the last one; `query` chooses another; in a masked language model the
+    first mask): the `top` likeliest tokens, and the same after every layer. See `HeadsResult.prediction`.
+    effect: what each head does to the outcome there, `"direct"` or several kinds: see `HeadsResult.effects` and
+    `Stack.effects`. The outcome is the logit of `answer` (default: the likeliest token) less that of `contrast`, else
+    less the mean over the vocabulary. Both are a word, `"=text"` for a token as it stands, or an id.
+    patch_from: the text that `"patch"` takes heads from, of as many tokens.
     sharing: processes that share the texts with this one; all get the whole result.
 
         >>> result = attncli.heads("The cat sat on the mat", model="gpt2", head="4.11")
@@ -139,7 +151,7 @@ def heads(
     )  # fmt: skip
     options = HeadsOptions(
         against, layer, head, stack, query, key, metric, threshold, check, patterns, bins, by, hide_special, rollout,
-        norm_weighted, top, steps,
+        norm_weighted, top, steps, EffectsRequest(predict, effect, answer, contrast, patch_from),
     )  # fmt: skip
     loading = LoadingRequest(revision, refresh, trust_remote_code, allow_pickle)
     return run_heads(
@@ -167,8 +179,12 @@ def run_heads(
 
 def _run(inputs: HeadsInput, options: HeadsOptions, loader: ModelLoader, sharing: Communicator) -> HeadsResult:
     """One run: of one input, or of several that are averaged."""
-    claims = parse_claims([options.check] if isinstance(options.check, str) else options.check)
-    request = _forward_request(inputs.text, options)
+    plan = _effects_plan(inputs, options)
+    kinds = () if plan is None else plan.kinds
+    claims = parse_claims([options.check] if isinstance(options.check, str) else options.check, kinds)
+    if plan is not None:
+        options = options._replace(query=None)
+    request = replace(_forward_request(inputs.text, options), effects=plan)
     check_target(inputs)
     texts = many_texts(inputs)
     # The text is checked before torch is imported, so that its errors show at once.
@@ -226,6 +242,25 @@ def _forward_request(text: object, options: HeadsOptions) -> HeadsRequest:
     shown = options.patterns or selection.chosen or query is not None or key is not None or options.rollout
     request = HeadsRequest(selection, shown, options.bins, metrics, view, weighting, thresholds, options.top)
     return _steps_request(request, patterns=options.patterns) if options.steps else request
+
+
+def _effects_plan(inputs: HeadsInput, options: HeadsOptions) -> EffectsPlan | None:
+    """What is predicted, and which effects are measured. Raises UsageError for options that go with neither."""
+    query = None if options.query is None else Position(str(options.query), "--query")
+    others = {
+        "--key": options.key is not None,
+        f"--by {options.by}": options.by != "token",
+        "--hide-special": options.hide_special,
+        "--norm-weighted": options.norm_weighted,
+        "--rollout": options.rollout,
+        "--probe": inputs.probe,
+        "--steps": options.steps,
+        "--against": options.against is not None,
+        "--image": inputs.image is not None,
+        "--audio": inputs.audio is not None,
+        "several texts": not inputs.probe and inputs.is_batch,
+    }
+    return parse_effects(Asked(*options.effects), query, others)
 
 
 def _weighting(selection: Selection, options: HeadsOptions) -> Weighting:

@@ -208,11 +208,12 @@ class ModelLoader(NamedTuple):
         *,
         eager: bool = True,
         writes: bool = False,
+        predicts: bool = False,
         modality: Modality | None = None,
     ) -> LoadedModel:
         """Load the model with the layers that `depth` chooses; a loaded module keeps all of its layers.
 
-        eager, writes, modality: as `load_model` takes them. Raises as `load_model` and `wrap_model` do.
+        eager, writes, predicts, modality: as `load_model` takes them. Raises as `load_model` and `wrap_model` do.
         """
         if files is not None:
             _check_configuration(files)
@@ -236,6 +237,7 @@ class ModelLoader(NamedTuple):
                 dtype=self.running.dtype,
                 eager=eager,
                 with_head=writes,
+                predicts=predicts,
                 allow_pickle=self.loading.allow_pickle,
                 trust_remote_code=self.loading.trust_remote_code,
                 modality=modality,

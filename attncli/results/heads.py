@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import Annotated, Any, Literal, NamedTuple
 
 from attncli.results.base import MadeBy, from_dict, show_result, struct
+from attncli.results.effects import Effects, HeadEffect, Interval, Prediction
 from attncli.results.marks import FLAT, OPTIONAL, Beside, ByKey, Key
 from attncli.results.patterns import (
     TOKENS,
@@ -47,8 +48,6 @@ FEW_REPEATS = 1
 
 #: What differs between two results.
 DifferenceKind = Literal["models", "texts"]
-#: The ends of a 95 % confidence interval.
-Interval = tuple[float, float]
 
 
 @struct()
@@ -143,7 +142,7 @@ class Baseline(Struct):
 class Stack(
     Struct,
     json="stack causal full unit whole layers queries keys query_lines key_lines query_medium key_medium metrics "
-    "baseline_entries repeats patterns reading ranking",
+    "baseline_entries repeats patterns reading ranking effects",
 ):
     """The layers of one kind: `encoder` (BERT too), `decoder` (GPT too), `cross`, or a tower.
 
@@ -160,6 +159,7 @@ class Stack(
     where they are lines; None for one that is in no line.  whole: the total numbers of queries and keys, where those
     here are a part; None where unknown.
     reading: the row of one position, if requested.  ranking: the heads by its weight on one key, if requested.
+    effects: what each head does to the outcome, one entry per head, if requested.
     even_quadrants: per layer, those of uniform attention, where the text has a pair.
     """
 
@@ -183,6 +183,7 @@ class Stack(
     query_lines: Annotated[tuple[int | None, ...] | None, OPTIONAL] = None
     key_lines: Annotated[tuple[int | None, ...] | None, OPTIONAL] = None
     repeats: Annotated[Mapping[int, Mapping[str, int]], ByKey("layer")] = field(default_factory=dict)
+    effects: Annotated[tuple[HeadEffect, ...], OPTIONAL] = ()
 
     def has_evidence(self, metric: str, layer: int | None = None) -> bool:
         """Whether a metric of a layer, or of any, rests on enough queries to rank heads or to explain a change."""
@@ -321,7 +322,7 @@ class HeadLine(Struct):
 class HeadsResult(
     Struct,
     json="schema warnings notes model device dtype text_count probe by weighting chosen metric top failures generated "
-    "steps stacks difference picture made_by",
+    "prediction effects steps stacks difference picture made_by",
 ):
     """The attention of a model's heads on one text, or its mean over many.
 
@@ -339,6 +340,8 @@ class HeadsResult(
     difference: of another model, or of another text, from this one; None where nothing was compared.
     steps: the step-by-step computation of heads; None if not requested.
     generated: what the model generated, if requested.
+    prediction: what the model expects at a position, if requested.
+    effects: the outcome that the effects of heads are about, and those of other parts, if requested.
     picture: the input of a vision model.
     """
 
@@ -361,6 +364,8 @@ class HeadsResult(
     steps: Annotated[tuple[Steps, ...] | None, OPTIONAL] = None
     generated: Annotated[Generated | None, OPTIONAL] = None
     picture: Annotated[Picture | None, OPTIONAL] = None
+    prediction: Annotated[Prediction | None, OPTIONAL] = None
+    effects: Annotated[Effects | None, OPTIONAL] = None
 
     @property
     def schema(self) -> Literal["attncli.heads/1"]:

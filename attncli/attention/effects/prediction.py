@@ -1,0 +1,125 @@
+"""What a model predicts at a position, and what it would predict after each layer (`--predict`).
+
+Logit lens (nostalgebraist 2020): all that stands behind the layers (final norm, scale, a masked language model's
+transform, biases, softcap) is applied to each state. States are numbered as transformers numbers `hidden_states`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from attncli.attention.effects.outcome import RunLogits
+from attncli.errors import ModelError
+from attncli.models.capture.block_replay import BlockCall, recording, replaying, state_of, with_state
+from attncli.models.capture.softcap import SoftcapWatch
+from attncli.models.loading.prediction_head import logits_of
+from attncli.results.effects import AnswerRank, LensState, OutcomeToken, PredictedToken, Prediction
+
+if TYPE_CHECKING:
+    from attncli.models.loading.loaded_model import LoadedModel
+
+#: Names a token of the vocabulary by its id.
+Namer = Callable[[int], OutcomeToken]
+
+
+@dataclass(frozen=True)
+class RecordedRun:
+    """One run on one text: the calls of all blocks, and the logits at one position.
+
+    calls: of the blocks of all stacks in order; the last belongs to the stack that predicts.  logits: (1, vocabulary).
+    """
+
+    model: LoadedModel
+    arguments: Mapping[str, Tensor | bool]
+    position: int
+    calls: Sequence[BlockCall]
+    logits: RunLogits
+
+    def logits_of_states(self, states: Sequence[Tensor]) -> RunLogits:
+        """The logits at the position if the last block had returned other states, (states, vocabulary).
+
+        states: at the position alone, each of one text, with one position on the axis of tokens.
+        """
+        last = self.calls[-1].output
+        joined = torch.cat([each.to(state_of(last).dtype) for each in states], dim=text_axis(states[0]))
+        outputs = [*(call.output for call in self.calls[:-1]), with_state(last, joined)]
+        with self.model.borrowed(), replaying(self.model.lists, outputs):
+            return run_logits(self.model, self.arguments, 0)
+
+    def at_position(self, state: Tensor) -> Tensor:
+        """A state at the position alone."""
+        return state.narrow(text_axis(state) + 1, self.position, 1)
+
+
+def text_axis(state: Tensor) -> int:
+    """The axis of the texts of a state of one text, before that of its tokens; some models have several streams before
+    it."""
+    return 0 if state.ndim < 4 or state.shape[0] == 1 else 1
+
+
+def record_run(model: LoadedModel, arguments: Mapping[str, Tensor | bool], position: int) -> RecordedRun:
+    """Run the model once. Raises ModelError where it returns no logits."""
+    with model.borrowed(), recording(model.lists) as calls:
+        logits = run_logits(model, arguments, position)
+    return RecordedRun(model, arguments, position, calls, logits)
+
+
+def run_logits(model: LoadedModel, arguments: Mapping[str, Tensor | bool], position: int) -> RunLogits:
+    """The logits at one position of every text of a batch. Raises ModelError where the model returns none."""
+    head: Any = model.module.get_output_embeddings()
+    watch = SoftcapWatch(head.weight.shape[0])
+    with watch.watching():
+        output = model.run(arguments)
+    logits = logits_of(output)
+    if logits is None:
+        raise ModelError(
+            f"{model.class_name} returns no logits of a language-model head", hint="name another model (-m)"
+        )
+    return RunLogits(logits[:, position].float(), watch.before_cap(logits)[:, position])
+
+
+def predict(run: RecordedRun, answer: OutcomeToken | None, name: Namer, *, top: int) -> Prediction:
+    """The likeliest tokens at the position, and the same after every state.
+
+    answer: whose rank is followed; None for the likeliest.
+    """
+    own = run.logits.log_probabilities[0].exp()
+    followed = name(int(own.argmax())) if answer is None else answer
+    stack = _calls_of_last_stack(run.calls)
+    states = [run.at_position(state) for state in (stack[0].entering, *(state_of(call.output) for call in stack))]
+    probabilities = run.logits_of_states(states).log_probabilities.exp()
+    lens = tuple(
+        LensState(state, _likeliest(row, name, top), _rank(row, followed)) for state, row in enumerate(probabilities)
+    )
+    return Prediction(run.position, _likeliest(own, name, top), lens)
+
+
+def _calls_of_last_stack(calls: Sequence[BlockCall]) -> Sequence[BlockCall]:
+    """The calls from the last one back to the first whose block follows on it: each is given what the one before
+    returned."""
+    first = len(calls) - 1
+    while first > 0 and _follows(calls[first - 1], calls[first]):
+        first -= 1
+    return calls[first:]
+
+
+def _follows(before: BlockCall, call: BlockCall) -> bool:
+    state = state_of(before.output)
+    return state.shape == call.entering.shape and bool(torch.equal(state, call.entering))
+
+
+def _likeliest(probabilities: Tensor, name: Namer, top: int) -> tuple[PredictedToken, ...]:
+    values, ids = probabilities.topk(min(top, len(probabilities)))
+    return tuple(
+        PredictedToken(*name(number), value) for number, value in zip(ids.tolist(), values.tolist(), strict=True)
+    )
+
+
+def _rank(probabilities: Tensor, token: OutcomeToken) -> AnswerRank:
+    probability = probabilities[token.id]
+    return AnswerRank(*token, int((probabilities > probability).sum()) + 1, float(probability))
