@@ -6,7 +6,7 @@ in `_MEASURES`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
@@ -21,6 +21,8 @@ from attncli.results.tokens import Token
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from attncli.attention.collector import CollectedLayer
+    from attncli.attention.effects.ablation import AblatedRun, AblationEffects
     from attncli.attention.effects.outcome import CosineOutcome, LogitOutcome
     from attncli.attention.effects.prediction import RecordedRun
     from attncli.attention.inputs import ModelInputs
@@ -40,6 +42,7 @@ class EffectsRun:
 
     collected: the stacks, as their heads are named.  position: of the outcome, in the stack that predicts.
     run: the recorded untouched run, None without a language-model head.  files: None for a loaded module.
+    source: the inputs of the text that heads are patched from.
     """
 
     model: LoadedModel
@@ -53,6 +56,7 @@ class EffectsRun:
     run: RecordedRun | None
     outcome: LogitOutcome | CosineOutcome
     progress: Progress
+    source: ModelInputs | None = None
 
     def name_token(self, number: int) -> OutcomeToken:
         """A token of the vocabulary by its id."""
@@ -100,8 +104,75 @@ def _measure_direct(run: EffectsRun) -> Measured:
     return Measured(heads, found.parts, unexplained=found.unexplained)
 
 
+def _measure_zero(run: EffectsRun) -> Measured:
+    from attncli.attention.effects.ablation import ablate
+
+    ablated = _ablated_run(run, run.inputs)
+    return _measured(run, ablate(ablated, None, progress=run.progress))
+
+
+def _measure_mean(run: EffectsRun) -> Measured:
+    from attncli.attention.effects.ablation import ablate, mean_writes
+
+    ablated = _ablated_run(run, run.inputs)
+    ordinary = {}
+    for (_, _), (path, call), layer in _layer_calls(run):
+        queries = layer.sides.queries
+        kept = (queries.real & ~queries.special)[0]
+        ordinary[path, call] = kept if bool(kept.any()) else queries.real[0]
+    means = mean_writes(ablated, ordinary)
+    return _measured(run, ablate(ablated, means, progress=run.progress))
+
+
+def _measure_patch(run: EffectsRun) -> Measured:
+    from attncli.attention.effects.ablation import AblatedRun, patch, patching_way
+
+    assert run.source is not None
+    ablated = _ablated_run(run, run.inputs)
+    source = AblatedRun.of(run.model, run.source.arguments, run.outcome, ablated.position, ablated.sites)
+    warnings = () if patching_way(ablated, source) else (_NO_WAY,)
+    described = source.describe()
+    return replace(_measured(run, patch(ablated, source, run.progress)), source=described, warnings=warnings)
+
+
+def _ablated_run(run: EffectsRun, inputs: ModelInputs) -> AblatedRun:
+    from attncli.attention.effects.ablation import AblatedRun
+
+    position = run.position + run.model.virtual_queries if run.run is None else run.run.position
+    return AblatedRun.of(run.model, inputs.arguments, run.outcome, position)
+
+
+def _measured(run: EffectsRun, found: AblationEffects) -> Measured:
+    """What was found, by the names of stacks."""
+    heads: dict[HeadPlace, float | None] = {}
+    logs: dict[HeadPlace, float] = {}
+    for (stack, number), (path, call), layer in _layer_calls(run):
+        for head in range(layer.heads):
+            heads[stack, number, head] = found.heads.get((path, call, head))
+            if (fall := found.log_probabilities.get((path, call, head))) is not None:
+                logs[stack, number, head] = fall
+    return Measured(heads, found.parts, logs)
+
+
+def _layer_calls(run: EffectsRun) -> Iterator[tuple[tuple[str, int], tuple[str, int], CollectedLayer]]:
+    """Every layer by its stack's name and number, and by its attention module and the number of that module's call."""
+    for stack in run.collected:
+        calls: dict[str, int] = {}
+        for number, layer in sorted(stack.layers.items()):
+            call = calls[layer.path] = calls.get(layer.path, -1) + 1
+            yield (stack.name, number), (layer.path, call), layer
+
+
+#: The warning where there is nothing to patch.
+_NO_WAY = "both texts have the same outcome, so that no head takes it any part of the way: the effects are null"
+
 #: What measures each kind of effect, by its name in `EFFECTS`.
-_MEASURES: Mapping[str, Callable[[EffectsRun], Measured]] = {"direct": _measure_direct}
+_MEASURES: Mapping[str, Callable[[EffectsRun], Measured]] = {
+    "direct": _measure_direct,
+    "zero": _measure_zero,
+    "mean": _measure_mean,
+    "patch": _measure_patch,
+}
 
 
 def add_effects(result: HeadsResult, run: EffectsRun) -> HeadsResult:
@@ -202,19 +273,29 @@ def prepare_run(
     position: int,
     top: int,
     progress: Progress,
+    source: ModelInputs | None = None,
 ) -> EffectsRun:
     """Run the model once, and find the answer and the contrast.
 
+    source: of the text that heads are patched from; what it expects is then the default contrast.
     Raises UsageError for tokens that the vocabulary doesn't have.
     """
     from attncli.attention.effects.prediction import record_run
 
     run = record_run(model, inputs.arguments, position + model.virtual_queries) if model.predicts else None
-    outcome = _vector_outcome(model, files, inputs, position) if run is None else _logit_outcome(run, tokenizer, plan)
-    return EffectsRun(model, tokenizer, files, inputs, collected, plan, top, position, run, outcome, progress)
+    other = None
+    if run is not None and source is not None and plan.contrast is None:
+        other = int(record_run(model, source.arguments, run.position).logits.own[0].argmax())
+    outcome = (
+        _vector_outcome(model, files, inputs, position) if run is None else _logit_outcome(run, tokenizer, plan, other)
+    )
+    return EffectsRun(model, tokenizer, files, inputs, collected, plan, top, position, run, outcome, progress, source)
 
 
-def _logit_outcome(run: RecordedRun, tokenizer: Tokenizer | None, plan: EffectsPlan) -> LogitOutcome:
+def _logit_outcome(
+    run: RecordedRun, tokenizer: Tokenizer | None, plan: EffectsPlan, other: int | None = None
+) -> LogitOutcome:
+    """other: what the text expects that heads are patched from, which the answer is compared with by default."""
     from attncli.attention.effects.outcome import LogitOutcome, check_token
 
     def token(typed: TypedToken, flag: str) -> OutcomeToken:
@@ -225,6 +306,8 @@ def _logit_outcome(run: RecordedRun, tokenizer: Tokenizer | None, plan: EffectsP
     likeliest = int(run.logits.own[0].argmax())
     answer = name_token(likeliest, tokenizer, "--answer") if plan.answer is None else token(plan.answer, "--answer")
     contrast = None if plan.contrast is None else token(plan.contrast, "--contrast")
+    if contrast is None and other is not None and other != answer.id:
+        contrast = name_token(other, tokenizer, "--contrast")
     if contrast is not None and contrast.id == answer.id:
         raise UsageError(
             f"the answer and the contrast are the same token, {answer.text!r}",

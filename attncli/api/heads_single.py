@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from attncli.api.effects import add_effects, find_position, prepare_run, require_head
 from attncli.api.loading import ModelLoader, id_lists, one_id_list, provenance
 from attncli.api.requests import EncodingRequest
+from attncli.attention.effects.patch_texts import check_same_length
 from attncli.attention.selection import EVERYTHING
 from attncli.errors import UsageError
 from attncli.metrics import PROBED, REPEAT_METRICS
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from attncli.attention.effects.request import EffectsPlan
+    from attncli.attention.inputs import ModelInputs
     from attncli.attention.selection import HeadsRequest, Selection
     from attncli.models.capture.structure import BlockList
     from attncli.models.files.model_files import ModelFiles
@@ -171,6 +173,7 @@ def _run(model: _Model, given: TextAndTarget, request: HeadsRequest, *, warnings
             position=request.read_at,
             top=request.top,
             progress=model.progress,
+            source=_source_inputs(model, given, plan),
         )
         return add_effects(result, run)
     if request.steps is None:
@@ -178,6 +181,27 @@ def _run(model: _Model, given: TextAndTarget, request: HeadsRequest, *, warnings
     steps = walk_heads(collected, request.steps)
     others = same_head_in_other_stacks(collected, request.steps, steps)
     return replace(result, steps=steps, notes=(*result.notes, *_steps_note(steps[0], others)))
+
+
+def _source_inputs(model: _Model, given: TextAndTarget, plan: EffectsPlan) -> ModelInputs | None:
+    """The inputs of the text that heads are patched from, which goes on as the text does; None without one.
+
+    Raises UsageError where it has another number of tokens.
+    """
+    if plan.patch_from is None:
+        return None
+    from attncli.attention.inputs import build_inputs
+
+    if model.tokenizer is None:
+        raise UsageError("--patch-from is a text, and the model has no tokenizer", hint="name a model with one (-m)")
+    text = given.text
+    special = any(token.special for token in text.tokens)
+    encoded = encode(model.tokenizer, plan.patch_from, special=special)
+    written = 0 if given.target is not None or given.generated is None else len(given.generated.ids)
+    own = len(text.tokens) - written
+    check_same_length(text.tokens[:own], encoded.tokens)
+    segments = (*encoded.segments, *text.segments[own:])
+    return build_inputs(model.loaded, [(*encoded.tokens, *text.tokens[own:])], [segments], target=given.target)
 
 
 def _outcome_position(loaded: LoadedModel, given: TextAndTarget, plan: EffectsPlan) -> int:
