@@ -14,7 +14,7 @@ from transformers import GenerationConfig, PreTrainedConfig, PreTrainedModel
 
 from attncli.errors import ModelError
 from attncli.limits import MAX_SIZE
-from attncli.models.capture.attention_capture import Observer, run_captured
+from attncli.models.capture.attention_capture import Observer, OutputChange, run_captured, run_changed
 from attncli.models.capture.structure import (
     Block,
     BlockList,
@@ -212,6 +212,11 @@ class LoadedModel:
         """
         with self._running(arguments) as moved:
             return run_captured(self.module, moved, observe, self.adapter)
+
+    def run_changed(self, arguments: Mapping[str, Tensor | bool], change: OutputChange) -> Any:
+        """Run the model once with what `change` makes of the weighted values of its heads; see `run_changed`."""
+        with self._running(arguments) as moved:
+            return run_changed(self.module, moved, change, self.adapter)
 
     def run(self, arguments: Mapping[str, Tensor | bool]) -> Any:
         """Run the model once on `arguments` (moved to its device), and return what its forward pass does.

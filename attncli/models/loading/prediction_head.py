@@ -1,4 +1,4 @@
-"""The class of a model with its language-model head, which predicts or writes, and the logits in what its forward pass returns."""
+"""The class of a model with its language-model head, and the logits in what its forward pass returns."""
 
 from __future__ import annotations
 
