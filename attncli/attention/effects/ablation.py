@@ -108,6 +108,17 @@ class AblatedRun:
                 parts.setdefault(name, []).append(site)
         return parts
 
+    def patched_everywhere(self, source: AblatedRun) -> float | None:
+        """The share of the way to another text's outcome with every head and every MLP of the stack that predicts taken
+        from there at once: 1 where both texts have the same token at the position. None without a way."""
+        written = zip(self.sites, source.recorded.heads, strict=True)
+        change = [_Change(site, head, states[0, :, head]) for site, states in written for head in range(site.heads)]
+        sites = [site for each in self.mlp_parts().values() for site in each]
+        change += [_Change(site, None, source.recorded.writes[site][0]) for site in sites]
+        way = patching_way(self, source)
+        (values,) = self.outcomes([change], lambda _: None)
+        return None if way is None else float(values.outcome[1] - values.outcome[0]) / way
+
     def describe(self) -> Outcome:
         """The outcome of the untouched run."""
         if isinstance(self.outcome, CosineOutcome) or self.base.log_probability is None:

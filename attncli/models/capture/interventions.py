@@ -119,16 +119,19 @@ class _BlockWatch:
 
 
 class _SumCounter:
-    """Numbers the sums of two tensors of the stream's shape in one call of a block."""
+    """Numbers the sums of two tensors of the stream's size in one call of a block; some have the tokens of all texts in
+    one axis."""
 
-    def __init__(self, shape: torch.Size) -> None:
-        self._shape, self.count = shape, 0
+    def __init__(self, stream: Tensor) -> None:
+        self._size, self.width, self.count = stream.numel(), stream.shape[-1], 0
 
     def number(self, func: Callable[..., Any], args: Sequence[Any]) -> int | None:
         """The number of this sum, or None for another call."""
         if getattr(func, "__name__", "") not in _SUMS or len(args) < 2:
             return None
-        if not all(isinstance(each, Tensor) and each.shape == self._shape for each in args[:2]):
+        if not all(isinstance(each, Tensor) and each.numel() == self._size for each in args[:2]):
+            return None
+        if args[0].shape != args[1].shape or args[0].shape[-1] != self.width:
             return None
         self.count += 1
         return self.count - 1
@@ -169,7 +172,7 @@ class _WriteRecorder(_BlockWatch):
         def forward(*args: Any, **kwargs: Any) -> Any:
             self.block_call += 1
             entering = _entering(args, kwargs)
-            self._sums, self._path = _SumCounter(entering.shape), WeakTensorKeyDictionary()
+            self._sums, self._path = _SumCounter(entering), WeakTensorKeyDictionary()
             self._path[entering] = False
             before = len(self.writes)
             with TorchCalls(self._call):
@@ -242,7 +245,8 @@ class _WriteRecorder(_BlockWatch):
         if on_path.count(True) == 1:
             operand = on_path.index(False)
             site = WriteSite(self.block_call, number, operand, mixes=False)
-            self.writes[site] = args[operand].detach().clone()
+            written = args[operand].detach().clone()
+            self.writes[site] = written.reshape(1, -1, written.shape[-1])
 
 
 # --- Replacing
@@ -280,7 +284,7 @@ class _Intervention(_BlockWatch):
         def forward(*args: Any, **kwargs: Any) -> Any:
             if not any(each.site.block_call == self.block_call for each in self._writes):
                 return original(*args, **kwargs)
-            self._sums = _SumCounter(_entering(args, kwargs).shape)
+            self._sums = _SumCounter(_entering(args, kwargs))
             with TorchCalls(self._call):
                 return original(*args, **kwargs)
 
@@ -298,9 +302,10 @@ class _Intervention(_BlockWatch):
         if here and isinstance(here[0].site, WriteSite):
             changed = list(args)
             operand = here[0].site.operand
-            written = changed[operand].clone()
+            written = changed[operand].clone(memory_format=torch.contiguous_format)
+            by_row = written.view(self._rows, -1, written.shape[-1])
             for each in here:
-                written[each.row] = each.value.to(written)
+                by_row[each.row] = each.value.to(written)
             changed[operand] = written
             return func(*changed, **kwargs)
         return func(*args, **kwargs)
