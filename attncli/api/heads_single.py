@@ -43,7 +43,8 @@ START_ALONE = "the decoder was given its start token alone (--target TEXT or --g
 class HeadsInput(NamedTuple):
     """What `heads` runs a model on: one text or many, ids, random tokens, a picture or a sound; and a decoder's input.
 
-    The fields are those of `attncli.heads`; encoding: how texts are tokenized.
+    The fields are those of `attncli.heads`; encoding: how texts are tokenized.  needle: tokens of the text of
+    `--needle`.  qk_ov: no text, the weights alone.
     """
 
     text: Any = None
@@ -57,6 +58,14 @@ class HeadsInput(NamedTuple):
     audio: Any = None
     processor: Any = None
     encoding: EncodingRequest = EncodingRequest()
+    needle: int | None = None
+    qk_ov: bool = False
+
+    @property
+    def without_text(self) -> str | None:
+        """The option that takes the place of a text, if one was given."""
+        given = {"--probe": self.probe, "--needle": self.needle is not None, "--qk-ov": self.qk_ov}
+        return next((flag for flag, is_given in given.items() if is_given), None)
 
     @property
     def has_media(self) -> bool:
@@ -73,7 +82,7 @@ class HeadsInput(NamedTuple):
     def is_batch(self) -> bool:
         """Whether there may be more than one input, which are averaged: the result then has metrics and no patterns."""
         several_lists = self.input_ids is not None and len(id_lists(self.input_ids)) > 1
-        return self.probe or several_lists or not isinstance(self.text, str | None)
+        return self.without_text is not None or several_lists or not isinstance(self.text, str | None)
 
     def encode(self, tokenizer: Tokenizer | None) -> EncodedText:
         """Tokenize the text, or look the ids up. tokenizer: None where the model of given ids has none.

@@ -13,7 +13,7 @@ from difflib import get_close_matches
 
 from attncli.effects import EFFECTS
 from attncli.errors import UsageError
-from attncli.metrics import LABELS, METRICS, PROBED
+from attncli.metrics import LABELS, METRICS, NEEDLE_METRICS, PROBED
 from attncli.results.heads import FEW_REPEATS, Stack
 
 # --- Labels
@@ -141,8 +141,8 @@ def claim_successes(claims: Sequence[Claim], stacks: Sequence[Stack]) -> Iterato
 
 def check_metric(name: str, flag: str) -> str:
     """The name itself. Raises UsageError if it is no metric, with the nearest as a hint."""
-    if name in METRICS:
+    if name in METRICS or name in NEEDLE_METRICS:
         return name
-    near = get_close_matches(name, METRICS, n=1)
+    near = get_close_matches(name, [*METRICS, *NEEDLE_METRICS], n=1)
     hint = f"did you mean {near[0]}?" if near else f"the metrics are {', '.join(METRICS)}"
     raise UsageError(f"{flag}: there is no metric {name!r}", hint=hint)

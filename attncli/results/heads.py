@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import Annotated, Any, Literal, NamedTuple
 
 from attncli.results.base import MadeBy, from_dict, show_result, struct
+from attncli.results.circuits import Circuits
 from attncli.results.effects import Effects, HeadEffect, Interval, Prediction
 from attncli.results.marks import FLAT, OPTIONAL, Beside, ByKey, Key
 from attncli.results.patterns import (
@@ -69,6 +70,16 @@ class Probe(NamedTuple):
     sequences: int
     tokens: int
     repeats: int
+    seed: int
+
+
+@struct(short=False)
+class Needle(NamedTuple):
+    """A needle in the place of a text: `texts` of `tokens` random tokens, `needle_tokens` of which stand in it twice."""
+
+    texts: int
+    tokens: int
+    needle_tokens: int
     seed: int
 
 
@@ -321,8 +332,8 @@ class HeadLine(Struct):
 @show_result
 class HeadsResult(
     Struct,
-    json="schema warnings notes model device dtype text_count probe by weighting chosen metric top failures generated "
-    "prediction effects steps stacks difference picture made_by",
+    json="schema warnings notes model device dtype text_count probe needle by weighting chosen metric top failures "
+    "generated prediction effects qk_ov steps stacks difference picture made_by",
 ):
     """The attention of a model's heads on one text, or its mean over many.
 
@@ -335,7 +346,8 @@ class HeadsResult(
     Kobayashi et al. 2020; rows don't sum to 1) or `rollout` (Abnar & Zuidema 2020).
     failures: a sentence for each check that failed; None where nothing was checked.
     texts: how many texts the values are means over; None for one text.
-    probe: the random tokens that were used instead of a text.
+    probe: the random tokens that were used instead of a text.  needle: the needle in random tokens.
+    qk_ov: what heads do by their weights alone.
     top: how many entries a ranking shows.
     difference: of another model, or of another text, from this one; None where nothing was compared.
     steps: the step-by-step computation of heads; None if not requested.
@@ -366,6 +378,8 @@ class HeadsResult(
     picture: Annotated[Picture | None, OPTIONAL] = None
     prediction: Annotated[Prediction | None, OPTIONAL] = None
     effects: Annotated[Effects | None, OPTIONAL] = None
+    needle: Annotated[Needle | None, OPTIONAL] = None
+    qk_ov: Annotated[Circuits | None, OPTIONAL] = None
 
     @property
     def schema(self) -> Literal["attncli.heads/1"]:
@@ -378,7 +392,7 @@ class HeadsResult(
     @staticmethod
     def _unwritten(data: dict[str, Any]) -> dict[str, Any]:
         # Means over texts have no tokens.
-        one = data["texts"] == 1 and any(stack["queries"] for stack in data["stacks"])
+        one = data["texts"] == 1 and (any(stack["queries"] for stack in data["stacks"]) or "qk_ov" in data)
         return {"texts": None if one else int(data["texts"])}
 
     def lines(self) -> Iterator[HeadLine]:

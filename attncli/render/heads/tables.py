@@ -10,6 +10,7 @@ import numpy as np
 from attncli.render.data import Row, Table
 from attncli.render.npz import Array
 from attncli.results.base import to_dict
+from attncli.results.circuits import Circuits
 from attncli.results.heads import HeadChange, HeadMetrics, HeadsResult, Spread, Stack
 from attncli.results.patterns import Medium, Pattern
 from attncli.results.steps import Steps
@@ -50,6 +51,8 @@ def heads_table(result: HeadsResult, *, cells: bool = False) -> Table:
     Means over texts have the bounds of their 95 % intervals, `<metric>_low` and `<metric>_high`, and the number of
     texts, `<metric>_texts`. Cells of pictures have the rows and columns of their patches.
     """
+    if result.qk_ov is not None:
+        return _circuit_table(result.qk_ov)
     if result.steps is not None:
         return _STEP_COLUMNS, (row for steps in result.steps for row in _step_rows(steps))
     if cells:
@@ -77,6 +80,15 @@ def heads_table(result: HeadsResult, *, cells: bool = False) -> Table:
         for head in stack.metrics
     )
     return header, rows
+
+
+def _circuit_table(circuits: Circuits) -> Table:
+    """A row per head, then a row per composition of two heads, with `kind` and the earlier and the later head."""
+    header = ("kind", "stack", "layer", "head", "name", "copying", "matching", "earlier", "later", "score", "chance")
+    heads = (("head", each.stack, each.layer, each.head, each.name, each.copying, each.matching, None, None, None, None)
+             for each in circuits.heads)  # fmt: skip
+    pairs = ((each.kind, None, None, None, None, None, None, each.earlier, each.later, each.score, each.chance) for each in circuits.compositions)
+    return header, (*heads, *pairs)
 
 
 def _ranking_fields(stack: Stack, head: HeadMetrics) -> Row:
