@@ -5,7 +5,7 @@ from __future__ import annotations
 from rich.text import Text
 
 from attncli.render.common.cells import cell_width, pad
-from attncli.render.common.console import Rows, row, side_by_side
+from attncli.render.common.console import Rows, row
 from attncli.render.common.escape import ascii_safe
 from attncli.render.common.terminal import Terminal
 from attncli.render.heads.header import note_row, sentence_row, stack_row
@@ -24,7 +24,7 @@ def circuits_rows(result: HeadsResult, circuits: Circuits, terminal: Terminal) -
     rows: Rows = [*(stack_row(stack, terminal) for stack in result.stacks), Text()]
     rows += [sentence_row(view.sentence, terminal)]
     for line in _lines_of_blocks(blocks, terminal.width):
-        rows += [Text(), *side_by_side(line, width=0, gap=_GAP)]
+        rows += [Text(), *(row(*(part for cell in cells for part in (cell, " " * _GAP))) for cells in zip(*line, strict=True))]
     return [*rows, Text(), *(note_row(note, terminal) for note in view.notes)]
 
 
