@@ -314,6 +314,7 @@ class HeadLine(Struct):
     ranking: Annotated[HeadWeight | None, OPTIONAL] = None
     difference: Annotated[HeadChange | None, OPTIONAL] = None
     steps: Annotated[Steps | None, OPTIONAL] = None
+    effect: Annotated[HeadEffect | None, OPTIONAL] = None
     weights: Annotated[Weights | None, OPTIONAL] = None
     bins: Annotated[Bins | None, Beside("weights")] = None
 
@@ -388,6 +389,7 @@ class HeadsResult(
         steps = {each.name: each for each in reversed(self.steps or ())}
         for stack in self.stacks:
             patterns = {(pattern.layer, pattern.head): pattern for pattern in reversed(stack.patterns)}
+            effects = {each.name: each for each in stack.effects}
             ranked = {} if stack.ranking is None else {one.name: one for one in stack.ranking.heads}
             for head in stack.metrics:
                 name, pattern = head.name, patterns.get((head.layer, head.head))
@@ -399,5 +401,6 @@ class HeadsResult(
                     ranked.get(name),
                     changes.get(name),
                     steps.get(name),
+                    effects.get(name),
                     *((None, None) if pattern is None else (pattern.weights, pattern.bins)),
                 )
