@@ -65,7 +65,8 @@ def effects_rows(result: HeadsResult, terminal: Terminal) -> Rows:
 
 def _prediction(result: HeadsResult, prediction: Prediction, terminal: Terminal) -> Rows:
     states = _STATES if result.effects is None else 5
-    view = prediction_view(result, prediction, rows=states, tokens=min(result.top, _TOKENS))
+    tokens = _TOKENS if terminal.width >= _ROOM_FOR_BARS else 1
+    view = prediction_view(result, prediction, rows=states, tokens=min(result.top, tokens))
     whole = prediction_view(result, prediction, rows=0, tokens=result.top).sentence
     rows: Rows = [sentence_row(whole, terminal)]
     if view.rows:
