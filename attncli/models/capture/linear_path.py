@@ -334,7 +334,7 @@ class LinearPath:
 
     def _activation(self, func: Any, args: list[Any], kwargs: dict[str, Any], _: PathKind) -> Any:
         """An elementwise function: frozen in a block, at output/input behind the last one; no softcap."""
-        given = args[0] if args else kwargs.get("input")
+        given: Tensor = args[0] if args else kwargs["input"]
         if role_of(func) is Role.CAP and given.shape[-1] == self.vocabulary:
             return given
         output = _frozen(func, args, kwargs)
