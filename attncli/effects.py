@@ -38,7 +38,7 @@ _ENTRIES = (
         "direct",
         "direct effect",
         "direct logit attribution",
-        "what it writes into the answer's logit itself, with all else as it was",
+        "what it writes into the answer's logit itself",
         "logits",
         "Elhage et al. 2021; Wang et al. 2022",
         needs_head=True,

@@ -14,8 +14,8 @@ from typing import Any
 from attncli.api.heads_many import LocatedText, many_texts, run_averaged
 from attncli.api.heads_single import HeadsInput, check_target, run_single_text
 from attncli.api.loading import ModelLoader
-from attncli.api.without_text import refuse_options, run_circuits, run_needle
 from attncli.api.requests import EffectsRequest, EncodingRequest, HeadsOptions, LoadingRequest, RunningRequest
+from attncli.api.without_text import refuse_options, run_circuits, run_needle
 from attncli.attention.effects.request import Asked, EffectsPlan, TypedToken, parse_effects
 from attncli.attention.labels import check_metric, claim_failures, claim_successes, parse_claims, parse_thresholds
 from attncli.attention.positions import Position

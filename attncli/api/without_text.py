@@ -62,9 +62,7 @@ def _refuse_needle_metric(inputs: HeadsInput, options: HeadsOptions) -> None:
 # --- A needle in random tokens
 
 
-def run_needle(
-    inputs: HeadsInput, loader: ModelLoader, request: HeadsRequest, sharing: Communicator
-) -> HeadsResult:
+def run_needle(inputs: HeadsInput, loader: ModelLoader, request: HeadsRequest, sharing: Communicator) -> HeadsResult:
     """Run the model on several texts with a needle, and average the metrics of its heads."""
     from attncli.attention.effects.retrieval import choose_needle
     from attncli.tokens.vocabulary import first_special

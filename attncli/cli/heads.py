@@ -131,7 +131,9 @@ def heads(
     given, notes = read_heads_input(source, inputs, environment)
     given = given._replace(encoding=encoding)
     messages.notes(notes)
-    options = _with_defaults(choice._replace(effects=effects), plan, one=not given.is_batch and len(model) < 2, qk_ov=given.qk_ov)
+    options = _with_defaults(
+        choice._replace(effects=effects), plan, one=not given.is_batch and len(model) < 2, qk_ov=given.qk_ov
+    )
     with messages.progress() as progress:
         from attncli.api import heads as verb
         from attncli.api.loading import ModelLoader
@@ -146,7 +148,8 @@ def heads(
 def _with_defaults(choice: HeadsOptions, plan: OutputPlan, *, one: bool, qk_ov: bool) -> HeadsOptions:
     """The options with all patterns requested where a file needs them and no heads are chosen.
 
-    These are .npz files, pages, and figures other than the map of a metric. qk_ov: there are none.  one: whether there is one text under one
+    These are .npz files, pages, and figures other than the map of a metric. qk_ov: there are none.
+    one: whether there is one text under one
     model; several texts have no patterns, and those of several models can't always be compared.
     Raises UsageError for output formats that can't hold the result.
     """

@@ -75,7 +75,7 @@ class Probe(NamedTuple):
 
 @struct(short=False)
 class Needle(NamedTuple):
-    """A needle in the place of a text: `texts` of `tokens` random tokens, `needle_tokens` of which stand in it twice."""
+    """A needle in the place of a text: `texts` of `tokens` random tokens; `needle_tokens` of them stand in it twice."""
 
     texts: int
     tokens: int
@@ -325,6 +325,7 @@ class HeadLine(Struct):
     ranking: Annotated[HeadWeight | None, OPTIONAL] = None
     difference: Annotated[HeadChange | None, OPTIONAL] = None
     steps: Annotated[Steps | None, OPTIONAL] = None
+    effect: Annotated[HeadEffect | None, OPTIONAL] = None
     weights: Annotated[Weights | None, OPTIONAL] = None
     bins: Annotated[Bins | None, Beside("weights")] = None
 
@@ -402,6 +403,7 @@ class HeadsResult(
         steps = {each.name: each for each in reversed(self.steps or ())}
         for stack in self.stacks:
             patterns = {(pattern.layer, pattern.head): pattern for pattern in reversed(stack.patterns)}
+            effects = {each.name: each for each in stack.effects}
             ranked = {} if stack.ranking is None else {one.name: one for one in stack.ranking.heads}
             for head in stack.metrics:
                 name, pattern = head.name, patterns.get((head.layer, head.head))
@@ -413,5 +415,6 @@ class HeadsResult(
                     ranked.get(name),
                     changes.get(name),
                     steps.get(name),
+                    effects.get(name),
                     *((None, None) if pattern is None else (pattern.weights, pattern.bins)),
                 )

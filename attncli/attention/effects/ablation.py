@@ -200,9 +200,7 @@ class _Change(NamedTuple):
 # --- One run
 
 
-def _measure(
-    model: LoadedModel, arguments: Arguments, outcome: LogitOutcome | CosineOutcome, position: int
-) -> Values:
+def _measure(model: LoadedModel, arguments: Arguments, outcome: LogitOutcome | CosineOutcome, position: int) -> Values:
     """The outcome of every text of a batch."""
     if isinstance(outcome, CosineOutcome):
         return Values(outcome.values(model.run(arguments)[0]).double().cpu(), None)
@@ -306,8 +304,8 @@ def patch(run: AblatedRun, source: AblatedRun, progress: Progress = silent) -> A
     written = {(site.path, site.call): states[0] for site, states in zip(run.sites, source.recorded.heads, strict=True)}
     keys, parts = list(run.keys()), run.mlp_parts()
     changes = [[_Change(site, key[2], written[site.path, site.call][:, key[2]])] for key, site in keys]
-    for sites in parts.values():
-        changes.append([_Change(site, None, source.recorded.writes[site][0]) for site in sites])
+    other = source.recorded.writes
+    changes += [[_Change(site, None, other[site][0]) for site in sites] for sites in parts.values()]
     way = patching_way(run, source)
     if way is None:
         return AblationEffects(dict.fromkeys((key for key, _ in keys), None), dict.fromkeys(parts), {})

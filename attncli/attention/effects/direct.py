@@ -72,7 +72,7 @@ def direct_effects(run: RecordedRun, outcome: LogitOutcome) -> DirectEffects:
 
 def _shares(path: LinearPath, value: Tensor, paths: Mapping[int, str]) -> DirectEffects:
     """The shares of every source of the path, by the gradient of the outcome there."""
-    tensors = [source.tensor for source in (*path.sources, *path.heads)]
+    tensors = [*(source.tensor for source in path.sources), *(written.tensor for written in path.heads)]
     gradients = torch.autograd.grad(value, tensors, allow_unused=True)
     parts: dict[str, float] = defaultdict(float)
     for source, gradient in zip(path.sources, gradients, strict=False):

@@ -73,7 +73,13 @@ class RecordedRun:
         return next(number for number, call in enumerate(self.calls) if id(call.block) in blocks)
 
     def at_position(self, state: Tensor) -> Tensor:
-        """A state at the position alone."""
+        """A state at the position alone. Raises ModelError where its positions can't be found."""
+        axis = text_axis(state)
+        if state.ndim < axis + 3 or state.shape[axis] != 1 or state.shape[axis + 1] <= self.position:
+            raise ModelError(
+                f"the states of {self.model.class_name} can't be read, layer by layer",
+                hint="leave --predict out, or name another model (-m)",
+            )
         return state.narrow(text_axis(state) + 1, self.position, 1)
 
 

@@ -1,4 +1,4 @@
-"""`--needle N`: which heads find a needle in N tokens of filler (retrieval heads, after Wu et al. 2024, arXiv 2404.15574).
+"""`--needle N`: which heads find a needle in N tokens of filler (retrieval heads, Wu et al. 2024, arXiv 2404.15574).
 
 The needle, a few different tokens, stands somewhere in random filler and once more at the end, where the model would
 write it (teacher-forced). For each of its tokens but the first, which nothing foretells: 1 if the head's largest weight
@@ -121,9 +121,7 @@ class RetrievalSums:
     def stack(self, key: StackKey, stack: Stack) -> Stack:
         """A stack with the metric beside its others."""
         heads = tuple(self._head(key, head) for head in stack.metrics)
-        baselines = {
-            number: {**values, **self._baseline(key, number)} for number, values in stack.baselines.items()
-        }
+        baselines = {number: {**values, **self._baseline(key, number)} for number, values in stack.baselines.items()}
         return replace(stack, metrics=heads, baselines=baselines)
 
     def _head(self, key: StackKey, head: HeadMetrics) -> HeadMetrics:
@@ -136,9 +134,7 @@ class RetrievalSums:
         return replace(
             head,
             values={**head.values, RETRIEVAL: mean},
-            spread=Spread(
-                {**spread.intervals, RETRIEVAL: interval}, {**spread.counts, RETRIEVAL: int(count)}
-            ),
+            spread=Spread({**spread.intervals, RETRIEVAL: interval}, {**spread.counts, RETRIEVAL: int(count)}),
         )
 
     def _baseline(self, key: StackKey, number: int) -> dict[str, float | None]:

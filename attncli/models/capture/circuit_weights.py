@@ -3,7 +3,7 @@ writes back.
 
 Nothing is known by its name. The model runs once on as many sequences of one token as the stream has numbers, and every
 block is given the unit vectors instead of its stream: then the queries, keys and values that its attention receives are
-the rows of the matrices that make them, whatever stands between (fused and low-rank projections, adapters, shared keys).
+the rows of the matrices that make them, whatever stands between (fused and low-rank projections, adapters).
 Each norm keeps its weights alone meanwhile: no scale and no bias, but LayerNorm's centring (Elhage et al. 2021,
 "A Mathematical Framework for Transformer Circuits"). A single token is at distance 0 of itself, where rotary position
 encoding turns query and key alike. A further row of zeros takes biases and positions away, and one of random numbers
@@ -21,7 +21,6 @@ from torch import Tensor, nn
 from torch.nn.modules.module import register_module_forward_pre_hook
 from torch.utils.hooks import RemovableHandle
 
-from attncli.models.capture.attention_capture import Observer
 from attncli.models.capture.attention_types import Attention
 from attncli.models.capture.hooks import hooked, only_in_this_thread
 from attncli.models.capture.qkv_inputs import LinearMap, linear_map, receives

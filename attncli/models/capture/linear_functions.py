@@ -14,9 +14,9 @@ class Role(Enum):
     """What a function does to a tensor on a linear path.
 
     PASS: it moves, copies, sums or casts the numbers of its first argument.  SUM, SCALE, QUOTIENT: of two operands.
-    JOIN: several tensors become one.  PRODUCT: of matrices.  AFFINE: a product with a matrix, and a bias behind or (in
-    ADDED_PRODUCT) before it.  NORM: layer_norm, rms_norm.  ACTIVATION: elementwise; CAP: the one of softcaps.
-    LOOKUP: an embedding.  ASSIGN: a part of a tensor is set.
+    JOIN: several tensors become one.  ASSIGN: a part of a tensor is set.  PRODUCT: of matrices.  AFFINE: a product with
+    a matrix, and a bias behind or (in ADDED_PRODUCT) before it.  NORM: layer_norm, rms_norm.
+    ACTIVATION: elementwise, and 0 at 0 (a sigmoid is a gate).  CAP: the one of softcaps.  LOOKUP: an embedding.
     """
 
     PASS = auto()
@@ -47,7 +47,7 @@ _NAMES: Mapping[Role, str] = {
     Role.AFFINE: "linear",
     Role.ADDED_PRODUCT: "addmm",
     Role.NORM: "layer_norm rms_norm",
-    Role.ACTIVATION: "gelu silu relu sigmoid mish hardswish leaky_relu elu selu softplus softsign relu6",
+    Role.ACTIVATION: "gelu silu relu mish hardswish leaky_relu elu selu softsign relu6",
     Role.CAP: "tanh",
     Role.LOOKUP: "embedding",
     Role.ASSIGN: "setitem",

@@ -334,15 +334,14 @@ class LinearPath:
 
     def _activation(self, func: Any, args: list[Any], kwargs: dict[str, Any], _: PathKind) -> Any:
         """An elementwise function: frozen in a block, at output/input behind the last one; no softcap."""
-        given = args[0] if args else kwargs.get("input")
+        given: Tensor = args[0] if args else kwargs["input"]
         if role_of(func) is Role.CAP and given.shape[-1] == self.vocabulary:
             return given
         output = _frozen(func, args, kwargs)
         return kept_ratio(given, output) if self._is_behind else output
 
     def _with_constants(self, args: Sequence[Any]) -> list[Any]:
-        return [each if isinstance(each, Tensor) and each in self._kinds else each.detach()
-                if isinstance(each, Tensor) else each for each in args]  # fmt: skip
+        return [each if isinstance(each, Tensor) and each in self._kinds else _constant(each) for each in args]
 
 
 _Rule = Callable[[LinearPath, Any, list[Any], dict[str, Any], PathKind], Any]
@@ -365,16 +364,22 @@ _RULES: Mapping[Role | None, _Rule] = {
 
 
 def _frozen(func: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
-    with torch.no_grad():
-        return func(*args, **kwargs)
+    """The result as a constant. Of constants, as parameters may have gradients of their own."""
+    return func(*_constants(args), **_constant_values(kwargs))
 
 
 def _constants(values: Sequence[Any]) -> list[Any]:
-    return [each.detach() if isinstance(each, Tensor) else each for each in values]
+    return [_constant(each) for each in values]
+
+
+def _constant(value: Any) -> Any:
+    if isinstance(value, tuple | list) and not hasattr(value, "_fields"):
+        return type(value)(map(_constant, value))
+    return value.detach() if isinstance(value, Tensor) else value
 
 
 def _constant_values(values: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: each.detach() if isinstance(each, Tensor) else each for name, each in values.items()}
+    return {name: _constant(each) for name, each in values.items()}
 
 
 def _tensors(values: Iterable[Any]) -> list[Tensor]:

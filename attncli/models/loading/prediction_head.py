@@ -51,7 +51,10 @@ def prediction_class(config: PreTrainedConfig) -> type[PreTrainedModel] | None:
     listed = transformers.MODEL_FOR_MASKED_LM_MAPPING.get(type(config), None)
     found = list(listed) if isinstance(listed, tuple | list) else [listed]
     declared = config.architectures or []
-    return next((cls for cls in found if cls is not None and cls.__name__ in declared), found[0])
+    chosen: type[PreTrainedModel] | None = next(
+        (cls for cls in found if cls is not None and cls.__name__ in declared), found[0]
+    )
+    return chosen
 
 
 def refuse_headless(module: PreTrainedModel, missing: set[str], files: ModelFiles) -> None:

@@ -24,7 +24,10 @@ def circuits_rows(result: HeadsResult, circuits: Circuits, terminal: Terminal) -
     rows: Rows = [*(stack_row(stack, terminal) for stack in result.stacks), Text()]
     rows += [sentence_row(view.sentence, terminal)]
     for line in _lines_of_blocks(blocks, terminal.width):
-        rows += [Text(), *(row(*(part for cell in cells for part in (cell, " " * _GAP))) for cells in zip(*line, strict=True))]
+        rows += [
+            Text(),
+            *(row(*(part for cell in cells for part in (cell, " " * _GAP))) for cells in zip(*line, strict=True)),
+        ]
     return [*rows, Text(), *(note_row(note, terminal) for note in view.notes)]
 
 

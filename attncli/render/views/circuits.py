@@ -81,7 +81,9 @@ def _notes(circuits: Circuits) -> list[str]:
     chances = sorted({_share(each.chance) for each in circuits.compositions})
     if chances:
         by_chance = chances[0] if len(chances) == 1 else f"{chances[0]} to {chances[-1]}"
-        notes.append(f"copy, match: −1 to 1, by eigenvalues of OV and QK; a later head reads an earlier one: chance {by_chance}")
+        notes.append(
+            f"copy, match: −1 to 1, by eigenvalues of OV and QK; a later head reads an earlier one: chance {by_chance}"
+        )
     if circuits.heads and all(head.copying is None for head in circuits.heads):
         notes.append("no copying: the model has no language-model head that is one matrix")
     if circuits.heads and all(head.matching is None for head in circuits.heads):

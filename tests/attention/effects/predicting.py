@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import cache
+
 import torch
 from transformers import PreTrainedConfig, PreTrainedModel
 
@@ -94,3 +96,9 @@ def recorded(model: PreTrainedModel, position: int = POSITION) -> RecordedRun:
     loaded = wrap_model(model, "tiny")
     target = tokens(TARGET) if loaded.is_encoder_decoder else None
     return record_run(loaded, build_inputs(loaded, [tokens(IDS)], target=target).arguments, position)
+
+
+@cache
+def run_of(family: str) -> RecordedRun:
+    """A run of one of the families, the same for all tests."""
+    return recorded(build(PREDICTING[family][0]()))

@@ -1,8 +1,8 @@
 """Naive direct effects: the model runs again without one part, and all else writes what it wrote before.
 
 Hooks on transformers' own eager modules, found by the names that a family gives them. Every norm keeps its 1/σ and
-every output projection and MLP returns what it returned in the plain run, so that the outcome changes by the part alone. All
-parts of a model are one batch: row 0 is the untouched run, and each further row lacks one part.
+every output projection and MLP returns what it returned in the plain run, so that the outcome changes by the part
+alone. All parts of a model are one batch: row 0 is the untouched run, and each further row lacks one part.
 """
 
 from __future__ import annotations

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from attncli.attention.effects.direct import DirectEffects, direct_effects
 from attncli.attention.effects.prediction import RecordedRun
-from tests.attention.effects.predicting import DIFFERENCE, POSITION, PREDICTING, build, recorded
+from tests.attention.effects.predicting import DIFFERENCE, POSITION, PREDICTING, run_of
 from tests.attention.effects.replay import naive_shares
 
 
@@ -25,17 +25,15 @@ def shares_by_name(run: RecordedRun, found: DirectEffects) -> dict[str, float]:
 
 @pytest.mark.parametrize("family", PREDICTING)
 def test_shares_are_what_a_run_without_the_part_lacks(family: str) -> None:
-    config, places = PREDICTING[family]
-    model = build(config())
-    run = recorded(model)
+    run = run_of(family)
     found = direct_effects(run, DIFFERENCE)
-    exact = copy.deepcopy(model).double()
+    exact = copy.deepcopy(run.model.module).double()
     exact.set_attn_implementation("eager")
     exact.set_experts_implementation("eager")
     arguments = {name: value for name, value in run.arguments.items() if isinstance(value, Tensor)}
     outcome, expected = naive_shares(
         exact,
-        places,
+        PREDICTING[family][1],
         arguments,
         lambda logits: logits[:, POSITION, 7] - logits[:, POSITION, 11],
         heads=4,
