@@ -68,6 +68,10 @@ class WeightOnCopies(Formula):
     shift: int = 0
 
 
+class LargestOnNeedle(Formula):
+    """1 where max_j A_ij is at the first occurrence of the token that follows i: see `attention.effects.retrieval`."""
+
+
 class LargestColumn(Formula):
     """max_j of the mean over i ≠ j of A_ij, over ordinary keys that most queries see: see `ColumnSums`."""
 
@@ -253,6 +257,17 @@ _ENTRIES = (
 
 #: Every metric by its name, in the order in which they are shown; what `--metric` takes and what the JSON holds.
 METRICS: Mapping[str, Metric] = {metric.name: metric for metric in _ENTRIES}
+
+#: The metric of `--needle`, which only its text has.
+RETRIEVAL = "retrieval"
+NEEDLE_METRICS: Mapping[str, Metric] = {
+    RETRIEVAL: Metric(
+        RETRIEVAL,
+        LargestOnNeedle(),
+        "share of the needle's tokens that it finds",
+        source="Wu et al. 2024",
+    )
+}
 
 #: The labels by the names of their metrics, the most telling first.
 _RANKED = sorted((each.label.rank, name, each.label) for name, each in METRICS.items() if each.label is not None)

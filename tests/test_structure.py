@@ -36,23 +36,25 @@ MAY_IMPORT = {
     "_version": set(),
     "choices": set(),
     "components": set(),
+    "effects": set(),
     "errors": set(),
     "limits": set(),
     "metrics": set(),
     "progress": set(),
     "quantities": {"errors"},
     "verbs": set(),
-    "results": {"choices", "errors", "metrics", "verbs"},
+    "results": {"choices", "effects", "errors", "metrics", "verbs"},
     "models": {"_version", "choices", "errors", "limits", "progress", "quantities"},
     "tokens": {"errors", "models", "results"},
-    "attention": {"errors", "metrics", "models", "results"},
+    "attention": {"effects", "errors", "metrics", "models", "results"},
     "embeddings": {"errors", "models", "results"},
     "parameters": {"components", "errors", "limits", "results"},
-    "render": {"choices", "components", "errors", "metrics", "progress", "results", "verbs"},
+    "render": {"choices", "components", "effects", "errors", "metrics", "progress", "results", "verbs"},
     "api": {
         "_version",
         "attention",
         "choices",
+        "effects",
         "embeddings",
         "errors",
         "metrics",
@@ -70,6 +72,7 @@ MAY_IMPORT = {
         "api",
         "choices",
         "components",
+        "effects",
         "errors",
         "metrics",
         "models",
@@ -272,6 +275,7 @@ def test_the_command_line_imports_the_rest_when_it_is_called() -> None:
         "attncli._version",
         "attncli.choices",
         "attncli.components",
+        "attncli.effects",
         "attncli.errors",
         "attncli.metrics",
         "attncli.progress",
@@ -367,7 +371,7 @@ def test_circles_are_found() -> None:
 #: File names that every verb or every folder may have.
 COMMON_FILE_NAMES = {
     "__init__", "__main__", "base", "types", "text", "html", "figures", "tables",
-    "heads", "tokenize", "params", "compare",
+    "heads", "tokenize", "params", "compare", "effects",
 }  # fmt: skip
 
 

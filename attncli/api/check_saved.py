@@ -27,7 +27,7 @@ def check_saved(verb: str, result: Any, checks: Sequence[str]) -> Any:
 def _check_heads(result: HeadsResult, checks: Sequence[str]) -> HeadsResult:
     from attncli.attention.labels import claim_failures, claim_successes, parse_claims
 
-    claims = parse_claims(checks)
+    claims = parse_claims(checks, () if result.effects is None else result.effects.kinds)
     notes = (*result.notes, *claim_successes(claims, result.stacks))
     return replace(result, failures=tuple(claim_failures(claims, result.stacks)), notes=notes)
 

@@ -14,7 +14,9 @@ from typing import Any
 from attncli.api.heads_many import LocatedText, many_texts, run_averaged
 from attncli.api.heads_single import HeadsInput, check_target, run_single_text
 from attncli.api.loading import ModelLoader
-from attncli.api.requests import EncodingRequest, HeadsOptions, LoadingRequest, RunningRequest
+from attncli.api.requests import EffectsRequest, EncodingRequest, HeadsOptions, LoadingRequest, RunningRequest
+from attncli.api.without_text import refuse_options, run_circuits, run_needle
+from attncli.attention.effects.request import Asked, EffectsPlan, TypedToken, parse_effects
 from attncli.attention.labels import check_metric, claim_failures, claim_successes, parse_claims, parse_thresholds
 from attncli.attention.positions import Position
 from attncli.attention.selection import (
@@ -30,7 +32,7 @@ from attncli.attention.selection import (
 )
 from attncli.choices import UNITS
 from attncli.errors import UsageError
-from attncli.metrics import METRICS
+from attncli.metrics import METRICS, RETRIEVAL
 from attncli.models.loading.distributed import SINGLE_PROCESS, Communicator
 from attncli.models.loading.plain_torch import plain_torch
 from attncli.progress import Progress, silent
@@ -66,6 +68,8 @@ def heads(
     audio: str | Path | None = None,
     processor: Any = None,
     probe: bool = False,
+    needle: int | None = None,
+    qk_ov: bool = False,
     seed: int = 0,
     no_special: bool = False,
     truncate: bool = False,
@@ -85,6 +89,11 @@ def heads(
     norm_weighted: bool = False,
     top: int = 10,
     steps: bool = False,
+    predict: bool = False,
+    effect: str | Sequence[str] = (),
+    answer: TypedToken | None = None,
+    contrast: TypedToken | None = None,
+    patch_from: str | None = None,
     device: str = "auto",
     dtype: str = "auto",
     revision: str | None = None,
@@ -100,6 +109,9 @@ def heads(
     ids, are averaged: each head's metrics are means over the texts in which they are defined, each text weighing the
     same, with 95 % intervals (Student's t over texts). `probe` does the same with repeated sequences of random tokens,
     drawn with `seed`, instead of texts.
+    needle: how many random tokens take the place of a text, a few of which stand in them and again at the end: the
+    metric `retrieval` is the share of these that a head finds (Wu et al. 2024), the mean over several texts.
+    qk_ov: no text; what heads do by their weights alone, in `HeadsResult.qk_ov` (Elhage et al. 2021).
     no_special: add no special tokens.  truncate: cut to the number of tokens that the model takes.
     target, target_ids, generate: the decoder input of an encoder–decoder: a text, ids from its start token on, or the
     number of tokens to generate (greedily; a model of one stack continues the text).
@@ -124,6 +136,12 @@ def heads(
     steps: compute one head's attention from one query step by step, with the model's own numbers: see
     `HeadsResult.steps`. By default head 0.0 and the last ordinary token; `head` and `query` choose others, `key` which
     keys are listed.
+    predict: what the model expects at a position (the last one; `query` chooses another; in a masked language model the
+    first mask): the `top` likeliest tokens, and the same after every layer. See `HeadsResult.prediction`.
+    effect: what each head does to the outcome there, `"direct"` or several kinds: see `HeadsResult.effects` and
+    `Stack.effects`. The outcome is the logit of `answer` (default: the likeliest token) less that of `contrast`, else
+    less the mean over the vocabulary. Both are a word, `"=text"` for a token as it stands, or an id.
+    patch_from: the text that `"patch"` takes heads from, of as many tokens.
     sharing: processes that share the texts with this one; all get the whole result.
 
         >>> result = attncli.heads("The cat sat on the mat", model="gpt2", head="4.11")
@@ -135,11 +153,11 @@ def heads(
     """
     inputs = HeadsInput(
         text, input_ids, probe, seed, target, target_ids, generate, image, audio, processor,
-        EncodingRequest(pair, no_special, truncate),
+        EncodingRequest(pair, no_special, truncate), needle, qk_ov,
     )  # fmt: skip
     options = HeadsOptions(
         against, layer, head, stack, query, key, metric, threshold, check, patterns, bins, by, hide_special, rollout,
-        norm_weighted, top, steps,
+        norm_weighted, top, steps, EffectsRequest(predict, effect, answer, contrast, patch_from),
     )  # fmt: skip
     loading = LoadingRequest(revision, refresh, trust_remote_code, allow_pickle)
     return run_heads(
@@ -167,8 +185,13 @@ def run_heads(
 
 def _run(inputs: HeadsInput, options: HeadsOptions, loader: ModelLoader, sharing: Communicator) -> HeadsResult:
     """One run: of one input, or of several that are averaged."""
-    claims = parse_claims([options.check] if isinstance(options.check, str) else options.check)
-    request = _forward_request(inputs.text, options)
+    refuse_options(inputs, options)
+    plan = _effects_plan(inputs, options)
+    kinds = () if plan is None else plan.kinds
+    claims = parse_claims([options.check] if isinstance(options.check, str) else options.check, kinds)
+    if plan is not None:
+        options = options._replace(query=None)
+    request = replace(_forward_request(inputs.text, options), effects=plan)
     check_target(inputs)
     texts = many_texts(inputs)
     # The text is checked before torch is imported, so that its errors show at once.
@@ -182,6 +205,12 @@ def _run(inputs: HeadsInput, options: HeadsOptions, loader: ModelLoader, sharing
             "--target": inputs.target is not None or inputs.target_ids is not None,
         }
         result = run_media(inputs, loader, request, incompatible)
+    elif inputs.qk_ov:
+        _refuse_single_text_options(inputs, options, request)
+        result = run_circuits(inputs, loader, request)
+    elif inputs.needle is not None:
+        _refuse_single_text_options(inputs, options, request)
+        result = run_needle(inputs, loader, request, sharing)
     elif inputs.probe or texts is not None:
         _refuse_single_text_options(inputs, options, request)
         result = run_averaged(inputs, texts, loader, request, sharing)
@@ -189,7 +218,7 @@ def _run(inputs: HeadsInput, options: HeadsOptions, loader: ModelLoader, sharing
         result = run_single_text(inputs, loader, request)
     return replace(
         result,
-        metric=options.metric,
+        metric=options.metric or (RETRIEVAL if inputs.needle is not None else None),
         by=options.by,
         weighting=request.weighting,
         failures=tuple(claim_failures(claims, result.stacks)) if claims else None,
@@ -222,10 +251,30 @@ def _forward_request(text: object, options: HeadsOptions) -> HeadsRequest:
     # On a long text each metric takes time: none is measured where a single position is shown.
     metrics: tuple[str, ...] = () if view.has_one_query and not options.check else tuple(METRICS)
     if options.metric is not None:
-        metrics = (check_metric(options.metric, "--metric"),)
+        check_metric(options.metric, "--metric")
+        metrics = (options.metric,) if options.metric in METRICS else ()
     shown = options.patterns or selection.chosen or query is not None or key is not None or options.rollout
     request = HeadsRequest(selection, shown, options.bins, metrics, view, weighting, thresholds, options.top)
     return _steps_request(request, patterns=options.patterns) if options.steps else request
+
+
+def _effects_plan(inputs: HeadsInput, options: HeadsOptions) -> EffectsPlan | None:
+    """What is predicted, and which effects are measured. Raises UsageError for options that go with neither."""
+    query = None if options.query is None else Position(str(options.query), "--query")
+    others = {
+        "--key": options.key is not None,
+        f"--by {options.by}": options.by != "token",
+        "--hide-special": options.hide_special,
+        "--norm-weighted": options.norm_weighted,
+        "--rollout": options.rollout,
+        inputs.without_text or "": inputs.without_text is not None,
+        "--steps": options.steps,
+        "--against": options.against is not None,
+        "--image": inputs.image is not None,
+        "--audio": inputs.audio is not None,
+        "several texts": inputs.without_text is None and inputs.is_batch,
+    }
+    return parse_effects(Asked(*options.effects), query, others)
 
 
 def _weighting(selection: Selection, options: HeadsOptions) -> Weighting:

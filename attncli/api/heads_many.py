@@ -71,9 +71,9 @@ def many_texts(inputs: HeadsInput) -> Iterator[LocatedText] | None:
     """
     text, ids = inputs.text, inputs.input_ids
     check_number("--seed", inputs.seed, least=0, instance=1)
-    if inputs.probe:
+    if (flag := inputs.without_text) is not None:
         if text is not None or ids is not None:
-            raise UsageError("--probe takes the place of a text", hint="leave out --probe, or the text or ids")
+            raise UsageError(f"{flag} takes the place of a text", hint=f"leave out {flag}, or the text or ids")
         return None
     if text is not None and not isinstance(text, str | bytes) and isinstance(text, Iterable):
         if ids is not None:

@@ -6,8 +6,10 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from attncli.api.effects import add_effects, find_position, prepare_run, require_head
 from attncli.api.loading import ModelLoader, id_lists, one_id_list, provenance
 from attncli.api.requests import EncodingRequest
+from attncli.attention.effects.patch_texts import check_same_length
 from attncli.attention.selection import EVERYTHING
 from attncli.errors import UsageError
 from attncli.metrics import PROBED, REPEAT_METRICS
@@ -18,11 +20,15 @@ from attncli.tokens.encode import EncodedText, encode, from_ids, was_cut
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from attncli.attention.effects.request import EffectsPlan
+    from attncli.attention.inputs import ModelInputs
     from attncli.attention.selection import HeadsRequest, Selection
     from attncli.models.capture.structure import BlockList
+    from attncli.models.files.model_files import ModelFiles
     from attncli.models.loading.loaded_model import LoadedModel
     from attncli.models.loading.weights import Depth
     from attncli.models.tokenizers.types import Tokenizer
+    from attncli.progress import Progress
     from attncli.results.steps import Steps
 
 #: Up to so many tokens, special ones included, nearly every head gives most of its weight to a neighbour or the first.
@@ -37,7 +43,8 @@ START_ALONE = "the decoder was given its start token alone (--target TEXT or --g
 class HeadsInput(NamedTuple):
     """What `heads` runs a model on: one text or many, ids, random tokens, a picture or a sound; and a decoder's input.
 
-    The fields are those of `attncli.heads`; encoding: how texts are tokenized.
+    The fields are those of `attncli.heads`; encoding: how texts are tokenized.  needle: tokens of the text of
+    `--needle`.  qk_ov: no text, the weights alone.
     """
 
     text: Any = None
@@ -51,6 +58,14 @@ class HeadsInput(NamedTuple):
     audio: Any = None
     processor: Any = None
     encoding: EncodingRequest = EncodingRequest()
+    needle: int | None = None
+    qk_ov: bool = False
+
+    @property
+    def without_text(self) -> str | None:
+        """The option that takes the place of a text, if one was given."""
+        given = {"--probe": self.probe, "--needle": self.needle is not None, "--qk-ov": self.qk_ov}
+        return next((flag for flag, is_given in given.items() if is_given), None)
 
     @property
     def has_media(self) -> bool:
@@ -67,7 +82,7 @@ class HeadsInput(NamedTuple):
     def is_batch(self) -> bool:
         """Whether there may be more than one input, which are averaged: the result then has metrics and no patterns."""
         several_lists = self.input_ids is not None and len(id_lists(self.input_ids)) > 1
-        return self.probe or several_lists or not isinstance(self.text, str | None)
+        return self.without_text is not None or several_lists or not isinstance(self.text, str | None)
 
     def encode(self, tokenizer: Tokenizer | None) -> EncodedText:
         """Tokenize the text, or look the ids up. tokenizer: None where the model of given ids has none.
@@ -119,21 +134,35 @@ def run_single_text(inputs: HeadsInput, loader: ModelLoader, request: HeadsReque
     later = bool(inputs.target_flags) or files is None or files.base is not None
     for position in () if later else (view.query, view.key):
         view.unit_spans(encoded.tokens, position)
-    generates = inputs.generate is not None
-    depth = full_depth(request.selection) if generates else request.selection.depth
-    loaded = loader.load(files, depth, writes=generates)
+    generates, effects = inputs.generate is not None, request.effects is not None
+    depth = full_depth(request.selection) if generates or effects else request.selection.depth
+    loaded = loader.load(files, depth, writes=generates, predicts=effects)
+    if request.effects is not None:
+        require_head(loaded, request.effects)
     fitting = inputs.fit_to_model(encoded, loaded)
     pair = add_target(loaded, tokenizer, fitting, inputs)
     cut = f"the text was cut to the {len(fitting.tokens):,} tokens that the model takes"
     warnings = (cut,) if inputs.was_cut(encoded, fitting) else ()
-    return _run(loaded, pair, request, warnings=warnings)
+    return _run(_Model(loaded, tokenizer, files, loader.progress), pair, request, warnings=warnings)
 
 
-def _run(loaded: LoadedModel, given: TextAndTarget, request: HeadsRequest, *, warnings: tuple[str, ...]) -> HeadsResult:
+class _Model(NamedTuple):
+    """A loaded model with its tokenizer and files, if it has them."""
+
+    loaded: LoadedModel
+    tokenizer: Tokenizer | None
+    files: ModelFiles | None
+    progress: Progress
+
+
+def _run(model: _Model, given: TextAndTarget, request: HeadsRequest, *, warnings: tuple[str, ...]) -> HeadsResult:
     from attncli.attention.inputs import build_inputs
     from attncli.attention.stacks import collect
     from attncli.attention.steps import same_head_in_other_stacks, walk_heads
 
+    loaded, plan = model.loaded, request.effects
+    if plan is not None:
+        request = replace(request, read_at=_outcome_position(loaded, given, plan))
     inputs = build_inputs(
         loaded,
         [given.text.tokens],
@@ -147,6 +176,15 @@ def _run(loaded: LoadedModel, given: TextAndTarget, request: HeadsRequest, *, wa
     notes = (*target_notes(given), *_few_tokens_note(given, request), *metric_notes(stacks, "the text repeats nothing"))
     result = heads_result(loaded, stacks, request, warnings=warnings, notes=notes)
     result = replace(result, generated=given.generated)
+    if plan is not None and request.read_at is not None:
+        run = prepare_run(
+            *(loaded, model.tokenizer, model.files, inputs, collected, plan),
+            position=request.read_at,
+            top=request.top,
+            progress=model.progress,
+            source=_source_inputs(model, given, plan),
+        )
+        return add_effects(result, run)
     if request.steps is None:
         return result
     steps = walk_heads(collected, request.steps)
@@ -154,10 +192,42 @@ def _run(loaded: LoadedModel, given: TextAndTarget, request: HeadsRequest, *, wa
     return replace(result, steps=steps, notes=(*result.notes, *_steps_note(steps[0], others)))
 
 
+def _source_inputs(model: _Model, given: TextAndTarget, plan: EffectsPlan) -> ModelInputs | None:
+    """The inputs of the text that heads are patched from, which goes on as the text does; None without one.
+
+    Raises UsageError where it has another number of tokens.
+    """
+    if plan.patch_from is None:
+        return None
+    from attncli.attention.inputs import build_inputs
+
+    if model.tokenizer is None:
+        raise UsageError("--patch-from is a text, and the model has no tokenizer", hint="name a model with one (-m)")
+    text = given.text
+    special = any(token.special for token in text.tokens)
+    encoded = encode(model.tokenizer, plan.patch_from, special=special)
+    written = 0 if given.target is not None or given.generated is None else len(given.generated.ids)
+    own = len(text.tokens) - written
+    check_same_length(text.tokens[:own], encoded.tokens)
+    segments = (*encoded.segments, *text.segments[own:])
+    return build_inputs(model.loaded, [(*encoded.tokens, *text.tokens[own:])], [segments], target=given.target)
+
+
+def _outcome_position(loaded: LoadedModel, given: TextAndTarget, plan: EffectsPlan) -> int:
+    tokens = given.text.tokens if given.target is None else given.target
+    return find_position(loaded, tokens, plan, 0 if given.generated is None else len(given.generated.ids))
+
+
 def _few_tokens_note(given: TextAndTarget, request: HeadsRequest) -> Iterator[str]:
     """A note where heads are labelled by what they do, and the text is so short that nearly all do the same."""
     count = len(given.text.tokens)
-    if count <= _FEW_TOKENS and request.view == EVERYTHING and not request.selection.chosen and request.steps is None:
+    if (
+        count <= _FEW_TOKENS
+        and request.effects is None
+        and request.view == EVERYTHING
+        and not request.selection.chosen
+        and request.steps is None
+    ):
         several = f"{count} token{'s are' if count > 1 else ' is'}"
         yield f"{several} too few to tell heads apart by; a sentence shows more, and --probe most"
 

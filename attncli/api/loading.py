@@ -211,11 +211,12 @@ class ModelLoader(NamedTuple):
         *,
         eager: bool = True,
         writes: bool = False,
+        predicts: bool = False,
         modality: Modality | None = None,
     ) -> LoadedModel:
         """Load the model with the layers that `depth` chooses; a loaded module keeps all of its layers.
 
-        eager, writes, modality: as `load_model` takes them. Raises as `load_model` and `wrap_model` do.
+        eager, writes, predicts, modality: as `load_model` takes them. Raises as `load_model` and `wrap_model` do.
         """
         if files is not None:
             _check_configuration(files)
@@ -232,7 +233,7 @@ class ModelLoader(NamedTuple):
                 refuse_without_modality(type(loaded.module), modality, loaded.name)
             depth(loaded.lists)
             return loaded
-        options = LoadingOptions(self.running.device, self.running.dtype, eager, writes, modality)
+        options = LoadingOptions(self.running.device, self.running.dtype, eager, writes, predicts, modality)
         keeper = None if self.loading.allow_pickle or self.loading.trust_remote_code else self.keeper
         if keeper is not None and (kept := keeper.find(files, options, depth)) is not None:
             return kept

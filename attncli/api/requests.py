@@ -39,6 +39,19 @@ class EncodingRequest(NamedTuple):
     truncate: bool = False
 
 
+class EffectsRequest(NamedTuple):
+    """What the model predicts at a position, and what its heads do to it, as `attncli.heads` explains.
+
+    kinds: of effects, as `--effect` takes them.  answer, contrast: tokens as typed, or ids.
+    """
+
+    predict: bool = False
+    kinds: str | Sequence[str] = ()
+    answer: str | int | None = None
+    contrast: str | int | None = None
+    patch_from: str | None = None
+
+
 class HeadsOptions(NamedTuple):
     """Which heads to show and what of them, as `attncli.heads` explains; against: another text to compare with."""
 
@@ -59,6 +72,7 @@ class HeadsOptions(NamedTuple):
     norm_weighted: bool = False
     top: int = 10
     steps: bool = False
+    effects: EffectsRequest = EffectsRequest()
 
     @property
     def chooses_patterns(self) -> bool:

@@ -23,7 +23,7 @@ from torch import Tensor
 from attncli.attention.inputs import ModelInputs, build_inputs
 from attncli.attention.labels import LABEL_THRESHOLDS, assign_labels
 from attncli.attention.selection import HeadsRequest
-from attncli.attention.stacks import collect
+from attncli.attention.stacks import Watch, collect
 from attncli.metrics import METRICS, REPEAT_METRICS
 from attncli.results.heads import HeadMetrics, Interval, Spread, Stack
 
@@ -57,9 +57,12 @@ class Averages:
             total.texts += part.texts
         return total
 
-    def add(self, model: LoadedModel, inputs: ModelInputs) -> None:
-        """Run the model on a batch of texts and add its metrics. Raises as `attention.stacks.collect` does."""
-        collected = collect(model, inputs, self.request)
+    def add(self, model: LoadedModel, inputs: ModelInputs, watch: Watch | None = None) -> None:
+        """Run the model on a batch of texts and add its metrics. watch: as `attention.stacks.collect` takes it.
+
+        Raises as that does.
+        """
+        collected = collect(model, inputs, self.request, watch)
         if not self.templates:
             self.templates = {stack.key: stack.build() for stack in collected}
             self.unread = tuple(collected[0].collector.unread_stacks())

@@ -59,6 +59,7 @@ class CollectedLayer:
     path: of the attention module.  chosen: the heads, none where none is requested: nothing else is collected then.
     metrics, baseline: the running sums of its attention and of uniform attention.  patterns: one for each text.
     row: the weights of one position, where that was requested.
+    strongest: of each head, the key that one position reads most, and its weight, where that was requested.
     causal, full: whether each query sees only itself and earlier keys, and whether it sees every key, if known.
     """
 
@@ -71,6 +72,7 @@ class CollectedLayer:
     baseline: MetricSums
     patterns: tuple[PatternSums, ...] = ()
     row: RowWeights | None = None
+    strongest: tuple[tuple[int, float], ...] = ()
     causal: bool | None = None
     full: bool | None = None
 
@@ -150,6 +152,8 @@ class Collector:
     unread: tuple[str, ...] = ()
     #: Stacks without the requested query or key, with the error to raise if no other stack has it.
     position_errors: dict[StackKey, UsageError] = field(default_factory=dict)
+    #: The stack and the number of the layer that was collected last.
+    latest: tuple[StackKey, int] = (StackKey("", cross=False), 0)
     _rollouts: dict[StackKey, Rollout] = field(default_factory=dict)
     #: Uniform baselines by what they depend on: mask, causality, queries, keys, device.
     _baselines: list[tuple[tuple[Tensor | None, bool, int, int, torch.device], UniformBaseline]] = field(
@@ -169,6 +173,7 @@ class Collector:
         numbers = (time * length + layer for time in count() for layer in layers)
         number = next(number for number in numbers if number not in collected)
         collected[number] = self._collect_layer(key, number, path, attention)
+        self.latest = key, number
 
     def possible_names(self, key: StackKey) -> tuple[str, ...]:
         """The names that a stack may get; which of two it gets depends on whether its mask is causal."""
@@ -213,6 +218,8 @@ class Collector:
             MetricSums(sides, has_sink, each, PairAttentionSums.for_two_texts(sides)) for each in (heads, 1)
         )
         layer = CollectedLayer(number, path, sides, heads, tuple(sorted(chosen)), metrics, baseline)
+        if request.read_at is not None and not (word == "encoder" and self.inputs.target is not None):
+            layer.strongest = _strongest_keys(attention, request.read_at + sides.queries.virtual)
         if not chosen:
             return layer
         if request.patterns or (
@@ -304,3 +311,10 @@ class Collector:
             # In a model of pictures, an "encoder" may be what writes the captions (GIT).
             return None
         return f"{block_list.word}{stage}"
+
+
+def _strongest_keys(attention: Attention, query: int) -> tuple[tuple[int, float], ...]:
+    """The key that each head reads most from one position of the first text, and its weight."""
+    (block,) = attention.blocks(rows=(query, query + 1))
+    weights, keys = block.weights[0, :, 0].max(-1)
+    return tuple(zip(keys.tolist(), weights.tolist(), strict=True))

@@ -11,8 +11,9 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 
+from attncli.effects import EFFECTS
 from attncli.errors import UsageError
-from attncli.metrics import LABELS, METRICS, PROBED
+from attncli.metrics import LABELS, METRICS, NEEDLE_METRICS, PROBED
 from attncli.results.heads import FEW_REPEATS, Stack
 
 # --- Labels
@@ -82,7 +83,7 @@ _CLAIM_HINT = f'a check reads "1.2 {PROBED} > 0.8": a head, a metric, < <= > >= 
 
 @dataclass(frozen=True)
 class Claim:
-    """A comparison of a head's metric with a number."""
+    """A comparison of a head's metric, or of what it does to the outcome, with a number."""
 
     head: str
     metric: str
@@ -95,15 +96,19 @@ class Claim:
         if self.head not in heads:
             near = sorted(get_close_matches(self.head, heads, n=3, cutoff=0.3) or [*heads][:3])
             raise UsageError(f"--check: there is no head {self.head} here", hint=f"heads are named {', '.join(near)} …")
-        value = heads[self.head].values[self.metric]
+        value = heads[self.head].values.get(self.metric)
+        if self.metric in EFFECTS:
+            effects = {head.name: head.values for stack in stacks for head in stack.effects}
+            value = effects.get(self.head, {}).get(self.metric)
         holds = value is not None and _SIGNS[self.sign](value, self.number)
-        found = "nothing shows it in this text" if value is None else f"it is {value:.4g}"
+        nothing = "it has none" if self.metric in EFFECTS else "nothing shows it in this text"
+        found = nothing if value is None else f"it is {value:.4g}"
         claim = f"{self.head} {self.metric} {self.sign} {self.number:g}"
         return holds, f"{claim} {'holds' if holds else 'does not hold'}: {found}"
 
 
-def parse_claims(texts: Sequence[str]) -> tuple[Claim, ...]:
-    """Parse claims. Raises UsageError for one that can't be parsed."""
+def parse_claims(texts: Sequence[str], effects: Sequence[str] = ()) -> tuple[Claim, ...]:
+    """Parse claims. effects: those that are measured. Raises UsageError for one that can't be parsed."""
     claims = []
     for text in texts:
         match = _CLAIM.fullmatch(text)
@@ -113,8 +118,15 @@ def parse_claims(texts: Sequence[str]) -> tuple[Claim, ...]:
             number = float(match["number"])
         except ValueError as error:
             raise UsageError(f"--check: {match['number']!r} isn't a number", hint=_CLAIM_HINT) from error
-        claims.append(Claim(match["head"], check_metric(match["metric"], "--check"), match["sign"], number))
+        claims.append(Claim(match["head"], _claimed(match["metric"], effects), match["sign"], number))
     return tuple(claims)
+
+
+def _claimed(name: str, effects: Sequence[str]) -> str:
+    """What a claim is about: a metric, or a measured effect. Raises UsageError for another name."""
+    if name in EFFECTS and name not in effects:
+        raise UsageError(f"--check: {name} is measured with --effect {name}", hint=f"add --effect {name}")
+    return name if name in EFFECTS else check_metric(name, "--check")
 
 
 def claim_failures(claims: Sequence[Claim], stacks: Sequence[Stack]) -> Iterator[str]:
@@ -129,8 +141,8 @@ def claim_successes(claims: Sequence[Claim], stacks: Sequence[Stack]) -> Iterato
 
 def check_metric(name: str, flag: str) -> str:
     """The name itself. Raises UsageError if it is no metric, with the nearest as a hint."""
-    if name in METRICS:
+    if name in METRICS or name in NEEDLE_METRICS:
         return name
-    near = get_close_matches(name, METRICS, n=1)
+    near = get_close_matches(name, [*METRICS, *NEEDLE_METRICS], n=1)
     hint = f"did you mean {near[0]}?" if near else f"the metrics are {', '.join(METRICS)}"
     raise UsageError(f"{flag}: there is no metric {name!r}", hint=hint)

@@ -18,6 +18,7 @@ from attncli.metrics import METRICS
 from attncli.results.tokens import Token
 
 if TYPE_CHECKING:
+    from attncli.attention.effects.request import EffectsPlan
     from attncli.models.capture.structure import BlockList
 
 Unit = Literal["token", "word", "line"]
@@ -278,6 +279,8 @@ class HeadsRequest:
     top: how many keys are listed of the row of one position.
     sketches: whether small patterns are kept of stacks with few heads, where `patterns` is off.
     steps: the query and keys to walk the chosen heads through, if any.
+    effects: what is predicted, and which effects of heads are measured, if any.
+    read_at: the position whose strongest keys are noted for every head, in the stack that predicts.
 
     Raises UsageError unless `bins` and `top` are positive integers.
     """
@@ -292,6 +295,8 @@ class HeadsRequest:
     top: int = 10
     sketches: bool = False
     steps: View | None = None
+    effects: EffectsPlan | None = None
+    read_at: int | None = None
 
     def __post_init__(self) -> None:
         for option, number, instance in (("--bins", self.bins, 64), ("--top", self.top, 10)):

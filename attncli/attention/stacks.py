@@ -7,7 +7,7 @@ A key of several tokens has the sum of their columns (Clark et al. 2019).
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -27,19 +27,33 @@ from attncli.results.tokens import Token
 
 if TYPE_CHECKING:
     from attncli.attention.metrics import Side
+    from attncli.models.capture.attention_types import Attention
     from attncli.models.loading.loaded_model import LoadedModel
 
 
-def collect(model: LoadedModel, inputs: ModelInputs, request: HeadsRequest) -> tuple[CollectedStack, ...]:
+#: Called after each attention computation was collected.
+Watch = Callable[[Collector, "Attention"], None]
+
+
+def collect(
+    model: LoadedModel, inputs: ModelInputs, request: HeadsRequest, watch: Watch | None = None
+) -> tuple[CollectedStack, ...]:
     """Run the forward pass, and return what was collected of each requested stack.
 
+    watch: is called with the collector and every attention that it has collected.
     Raises UsageError for a stack, layer, head or position that isn't there, and what `LoadedModel.run_attention`
     raises.
     """
     projections = output_projections(model, inputs.arguments) if request.weighting == "norm" else {}
     collector = Collector(model, inputs, request, projections)
-    collector.unread = model.run_attention(inputs.arguments, collector)
-    return _name_stacks(collector)
+
+    def observe(path: str, attention: Attention) -> None:
+        collector(path, attention)
+        if watch is not None:
+            watch(collector, attention)
+
+    collector.unread = model.run_attention(inputs.arguments, observe)
+    return name_stacks(collector)
 
 
 @dataclass(frozen=True)
@@ -148,7 +162,7 @@ class CollectedStack:
 # --- Names
 
 
-def _name_stacks(collector: Collector) -> tuple[CollectedStack, ...]:
+def name_stacks(collector: Collector) -> tuple[CollectedStack, ...]:
     """The requested stacks with their names. Raises UsageError for a stack, layer or position that isn't there."""
     selection = collector.request.selection
     names = {}

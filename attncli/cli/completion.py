@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from click.shell_completion import BashComplete, CompletionItem, split_arg_string
 
 from attncli.components import NAMES
+from attncli.effects import EFFECTS
 from attncli.metrics import LABELS, METRICS
 
 if TYPE_CHECKING:
@@ -106,9 +107,16 @@ devices = words(lambda: ("auto", "cpu", "cuda", "mps"))
 
 
 def claims(_: click.Context, __: click.Parameter, incomplete: str) -> Items:
-    """The metric of a claim, which follows the head."""
+    """The metric or the effect of a claim, which follows the head."""
     head, space, metric = incomplete.partition(" ")
-    return _items_starting_with((f"{head} {name} " for name in METRICS), f"{head} {metric}") if space else []
+    names = (*METRICS, *EFFECTS)
+    return _items_starting_with((f"{head} {name} " for name in names), f"{head} {metric}") if space else []
+
+
+def effects(_: click.Context, __: click.Parameter, incomplete: str) -> Items:
+    """The last kind of KIND,…"""
+    before, comma, _last = incomplete.rpartition(",")
+    return _items_starting_with((f"{before}{comma}{name}" for name in EFFECTS), incomplete)
 
 
 def adapters(_: click.Context, __: click.Parameter, incomplete: str) -> Items:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from attncli.api.requests import EncodingRequest, HeadsOptions, LoadingRequest, RunningRequest
+from attncli.api.requests import EffectsRequest, EncodingRequest, HeadsOptions, LoadingRequest, RunningRequest
 from attncli.choices import UNITS
 from attncli.cli.command import Choice, Text, WholeNumber
 from attncli.cli.environment import Environment, distributed
@@ -24,6 +24,7 @@ from attncli.cli.options import (
     text_options,
 )
 from attncli.cli.show_saved import ResultVerb
+from attncli.effects import EFFECTS
 from attncli.errors import UsageError
 from attncli.metrics import METRICS, PROBED
 from attncli.verbs import VERBS
@@ -67,6 +68,24 @@ head_options = bundle(
 )
 
 
+effect_options = bundle(
+    "effects",
+    EffectsRequest,
+    "Effects",
+    option("--predict", "What the model expects at a position, and after each layer (logit lens)."),
+    option(
+        "--effect KIND",
+        f"What each head does to the answer's logit: {', '.join(EFFECTS)}, or several.",
+        "kinds",
+        multiple=True,
+        complete="effects",
+    ),
+    option("--answer TOKEN", "The answer: a word, =text as it stands, or id:5. [default: the likeliest]", type=Text()),
+    option("--contrast TOKEN", "Measure the answer's logit less this token's, else less the mean.", type=Text()),
+    option("--patch-from TEXT", "A text of as many tokens, which --effect patch takes heads from.", type=Text()),
+)
+
+
 @click.command(
     cls=ResultVerb,
     help="Show where a model's attention heads look: all of them at a glance, a layer, or one head in full.",
@@ -81,6 +100,7 @@ head_options = bundle(
 @heads_input_options
 @encoding_options
 @head_options
+@effect_options
 @model_option
 @loading_options
 @running_options
@@ -94,6 +114,7 @@ def heads(
     source: TextOptions,
     inputs: HeadsInputOptions,
     choice: HeadsOptions,
+    effects: EffectsRequest,
     encoding: EncodingRequest,
     model: tuple[str, ...],
     loading: LoadingRequest,
@@ -110,7 +131,9 @@ def heads(
     given, notes = read_heads_input(source, inputs, environment)
     given = given._replace(encoding=encoding)
     messages.notes(notes)
-    options = _with_defaults(choice, plan, one=not given.is_batch and len(model) < 2)
+    options = _with_defaults(
+        choice._replace(effects=effects), plan, one=not given.is_batch and len(model) < 2, qk_ov=given.qk_ov
+    )
     with messages.progress() as progress:
         from attncli.api import heads as verb
         from attncli.api.loading import ModelLoader
@@ -123,20 +146,27 @@ def heads(
     messages.fail(result.failures or (), hint="the values are in --json, and --metric NAME shows one of all heads")
 
 
-def _with_defaults(choice: HeadsOptions, plan: OutputPlan, *, one: bool) -> HeadsOptions:
+def _with_defaults(choice: HeadsOptions, plan: OutputPlan, *, one: bool, qk_ov: bool) -> HeadsOptions:
     """The options with all patterns requested where a file needs them and no heads are chosen.
 
-    These are .npz files, pages, and figures other than the map of a metric. one: whether there is one text under one
+    These are .npz files, pages, and figures other than the map of a metric. qk_ov: there are none.
+    one: whether there is one text under one
     model; several texts have no patterns, and those of several models can't always be compared.
     Raises UsageError for output formats that can't hold the result.
     """
     drawn = [form for form in plan.forms if form.all_patterns]
+    if qk_ov and drawn:
+        raise UsageError(
+            f"{min(form.file_ending for form in drawn)} shows patterns, and --qk-ov is of weights alone",
+            hint="-o FILE.txt, .json or .csv holds it",
+        )
     if choice.steps and drawn:
         raise UsageError(
             f"{min(form.file_ending for form in drawn)} shows patterns, and --steps is a walk through numbers",
             hint="-o FILE.txt, .json or .csv holds the walk",
         )
-    needed = any(not (choice.metric and form.part == "figure") for form in drawn)
+    mapped = choice.metric or choice.effects.kinds
+    needed = any(not (mapped and form.part == "figure") for form in drawn)
     everything = needed and one and not (choice.against or choice.layer or choice.head)
     return choice._replace(layer=choice.layer or None, head=choice.head or None, patterns=choice.patterns or everything)
 

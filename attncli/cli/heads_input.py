@@ -28,6 +28,14 @@ class HeadsInputOptions(NamedTuple):
     target: str | None
     target_ids: str | None
     generate: int | None
+    needle: int | None
+    qk_ov: bool
+
+    @property
+    def without_text(self) -> str | None:
+        """The option that takes the place of a text, if one was given."""
+        given = {"--probe": self.probe, "--needle": self.needle is not None, "--qk-ov": self.qk_ov}
+        return next((flag for flag, is_given in given.items() if is_given), None)
 
     @property
     def has_media(self) -> bool:
@@ -47,7 +55,13 @@ heads_input_options = bundle(
     option("--audio FILE", "A sound, for models of sounds; TEXT is its transcript."),
     option("--lines", "Each line is a text of its own; the metrics of all are averaged."),
     option("--probe", "Random tokens that are repeated instead of a text: what finds earlier copies?"),
-    option("--seed", "Chooses the random tokens of --probe. [default: 0]", type=WholeNumber(least=0)),
+    option(
+        "--needle",
+        "A needle in N random tokens instead of a text: which heads find it again (retrieval heads)?",
+        type=WholeNumber(example=256),
+    ),
+    option("--qk-ov", "No text: copying, matching and composition of heads by their weights alone."),
+    option("--seed", "Random seed of --probe and --needle. [default: 0]", type=WholeNumber(least=0)),
     option("--target TEXT", "What an encoder-decoder's decoder is given.", type=Text()),
     option("--target-ids IDS", "The same as ids, from its start token on."),
     option(
@@ -67,7 +81,7 @@ def read_heads_input(
     """
     from attncli.cli.texts import read_ids
 
-    if inputs.seed is not None and not inputs.probe:
+    if inputs.seed is not None and not (inputs.probe or inputs.needle is not None):
         raise UsageError("--seed chooses random tokens, and there are none", hint="add --probe, or leave --seed out")
     if environment.process.world_size > 1 and _reads_stdin(source, inputs):
         raise UsageError("several processes can't share stdin", hint="name a file with -f")
@@ -78,7 +92,7 @@ def read_heads_input(
 
 def _reads_stdin(source: TextOptions, inputs: HeadsInputOptions) -> bool:
     sources = (*source.text, *source.file, *([] if source.input_ids is None else [source.input_ids]))
-    return STDIN in sources if sources else not (inputs.probe or inputs.has_media)
+    return STDIN in sources if sources else not (inputs.without_text or inputs.has_media)
 
 
 def _main_input(
@@ -95,15 +109,17 @@ def _main_input(
         raise UsageError(
             f"--image was given {len(inputs.image)} times", hint="give one picture: several can't be shown"
         )
-    if inputs.has_media and (inputs.probe or several):
+    flag = inputs.without_text
+    if inputs.has_media and (flag or several):
         name = "--image" if inputs.image else "--audio"
         raise UsageError(f"{name} goes with one text, or none", hint=f"give one text, or leave {name} out")
     if inputs.has_media and not has_text:  # stdin is read only where `-` is written
         return HeadsInput(image=image, audio=inputs.audio), ()
-    if inputs.probe:
+    if flag is not None:
         if has_text or inputs.lines:
-            raise UsageError("--probe takes the place of a text", hint="leave --probe out, or the text")
-        return HeadsInput(probe=True, seed=inputs.seed or 0), ()
+            raise UsageError(f"{flag} takes the place of a text", hint=f"leave {flag} out, or the text")
+        seed = inputs.seed or 0
+        return HeadsInput(probe=inputs.probe, needle=inputs.needle, qk_ov=inputs.qk_ov, seed=seed), ()
     if several:
         stream = open_texts(source, environment, lines=inputs.lines)
         return HeadsInput(_batch_items(stream)), stream.notes

@@ -100,7 +100,8 @@ def _require_patterns(result: Any, plan: OutputPlan, name: str) -> None:
             f"{min(drawn).file_ending} shows patterns, and {name} holds a walk through numbers",
             hint="-o FILE.txt, .json or .csv holds the walk",
         )
-    needing = [form for form in drawn if not (result.metric is not None and form.part == "figure")]
+    mapped = result.effects is not None or result.prediction is not None
+    needing = [form for form in drawn if not (mapped or (result.metric is not None and form.part == "figure"))]
     if needing and not has_patterns and result.texts is None:
         raise UsageError(
             f"{min(needing).file_ending} shows patterns, and {name} holds none",

@@ -6,6 +6,8 @@ from collections.abc import Iterator, Mapping
 from typing import Annotated, Any, Literal, NamedTuple
 
 from attncli.results.base import MadeBy, from_dict, show_result, struct
+from attncli.results.circuits import Circuits
+from attncli.results.effects import Effects, HeadEffect, Interval, Prediction
 from attncli.results.marks import FLAT, OPTIONAL, Beside, ByKey, Key
 from attncli.results.patterns import (
     TOKENS,
@@ -47,8 +49,6 @@ FEW_REPEATS = 1
 
 #: What differs between two results.
 DifferenceKind = Literal["models", "texts"]
-#: The ends of a 95 % confidence interval.
-Interval = tuple[float, float]
 
 
 @struct()
@@ -70,6 +70,16 @@ class Probe(NamedTuple):
     sequences: int
     tokens: int
     repeats: int
+    seed: int
+
+
+@struct(short=False)
+class Needle(NamedTuple):
+    """A needle in the place of a text: `texts` of `tokens` random tokens; `needle_tokens` of them stand in it twice."""
+
+    texts: int
+    tokens: int
+    needle_tokens: int
     seed: int
 
 
@@ -143,7 +153,7 @@ class Baseline(Struct):
 class Stack(
     Struct,
     json="stack causal full unit whole layers queries keys query_lines key_lines query_medium key_medium metrics "
-    "baseline_entries repeats patterns reading ranking",
+    "baseline_entries repeats patterns reading ranking effects",
 ):
     """The layers of one kind: `encoder` (BERT too), `decoder` (GPT too), `cross`, or a tower.
 
@@ -160,6 +170,7 @@ class Stack(
     where they are lines; None for one that is in no line.  whole: the total numbers of queries and keys, where those
     here are a part; None where unknown.
     reading: the row of one position, if requested.  ranking: the heads by its weight on one key, if requested.
+    effects: what each head does to the outcome, one entry per head, if requested.
     even_quadrants: per layer, those of uniform attention, where the text has a pair.
     """
 
@@ -183,6 +194,7 @@ class Stack(
     query_lines: Annotated[tuple[int | None, ...] | None, OPTIONAL] = None
     key_lines: Annotated[tuple[int | None, ...] | None, OPTIONAL] = None
     repeats: Annotated[Mapping[int, Mapping[str, int]], ByKey("layer")] = field(default_factory=dict)
+    effects: Annotated[tuple[HeadEffect, ...], OPTIONAL] = ()
 
     def has_evidence(self, metric: str, layer: int | None = None) -> bool:
         """Whether a metric of a layer, or of any, rests on enough queries to rank heads or to explain a change."""
@@ -313,6 +325,7 @@ class HeadLine(Struct):
     ranking: Annotated[HeadWeight | None, OPTIONAL] = None
     difference: Annotated[HeadChange | None, OPTIONAL] = None
     steps: Annotated[Steps | None, OPTIONAL] = None
+    effect: Annotated[HeadEffect | None, OPTIONAL] = None
     weights: Annotated[Weights | None, OPTIONAL] = None
     bins: Annotated[Bins | None, Beside("weights")] = None
 
@@ -320,8 +333,8 @@ class HeadLine(Struct):
 @show_result
 class HeadsResult(
     Struct,
-    json="schema warnings notes model device dtype text_count probe by weighting chosen metric top failures generated "
-    "steps stacks difference picture made_by",
+    json="schema warnings notes model device dtype text_count probe needle by weighting chosen metric top failures "
+    "generated prediction effects qk_ov steps stacks difference picture made_by",
 ):
     """The attention of a model's heads on one text, or its mean over many.
 
@@ -334,11 +347,14 @@ class HeadsResult(
     Kobayashi et al. 2020; rows don't sum to 1) or `rollout` (Abnar & Zuidema 2020).
     failures: a sentence for each check that failed; None where nothing was checked.
     texts: how many texts the values are means over; None for one text.
-    probe: the random tokens that were used instead of a text.
+    probe: the random tokens that were used instead of a text.  needle: the needle in random tokens.
+    qk_ov: what heads do by their weights alone.
     top: how many entries a ranking shows.
     difference: of another model, or of another text, from this one; None where nothing was compared.
     steps: the step-by-step computation of heads; None if not requested.
     generated: what the model generated, if requested.
+    prediction: what the model expects at a position, if requested.
+    effects: the outcome that the effects of heads are about, and those of other parts, if requested.
     picture: the input of a vision model.
     """
 
@@ -361,6 +377,10 @@ class HeadsResult(
     steps: Annotated[tuple[Steps, ...] | None, OPTIONAL] = None
     generated: Annotated[Generated | None, OPTIONAL] = None
     picture: Annotated[Picture | None, OPTIONAL] = None
+    prediction: Annotated[Prediction | None, OPTIONAL] = None
+    effects: Annotated[Effects | None, OPTIONAL] = None
+    needle: Annotated[Needle | None, OPTIONAL] = None
+    qk_ov: Annotated[Circuits | None, OPTIONAL] = None
 
     @property
     def schema(self) -> Literal["attncli.heads/1"]:
@@ -373,7 +393,7 @@ class HeadsResult(
     @staticmethod
     def _unwritten(data: dict[str, Any]) -> dict[str, Any]:
         # Means over texts have no tokens.
-        one = data["texts"] == 1 and any(stack["queries"] for stack in data["stacks"])
+        one = data["texts"] == 1 and (any(stack["queries"] for stack in data["stacks"]) or "qk_ov" in data)
         return {"texts": None if one else int(data["texts"])}
 
     def lines(self) -> Iterator[HeadLine]:
@@ -383,6 +403,7 @@ class HeadsResult(
         steps = {each.name: each for each in reversed(self.steps or ())}
         for stack in self.stacks:
             patterns = {(pattern.layer, pattern.head): pattern for pattern in reversed(stack.patterns)}
+            effects = {each.name: each for each in stack.effects}
             ranked = {} if stack.ranking is None else {one.name: one for one in stack.ranking.heads}
             for head in stack.metrics:
                 name, pattern = head.name, patterns.get((head.layer, head.head))
@@ -394,5 +415,6 @@ class HeadsResult(
                     ranked.get(name),
                     changes.get(name),
                     steps.get(name),
+                    effects.get(name),
                     *((None, None) if pattern is None else (pattern.weights, pattern.bins)),
                 )

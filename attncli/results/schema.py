@@ -104,7 +104,9 @@ class _Shape(NamedTuple):
         for key, schema in other.properties.items():
             before = properties.get(key)
             properties[key] = schema if before is None else _joined_objects(before, schema)
-        return _Shape(properties, self.required | other.required, self.others or other.others)
+        others = [each for each in (self.others, other.others) if isinstance(each, dict)]
+        joined: Schema | bool = {"anyOf": others} if len(others) > 1 else next(iter(others), False)
+        return _Shape(properties, self.required | other.required, joined)
 
     def schema(self) -> Schema:
         required = [key for key in self.properties if key in self.required]

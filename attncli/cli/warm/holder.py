@@ -108,7 +108,14 @@ def _load(used: UsedModel) -> KeptModel | None:
         return None
 
     def load() -> Any:
-        return loader.load(files, full_depth, eager=options.eager, writes=options.with_head, modality=options.modality)
+        return loader.load(
+            files,
+            full_depth,
+            eager=options.eager,
+            writes=options.with_head,
+            predicts=options.predicts,
+            modality=options.modality,
+        )
 
     return KeptModel.load(files, options, load)
 

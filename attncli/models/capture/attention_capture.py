@@ -42,6 +42,10 @@ IMPLEMENTATION = "attncli_probe"
 #: Called with the dotted path of the attention module and its attention.
 Observer = Callable[[str, Attention], None]
 
+#: Called with an attention module, the weighted values of its heads, and the axes of these that count heads. What it
+#: returns takes their place.
+OutputChange = Callable[[nn.Module, Tensor, tuple[int, ...]], Tensor]
+
 #: Names of arguments for a bias that is added to the scores, and for the logits of sinks.
 _BIAS_NAMES = ("position_bias", "attention_bias")
 _SINK_NAMES = ("s_aux", "sinks")
@@ -64,7 +68,7 @@ class _CaptureSession:
     lengths: of the text and, in an encoder–decoder, of the decoder's input.
     batch: of texts.  prompt: the learned positions before each text, which are left out.
     virtual: an adapter's, which are not.  has_media: whether a picture or a sound goes with the text.
-    crops: of the picture, as a model takes several.
+    crops: of the picture, as a model takes several.  change: of the heads' weighted values, if any.
     captured: how many attention computations were passed to the observer.
     unread: modules that ran and whose attention can't be read.
     """
@@ -78,6 +82,7 @@ class _CaptureSession:
     virtual: int
     has_media: bool
     crops: int
+    change: OutputChange | None = None
     captured: int = 0
     unread: list[nn.Module] = field(default_factory=list)
     #: Query and key of the last call, as weak references: they would take memory during the layer's feed-forward.
@@ -219,7 +224,8 @@ def capture_attention(
     )
     with session.watch.paused():
         session.emit_from_interface(module, attention)
-        return attention.output(), None
+        output = attention.output()
+        return (output if session.change is None else session.change(module, output, (2,))), None
 
 
 AttentionInterface.register(IMPLEMENTATION, capture_attention)
@@ -227,7 +233,10 @@ AttentionMaskInterface.register(IMPLEMENTATION, lazy_mask)
 
 
 def run_captured(
-    model: PreTrainedModel, arguments: Mapping[str, Any], observe: Observer, adapter: Adapter | None = None
+    model: PreTrainedModel,
+    arguments: Mapping[str, Any],
+    observe: Observer,
+    adapter: Adapter | None = None,
 ) -> tuple[str, ...]:
     """Run `model` once and pass every attention computation to `observe`, in the order in which they happen.
 
@@ -238,13 +247,7 @@ def run_captured(
     Raises ModelError where no module of the model attends, where TorchScript hides it, where its weights are changed to
     what is no attention before they reach the values, and where the model can't run on a text alone.
     """
-    _refuse_scripts(model)
-    session = _CaptureSession.of_run(model, arguments, observe, adapter)
-    # The configurations are set one by one: several families copy them for their stacks, and transformers' own setter
-    # doesn't reach every copy.
-    for part in model.modules():
-        if isinstance(part, PreTrainedModel):
-            _set_implementation(part, IMPLEMENTATION if part._can_set_attn_implementation() else "eager")
+    session = _prepared_session(model, arguments, observe, adapter)
     _run_forward(model, arguments, session, adapter)
     takes_flag = bool(accepted_arguments(model) & {"output_attentions", "kwargs"})
     if not session.captured and takes_flag and any(is_attention(module) for module in model.modules()):
@@ -254,6 +257,33 @@ def run_captured(
     if not session.captured:
         raise _no_attention_error(model)
     return tuple(session.paths[id(module)] for module in session.unread)
+
+
+def run_changed(
+    model: PreTrainedModel,
+    arguments: Mapping[str, Any],
+    change: OutputChange,
+    adapter: Adapter | None = None,
+) -> Any:
+    """Run `model` once with what `change` makes of the weighted values of heads, and return what it returns.
+
+    Call it as `run_captured`. Modules whose attention can't be read run unchanged.
+    """
+    session = replace(_prepared_session(model, arguments, lambda *_: None, adapter), change=change)
+    return _run_forward(model, arguments, session, adapter)
+
+
+def _prepared_session(
+    model: PreTrainedModel, arguments: Mapping[str, Any], observe: Observer, adapter: Adapter | None
+) -> _CaptureSession:
+    """The session of a run, with attention functions set that pass through it."""
+    _refuse_scripts(model)
+    # The configurations are set one by one: several families copy them for their stacks, and transformers' own setter
+    # doesn't reach every copy.
+    for part in model.modules():
+        if isinstance(part, PreTrainedModel):
+            _set_implementation(part, IMPLEMENTATION if part._can_set_attn_implementation() else "eager")
+    return _CaptureSession.of_run(model, arguments, observe, adapter)
 
 
 def _refuse_scripts(model: PreTrainedModel) -> None:
@@ -268,8 +298,8 @@ def _refuse_scripts(model: PreTrainedModel) -> None:
 
 def _run_forward(
     model: PreTrainedModel, arguments: Mapping[str, Any], session: _CaptureSession, adapter: Adapter | None
-) -> None:
-    """One forward pass with all ways of capturing active."""
+) -> Any:
+    """One forward pass with all ways of capturing active. Returns what the model returns."""
     method = forward_method(model, arguments)
     run: Callable[..., Any] = adapter if adapter is not None and method is model else method
     with report_run_errors(model, arguments), ExitStack() as stack:
@@ -280,7 +310,9 @@ def _run_forward(
             recorder = ShapeRecorder(model, session.batch)
             with replace(session, observer=None, watch=recorder).active():
                 second = recorder.run(run, arguments)
-        watch = SoftmaxCapture(model, session.batch, session.lengths, session.emit, session.windows, second)
+        watch = SoftmaxCapture(
+            model, session.batch, session.lengths, session.emit, session.windows, second, session.change
+        )
         blocks = SparseBlockCapture(model, session.lengths[0], watch.mark_captured, session.emit)
         session.watch = watch
         stack.enter_context(session.active())
@@ -289,8 +321,9 @@ def _run_forward(
         stack.enter_context(watch.watching())
         # After those of the softmaxes.
         stack.enter_context(hooked(blocks.hooks()))
-        run(**arguments)
+        output = run(**arguments)
     session.unread += [*watch.unreadable, *blocks.unreadable]
+    return output
 
 
 def _set_implementation(model: PreTrainedModel, implementation: str) -> None:

@@ -142,9 +142,11 @@ class MixingWatch:
         self, call: Any, func: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any], result: Any
     ) -> None: ...
 
-    def on_product(self, call: Any, product: Product, result: Tensor) -> None: ...
+    def on_product(self, call: Any, product: Product, result: Tensor) -> Tensor | None:
+        """After a product; what is returned, if anything, takes the place of its result."""
 
-    def on_fused(self, call: Any, fused: FusedCall) -> None: ...
+    def on_fused(self, call: Any, fused: FusedCall, result: Tensor) -> Tensor | None:
+        """After fused attention; what is returned, if anything, takes the place of its result."""
 
     def on_weights(self, call: Any, weights: Callable[[], Tensor], extra_keys: int) -> None: ...
 
@@ -183,7 +185,8 @@ class MixingWatch:
             self.on_softmax(call, result, args[0] if args else None)
         elif isinstance(result, Tensor) and (product := find_product(func, args, kwargs)) is not None:
             self.add_step(call, "product", *product.operands, result)
-            self.on_product(call, product, result)
+            changed = self.on_product(call, product, result)
+            return result if changed is None else changed
         else:
             self.on_result(call, func, args, kwargs, result)
         return result
@@ -202,8 +205,9 @@ class MixingWatch:
         enable_gqa: bool = False,
     ) -> Tensor:
         self.add_step(call, "attention", query, key, value)
-        self.on_fused(call, FusedCall(query, key, value, attn_mask, is_causal, scale))
-        return _SDPA(query, key, value, attn_mask, 0.0, is_causal, scale=scale, enable_gqa=enable_gqa)
+        result: Tensor = _SDPA(query, key, value, attn_mask, 0.0, is_causal, scale=scale, enable_gqa=enable_gqa)
+        changed = self.on_fused(call, FusedCall(query, key, value, attn_mask, is_causal, scale), result)
+        return result if changed is None else changed
 
     def _call_multi_head(self, call: ModuleCall, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
         """It hands out its weights, (batch, heads, queries, keys); learned keys and one of zeros come last."""
@@ -314,6 +318,12 @@ class Product(NamedTuple):
         if len(queries) != 1 or sum(grows) != 2 or not grows[key] or not only_keys_grow:
             return None
         return queries[0], key
+
+    def kept_axes(self, side: int, axes: Sequence[int], ndim: int) -> tuple[int, ...]:
+        """Where axes of an operand are in the result. ndim: of the result."""
+        if len(self.result) == ndim:  # an einsum
+            return tuple(self.result.index(self.axes[side][axis]) for axis in axes)
+        return tuple(axis + ndim - len(self.axes[side]) for axis in axes)
 
 
 def find_product(func: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any]) -> Product | None:

@@ -75,6 +75,7 @@ class SoftmaxCapture(MixingWatch):
 
     batch: the number of texts.  lengths: of the text and, in an encoder–decoder, of the decoder's input; some modules
     pad their windows to more.  windows: of pictures.  second: the steps on a text of another length, if it was run.
+    change: makes something else of the weighted values of a module, with the axes of these that count heads.
     """
 
     calls: list[_OwnCall]
@@ -87,8 +88,10 @@ class SoftmaxCapture(MixingWatch):
         emit: Callable[[nn.Module, Attention], None],
         windows: ShiftedWindows,
         second: Steps | None = None,
+        change: Callable[[nn.Module, Tensor, tuple[int, ...]], Tensor] | None = None,
     ) -> None:
         super().__init__(model)
+        self._change = change
         self._windows, self._second = windows, second
         self._batch, self._lengths, self._length, self._emit = batch, lengths, lengths[0], emit
         lists = tuple(each.path for each in block_lists(model))
@@ -146,33 +149,34 @@ class SoftmaxCapture(MixingWatch):
             if isinstance(each, Tensor) and each.is_floating_point() and (is_cut or each.numel() == operand.numel()):
                 self._weights[each] = self._weights[operand]
 
-    def on_product(self, call: _OwnCall, product: Product, result: Tensor) -> None:
+    def on_product(self, call: _OwnCall, product: Product, result: Tensor) -> Tensor | None:
         self._parts.follow(call, torch.matmul, product.operands, {}, result)
         sides = [side for side in (0, 1) if product.operands[side] in self._weights]
         growth = self._growth(call) if sides else None
         if not sides or (self._second is not None and growth is None):
-            return
+            return None
         for side in sides:
             axes = product.find_weights(side, None if growth is None else (growth[0], growth[1]))
             if axes is not None:
-                self._mix(call, product.operands[side], side, *axes)
-                return
+                return self._mix(call, product, side, *axes, result)
         if growth is not None and sum(growth[2]) > 1:
             # Heads are mixed with one another (talking heads, Shazeer et al. 2020): the result is weights as well.
             self._weights[result] = self._weights[product.operands[sides[0]]]
+        return None
 
-    def on_fused(self, call: _OwnCall, fused: FusedCall) -> None:
+    def on_fused(self, call: _OwnCall, fused: FusedCall, result: Tensor) -> Tensor | None:
         owner = self._owner()
         counts = self._counts(call, fused.query.shape, fused.key.shape)
         if not self._is_open_to_fused(owner) or not self._same_in_all_calls(call, counts):
-            return
+            return None
         parts = (fused.query, fused.key, fused.value)
         query, key, value = (self._split_batch(part, side, call) for side, part in enumerate(parts))
         if query is None or key is None or value is None:
-            return
+            return None
         mask = self._fused_mask(call, fused)
         scaling = query.shape[-1] ** -0.5 if fused.scale is None else float(fused.scale)
         self._take(owner, call, QueryKeyAttention(query, key, value, mask, mask is None and fused.is_causal, scaling))
+        return self._changed(owner, result, tuple(range(result.ndim - 2)))
 
     def on_weights(self, call: _OwnCall, weights: Callable[[], Tensor], extra_keys: int) -> None:
         owner, shapes = self._owner(), call.steps[-1].shapes
@@ -204,26 +208,33 @@ class SoftmaxCapture(MixingWatch):
 
     # --- Attention that was found
 
-    def _mix(self, call: _OwnCall, operand: Tensor, side: int, query: int, key: int) -> None:
-        """Take the weights, as they are when they mix values."""
-        owner = self._owner()
-        known = any(operand is other for other in owner.operands)
-        if not self._is_open(owner) or known or not self._is_one_query_each(call, side, query):
-            return
+    def _mix(self, call: _OwnCall, product: Product, side: int, query: int, key: int, result: Tensor) -> Tensor | None:
+        """Take the weights, as they are when they mix values. Returns what takes the place of the weighted values."""
+        owner, operand = self._owner(), product.operands[side]
         rest = [axis for axis in range(operand.ndim) if axis not in (query, key)]
+        places = product.kept_axes(side, rest, result.ndim)
+        if any(operand is other for other in owner.operands):
+            return self._changed(owner, result, places)
+        if not self._is_open(owner) or not self._is_one_query_each(call, side, query):
+            return None
         weights = self._split_batch(operand.permute(*rest, query, key), side, call, rest)
         if weights is None:
-            return
+            return None
         rows = self._weights[operand]
         if rows is not None and rows.numel() == weights[..., 0].numel():
             weights = weights.masked_fill(weights.isnan() & rows.reshape(*weights.shape[:-1], 1), 0)
         if self._second is not None:
             _check_weights(weights, owner.module)
         elif not rows_sum_to_one(weights):
-            return
+            return None
         if not owner.holds_layers:
             owner.operands.append(operand)
         self._take(owner, call, WeightsAttention(weights))
+        return self._changed(owner, result, places)
+
+    def _changed(self, owner: _OwnCall, result: Tensor, axes: tuple[int, ...]) -> Tensor | None:
+        """What takes the place of weighted values. axes: of the texts and heads."""
+        return None if self._change is None else self._change(owner.module, result, axes)
 
     def _take(self, owner: _OwnCall, call: _OwnCall, attention: Attention) -> None:
         """Pass attention on at once where it is known to be its module's only one, or keep it until the module ends."""

@@ -77,7 +77,7 @@ class BlockList:
         layers = (
             block if isinstance(block, nn.ModuleList) else [block] * _count_layers(block) for block in self.blocks
         )
-        return tuple(Block(_attends(layer), _mixer(layer)) for block in layers for layer in block)
+        return tuple(Block(_attends(layer), describe_mixer(layer)) for block in layers for layer in block)
 
     def first_blocks(self, layers: int) -> nn.ModuleList:
         """The blocks that hold the first `layers` layers."""
@@ -183,7 +183,7 @@ def _attends(block: nn.Module) -> bool:
     return any(is_attention(module) for module in block.modules())
 
 
-def _mixer(block: nn.Module) -> str | None:
+def describe_mixer(block: nn.Module) -> str | None:
     """A block's first child that isn't a norm, an MLP or the like; the block itself where it has no such child."""
     family = type(block).__name__
     for child in block.children():

@@ -1,4 +1,4 @@
-"""Generating text: the class with a language-model head, the generation configuration, and greedy decoding."""
+"""Generating text: the generation configuration, and greedy decoding."""
 
 from __future__ import annotations
 
@@ -6,36 +6,17 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import torch
-import transformers
 from torch import Tensor
 from transformers import GenerationConfig, PreTrainedConfig, PreTrainedModel
 from transformers.utils import ModelOutput
 
 from attncli.errors import UsageError
-from attncli.models.loading.configuration import is_encoder
 from attncli.models.loading.device import memory_guard
 from attncli.models.loading.library_errors import library_errors
 
 if TYPE_CHECKING:
     from attncli.models.files.model_files import ModelFiles
     from attncli.models.loading.loaded_model import LoadedModel
-
-
-def generation_class(config: PreTrainedConfig) -> type[PreTrainedModel] | None:
-    """The class with a language-model head that generates text; None if transformers has none for this architecture."""
-    if is_encoder(config) and not config.is_encoder_decoder:
-        return None
-    mappings = [
-        transformers.MODEL_FOR_SEQ_TO_SEQ_CAUSAL_LM_MAPPING
-        if config.is_encoder_decoder
-        else transformers.MODEL_FOR_CAUSAL_LM_MAPPING,
-        # Models that read pictures too; some are in the first mapping with their language part alone (Mllama).
-        transformers.MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING,
-    ]
-    listed = [mapping.get(type(config), None) for mapping in mappings]
-    found = [each[0] if isinstance(each, tuple | list) else each for each in listed if each is not None]
-    declared = config.architectures or []
-    return next((cls for cls in found if cls.__name__ in declared), next(iter(found), None))
 
 
 def generation_config(files: ModelFiles, config: PreTrainedConfig) -> GenerationConfig:

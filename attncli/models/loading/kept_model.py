@@ -33,6 +33,7 @@ class LoadingOptions(NamedTuple):
     dtype: str
     eager: bool
     with_head: bool
+    predicts: bool
     modality: str | None
 
 

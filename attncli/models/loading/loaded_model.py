@@ -14,7 +14,7 @@ from transformers import GenerationConfig, PreTrainedConfig, PreTrainedModel
 
 from attncli.errors import ModelError
 from attncli.limits import MAX_SIZE
-from attncli.models.capture.attention_capture import Observer, run_captured
+from attncli.models.capture.attention_capture import Observer, OutputChange, run_captured, run_changed
 from attncli.models.capture.structure import (
     Block,
     BlockList,
@@ -30,6 +30,7 @@ from attncli.models.loading.configuration import is_encoder
 from attncli.models.loading.device import dtype_name, input_device, memory_guard
 from attncli.models.loading.forward import all_arguments
 from attncli.models.loading.library_errors import library_errors
+from attncli.models.loading.prediction_head import has_head, predicts_masks
 
 #: Configuration fields with the maximum number of positions.
 _POSITION_FIELDS = ("max_position_embeddings", "n_positions", "max_sequence_length", "seq_length")
@@ -98,6 +99,12 @@ class LoadedModel:
     def virtual_tokens(self) -> int:
         """How many learned positions an adapter puts before every text."""
         return 0 if self.adapter is None else self.adapter.virtual_tokens
+
+    @property
+    def virtual_queries(self) -> int:
+        """How many learned positions come before the tokens of the text in every state."""
+        adapter = self.adapter
+        return self.virtual_tokens if adapter is not None and adapter.has_virtual_queries else 0
 
     @property
     def segments(self) -> int:
@@ -178,6 +185,16 @@ class LoadedModel:
         )
         return causal and not is_encoder(self.config)
 
+    @property
+    def predicts(self) -> bool:
+        """Whether it was loaded with a language-model head."""
+        return has_head(self.module)
+
+    @property
+    def predicts_masks(self) -> bool:
+        """Whether its architecture writes in the place of a mask, and not behind the text."""
+        return predicts_masks(self.config)
+
     def layer_count(self, path: str) -> int:
         """Layers of the stack at a path: its blocks, or the configured depth if blocks are used repeatedly (ALBERT)."""
         stored = len(self.blocks.get(path, ()))
@@ -197,6 +214,20 @@ class LoadedModel:
         """
         with self._running(arguments) as moved:
             return run_captured(self.module, moved, observe, self.adapter)
+
+    def run_changed(self, arguments: Mapping[str, Tensor | bool], change: OutputChange) -> Any:
+        """Run the model once with what `change` makes of the weighted values of its heads; see `run_changed`."""
+        with self._running(arguments) as moved:
+            return run_changed(self.module, moved, change, self.adapter)
+
+    def run(self, arguments: Mapping[str, Tensor | bool]) -> Any:
+        """Run the model once on `arguments` (moved to its device), and return what its forward pass does.
+
+        Hooks and replaced blocks act on it: set them while the model is `borrowed`. Raises ModelError if it can't be
+        run, FailedError if memory runs out.
+        """
+        with self._running(arguments) as moved:
+            return (self.module if self.adapter is None else self.adapter)(**moved)
 
     def borrowed(self) -> AbstractContextManager[None]:
         """Exclusive use of the module, which is restored afterwards: see `borrow`. Every run does this itself; whoever

@@ -41,10 +41,11 @@ from attncli.models.loading.device import (
 )
 from attncli.models.loading.forward import Modality, refuse_without_modality
 from attncli.models.loading.gguf_weights import lean_gguf_loading
-from attncli.models.loading.greedy_decoding import generation_class, generation_config, head_parameter_names
+from attncli.models.loading.greedy_decoding import generation_config, head_parameter_names
 from attncli.models.loading.library_errors import library_errors
 from attncli.models.loading.loaded_model import LoadedModel
 from attncli.models.loading.meta_model import call_without_values
+from attncli.models.loading.prediction_head import generation_class, prediction_class, refuse_headless
 from attncli.progress import Progress, silent
 
 if TYPE_CHECKING:
@@ -70,6 +71,7 @@ def load_model(
     dtype: str = "auto",
     eager: bool = True,
     with_head: bool = False,
+    predicts: bool = False,
     allow_pickle: bool = False,
     trust_remote_code: bool = False,
     modality: Modality | None = None,
@@ -79,7 +81,8 @@ def load_model(
 
     modality: its input besides text, or instead of it.
     eager: use transformers' plain attention, which attention weights need, and not the fastest available one.
-    with_head: load the whole model, with its language-model head.
+    with_head: load the whole model, with the language-model head that it writes with.
+    predicts: load it with its language-model head, also a masked one, if its weights have one.
 
     Raises UsageError for an unavailable device, layer or modality, ModelError for files that can't be loaded, and
     FailedError if memory runs out.
@@ -90,6 +93,7 @@ def load_model(
         files,
         depth,
         with_head=with_head,
+        predicts=predicts,
         allow_pickle=allow_pickle,
         trust_remote_code=trust_remote_code,
         modality=modality,
@@ -98,6 +102,8 @@ def load_model(
     def load(cut: TruncatedClass) -> tuple[TruncatedClass, PreTrainedModel, dict[str, Any]]:
         module, info = _from_pretrained(cut.build(), files, plan, number, target, eager=eager)
         _refuse_incomplete(module, info, files)
+        if predicts and cut.original is prediction_class(plan.config):
+            refuse_headless(module, _missing_tensors(module, info), files)
         return cut, module, info
 
     def last_built() -> PreTrainedModel | None:
@@ -146,6 +152,7 @@ def _plan_loading(
     depth: Depth,
     *,
     with_head: bool,
+    predicts: bool,
     allow_pickle: bool,
     trust_remote_code: bool,
     modality: Modality | None,
@@ -163,7 +170,8 @@ def _plan_loading(
         set_label_count(config, classes[0], saved)
         depth = full_depth
     else:
-        classes = [(generation_class(config) if with_head else None) or cls]
+        head = generation_class(config) if with_head else prediction_class(config) if predicts else None
+        classes = [head or cls, *([cls] if predicts and head not in (None, cls) else [])]
         if (declared := declared_class(config)) is not None and declared not in classes:
             classes.append(declared)
     if modality is not None:

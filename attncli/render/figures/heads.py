@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 
 from attncli.render.common.escape import printable, visible
 from attncli.render.figures.axis_labels import AxisLabels, axis_labels, head_title, position_text
+from attncli.render.figures.effects import effect_parts
 from attncli.render.figures.head_patterns import Panel, head_tiles, panel_grid, single_panel
 from attncli.render.figures.metric_map import head_maps, metric_maps
 from attncli.render.figures.panels import Array, Part, Scale, caption, compose_figure, render_figure
@@ -90,6 +91,8 @@ def _difference_result(result: HeadsResult, difference: HeadsDifference) -> Head
 
 
 def _parts(result: HeadsResult, form: str) -> list[Part]:
+    if result.effects is not None or result.prediction is not None:
+        return effect_parts(result, form)
     stacks = [stack for stack in result.stacks if stack.patterns]
     if not stacks or (result.metric is not None and not result.chosen):
         return [head_maps(metric_maps(result))]

@@ -8,8 +8,10 @@ from itertools import zip_longest
 import numpy as np
 
 from attncli.render.data import Row, Table
+from attncli.render.heads.effect_tables import effect_arrays, effects_table, prediction_table
 from attncli.render.npz import Array
 from attncli.results.base import to_dict
+from attncli.results.circuits import Circuits
 from attncli.results.heads import HeadChange, HeadMetrics, HeadsResult, Spread, Stack
 from attncli.results.patterns import Medium, Pattern
 from attncli.results.steps import Steps
@@ -49,11 +51,18 @@ def heads_table(result: HeadsResult, *, cells: bool = False) -> Table:
     `change_<metric>`, the other side less this one; a cell has its `change`.
     Means over texts have the bounds of their 95 % intervals, `<metric>_low` and `<metric>_high`, and the number of
     texts, `<metric>_texts`. Cells of pictures have the rows and columns of their patches.
+    With effects, a row per head or other part; with a prediction alone, a row per state and token.
     """
+    if result.qk_ov is not None:
+        return _circuit_table(result.qk_ov)
     if result.steps is not None:
         return _STEP_COLUMNS, (row for steps in result.steps for row in _step_rows(steps))
     if cells:
         return _cell_table(result)
+    if result.effects is not None:
+        return effects_table(result, result.effects)
+    if result.prediction is not None:
+        return prediction_table(result.prediction)
     if any(stack.reading is not None for stack in result.stacks):
         return _reading_table(result)
     names = list(dict.fromkeys(name for stack in result.stacks for head in stack.metrics for name in head.values))
@@ -77,6 +86,18 @@ def heads_table(result: HeadsResult, *, cells: bool = False) -> Table:
         for head in stack.metrics
     )
     return header, rows
+
+
+def _circuit_table(circuits: Circuits) -> Table:
+    """A row per head, then a row per composition of two heads, with `kind` and the earlier and the later head."""
+    header = ("kind", "stack", "layer", "head", "name", "copying", "matching", "earlier", "later", "score", "chance")
+    heads = (("head", each.stack, each.layer, each.head, each.name, each.copying, each.matching, None, None, None, None)
+             for each in circuits.heads)  # fmt: skip
+    pairs = (
+        (each.kind, None, None, None, None, None, None, each.earlier, each.later, each.score, each.chance)
+        for each in circuits.compositions
+    )
+    return header, (*heads, *pairs)
 
 
 def _ranking_fields(stack: Stack, head: HeadMetrics) -> Row:
@@ -224,12 +245,13 @@ def heads_arrays(result: HeadsResult) -> Iterator[tuple[str, Array]]:
 
     `<stack>.queries` and `<stack>.keys` are token ids, or positions where there are no tokens. For pooled patterns,
     `<stack>.rows` and `<stack>.columns`, (bins, 2), are the positions that a row or a column covers.
+    Effects are `<stack>.effects.<kind>`, (layers, heads).
     `difference.<stack>.<layer>`, of the same shape as a pattern, is the other model or text less this one.
     For pictures, `<stack>.queries.grid` and `<stack>.keys.grid` are the rows and columns of patches and the position of
     the first; for sounds, `<stack>.queries.seconds` and `<stack>.keys.seconds` are the length of a frame.
     """
     for stack in result.stacks:
-        yield from (*_stack_arrays(stack), *_metric_arrays(stack))
+        yield from (*_stack_arrays(stack), *_metric_arrays(stack), *effect_arrays(stack))
     for changed in result.difference.stacks if result.difference is not None else ():
         for layer, patterns in _patterns_by_layer(changed.patterns).items():
             yield f"difference.{changed.stack}.{layer}", _stack_patterns(patterns)

@@ -14,7 +14,9 @@ from attncli.metrics import PROBED
 from attncli.render.common.cells import glyphs
 from attncli.render.common.console import Rows, render_blocks, separate_blocks
 from attncli.render.common.terminal import Terminal
+from attncli.render.heads.circuits import circuits_rows
 from attncli.render.heads.difference import difference_rows
+from attncli.render.heads.effects import effects_rows
 from attncli.render.heads.head_map import metric_rows
 from attncli.render.heads.header import model_row, note_row, query_and_key_rows, stack_row, tokens_row
 from attncli.render.heads.heatmap import ROWS_LOOK_AT_COLUMNS, HeatScale
@@ -46,6 +48,10 @@ def _view(result: HeadsResult, terminal: Terminal) -> Rows:
         return separate_blocks(
             [stack_row(by_name[steps.stack], terminal), *steps_rows(steps, terminal)] for steps in result.steps
         )
+    if result.qk_ov is not None:
+        return circuits_rows(result, result.qk_ov, terminal)
+    if result.prediction is not None or result.effects is not None:
+        return effects_rows(result, terminal)
     if result.difference is not None:
         return difference_rows(result, result.difference, terminal)
     if (metric := result.metric) is not None and not result.chosen:

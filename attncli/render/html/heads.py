@@ -11,6 +11,13 @@ import numpy as np
 
 from attncli.render.common.colormap import VIRIDIS_HEX
 from attncli.render.common.escape import printable, visible
+from attncli.render.html.effects import (
+    effect_meaning,
+    effect_sentences,
+    effect_standouts,
+    first_effect,
+    with_effects,
+)
 from attncli.render.html.page import pack, pack_pixels, page, rounded_metric
 from attncli.render.views.difference import DIFFERENCE, compared_facts, difference_stacks
 from attncli.render.views.header import SEPARATOR, is_cross, model_facts, pooling_facts, stack_facts
@@ -62,7 +69,7 @@ def heads_html(result: HeadsResult, *, title: str | None = None) -> str:
 def heads_data(result: HeadsResult, *, name_model: bool = True) -> dict[str, Any]:
     """What the page's script reads: see `assets/heads.js`. name_model: whether the facts begin with its name."""
     differences = difference_stacks(result)
-    stacks = [_with_weights(stack, stack.ranking) if stack.ranking else stack for stack in result.stacks]
+    stacks = [_with_weights(stack, stack.ranking) if stack.ranking else with_effects(stack) for stack in result.stacks]
     metrics = ordered_metrics(
         sorted({name for stack in (*stacks, *differences) for head in stack.metrics for name in head.values})
     )
@@ -72,9 +79,9 @@ def heads_data(result: HeadsResult, *, name_model: bool = True) -> dict[str, Any
     return {
         "facts": _facts(result, [printable(result.model)] if name_model else []),
         "notes": [printable(text) for text in (*result.warnings, *result.notes)],
-        "metric": _WEIGHT if any(stack.ranking for stack in stacks) else result.metric,
+        "metric": _WEIGHT if any(stack.ranking for stack in stacks) else first_effect(result) or result.metric,
         "labels": {name: _label_data(name) for name in labels},
-        "metrics": [{"name": name, "meaning": meaning(name, TOKENS)} for name in metrics],
+        "metrics": [{"name": name, "meaning": effect_meaning(name) or meaning(name, TOKENS)} for name in metrics],
         "colors": VIRIDIS_HEX,
         "counted": any(map(_shows_positions, stacks)),
         "stacks": data,
@@ -86,7 +93,7 @@ def heads_data(result: HeadsResult, *, name_model: bool = True) -> dict[str, Any
 
 def _facts(result: HeadsResult, model: Sequence[str]) -> list[str]:
     """How the model was run, and what A and B are if two models or texts were compared."""
-    facts = [SEPARATOR.join([*model, *model_facts(result)])]
+    facts = [SEPARATOR.join([*model, *model_facts(result)]), *effect_sentences(result, _spell)]
     if result.difference is None:
         return facts
     compared = [f"{name}: {printable(fact)}" for name, fact in compared_facts(result, result.difference)]
@@ -214,6 +221,8 @@ def _listed_head(
 
 def _standout_rows(stack: Stack, weighting: str) -> list[dict[str, object]]:
     """The heads that stand out, or those with the largest of the weights that heads are ranked by."""
+    if stack.effects:
+        return effect_standouts(stack, [*stack.effects[0].values], _spell, _MAX_RANKED_HEADS)
     if stack.ranking is None:
         return [
             _listed_head(one.head.name, written(one.sentence, _spell), one.label, one.metric, one.value, one.uniform)
@@ -253,6 +262,8 @@ def _position_data(stack: Stack, weighting: str) -> dict[str, object]:
         return {
             "reading": reading, "said": "Heads by this weight", "meanings": {_WEIGHT: f"weight{norms}: {sentence}"}
         }  # fmt: skip
+    if stack.effects:
+        return {"said": "Heads with the largest effects"}
     return {} if stack.reading is None else {"reading": _row_data(stack, stack.reading, weighting)}
 
 

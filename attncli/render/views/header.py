@@ -17,6 +17,10 @@ ROLLOUT_NOTE = "how much of each token (columns) reaches each position (rows), h
 
 def model_facts(result: HeadsResult) -> list[str]:
     """Device, dtype, and over how many texts or probes the values are means."""
+    if result.needle is not None:
+        needle = result.needle
+        means = f"mean over {count_noun(needle.texts, 'needle')}: {needle.needle_tokens} of {needle.tokens:,} tokens"
+        return [result.device, result.dtype, means]
     return [result.device, result.dtype, *([] if result.texts is None else [_mean_words(result.texts, result.probe)])]
 
 
@@ -187,5 +191,7 @@ def pooling_facts(stack: Stack, shown: Pattern) -> list[str]:
 
 
 def averaged_noun(result: HeadsResult) -> str:
-    """The noun for what values are means over: texts or probes."""
+    """The noun for what values are means over: texts, probes or needles."""
+    if result.needle is not None:
+        return "needles"
     return "texts" if result.probe is None else "probes"

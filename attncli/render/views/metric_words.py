@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from attncli.metrics import LABELS, METRICS
+from attncli.metrics import LABELS, METRICS, NEEDLE_METRICS
 from attncli.render.common.terminal import Rgb
 from attncli.results.heads import HeadMetrics, Stack
 from attncli.results.patterns import TOKENS, Medium
@@ -28,9 +28,9 @@ class Label:
 
 def meaning(name: str, medium: Medium = TOKENS) -> str:
     """What a metric measures, with its unit, worded for tokens, patches of a picture or frames of a sound."""
-    if name not in METRICS:
+    metric = METRICS.get(name) or NEEDLE_METRICS.get(name)
+    if metric is None:
         return ""
-    metric = METRICS[name]
     words = f"{metric.meaning} ({metric.unit})" if metric.unit else metric.meaning
     return _worded(words, metric.patch_meaning, medium)
 

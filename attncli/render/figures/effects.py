@@ -1,0 +1,103 @@
+"""Predictions and effects of heads as parts of a figure: a map for each kind, a ranking, and how the answer rises."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from matplotlib.figure import Figure
+
+from attncli.render.common.escape import visible
+from attncli.render.figures.metric_map import HeadMap, head_maps
+from attncli.render.figures.panels import EDGE, Part, axes_at, axis_ticks, caption
+from attncli.render.figures.text_layout import DIM_COLOR, LABEL_SIZE, SMALL_SIZE, drawable
+from attncli.render.views.effects import (
+    disagreement_sentence,
+    effect_maps,
+    effect_number,
+    outcome_sentence,
+    part_groups,
+    part_sentence,
+    prediction_view,
+    ranked_rows,
+    sum_sentence,
+)
+from attncli.render.views.sentences import Position, raw_text, written
+from attncli.results.effects import Prediction
+from attncli.results.heads import HeadsResult
+from attncli.results.tokens import Token
+
+#: Heads of the ranking, and tokens of a prediction.
+_HEADS, _TOKENS = 10, 5
+#: Inches: the chart of the answer's probability, and its margins.
+_CHART_WIDTH, _CHART_HEIGHT, _CHART_LEFT, _CHART_BELOW = 4.6, 1.2, 0.55, 0.45
+
+
+def effect_parts(result: HeadsResult, form: str) -> list[Part]:
+    """The prediction, then the effects."""
+    parts: list[Part] = []
+    if result.prediction is not None:
+        view = prediction_view(result, result.prediction, rows=2, tokens=_TOKENS)
+        parts += [
+            _line(written(view.sentence, _spell), form),
+            _lens_chart(result.prediction, _spell(view.answer), form),
+        ]
+    if result.effects is not None:
+        parts += [_line(text, form) for text in _above(result)]
+        maps = [
+            HeadMap(f"{stack.stack}, {each.title}: {each.meaning}" if len(result.stacks) > 1 else
+                    f"{each.title}: {each.meaning}", each.values)
+            for stack in result.stacks
+            for each in effect_maps(stack, result.effects.kinds)
+        ]  # fmt: skip
+        parts += [head_maps(maps)] if maps else []
+        parts += [_line(text, form) for text in _below(result)]
+    return parts
+
+
+def _above(result: HeadsResult) -> Iterator[str]:
+    assert result.effects is not None
+    yield written(outcome_sentence(result, result.effects), _spell)
+
+
+def _below(result: HeadsResult) -> Iterator[str]:
+    """The heads with the largest effects, the other parts, and the sum."""
+    effects = result.effects
+    assert effects is not None
+    ranked = ranked_rows(result.stacks, effects.kinds)
+    largest = max((abs(value) for row in ranked for value in row.values if value is not None), default=0.0)
+    for row in ranked[: min(result.top, _HEADS)]:
+        reads = "" if row.reads is None else f", reads {_spell(row.reads)} {row.weight or 0.0:.2f}"
+        yield f"{row.name}  {' / '.join(effect_number(value, largest) for value in row.values)}{reads}"
+    kind = effects.kinds[0]
+    sentences = [part_sentence(group, largest) for group in part_groups(effects, kind)]
+    for sentence in (*sentences, sum_sentence(result, effects), disagreement_sentence(ranked, effects.kinds)):
+        if sentence:
+            yield written(sentence, _spell)
+
+
+def _lens_chart(prediction: Prediction, answer: str, form: str) -> Part:
+    """The answer's probability after every state."""
+    shares = [each.answer.probability for each in prediction.lens]
+
+    def draw(figure: Figure, top: float) -> None:
+        axes = axes_at(figure, EDGE + _CHART_LEFT, top, _CHART_WIDTH, _CHART_HEIGHT)
+        axes.plot(range(len(shares)), shares, marker="o", markersize=2.5, linewidth=1.2, color="#26828e")
+        axes.set_ylim(0, max(max(shares) * 1.1, 1e-6))
+        ticks = axis_ticks(0, len(shares) - 1, len(shares) - 1)
+        axes.set_xticks([*ticks], labels=[*ticks.values()])
+        axes.tick_params(labelsize=SMALL_SIZE, length=2)
+        axes.set_xlabel("state (0: embeddings)", size=LABEL_SIZE, color=DIM_COLOR)
+        axes.set_ylabel("probability", size=LABEL_SIZE, color=DIM_COLOR)
+        for side in ("top", "right"):
+            axes.spines[side].set_visible(False)
+
+    note = drawable(f"curve: the probability of {answer} if the layers above were left out (logit lens)", form)
+    return Part(EDGE + _CHART_LEFT + _CHART_WIDTH + 0.1, _CHART_HEIGHT + _CHART_BELOW, draw, [note])
+
+
+def _line(text: str, form: str) -> Part:
+    return caption(drawable(text, form))
+
+
+def _spell(content: Token | Position) -> str:
+    return visible(raw_text(content.token if isinstance(content, Position) else content))

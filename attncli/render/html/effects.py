@@ -1,0 +1,71 @@
+"""Predictions and effects on the page of heads: effects are among the metrics of a head, and sentences stand above."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+
+from attncli.effects import EFFECTS
+from attncli.render.html.page import rounded_metric
+from attncli.render.views.effects import (
+    disagreement_sentence,
+    outcome_sentence,
+    part_groups,
+    part_sentence,
+    prediction_view,
+    ranked_rows,
+    sum_sentence,
+)
+from attncli.render.views.sentences import Position, Sentence, written
+from attncli.results.heads import HeadsResult, Stack
+from attncli.results.tokens import Token
+
+#: States and tokens of the logit lens that a sentence lists.
+_STATES, _TOKENS = 6, 5
+
+Spell = Callable[[Token | Position], str]
+
+
+def with_effects(stack: Stack) -> Stack:
+    """The stack with the effects of its heads among their metrics."""
+    effects = {head.name: head.values for head in stack.effects}
+    heads = (replace(head, values={**head.values, **effects.get(head.name, {})}) for head in stack.metrics)
+    return replace(stack, metrics=tuple(heads)) if effects else stack
+
+
+def first_effect(result: HeadsResult) -> str | None:
+    """The kind that the page opens with."""
+    return None if result.effects is None else result.effects.kinds[0]
+
+
+def effect_sentences(result: HeadsResult, spell: Spell) -> Iterator[str]:
+    """What is predicted, what the outcome is, and what it consists of."""
+    if result.prediction is not None:
+        view = prediction_view(result, result.prediction, rows=_STATES, tokens=_TOKENS)
+        yield written(view.sentence, spell)
+        steps = ", ".join(f"{row.place} {row.rank:,}" for row in view.rows)
+        yield f"rank of {spell(view.answer)} after each layer (logit lens): {steps}"
+    effects = result.effects
+    if effects is None:
+        return
+    sentences: list[Sentence] = [outcome_sentence(result, effects)]
+    largest = max((abs(part.values.get(effects.kinds[0]) or 0.0) for part in effects.parts), default=0.0)
+    sentences += [part_sentence(group, largest) for group in part_groups(effects, effects.kinds[0])]
+    sentences += [sum_sentence(result, effects)]
+    sentences += [disagreement_sentence(ranked_rows(result.stacks, effects.kinds), effects.kinds)]
+    yield from (written(sentence, spell) for sentence in sentences if sentence)
+
+
+def effect_standouts(stack: Stack, kinds: Sequence[str], spell: Spell, most: int) -> list[dict[str, object]]:
+    """The heads with the largest effects, and what each reads from the position, as the page lists heads."""
+    rows = []
+    for row in ranked_rows([stack], kinds)[:most]:
+        reads = "" if row.reads is None else f"reads {spell(row.reads)} {row.weight or 0.0:.2f}"
+        rows.append({"head": row.name, "sentence": reads, "label": row.label, "metric": kinds[0],
+                     "value": rounded_metric(row.values[0]), "uniform": None})  # fmt: skip
+    return rows
+
+
+def effect_meaning(kind: str) -> str | None:
+    """What a number of a kind of effect says; None for a metric."""
+    return EFFECTS[kind].meaning if kind in EFFECTS else None
