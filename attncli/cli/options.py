@@ -48,6 +48,7 @@ class OutputOptions(NamedTuple):
     debug: bool
     title: str | None = None
     result: str | None = None
+    full: bool = False
 
 
 def option(
@@ -175,6 +176,7 @@ def output_options(verb: str) -> Decorator:
             f"Write a file instead (repeatable); its ending chooses the form: {endings}.",
             multiple=True,
         ),
+        option("--full", "Show all that is known, also what takes more than a screen."),
         option("--title TEXT", "What stands above a page or a figure."),
         option("--color", "When to colour the text.", type=Choice(COLORS), default="auto"),
         option("--no-color", "Short for --color never."),

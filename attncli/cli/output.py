@@ -51,7 +51,9 @@ def plan_output(options: OutputOptions, environment: Environment, verb: Verb) ->
     if name is None and not files:
         name = "text"
     color = "never" if options.no_color else options.color
-    terminal = choose_terminal(environment, color=color, width=options.width, ascii_only=options.ascii)
+    terminal = choose_terminal(
+        environment, color=color, width=options.width, ascii_only=options.ascii, full=options.full
+    )
     file_color = terminal.color if color == "always" else ColorDepth.NONE
     file_terminal = terminal._replace(color=file_color, unicode=not options.ascii)
     return OutputPlan(

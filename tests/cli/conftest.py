@@ -48,6 +48,7 @@ def surroundings(
     encoding: str = "utf-8",
     columns: int | None = None,
     windows: bool = False,
+    lines: int | None = None,
 ) -> Environment:
     """stdin None is somebody at a keyboard; `terminal` is what stdout and stderr are."""
     content = stdin.encode() if isinstance(stdin, str) else stdin or b""
@@ -59,6 +60,7 @@ def surroundings(
         encoding=encoding,
         columns=columns,
         windows=windows,
+        lines=lines,
     )
 
 
