@@ -137,7 +137,7 @@ def test_a_line_that_is_too_long(tmp_path: Path, gpt2: str) -> None:
     assert refused.code == 2
     assert refused.error == (
         f"line 5 of {path}: the text has 141 tokens and the model takes 64",
-        "--truncate cuts it to fit",
+        "add --truncate to shorten it to fit",
     )
     cut = attn("heads", "-f", path, "--lines", "-m", gpt2, "--truncate", "--json")
     assert result(cut)["texts"] == 5
@@ -200,7 +200,7 @@ def test_the_probe_without_a_tokenizer(family: str) -> None:
         head = stack.metrics[0]
         assert (head.values["induction"] is None) == (stack.stack == "cross")
         assert head.spread is not None and head.spread.counts["first"] == 8
-    told = "the decoder was given the same random tokens as the encoder, behind its start token"
+    told = "the decoder's input was its start token and the same random tokens as the encoder's"
     assert found.notes == ((told,) if family == "t5" else ())
 
 

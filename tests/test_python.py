@@ -109,7 +109,7 @@ def test_an_error_shows_what_mends_it() -> None:
     assert isinstance(caught.value, attncli.AttnError)
     assert {*map(attncli.__getattr__, ERRORS)} == {errors.AttnError, *errors.AttnError.__subclasses__()} - {CheckError}
     shown = "".join(traceback.format_exception(caught.value))
-    assert shown.endswith("UsageError: the text is empty\nhint: give some text, or numbers with --input-ids\n")
+    assert shown.endswith("UsageError: the text is empty\nhint: give a text, or token ids with --input-ids\n")
 
 
 @pytest.mark.parametrize(
@@ -122,7 +122,7 @@ def test_an_error_shows_what_mends_it() -> None:
         (
             {"layer": 1.0},
             "'1.0' names nothing",
-            "-l takes layers from 0 and ranges of them: 3, 0-2,5 or -1 for the last",
+            "-l accepts layers from 0 and ranges of them: 3, 0-2,5 or -1 for the last one",
         ),
         ({"seed": "a"}, "--seed can't be 'a': it is a whole number from 0 on", "for instance --seed 1"),
     ],

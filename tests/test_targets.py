@@ -176,7 +176,7 @@ def test_positions_are_of_the_stack_that_has_them(saved: tiny.Folders) -> None:
         (
             {"target": "mole " * 70},
             "the target has 7\\d tokens and the decoder takes 64",
-            "--truncate cuts it to fit",
+            "add --truncate to shorten it to fit",
         ),
     ],
 )
@@ -205,7 +205,7 @@ def test_models_without_a_decoder_say_so(option: tuple[str, str]) -> None:
     )
     assert outcome.error == (
         f"BertModel {does}",
-        f"leave {option[0]} out, or name an encoder–decoder such as google-t5/t5-small (-m)",
+        f"leave {option[0]} out, or use an encoder–decoder such as google-t5/t5-small (-m)",
     )
 
 

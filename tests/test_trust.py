@@ -330,7 +330,7 @@ def test_what_is_no_ordinary_file(tmp_path: Path, kind: str, name: str, verb: tu
         os.mkfifo(path)
     else:
         path.symlink_to("/dev/zero")
-    message = f"{path} is a {kind} and no ordinary file"
+    message = f"{path} is a {kind} and not a regular file"
     assert refused(*verb, tmp_path) == message
     if name not in ("added_tokens.json", "generation_config.json"):
         assert refused(*verb, path) == message

@@ -48,7 +48,7 @@ def test_stacks_are_chosen_by_name(tmp_path: Path) -> None:
     assert len(lines) == 1 + 1 * len(attn("tokenize", TEXT, "-m", folder, "--ids").text.split())
     wrong = attn("heads", TEXT, "-m", folder, "--stack", "vision")
     assert (wrong.code, wrong.text) == (2, "")
-    assert wrong.err.splitlines()[-1] == "hint: --stack takes one of: encoder, decoder, cross"
+    assert wrong.err.splitlines()[-1] == "hint: its stacks are encoder, decoder, cross"
 
 
 def test_a_pair_and_ids(tmp_path: Path) -> None:
@@ -208,7 +208,7 @@ def test_what_was_cut_off_does_not_count(tmp_path: Path) -> None:
     assert cut["warnings"] == [f"the text was cut to the 64 tokens that {folder} takes"]
 
 
-@pytest.mark.parametrize(("model", "code", "message"), [("", 2, "-m names no model"), (None, 3, "is no model: it has")])
+@pytest.mark.parametrize(("model", "code", "message"), [("", 2, "-m is empty"), (None, 3, "is no model: it has")])
 def test_what_is_no_model(tmp_path: Path, model: str | None, code: int, message: str) -> None:
     outcome = attn("tokenize", TEXT, "-m", str(tmp_path) if model is None else model)
     assert outcome.code == code and message in outcome.error[0]

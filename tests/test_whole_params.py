@@ -351,7 +351,7 @@ def test_a_configuration_of_another_library(tmp_path: Path) -> None:
     found = single_model(model)
     assert found["total"] == 80
     assert found["notes"] == [
-        "its config.json names no model_type, so it isn't transformers': counted by the header of its weights"
+        "its config.json has no model_type, so the parameters are counted by the header of the weights"
     ]
 
 

@@ -35,7 +35,7 @@ def test_a_patch_is_mapped(place: Path) -> None:
     assert lines[5] == "   0 1 2 3"
     assert lines[8][5:7] == "[]"
     assert outcome.err == (
-        f"note: {place / 'disc.png'} (60 × 40 pixels) as the model sees it: 16 × 16, 4 × 4 patches of 4 × 4\n"
+        f"note: {place / 'disc.png'} (60 × 40 pixels), as the model gets it: 16 × 16, 4 × 4 patches of 4 × 4\n"
     )
 
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from attncli.api.loading import ModelLoader, id_lists, one_id_list, provenance
+from attncli.api.loading import ModelLoader, id_lists, model_limits, one_id_list, provenance
 from attncli.api.requests import EncodingRequest
 from attncli.attention.selection import EVERYTHING
 from attncli.errors import UsageError
@@ -29,9 +29,9 @@ if TYPE_CHECKING:
 _FEW_TOKENS = 3
 
 #: The note where one position of a long text is shown without metrics.
-_NO_METRICS = "the metrics of heads are left out for one position of a text this long (--metric NAME has one measured)"
+_NO_METRICS = "the metrics of heads are not computed for one position of a long text (--metric NAME computes one)"
 
-START_ALONE = "the decoder was given its start token alone (--target TEXT or --generate N gives it more)"
+START_ALONE = "the decoder's input was only its start token (--target TEXT or --generate N gives it more)"
 
 
 class HeadsInput(NamedTuple):
@@ -76,17 +76,21 @@ class HeadsInput(NamedTuple):
         """
         text, (pair, no_special, truncate) = self.text, self.encoding
         if (text is None) == (self.input_ids is None):
-            raise UsageError("one text or one list of ids is needed", hint="give a text, or ids with --input-ids")
+            raise UsageError(
+                "a text or a list of token ids is missing", hint="give a text, or token ids with --input-ids"
+            )
         if self.input_ids is not None:
             if pair is not None:
-                raise UsageError("ids can't have a pair", hint="--pair goes with a text; leave it or --input-ids out")
+                raise UsageError(
+                    "--pair and --input-ids can't be combined", hint="leave one of them out; --pair needs a text"
+                )
             return from_ids(tokenizer, one_id_list(self.input_ids))
         assert tokenizer is not None
         if not isinstance(text, str) or not isinstance(pair, str | None):
-            raise UsageError("a text is a string", hint="give one string, and pair= another")
+            raise UsageError("the text has to be a string", hint="give one string, and a second one as pair=")
         if not text.strip() or (pair is not None and not pair.strip()):
-            what = "empty" if not text or pair == "" else "white space alone"
-            raise UsageError(f"the text is {what}", hint="give some text, or ids with --input-ids")
+            what = "empty" if not text or pair == "" else "only white space"
+            raise UsageError(f"the text is {what}", hint="give a text, or token ids with --input-ids")
         encoded = encode(tokenizer, text, pair=pair, special=not no_special, truncate=truncate)
         limit = tokenizer.max_length
         if limit is not None and len(encoded.tokens) > limit:
@@ -111,6 +115,7 @@ class HeadsInput(NamedTuple):
 def run_single_text(inputs: HeadsInput, loader: ModelLoader, request: HeadsRequest) -> HeadsResult:
     """Run the model on one text, and its decoder on the target."""
     files = loader.files()
+    model_limits(files).check_selection(request.selection)
     tokenizer = loader.find_tokenizer(files, needed=inputs.input_ids is None or inputs.target is not None)
     encoded = inputs.encode(tokenizer)
     # Report a missing position before the model is loaded. With a target, or an adapter, which may add virtual tokens,
@@ -124,7 +129,7 @@ def run_single_text(inputs: HeadsInput, loader: ModelLoader, request: HeadsReque
     loaded = loader.load(files, depth, writes=generates)
     fitting = inputs.fit_to_model(encoded, loaded)
     pair = add_target(loaded, tokenizer, fitting, inputs)
-    cut = f"the text was cut to the {len(fitting.tokens):,} tokens that the model takes"
+    cut = f"the text was truncated to the {len(fitting.tokens):,} tokens that the model accepts"
     warnings = (cut,) if inputs.was_cut(encoded, fitting) else ()
     return _run(loaded, pair, request, warnings=warnings)
 
@@ -144,7 +149,11 @@ def _run(loaded: LoadedModel, given: TextAndTarget, request: HeadsRequest, *, wa
     collected = collect(loaded, inputs, replace(request, sketches=not request.patterns))
     stacks = tuple(stack.build() for stack in collected)
     warnings = (*warnings, *unread_warnings(collected[0].collector.unread_stacks(), request.selection))
-    notes = (*target_notes(given), *_few_tokens_note(given, request), *metric_notes(stacks, "the text repeats nothing"))
+    notes = (
+        *target_notes(given),
+        *_few_tokens_note(given, request),
+        *metric_notes(stacks, "no token occurs twice in the text"),
+    )
     result = heads_result(loaded, stacks, request, warnings=warnings, notes=notes)
     result = replace(result, generated=given.generated)
     if request.steps is None:
@@ -159,18 +168,20 @@ def _few_tokens_note(given: TextAndTarget, request: HeadsRequest) -> Iterator[st
     count = len(given.text.tokens)
     if count <= _FEW_TOKENS and request.view == EVERYTHING and not request.selection.chosen and request.steps is None:
         several = f"{count} token{'s are' if count > 1 else ' is'}"
-        yield f"{several} too few to tell heads apart by; a sentence shows more, and --probe most"
+        yield f"{several} too few to tell heads apart; give a sentence, or use --probe"
 
 
 def _too_long(tokens: int, limit: int) -> UsageError:
-    return UsageError(f"the text has {tokens:,} tokens and the model takes {limit:,}", hint="--truncate cuts it to fit")
+    return UsageError(
+        f"the text has {tokens:,} tokens, and the model accepts at most {limit:,}", hint="add --truncate to shorten it"
+    )
 
 
 def _steps_note(steps: Steps, others: Sequence[str]) -> Iterator[str]:
     """A note on other stacks that `--steps` can show. others: a head of each."""
     if others:
         heads = " or ".join(f"-H {name}" for name in others)
-        yield f"the walk is through the {steps.stack}; {heads} walks through another stack"
+        yield f"the steps are in the {steps.stack}; {heads} shows another stack"
 
 
 # --- The decoder input, and generated text
@@ -182,9 +193,11 @@ def check_target(inputs: HeadsInput) -> None:
     if len(flags) > 1:
         raise UsageError(f"{' and '.join(flags)} can't be combined", hint="leave one of them out")
     if text is not None and (not isinstance(text, str) or not text):
-        raise UsageError("the target is empty" if text == "" else "a target is a string", hint="give it some text")
+        raise UsageError(
+            "--target is empty" if text == "" else "the target has to be a string", hint="give a text for the decoder"
+        )
     if generate is not None and (not isinstance(generate, int) or generate < 1):
-        raise UsageError(f"{generate} tokens can't be written", hint="--generate takes a number from 1")
+        raise UsageError(f"--generate can't be {generate}", hint="it has to be a whole number of at least 1")
     if inputs.target_ids is not None:
         one_id_list(inputs.target_ids, "target ids")
 
@@ -232,7 +245,8 @@ def add_target(
         return TextAndTarget(text, target)
     if not inputs.encoding.truncate:
         raise UsageError(
-            f"the target has {len(target):,} tokens and the decoder takes {limit:,}", hint="--truncate cuts it to fit"
+            f"the target has {len(target):,} tokens, and the decoder accepts at most {limit:,}",
+            hint="add --truncate to shorten it",
         )
     return TextAndTarget(text, target[:limit], cut=True)
 
@@ -242,11 +256,11 @@ def target_notes(given: TextAndTarget) -> Iterator[str]:
     if given.target is not None and len(given.target) == 1:
         yield START_ALONE
     if given.cut and given.target is not None:
-        yield f"the target was cut to the {len(given.target):,} tokens that the decoder takes"
+        yield f"the target was truncated to the {len(given.target):,} tokens that the decoder accepts"
     if given.generated is not None:
         count = len(given.generated.ids)
         text = "" if given.generated.text is None else f': "{given.generated.text}"'
-        yield f"the model wrote {count:,} token{'s' if count != 1 else ''}{text}"
+        yield f"the model generated {count:,} token{'s' if count != 1 else ''}{text}"
 
 
 def _target_tokens(loaded: LoadedModel, tokenizer: Tokenizer | None, inputs: HeadsInput) -> tuple[Token, ...]:
@@ -261,7 +275,9 @@ def _target_tokens(loaded: LoadedModel, tokenizer: Tokenizer | None, inputs: Hea
     if inputs.target is None:
         return start
     if tokenizer is None:
-        raise UsageError("a target needs a tokenizer", hint="give --target-ids, or a model with a tokenizer")
+        raise UsageError(
+            "--target needs a tokenizer, and the model has none", hint="give the decoder's input as --target-ids"
+        )
     tokens = encode(tokenizer, inputs.target, special=False).tokens
     return (*start, *(token._replace(index=token.index + len(start)) for token in tokens))
 
@@ -296,10 +312,10 @@ def _continue_text(
         return TextAndTarget(text)
     if inputs.generate is None or not loaded.generates:
         generates = inputs.generate is not None
-        does = "writes no text" if generates else "is no encoder–decoder: there is no second text that it reads"
+        does = "doesn't generate text" if generates else "is not an encoder–decoder, so it has no decoder input"
         raise UsageError(
             f"{loaded.class_name} {does}",
-            hint=f"leave {inputs.target_flags[0]} out, or name an encoder–decoder such as google-t5/t5-small (-m)",
+            hint=f"leave {inputs.target_flags[0]} out, or use an encoder–decoder such as google-t5/t5-small (-m)",
         )
     from attncli.attention.inputs import build_inputs
 
@@ -334,8 +350,8 @@ def continue_text(
 def _check_room(limit: int | None, before: int, count: int) -> None:
     if limit is not None and before + count > limit:
         raise UsageError(
-            f"{count:,} more tokens are too many: the model takes {limit:,}",
-            hint=f"--generate takes {limit - before:,} at most here" if limit > before else "give a shorter text",
+            f"--generate {count:,} is too much: the model accepts at most {limit:,} tokens, and {before:,} are used",
+            hint=f"use --generate {limit - before:,} or less" if limit > before else "give a shorter text",
         )
 
 
@@ -405,14 +421,14 @@ def _ignored_option_notes(stacks: tuple[Stack, ...], request: HeadsRequest) -> I
         f"--by {request.view.by}": request.view.by != "token" and not sketched,
     }
     for flag in (flag for flag, given in shaping.items() if given):
-        yield f"{flag} shapes patterns, and none is shown here: choose some with -l, -H or --query"
+        yield f"{flag} has no effect here, because no pattern is shown: choose one with -l, -H or --query"
 
 
 def unread_warnings(unread: Iterable[tuple[str, str]], selection: Selection) -> Iterator[str]:
     """Warnings for stacks whose attention can't be read from the attention interface or the modules."""
     if selection.stack is None:
         for stack, mixer in unread:
-            yield f"the attention of the {stack} can't be read and is left out: {mixer}"
+            yield f"the attention of the {stack} can't be read and is not shown: {mixer}"
 
 
 def metric_notes(stacks: tuple[Stack, ...], without_repeats: str) -> Iterator[str]:
@@ -423,4 +439,4 @@ def metric_notes(stacks: tuple[Stack, ...], without_repeats: str) -> Iterator[st
     positional = [stack for stack in stacks if stack.stack != "cross"]
     repeated = any(head.values[PROBED] is not None for stack in positional for head in stack.metrics)
     if positional and not repeated:
-        yield f"{without_repeats}, so that {' and '.join(REPEAT_METRICS)} are null (--probe shows them)"
+        yield f"{without_repeats}, so {' and '.join(REPEAT_METRICS)} have no value (use --probe to measure them)"

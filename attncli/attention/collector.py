@@ -130,7 +130,7 @@ class CollectedLayer:
         if not finite:
             raise ModelError(
                 f"the attention of layer {self.number} is not a number (NaN)",
-                hint="the model's weights are broken, or too large for this format: try --dtype float32",
+                hint="the weights are damaged, or too large for this number format: try --dtype float32",
             )
 
 

@@ -227,8 +227,8 @@ class Rollout:
     def __init__(self, batch: int, length: int, device: torch.device) -> None:
         if length > MAX_ROLLOUT_TOKENS:
             raise UsageError(
-                f"--rollout needs the whole matrix of {length:,} tokens, and takes {MAX_ROLLOUT_TOKENS:,} at most",
-                hint="--truncate cuts the text, or leave --rollout out",
+                f"--rollout is limited to {MAX_ROLLOUT_TOKENS:,} tokens, and the text has {length:,}",
+                hint="give a shorter text, or leave --rollout out",
             )
         self.product = torch.eye(length, dtype=torch.float32, device=device).expand(batch, -1, -1)
 

@@ -158,7 +158,7 @@ def _name_stacks(collector: Collector) -> tuple[CollectedStack, ...]:
     requested = [selection.stack, *(name.stack for name in selection.heads)]
     wrong = next((stack for stack in requested if stack is not None and stack not in names.values()), None)
     if wrong is not None:
-        raise UsageError(f"the model has no stack {wrong!r}", hint=f"--stack takes one of: {', '.join(names.values())}")
+        raise UsageError(f"the model has no stack {wrong!r}", hint=f"its stacks are {', '.join(names.values())}")
     chosen: dict[StackKey, str] = {}
     for index, (key, name) in enumerate(names.items()):
         if selection.stack in (None, name) and collector.can_show(key):
@@ -167,10 +167,10 @@ def _name_stacks(collector: Collector) -> tuple[CollectedStack, ...]:
             chosen[key] = f"{name}{duplicates + 1}" if duplicates else name
     if not chosen:
         if collector.model.virtual_tokens:
-            why = "needs a row for every column, and the adapter's virtual tokens are columns alone"
+            why = "needs a query for every key, and the adapter's virtual tokens are only keys"
             raise UsageError(f"--rollout {why}", hint="leave --rollout out")
-        why = "needs a stack whose tokens look at one another"
-        raise UsageError(f"--rollout {why}", hint="leave --rollout out, or choose -H")
+        why = "needs self-attention"
+        raise UsageError(f"--rollout {why}", hint="leave --rollout out")
     shown = {key: name for key, name in chosen.items() if key not in collector.position_errors}
     if not shown:
         raise next(error for key, error in collector.position_errors.items() if key in chosen)
@@ -195,7 +195,7 @@ def _require_readable_layers(collector: Collector) -> None:
             raise missing
         attending = ", ".join(str(number) for number in sorted(set().union(*collector.layers.values())))
         raise UsageError(
-            "none of the chosen layers has attention that can be read", hint=f"those that have: {attending}"
+            "none of the chosen layers has attention that can be read", hint=f"these layers have: {attending}"
         )
 
 

@@ -205,7 +205,9 @@ def write_stdout(environment: Environment, content: str | bytes) -> None:
     """
     stream = environment.stdout
     if stream is None:
-        raise FailedError("stdout is closed, the result has nowhere to go", hint="-o FILE writes it to a file")
+        raise FailedError(
+            "stdout is closed, so the result can't be written", hint="write the result to a file with -o FILE"
+        )
     try:
         rest = memoryview(to_bytes(content))
         # An unbuffered stdout (PYTHONUNBUFFERED) may write only a part.
@@ -221,7 +223,7 @@ def write_stdout(environment: Environment, content: str | bytes) -> None:
         if isinstance(error, BrokenPipeError) or (environment.windows and error.errno == errno.EINVAL):
             raise NoReaderError from error
         raise FailedError(
-            f"the result can't be written to stdout: {error.strerror}", hint="-o FILE writes it to a file"
+            f"the result can't be written to stdout: {error.strerror}", hint="write the result to a file with -o FILE"
         ) from error
 
 

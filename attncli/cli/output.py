@@ -44,7 +44,7 @@ def plan_output(options: OutputOptions, environment: Environment, verb: Verb) ->
     Raises UsageError for contradictions and unknown endings, FailedError for files that can't be written.
     """
     if options.json and options.format not in (None, "json"):
-        raise UsageError(f"--json and --format {options.format} contradict each other", hint="leave one of them out")
+        raise UsageError(f"--json and --format {options.format} can't be combined", hint="leave one of them out")
     name = "json" if options.json else options.format
     files = _check_files(options.output, file_formats(verb))
     check_packages(files.values())
@@ -69,11 +69,11 @@ def _check_files(names: tuple[str, ...], forms: Mapping[str, Format]) -> dict[Pa
     for name in names:
         ending = Path(name).suffix.lower()
         if ending not in forms:
-            known = ", ".join(forms)
-            raise UsageError(f"-o {name}: the ending says no known form", hint=f"end the name in one of {known}")
+            what = f"the ending {ending} is not a known format" if ending else "the name has no ending"
+            raise UsageError(f"-o {name}: {what}", hint=f"the name can end in {', '.join(forms)}")
         target = check_target(name)
         if target in files:
-            raise UsageError(f"-o names {target} twice", hint="give each file a name of its own")
+            raise UsageError(f"-o {target} was given twice", hint="give each file a different name")
         files[target] = forms[ending]
     return files
 
@@ -87,7 +87,7 @@ def check_packages(forms: Iterable[Format]) -> None:
 
         if find_spec(form.package) is None:
             raise FailedError(
-                f"{form.file_ending} is drawn by {form.package}, which is not installed",
+                f"{form.file_ending} files need the package {form.package}, which is not installed",
                 hint=f"pip install 'attncli[{form.extra}]'",
             )
 
@@ -161,8 +161,8 @@ def check_target(name: str) -> Path:
             command = f'mkdir "{folder}"' if os.name == "nt" else f"mkdir -p {quote(str(folder))}"
             raise FailedError(f"{name} can't be written: there is no folder {folder}", hint=command)
         if target.exists() and not target.is_file():
-            kind = "a folder" if target.is_dir() else "no ordinary file"
-            raise FailedError(f"{name} can't be written: it is {kind}", hint="-o takes the name of a file")
+            kind = "a folder" if target.is_dir() else "not a regular file"
+            raise FailedError(f"{name} can't be written: it is {kind}", hint="give -o the name of a file")
         if target.exists() and not os.access(target, os.W_OK):
             raise FailedError(f"{name} can't be written: it is write-protected", hint="choose another name for -o")
         if not os.access(folder, os.W_OK | os.X_OK):
@@ -238,4 +238,4 @@ def _write_errors(name: str) -> Iterator[None]:
         yield
     except (OSError, RuntimeError) as error:  # RuntimeError: a loop of links, before Python 3.13
         reason = getattr(error, "strerror", None) or str(error)
-        raise FailedError(f"{name} can't be written: {reason}", hint="choose another place for -o") from error
+        raise FailedError(f"{name} can't be written: {reason}", hint="choose another file name for -o") from error

@@ -376,7 +376,7 @@ def fused_and_softmax(module, query, key, value):
 def test_weights_that_are_none_are_refused_with_a_reason(mix: Mix, why: str) -> None:
     with pytest.raises(ModelError, match=f"the attention of SelfAttention can't be read: it .*{why}") as caught:
         heads(model=model_of(mix), input_ids=IDS)
-    assert "name another model (-m)" in caught.value.hint
+    assert "use another model (-m)" in caught.value.hint
 
 
 class ReturnsGate(nn.Module):

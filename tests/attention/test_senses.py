@@ -181,7 +181,7 @@ def test_a_caption_is_cut_to_what_the_model_takes_only_when_asked(models: dict[s
     long = "mole " * 40
     with pytest.raises(UsageError, match="the model takes 32") as caught:
         heads(long, image=picture, model=models["captioner"], no_special=True)
-    assert caught.value.hint == "--truncate cuts it"
+    assert caught.value.hint == "add --truncate to shorten it"
     cut = heads(long, image=picture, model=models["captioner"], no_special=True, truncate=True)
     assert len(stack_of(cut, "decoder").queries) == 32
     assert "the text was cut to the 32 tokens that the model takes" in cut.notes

@@ -276,7 +276,7 @@ def test_a_long_text_lists_the_keys_with_the_largest_weights() -> None:
 def test_what_can_not_be_walked() -> None:
     with pytest.raises(UsageError, match=r"hands out the weights of head 0\.0 alone") as caught:
         walks(tiny.build(tiny.bloom()))
-    assert caught.value.hint == "-H 0.0 --query P shows the weights of one query; or name another model (-m)"
+    assert caught.value.hint == "-H 0.0 --query P shows the weights of one query; or use another model (-m)"
     with pytest.raises(UsageError, match="hands out the weights"):
         walks(tiny_model("big_bird").module)
     bert = tiny.build(tiny.bert())

@@ -55,7 +55,7 @@ def test_the_forms_agree(folder: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message", "hint"),
     [
-        ((), "no sentence was given", "-f"),
+        ((), "there are no sentences", "-f"),
         (("the mole", "Moles dug"), "sentence 2 has no 'mole'", "it has 'Moles': --any-form takes Moles as well"),
         (("the mole", "a molecule"), "sentence 2 has no 'mole'", "it has 'molecule'; --skip"),
         (("the mole",), "'mole' was found once", "one more sentence"),
@@ -79,8 +79,8 @@ def test_errors_are_two_lines_and_exit_with_2(
 
 
 def test_no_word_and_no_lines(folder: Path) -> None:
-    assert "no word was given" in attn("compare", "-m", str(folder)).error[0]
-    assert "no sentence was given" in run(folder, stdin="\n").error[0]
+    assert "the word is missing" in attn("compare", "-m", str(folder)).error[0]
+    assert "there are no sentences" in run(folder, stdin="\n").error[0]
 
 
 def test_what_makes_numbers_doubtful_is_on_stderr(folder: Path) -> None:
@@ -95,7 +95,7 @@ def test_own_sentences_as_a_reference(folder: Path, tmp_path: Path) -> None:
     options = ("--reference", str(tmp_path / "own.txt"), "--adjust", "standardize", "--json")
     outcome = attn("compare", "mole", "the mole dug", "One mole", "-m", str(folder), *options)
     result = json.loads(outcome.text)
-    assert result["sample"] == {"source": "own sentences", "sentences": 10, "words": 50, "pairs": 1125}
+    assert result["sample"] == {"source": "your sentences", "sentences": 10, "words": 50, "pairs": 1125}
     assert "mostly chance" in outcome.err and result["states"][-1]["adjusted"] is not None
 
 

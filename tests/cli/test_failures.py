@@ -34,12 +34,12 @@ from tests.cli.conftest import Recorder, attn
         (
             ("tokenize", "-5 degrees"),
             "attn tokenize has no option -5",
-            "attn tokenize --help lists the options; a text that begins with - goes after --",
+            "attn tokenize --help lists the options; write -- before a text that begins with -",
         ),
         (
             ("-m", "gpt2", "heads", "x"),
             "attn has no option -m",
-            "options follow the verb, as in: attn heads TEXT -m gpt2; attn --help lists the verbs",
+            "write options after the verb: attn heads TEXT -m gpt2; attn --help lists the verbs",
         ),
         (("heads", "x", "--layer"), "--layer needs a value", "write --layer LAYERS"),
         (("heads", "x", "-m"), "-m needs a value", "write -m MODEL"),
@@ -71,8 +71,8 @@ from tests.cli.conftest import Recorder, attn
             "--json and --format csv contradict each other",
             "leave one of them out",
         ),
-        (("heads", "x", *("-m", "a") * 3), "3 models were named where two are compared", "write -m once or twice"),
-        (("heads", "-f", "a"), "there is no file a", "-f takes the path of a file"),
+        (("heads", "x", *("-m", "a") * 3), "3 models were named where two are compared", "give -m once or twice"),
+        (("heads", "-f", "a"), "there is no file a", "check the path after -f"),
     ],
 )
 def test_wrong_usage(arguments: tuple[str, ...], message: str, hint: str, heads: Recorder, tokenize: Recorder) -> None:
@@ -133,11 +133,11 @@ def test_our_own_errors_bring_their_exit_code(error: Exception, code: int, heads
 @pytest.mark.parametrize(
     ("error", "message"),
     [
-        (MemoryError(), "there is not enough memory for this"),
+        (MemoryError(), "out of memory"),
         (OSError(28, "No space left on device", "/cache"), "No space left on device: /cache"),
         (BrokenPipeError(32, "Broken pipe"), "Broken pipe"),
-        (KeyError("x"), "something went wrong that attn did not expect: KeyError: 'x'"),
-        (SystemExit(0), "something went wrong that attn did not expect: SystemExit: 0"),
+        (KeyError("x"), "unexpected error: KeyError: 'x'"),
+        (SystemExit(0), "unexpected error: SystemExit: 0"),
     ],
 )
 def test_what_nobody_expected_is_two_lines_as_well(error: BaseException, message: str, heads: Recorder) -> None:

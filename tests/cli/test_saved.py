@@ -102,7 +102,7 @@ def test_a_view_of_patterns_that_the_result_lacks(ending: str, tmp_path: Path) -
     assert outcome.code == 2
     assert outcome.error == (
         f".{ending} shows patterns, and {path} holds none",
-        "save them: attn heads TEXT --patterns -o FILE.json",
+        "save the result with patterns: attn heads TEXT --patterns -o FILE.json",
     )
 
 

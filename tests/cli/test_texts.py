@@ -45,7 +45,7 @@ def test_several_texts_stay_apart() -> None:
 
 
 def test_several_single_words_were_perhaps_not_quoted() -> None:
-    note = "2 texts of one word each; quotes around them make them one text"
+    note = "2 words were taken as separate texts; put quotes around them to make them one text"
     assert opened("Hello", "world").notes == (note,)
     assert opened("Hello world", "one").notes == opened("Hello").notes == ()
 
@@ -77,20 +77,20 @@ def test_stdin_stands_where_its_dash_stands() -> None:
 
 
 def test_stdin_can_be_read_once() -> None:
-    assert failure(UsageError, "-", "-", stdin="x")[0] == "stdin was asked for twice"
-    assert failure(UsageError, file=("-", "-"), stdin="x")[0] == "stdin was asked for twice"
+    assert failure(UsageError, "-", "-", stdin="x")[0] == "stdin (-) was given twice"
+    assert failure(UsageError, file=("-", "-"), stdin="x")[0] == "stdin (-) was given twice"
 
 
 def test_nothing_at_a_keyboard_is_no_input() -> None:
     assert failure(UsageError) == (
-        "no text was given",
-        "put it in quotes after the verb, name a file with -f, or pipe it in",
+        "there is no text",
+        "write it in quotes after the verb, give a file with -f FILE, or pipe it in",
     )
 
 
 def test_a_closed_stdin_is_no_input() -> None:
     environment = surroundings()._replace(stdin=None)
-    with pytest.raises(UsageError, match="no text was given"):
+    with pytest.raises(UsageError, match="there is no text"):
         open_texts(TextOptions((), (), None, "strict"), environment)
     with pytest.raises(FailedError, match="stdin is closed"):
         read_one_text(TextOptions(("-",), (), None, "strict"), environment)
@@ -147,7 +147,7 @@ def test_two_kinds_of_input_contradict(
 
 
 def test_one_text_where_one_is_taken(tmp_path: Path) -> None:
-    note = "3 words were taken as one text; quotes around it make that sure"
+    note = "3 words were taken as one text; put quotes around a text to be sure"
     assert one("The", "cat", "sat") == ("The cat sat", None, (note,))
     assert one("") == ("", None, ())
     assert one(ids="5") == (None, [5], ())

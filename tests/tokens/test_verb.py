@@ -80,7 +80,7 @@ def test_a_pair_stands_beside_the_text(model_folder: Path) -> None:
 
 def test_too_long_a_text_gets_a_note(model_folder: Path) -> None:
     result = attncli.tokenize(["the mole", "the mole dug a tunnel"], model=model_folder)
-    assert result.warnings == (f"text 2 of 2 has 7 tokens and {model_folder} takes 6 (--truncate cuts it)",)
+    assert result.warnings == (f"text 2 of 2 has 7 tokens and {model_folder} takes 6 (add --truncate to shorten it)",)
     assert attncli.tokenize("the mole dug a tunnel", model=model_folder).warnings[0].startswith("the text has 7 tokens")
     assert [text.max_length for text in result.texts] == [6, 6]
 
