@@ -61,8 +61,8 @@ def test_a_pair_and_ids(tmp_path: Path) -> None:
     assert [token["text"] for token in bare["stacks"][0]["keys"]] == ["5", "6", "7"]
     beyond = attn("heads", "--input-ids", "5 400", "-m", folder)
     assert beyond.code == 2 and beyond.error == (
-        "the id 400 is not in the model's vocabulary",
-        "ids run from 0 to 399",
+        "the token id 400 is not in the model's vocabulary",
+        "its token ids are 0 to 399",
     )
 
 
@@ -155,7 +155,7 @@ def test_positions_behind_the_padding_are_the_limit(tmp_path: Path) -> None:
     fits = attn("heads", "--input-ids", " ".join(["5"] * 62), "-m", str(tmp_path), "--json")
     beyond = attn("heads", "--input-ids", " ".join(["5"] * 63), "-m", str(tmp_path))
     assert fits.code == 0
-    assert beyond.code == 2 and beyond.error[0] == "the text has 63 tokens and the model takes 62"
+    assert beyond.code == 2 and beyond.error[0] == "the text has 63 tokens, and the model accepts at most 62"
 
 
 def test_a_layer_of_a_hybrid_without_attention(tmp_path: Path) -> None:
@@ -172,7 +172,7 @@ def test_a_layer_of_a_hybrid_without_attention(tmp_path: Path) -> None:
     outcome = attn("heads", "--input-ids", "5 6 7", "-m", str(tmp_path), "-l", "0")
     assert outcome.code == 2
     assert outcome.error == (
-        "layer 0 has no attention: JambaMambaMixer mixes its tokens",
+        "layer 0 has no attention: its tokens are mixed by JambaMambaMixer",
         "the layers with attention are 1",
     )
 
@@ -205,7 +205,7 @@ def test_what_was_cut_off_does_not_count(tmp_path: Path) -> None:
     stats = cut["texts"][0]["stats"]
     assert stats["tokens"] == 63 and stats["words"] < 80
     assert stats["bytes_per_token"] == pytest.approx(whole["texts"][0]["stats"]["bytes_per_token"], rel=0.1)
-    assert cut["warnings"] == [f"the text was cut to the 64 tokens that {folder} takes"]
+    assert cut["warnings"] == [f"the text was truncated to the 64 tokens that {folder} accepts"]
 
 
 @pytest.mark.parametrize(("model", "code", "message"), [("", 2, "-m is empty"), (None, 3, "is no model: it has")])

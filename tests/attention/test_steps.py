@@ -234,7 +234,7 @@ def test_where_no_stack_is_named_the_others_are() -> None:
         result = attncli.heads(input_ids=IDS, model=t5, steps=True, **options)
         return [note for note in result.notes if "walk" in note]
 
-    assert notes() == ["the walk is through the encoder; -H decoder.0.0 or -H cross.0.0 walks through another stack"]
+    assert notes() == ["the steps are in the encoder; -H decoder.0.0 or -H cross.0.0 shows another stack"]
     assert "-H decoder.1.3 or -H cross.1.3 walks" in notes(head="1.3")[0]
     # The decoder is given one token.
     assert notes(query=QUERY) == notes(head="cross.1.3") == notes(stack="decoder") == []
@@ -282,7 +282,7 @@ def test_what_can_not_be_walked() -> None:
     bert = tiny.build(tiny.bert())
     with pytest.raises(UsageError, match="walks from one query, and 1:3 are 2") as caught:
         walks(bert, query="1:3")
-    assert caught.value.hint == "name one of them: --query 1"
+    assert caught.value.hint == "choose one of them, for instance --query 1"
     for option in ({"by": "word"}, {"hide_special": True}, {"norm_weighted": True}, {"bins": 3}):
         flag = f"--{next(iter(option)).replace('_', '-')}"
         with pytest.raises(UsageError, match=f"{flag}.* shapes a pattern") as caught:

@@ -193,7 +193,7 @@ def test_one_file_cant_be_written_twice(heads: Recorder, tmp_path: Path) -> None
     file.touch()
     again.symlink_to(file)
     outcome = attn("heads", "hi", "-o", str(file), "-o", str(again))
-    assert outcome.error[0] == f"-o names {file} twice"
+    assert outcome.error[0] == f"-o {file} was given twice"
     assert heads.calls == []
 
 

@@ -56,8 +56,12 @@ def test_the_forms_agree(folder: Path, tmp_path: Path) -> None:
     ("arguments", "message", "hint"),
     [
         ((), "there are no sentences", "-f"),
-        (("the mole", "Moles dug"), "sentence 2 has no 'mole'", "it has 'Moles': --any-form takes Moles as well"),
-        (("the mole", "a molecule"), "sentence 2 has no 'mole'", "it has 'molecule'; --skip"),
+        (
+            ("the mole", "Moles dug"),
+            "sentence 2 doesn't contain 'mole'",
+            "it contains 'Moles': --any-form also finds Moles",
+        ),
+        (("the mole", "a molecule"), "sentence 2 doesn't contain 'mole'", "it has 'molecule'; --skip"),
         (("the mole",), "'mole' was found once", "one more sentence"),
         (("the mole", "-f", "x"), "SENTENCE and -f can't be combined", "one way"),
         (("a mole\tx\ty", "mole"), "sentence 1 has 2 tabs", "one tab"),
@@ -85,8 +89,8 @@ def test_no_word_and_no_lines(folder: Path) -> None:
 
 def test_what_makes_numbers_doubtful_is_on_stderr(folder: Path) -> None:
     outcome = run(folder, "the mole", "Moles dug", "nothing", "--any-form", "--skip")
-    assert "warning: sentence 3 was left out: sentence 3 has no 'mole'" in outcome.err
-    assert "warning: sentence 2: 'Moles' was taken for the word" in outcome.err
+    assert "warning: sentence 3 was skipped: sentence 3 doesn't contain 'mole'" in outcome.err
+    assert "warning: sentence 2: 'Moles' was taken as the word" in outcome.err
     assert run(folder, "the mole", "Moles dug", "--any-form", "-q").err == ""
 
 

@@ -44,34 +44,38 @@ from tests.cli.conftest import Recorder, attn
         (("heads", "x", "--layer"), "--layer needs a value", "write --layer LAYERS"),
         (("heads", "x", "-m"), "-m needs a value", "write -m MODEL"),
         (("heads", "x", "--format"), "--format needs a value", "write --format [text|json|jsonl|csv]"),
-        (("tokenize", "x", "--ids=5"), "--ids takes no value", "write --ids alone"),
+        (("tokenize", "x", "--ids=5"), "--ids doesn't read value", "write --ids alone"),
         (
             ("tokenize", "x", "--format", "jsn"),
-            "--format can't be 'jsn': it is one of text, json, jsonl, csv",
+            "--format can't be 'jsn': it has to be one of text, json, jsonl, csv",
             "did you mean json? for instance --format text",
         ),
         (
             ("heads", "x", "--dtype", "int8"),
-            "--dtype can't be 'int8': it is one of auto, float32, bfloat16, float16",
+            "--dtype can't be 'int8': it has to be one of auto, float32, bfloat16, float16",
             "for instance --dtype auto",
         ),
         (
             ("tokenize", "x", "--width", "0"),
-            "--width can't be '0': it is a whole number from 1 to 10000",
+            "--width can't be '0': it has to be a whole number from 1 to 10000",
             "for instance --width 80",
         ),
         (
             ("heads", "x", "--bins", "many"),
-            "--bins can't be 'many': it is a whole number from 1 on",
+            "--bins can't be 'many': it has to be a whole number from 1 on",
             "for instance --bins 64",
         ),
-        (("tokenize", "x", "--ids", "--count"), "--ids and --count contradict each other", "leave one of them out"),
+        (("tokenize", "x", "--ids", "--count"), "--ids and --count can't be combined", "leave one of them out"),
         (
             ("tokenize", "x", "--json", "--format", "csv"),
-            "--json and --format csv contradict each other",
+            "--json and --format csv can't be combined",
             "leave one of them out",
         ),
-        (("heads", "x", *("-m", "a") * 3), "3 models were named where two are compared", "give -m once or twice"),
+        (
+            ("heads", "x", *("-m", "a") * 3),
+            "-m was given 3 times, and at most two models can be compared",
+            "give -m once or twice",
+        ),
         (("heads", "-f", "a"), "there is no file a", "check the path after -f"),
     ],
 )
@@ -88,25 +92,25 @@ MESSAGE = '[{"role": "user", "content": "hello"}]'
 @pytest.mark.parametrize(
     ("line", "code", "message"),
     [
-        ("heads x -l 0 -H 1.2", 2, "head 1.2 is in no layer that -l chooses"),
-        ("heads x -H cross.0.1 --stack decoder", 2, "head cross.0.1 is not of the stack decoder"),
+        ("heads x -l 0 -H 1.2", 2, "-H 1.2 is not in a layer that -l chooses"),
+        ("heads x -H cross.0.1 --stack decoder", 2, "-H cross.0.1 is not in the stack , which --stack choosesdecoder"),
         ("heads x -l ''", 2, "'' names nothing"),
         ("heads 'a mole' --probe", 2, "--probe takes the place of a text"),
         ("heads --probe --lines", 2, "--probe takes the place of a text"),
         ("heads 'a mole' --seed 1", 2, "--seed chooses random tokens, and there are none"),
-        ("heads --probe --seed x", 2, "--seed can't be 'x': it is a whole number from 0 on"),
-        ("tokenize x --stats -o x.npz", 2, "npz has no place for --stats"),
-        ("tokenize x --why --format csv", 2, "csv has no place for --why"),
-        ("tokenize x --lint --count", 2, "--count and --lint contradict each other"),
-        ("tokenize x --ids --table", 2, "--ids and --table contradict each other"),
-        ("tokenize x --why --count", 2, "--count and --why contradict each other"),
+        ("heads --probe --seed x", 2, "--seed can't be 'x': it has to be a whole number from 0 on"),
+        ("tokenize x --stats -o x.npz", 2, "npz can't contain --stats"),
+        ("tokenize x --why --format csv", 2, "csv can't contain --why"),
+        ("tokenize x --lint --count", 2, "--count and --lint can't be combined"),
+        ("tokenize x --ids --table", 2, "--ids and --table can't be combined"),
+        ("tokenize x --why --count", 2, "--count and --why can't be combined"),
         ("tokenize x --why --pair y", 2, "--why explains one whole text"),
         ("tokenize --input-ids 5 --why", 2, "--why explains one whole text"),
         ("tokenize --chat nope", 1, "the conversation is not JSON: Expecting value at line 1, column 1"),
         (f"tokenize --chat '{MESSAGE}' --pair x", 2, "a conversation stands alone"),
         ("tokenize x --template y", 2, "--template and --generation-prompt are for conversations"),
         ("tokenize --vocab --check lint", 2, "--vocab looks at the vocabulary and cuts no text"),
-        ("tokenize x --check sane", 2, "--check can't be 'sane': it is one of same, lint"),
+        ("tokenize x --check sane", 2, "--check can't be 'sane': it has to be one of same, lint"),
     ],
 )
 def test_options_that_contradict_each_other(line: str, code: int, message: str) -> None:
@@ -180,7 +184,7 @@ def test_an_unknown_option_cant_write_to_the_terminal() -> None:
 def test_arguments_in_broken_utf8(arguments: tuple[str, ...], name: str, tokenize: Recorder) -> None:
     broken = os.fsdecode("né".encode() + b"\xe9")
     outcome = attn("tokenize", *(argument.format(broken) for argument in arguments))
-    assert outcome.error[0] == f"{name} is not valid UTF-8: byte 3 begins no character"
+    assert outcome.error[0] == f"{name} is not valid UTF-8: no character begins at byte 3"
     assert outcome.code == 1
     assert tokenize.calls == []
 

@@ -250,7 +250,7 @@ def test_closed_streams_that_are_not_needed() -> None:
 def test_arguments_in_broken_utf8() -> None:
     done = shell("attn tokenize $'caf\\xe9'")
     assert done.returncode == 1
-    assert done.stderr.startswith(b"error: TEXT is not valid UTF-8: byte 3 begins no character\n")
+    assert done.stderr.startswith(b"error: TEXT is not valid UTF-8: no character begins at byte 3\n")
     done = shell("attn tokenize hi -o $'/no/caf\\xe9.txt'")
     assert done.returncode == 1
     assert len(done.stderr.splitlines()) == 2

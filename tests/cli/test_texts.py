@@ -53,7 +53,7 @@ def test_several_single_words_were_perhaps_not_quoted() -> None:
 def test_a_text_that_names_a_file_was_perhaps_meant_as_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     Path("notes.txt").write_text("inside")
-    notes = ("notes.txt was taken as text; -f notes.txt reads the file",)
+    notes = ("notes.txt was taken as text; to read the file of this name, write -f notes.txt",)
     assert opened("notes.txt").notes == notes
     assert one("notes.txt") == ("notes.txt", None, notes)
 
@@ -128,7 +128,7 @@ def test_what_is_no_id(wrong: str) -> None:
 
 
 def test_no_ids_at_all() -> None:
-    assert failure(UsageError, ids=" , ")[0] == "--input-ids holds no ids"
+    assert failure(UsageError, ids=" , ")[0] == "--input-ids has no token ids"
 
 
 @pytest.mark.parametrize(
@@ -153,9 +153,9 @@ def test_one_text_where_one_is_taken(tmp_path: Path) -> None:
     assert one(ids="5") == (None, [5], ())
     for name in ("a", "b"):
         (tmp_path / name).write_text(name)
-    with pytest.raises(UsageError, match="2 texts were given where one is taken"):
+    with pytest.raises(UsageError, match="2 texts were given, and one is possible here"):
         one("The cat", "sat")
-    with pytest.raises(UsageError, match="2 texts were given where one is taken"):
+    with pytest.raises(UsageError, match="2 texts were given, and one is possible here"):
         one(file=(str(tmp_path / "a"), str(tmp_path / "b")))
 
 
@@ -166,5 +166,5 @@ def test_models_come_from_the_option_else_from_the_variable() -> None:
     assert resolve_models((), surroundings(variables={"ATTN_MODEL": ""})) is None
     assert require_one_model((), named) == "./my models/bert"
     assert require_one_model((), surroundings()) is None
-    with pytest.raises(UsageError, match="2 models were named where one is taken"):
+    with pytest.raises(UsageError, match="-m was given 2 times, and one model is possible here"):
         require_one_model(("a", "b"), named)

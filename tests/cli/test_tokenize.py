@@ -70,7 +70,7 @@ def test_truncation_and_its_warning_hold_for_bare_ids(folder: Path) -> None:
     for extra in ((), ("--lines",)):
         outcome = attn("tokenize", text, "--count", "--truncate", "-m", str(folder), *extra)
         assert outcome.text == "50\n"
-        assert outcome.err == f"warning: the text was cut to the 50 tokens that {folder} takes\n"
+        assert outcome.err == f"warning: the text was truncated to the 50 tokens that {folder} accepts\n"
     assert "add --truncate to shorten it" in attn("tokenize", text, "--count", "-m", str(folder)).err
 
 
@@ -122,7 +122,7 @@ def test_a_failed_check_says_where_to_look(folder: Path, other: Path) -> None:
     outcome = attn("tokenize", "the moles", "--check", "same", *models)
     assert outcome.err.splitlines()[-1] == "hint: stdout shows the models side by side, with each difference"
     outcome = attn("tokenize", "the moles", "--check", "same", "--count", *models)
-    assert outcome.err.splitlines()[-1].startswith("hint: leaving --count out shows the models beside one another")
+    assert outcome.err.splitlines()[-1].startswith("hint: leave --count out to see the models beside one another")
     outcome = attn("tokenize", "the\u200b mole", "--check", "lint", "-m", str(folder))
     assert outcome.err.splitlines()[-1] == "hint: --lint shows where"
 

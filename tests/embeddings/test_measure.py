@@ -183,7 +183,7 @@ def test_groups_are_told_when_they_are_clear_and_only_then() -> None:
     assert found.members == (tuple(range(6)), tuple(range(6, 11)), tuple(range(11, 15))) and found.p == 1 / 200
     one = find_groups(unit_vectors(np.ones(20) + chance.normal(size=(15, 20))))
     assert not one.clear and one.why_not is not None
-    assert find_groups(unit_vectors(APART[:3])).why_not == "3 occurrences can't make groups of two"
+    assert find_groups(unit_vectors(APART[:3])).why_not == "3 occurrences are too few"
     assert find_groups(unit_vectors(np.ones((6, 3)))).why_not == "all occurrences have the same vector"
 
 

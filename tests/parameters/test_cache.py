@@ -372,7 +372,10 @@ def test_sizes_that_llama_cpp_sets_itself(tmp_path: Path) -> None:
 def test_a_window_that_nobody_places_is_in_no_layer(tmp_path: Path) -> None:
     found = gguf_costs(tmp_path, "novel", 4096, **WINDOW)
     assert numbers(found) == 4 * 256 * 4096
-    assert found.notes[0] == "it has a window of 512 tokens, and doesn't say in which layers: all are counted as full"
+    assert (
+        found.notes[0]
+        == "it has an attention window of 512 tokens but doesn't say in which layers: all are counted as full"
+    )
 
 
 def test_layers_that_share_anothers_keys_and_layers_that_dont_run(tmp_path: Path) -> None:

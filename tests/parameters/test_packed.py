@@ -485,9 +485,7 @@ def test_a_known_packing_is_compared(tmp_path: Path, name: str) -> None:
     assert attncli.params(f"{model}/model.safetensors", check=TOTAL).failures == ()
     # A model of half the width is another one.
     other = packed_llama(tmp_path / "other", packing, quantization_config=settings, hidden_size=32, head_dim=16)
-    assert attncli.params(other).warnings == (
-        f"the weights beside the configuration of {other} are not those of its model",
-    )
+    assert attncli.params(other).warnings == (f"the weights of {other} don't match its configuration",)
 
 
 def test_a_packing_that_only_the_model_gives_a_shape(tmp_path: Path) -> None:

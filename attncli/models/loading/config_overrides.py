@@ -38,8 +38,8 @@ def override_fields(config: PreTrainedConfig, fields: Mapping[str, Any], changes
 
 def rebuild_config(config: PreTrainedConfig, fields: Mapping[str, Any]) -> PreTrainedConfig:
     """A configuration of the same class with other fields. Raises UsageError if the class rejects them."""
-    what = f"{type(config).__name__} can't be as --set makes it"
-    hint = "set the fields that it names together, or choose another value"
+    what = f"{type(config).__name__} doesn't accept the values of --set"
+    hint = "change the fields that it mentions together, or choose another value"
     with library_errors(what, hint, raised=UsageError, catch=CONFIGURATION_ERRORS):
         return type(config).from_dict(deepcopy(dict(fields)))
 
