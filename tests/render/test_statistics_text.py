@@ -42,28 +42,28 @@ PARITY = Parity("org/gpt", "org/bert", 2.0, {"Latin": 2.0, "Han": None})
 
 
 FIGURES = """\
-tokens                18  added special ones left out
+tokens                18  without added special tokens
 special tokens         6  added by the tokenizer
 words                 14  runs of non-space, in scripts that put spaces between
                           words
 characters            74
 bytes                 82  in UTF-8
-fertility           1.14  tokens per word; 1 leaves every word whole, lower is
+fertility           1.14  tokens per word; 1: no word is split; lower is better
+continued words    14.3%  words of several tokens, without punctuation; lower is
                           better
-continued words    14.3%  of several tokens, punctuation aside; lower is better
 bytes/token         4.56  higher is better
 characters/token    4.11  higher is better
-unknown                1  tokens for what the vocabulary can't spell; 0 is best
-unknown text        2.7%  characters that these took the place of; 0 is best
-distinct tokens       13  that these texts use
-vocabulary        30,522  tokens that there are
-Rényi efficiency    0.90  how evenly the distinct tokens seen are used, 0 to 1
-                          (α = 2.5); higher is better
-shortest text          6  tokens, special ones included
+unknown                1  tokens for text that is not in the vocabulary; 0 is
+                          best
+unknown text        2.7%  characters that became these; 0 is best
+distinct tokens       13  in these texts
+vocabulary        30,522  tokens in total
+Rényi efficiency    0.90  how evenly the distinct tokens are used, 0 to 1 (α =
+                          2.5); higher is better
+shortest text          6  tokens, with added special tokens
 median text            7
 longest text           9
-model takes          512  tokens at most
-longer texts           0  of more tokens than the model takes
+model limit          512  tokens
 """
 
 
@@ -86,13 +86,13 @@ def test_several_tokenizers() -> None:
         "3 texts · org/bert · org/gpt",
         "",
         "                  org/bert  org/gpt",
-        "tokens                  18       36  added special ones left out",
+        "tokens                  18       36  without added special tokens",
         "special tokens           6        6  added by the tokenizer",
         "words                   14       14  runs of non-space, in scripts that put",
     ]
-    assert "Rényi efficiency      0.90        –  how evenly the distinct tokens seen are" in lines
+    assert "Rényi efficiency      0.90        –  how evenly the distinct tokens are used, 0" in lines
     assert "median text              7      8.5" in lines
-    assert "parity                1.00     2.00  tokens for each token of the first one;" in lines
+    assert "parity                1.00     2.00  tokens per token of the first one; below 1:" in lines
     assert lines[lines.index("tokens       org/bert  org/gpt") :] == [
         "tokens       org/bert  org/gpt",
         "Latin              16       32",
@@ -129,7 +129,7 @@ def test_what_a_narrow_terminal_has_no_room_for_is_beneath() -> None:
         "",
         "                  org/bert",
         "tokens                  18",
-        "  added special ones left out",
+        "  without added special tokens",
         "special tokens           6",
     ]
     assert lines[lines.index("                  …xxxxxxxxx") :][:2] == [
