@@ -23,6 +23,8 @@ _LAYER_COUNT = re.compile(r"(^|_)(layers?|blocks?|stages?|groups|depths?|repeats
 _HEAD_COUNT = re.compile(r"(^|_)n?heads?(_|$)")
 #: Widths and other numbers of heads that count none.
 _NO_COUNT = re.compile(r"dim|size|scale|rank|width|bias|channels")
+#: What every configuration with layers and heads calls their numbers, or has as another name of them.
+_USUAL_NAMES = ("num_hidden_layers", "num_attention_heads")
 #: The usual names: a configuration with one such number and no others has exactly so many.
 _USUAL = {"layer": FIELDS["layers"], "head": FIELDS["heads"]}
 
@@ -88,7 +90,9 @@ def _parts(fields: Mapping[str, Any]) -> Iterator[Mapping[str, Any] | None]:
     if declared is None:
         yield None
         return
-    yield {**declared.defaults, **fields}
+    # A class that doesn't have these under their usual names may compute them from others.
+    named = {name: ... for name in _USUAL_NAMES if not declared.has(name)}
+    yield {**named, **declared.defaults, **fields}
     for name in declared.parts:
         part = fields.get(name)
         yield from _parts(part) if isinstance(part, Mapping) else (None,)
@@ -97,7 +101,7 @@ def _parts(fields: Mapping[str, Any]) -> Iterator[Mapping[str, Any] | None]:
 def _limit(parts: Sequence[Mapping[str, Any]], kind: str) -> Limit | None:
     counts = [_counts(part, kind) for part in parts]
     # A configuration around others need not have counts of its own.
-    if len(parts) > 1 and counts[0] == {}:
+    if len(parts) > 1 and not counts[0]:
         counts = counts[1:]
     if any(not part for part in counts):
         return None

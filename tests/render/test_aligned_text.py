@@ -140,7 +140,7 @@ def test_models_that_cut_alike_share_a_way() -> None:
 
 def test_many_models_have_their_numbers_in_several_tables() -> None:
     texts = [BERT._replace(model=f"model {index}") for index in range(6)]
-    lines = aligned_text(texts, compare_tokenizations(texts), Terminal(40)).splitlines()
+    lines = aligned_text(texts, compare_tokenizations(texts), Terminal(37)).splitlines()
     tables = [line.split() for line in lines if line.startswith(" ") and set(line.split()) & {"A", "D"}]
     assert tables == [["A", "B", "C"], ["D", "E", "F"]]
 
@@ -220,7 +220,7 @@ def test_what_the_numbers_leave_out_and_which_flatter() -> None:
     def notes(**changes: object) -> list[str]:
         texts = [text._replace(stats=text.stats._replace(**changes)) for text in (BERT, GPT)]  # type: ignore[arg-type]
         lines = aligned_text(texts, COMPARISON, Terminal(80), count=1).splitlines()
-        table = lines[next(index for index, line in enumerate(lines) if line.startswith("cuts shared with")) + 1 :]
+        table = lines[next(index for index, line in enumerate(lines) if line.startswith("same splits as")) + 1 :]
         return table[: table.index("")]
 
     assert notes() == []

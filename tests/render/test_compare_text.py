@@ -120,7 +120,7 @@ def test_what_is_told(result: CompareResult, terminal: Terminal, told: list[str]
 SCREEN = """\
 The senses don't come apart: 2 of 4 are nearest to their own label (1.3 by
 chance).
-Same label 0.85, other label 0.61: 0.24 apart (permutation test over all 6
+Same label 0.85, other label 0.61: difference 0.24 (permutation test over all 6
 labelings: p = 0.33, the smallest possible).
 
 tiny · encoder state 1 (the last) · cosine
@@ -206,8 +206,8 @@ def test_words_are_answered_by_their_own_similarity() -> None:
     words = (WordFigures("mole", 4, 0.7, None, {"gas": 0.4}), WordFigures("gas", 1, None, None, {"mole": 0.4}))
     state = last_state(ALIKE, senses=None, words=words)
     view = CompareView(compare_result(state, occurrences=FIVE))
-    assert answer(state, view) == "mole is more similar to itself (0.70) than to others: 0.40 to gas."
-    assert answer(replace(state, words=words[::-1]), view) == "gas has a cosine of 0.40 to mole."
+    assert answer(state, view) == "mole is more similar to itself (0.70) than to gas (0.40)."
+    assert answer(replace(state, words=words[::-1]), view) == "gas occurs once; its mean cosine is that to mole (0.40)."
 
 
 @given(st.floats(-1, 1), st.floats(-1, 1))

@@ -49,7 +49,7 @@ def evidence(state: State, view: CompareView) -> str:
     senses = state.senses
     if senses is not None and senses.within is not None and senses.across is not None:
         within, across, apart = difference_texts(senses.within, senses.across)
-        return f"Same label {within}, other label {across}: {apart} apart{_test_text(senses)}."
+        return f"Same label {within}, other label {across}: difference {apart}{_test_text(senses)}."
     return _random_sentence(state, view)
 
 
@@ -90,11 +90,11 @@ def _words_answer(words: tuple[WordFigures, ...], view: CompareView) -> str:
     """Is the first word more similar to itself than to the others?"""
     first = words[0]
     name, inner = view.label(first.word), first.self_similarity
-    others = ", ".join(f"{cosine_text(value)} to {view.label(other)}" for other, value in first.across.items())
+    others = " and ".join(f"{view.label(other)} ({cosine_text(value)})" for other, value in first.across.items())
     if inner is None:
-        return f"{name} has a cosine of {others}."
+        return f"{name} occurs once; its mean cosine is that to {others}."
     apart = all(inner > value for value in first.across.values())
-    return f"{name} is {'' if apart else 'not '}more similar to itself ({cosine_text(inner)}) than to others: {others}."
+    return f"{name} is {'' if apart else 'not '}more similar to itself ({cosine_text(inner)}) than to {others}."
 
 
 def _groups_answer(groups: Groups, view: CompareView) -> str:
