@@ -27,10 +27,10 @@ _LIMITS = (
     _Limit((*FIELDS["heads"], "encoder_attention_heads", "decoder_attention_heads"), "attention heads", 1, MAX_SIZE),
     _Limit(FIELDS["kv_heads"], "key-value heads", 1, MAX_SIZE),
     _Limit(FIELDS["experts"], "experts", 0, MAX_EXPERTS),
-    _Limit(FIELDS["hidden"], "as the width of a token", 1, MAX_SIZE),
-    _Limit(FIELDS["head_dim"], "as the width of a head", 0, MAX_SIZE),
+    _Limit(FIELDS["hidden"], "width of a token", 1, MAX_SIZE),
+    _Limit(FIELDS["head_dim"], "width of a head", 0, MAX_SIZE),
     _Limit(("intermediate_size", "n_inner", "d_ff", "ffn_dim", "encoder_ffn_dim", "decoder_ffn_dim"),
-           "as the width of the feed-forward network", 0, MAX_SIZE),
+           "width of the feed-forward network", 0, MAX_SIZE),
     _Limit(FIELDS["vocabulary"], "tokens in its vocabulary", 0, MAX_SIZE),
     _Limit(("max_position_embeddings", "n_positions", "n_ctx"), "positions", -1, MAX_SIZE),
     _Limit(("num_labels", "_num_labels"), "labels", 0, MAX_LABELS),
@@ -98,7 +98,7 @@ def _out_of_range(value: object, name: str, limit: _Limit) -> Iterator[str]:
     for each in value if isinstance(value, list) else [value]:
         number = int(each) if isinstance(each, float) and each.is_integer() else each
         if _is_number(number) and not limit.least <= number <= limit.most:
-            count = f"{number:,}" if abs(number) < 10**30 else f"more than 10^{len(str(abs(number))) - 1}"
+            count = f"{number:,}" if abs(number) < 10**30 else f"at least 10^{len(str(abs(number))) - 1}"
             yield f"{name} is {count} ({limit.what})"
 
 

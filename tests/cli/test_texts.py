@@ -123,7 +123,7 @@ def test_ids_in_every_form(given: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize("wrong", ["x", "-1", "1.5", "1_0", "٣", "9" * 5000])
 def test_what_is_no_id(wrong: str) -> None:
     message, hint = failure(UsageError, ids=f"5 {wrong}")
-    assert message == f"{wrong!r} is no token id"
+    assert message == f"--input-ids: {wrong!r} is not a token id"
     assert "--input-ids" in hint
 
 

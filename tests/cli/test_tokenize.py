@@ -79,8 +79,8 @@ def test_many_long_lines_are_one_warning(folder: Path) -> None:
         "tokenize", "--lines", "--count", "-m", str(folder), stdin="a\n" + "the mole " * 60 + "\n" * 2 + "x" * 99
     )
     assert outcome.err == (
-        f"warning: 2 of 4 texts (text 2 first) have more tokens than the 50 that {folder} takes "
-        "(--truncate cuts them)\n"
+        f"warning: 2 of 4 texts (text 2 first) have more than the 50 tokens that {folder} accepts "
+        "(add --truncate to shorten them)\n"
     )
 
 

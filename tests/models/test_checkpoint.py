@@ -135,7 +135,7 @@ def test_a_missing_shard(tmp_path: Path) -> None:
 def test_the_same_tensor_in_two_files(tmp_path: Path) -> None:
     same = {"one.safetensors": safetensors_bytes(a=1), "two.safetensors": safetensors_bytes(a=1)}
     error = refusal(write_files(tmp_path, same))
-    assert error.message == f"the tensor 'a' is in several of the 2 files of weights of {tmp_path}"
+    assert error.message == f"the tensor 'a' is in more than one of the 2 weight files of {tmp_path}"
     assert error.hint == "the files are not parts of one model: choose one, for instance one.safetensors"
 
 
@@ -159,7 +159,7 @@ ENTRY = {"dtype": "F32", "shape": [2], "data_offsets": [0, 8]}
     ("header", "size", "told"),
     [
         (b'{"a": %b, "a": %b}' % ((json.dumps(ENTRY).encode(),) * 2), 8, "its header lists 'a' twice"),
-        (json.dumps({"a": {**ENTRY, "shape": [3]}}), 8, "its tensor 'a' has a size that doesn't match its shape"),
+        (json.dumps({"a": {**ENTRY, "shape": [3]}}), 8, "its tensor 'a' has a size that doesn't match its shape and type"),
         (json.dumps({"a": {**ENTRY, "shape": [-1, -2]}}), 8, "its tensor 'a' has a negative size"),
         (json.dumps({"a": {**ENTRY, "shape": [2.0]}}), 8, "its header is not valid"),
         (json.dumps({"a": {**ENTRY, "shape": [True]}}), 8, "its header is not valid"),

@@ -450,7 +450,7 @@ def test_a_kind_of_layer_that_isnt_known_is_named_and_counts_as_full() -> None:
     assert found.cache is not None
     assert [layer.window for layer in found.cache.layers] == [8, None]
     assert found.notes == (
-        "what a layer of the kind 'folded_attention' keeps is not known here: 1 layer is counted as full attention",
+        "the cache of layers of the kind 'folded_attention' is unknown: 1 layer is counted as full attention",
     )
 
 

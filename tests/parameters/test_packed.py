@@ -415,7 +415,7 @@ def test_an_unknown_packing_can_not_be_compared(tmp_path: Path, name: str) -> No
     (found,) = attncli.params(model, check=TOTAL).models
     assert (found.counted.total, found.reconciliation) == (TOTAL, None)
     first = next(iter(PACKINGS[name](64, 64)))
-    packed = f"the packing of model.layers.0.self_attn.q_proj.{first} and "
+    packed = f"the packed format of model.layers.0.self_attn.q_proj.{first} and "
     assert found.notes[0].startswith(f"its weights can't be compared: {packed}")
     alone = attncli.params(f"{model}/model.safetensors", check=TOTAL)
     assert [" can't be checked: " in failure for failure in alone.failures or ()] == [True]
@@ -423,7 +423,7 @@ def test_an_unknown_packing_can_not_be_compared(tmp_path: Path, name: str) -> No
 
 def test_what_is_said_of_an_unknown_packing(tmp_path: Path) -> None:
     model = packed_llama(tmp_path / "llama", PACKINGS["HQQ"], quantization_config={"quant_method": "hqq"})
-    packed = "the packing of model.layers.0.self_attn.q_proj.W_q and 27 more (hqq) is unknown"
+    packed = "the packed format of model.layers.0.self_attn.q_proj.W_q and 27 more (hqq) is unknown"
     outcome = attn("params", model, "--check", str(TOTAL))
     assert (outcome.code, outcome.err) == (
         0,

@@ -226,7 +226,7 @@ def _missing_files(ref: ModelRef, missing: Sequence[str], count: int, hint: str 
 
 def _pickle_refused(ref: ModelRef, name: str) -> ModelError:
     return ModelError(
-        f"the weights of {ref.name} are a pickle ({name}), which has no header to read",
+        f"the weights of {ref.name} are stored as pickle ({name}), which has no header to read",
         hint=f"convert the file to safetensors; {_BY_CONFIG}",
     )
 
