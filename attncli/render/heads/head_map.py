@@ -161,10 +161,9 @@ _BARS = (20, 10, 0)
 def metric_rows(stack: Stack, metric: str, terminal: Terminal, *, top: int) -> Rows:
     """The map of a metric, and its `top` heads ranked, with the value of uniform attention."""
     view = metric_map(stack, metric)
-    above_dots = len(view.known) < len(view.values)
     rows: Rows = [
         stack_row(stack, terminal),
-        *([tokens_row(stack.keys, terminal, above_dots=above_dots)] if has_text(stack) else []),
+        *([tokens_row(stack.keys, terminal)] if has_text(stack) else []),
         Text(),
         sentence_row((strong(f"{metric}:"), quiet(f" {view.meaning}")), terminal),
         note_row(view.evidence, terminal),

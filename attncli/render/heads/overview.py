@@ -42,7 +42,7 @@ def overview(stack: Stack, found: tuple[Standout, ...], terminal: Terminal) -> R
     """The stack's map, its legend, a sentence for each head in `found`, and sketches if there is room."""
     rows: Rows = [stack_row(stack, terminal)]
     if has_text(stack):
-        rows.append(tokens_row(stack.keys, terminal, above_dots=any(not head.labels for head in stack.metrics)))
+        rows.append(tokens_row(stack.keys, terminal))
     if has_single_key(stack):
         return [*rows, note_row(single_key_note(stack), terminal, "")]
     sketches = sketch_rows(stack, terminal)
