@@ -122,8 +122,8 @@ def heads(
     up to that one; by default the last layer's.  norm_weighted: weights times the norm of the value vectors.
     top: how many keys (or heads) a ranking lists.
     steps: compute one head's attention from one query step by step, with the model's own numbers: see
-    `HeadsResult.steps`. By default head 0.0 and the last ordinary token; `head` and `query` choose others, `key` which
-    keys are listed.
+    `HeadsResult.steps`. By default the head that stands out most on an ordinary token, from the last ordinary
+    token; `head` and `query` choose others, `key` which keys are listed.
     sharing: processes that share the texts with this one; all get the whole result.
 
         >>> result = attncli.heads("The cat sat on the mat", model="gpt2", head="4.11")
@@ -206,8 +206,6 @@ def _forward_request(text: object, options: HeadsOptions) -> HeadsRequest:
     layer, head = options.layer, options.head
     if options.rollout and layer is None:
         layer = "-1"  # a rollout covers all layers up to one, so the last one shows most
-    if options.steps and head is None:
-        head = "0.0" if layer is None else "0"
     selection = parse_selection(layer, head, options.stack)
     weighting = _weighting(selection, options)
     thresholds = parse_thresholds([options.threshold] if isinstance(options.threshold, str) else options.threshold)
