@@ -143,7 +143,7 @@ def _run(loaded: LoadedModel, given: TextAndTarget, request: HeadsRequest, *, wa
         sequences=[given.text.sequences],
         target=given.target,
     )
-    head_note = []
+    head_note: list[str] = []
     if request.steps is not None and not request.selection.heads:
         request, head_note = _choose_head(loaded, inputs, request)
     whole = request.view == EVERYTHING and request.weighting == "attention"

@@ -284,8 +284,8 @@ def _average_columns(layers: _LayerRows, request: HeadsRequest, names: _HeadName
     sides, view = layers[0][0].sides, request.view
     is_share = request.weighting == "attention"
     heads = sum(len(layer.chosen) for layer, _ in layers)
-    weights = sum(rows.sum(axis=0, dtype=np.float64) for _, (rows, _) in layers) / heads
-    uniform = sum(len(layer.chosen) * even.astype(np.float64) for layer, (_, even) in layers) / heads
+    weights = np.sum([rows.sum(axis=0, dtype=np.float64) for _, (rows, _) in layers], axis=0) / heads
+    uniform = np.sum([len(layer.chosen) * even.astype(np.float64) for layer, (_, even) in layers], axis=0) / heads
     tokens, positions = sides.keys.tokens[0], sides.queries.tokens[0]
     start, stop = _span(view.key, tokens)
     own = _overlapping(view.unit_spans(positions, None), (start, stop)) if sides.same_sequence else []

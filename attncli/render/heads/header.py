@@ -81,7 +81,8 @@ def _fact_row(first: Text, facts: Iterable[str], terminal: Terminal) -> Flow:
 
 def model_row(result: HeadsResult, terminal: Terminal) -> Flow:
     """The first line of a view: the model and how it was run."""
-    return _fact_row(text(name_text(result.model, terminal), "bold"), model_facts(result), terminal)
+    facts = model_facts(result, full=terminal.full)
+    return _fact_row(text(name_text(result.model, terminal), "bold"), facts, terminal)
 
 
 def stack_row(stack: Stack, terminal: Terminal) -> Flow:
