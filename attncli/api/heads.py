@@ -222,8 +222,20 @@ def _forward_request(text: object, options: HeadsOptions) -> HeadsRequest:
     if options.metric is not None:
         metrics = (check_metric(options.metric, "--metric"),)
     shown = options.patterns or selection.chosen or query is not None or key is not None or options.rollout
+    if not shown and not options.steps:
+        _refuse_without_patterns(options)
     request = HeadsRequest(selection, shown, options.bins, metrics, view, weighting, thresholds, options.top)
     return _steps_request(request, patterns=options.patterns) if options.steps else request
+
+
+def _refuse_without_patterns(options: HeadsOptions) -> None:
+    """Raise UsageError for options that change patterns, where none is shown."""
+    for flag, given in (("--norm-weighted", options.norm_weighted), ("--hide-special", options.hide_special)):
+        if given:
+            raise UsageError(
+                f"{flag} changes patterns, and the map of all heads shows none",
+                hint="choose heads with -l or -H, or a token with --query or --key",
+            )
 
 
 def _weighting(selection: Selection, options: HeadsOptions) -> Weighting:

@@ -121,6 +121,8 @@ def run_single_text(inputs: HeadsInput, loader: ModelLoader, request: HeadsReque
     later = bool(inputs.target_flags) or files is None or files.base is not None
     for position in () if later else (view.query, view.key):
         view.unit_spans(encoded.tokens, position)
+    if view.hide_special and not later and not any(token.special for token in encoded.tokens):
+        raise UsageError("--hide-special: the text has no special tokens", hint="leave --hide-special out")
     generates = inputs.generate is not None
     depth = full_depth(request.selection) if generates else request.selection.depth
     loaded = loader.load(files, depth, writes=generates)
@@ -450,8 +452,6 @@ def _ignored_option_notes(stacks: tuple[Stack, ...], request: HeadsRequest) -> I
         return
     sketched = any(stack.sketches for stack in stacks)
     shaping = {
-        "--norm-weighted": request.weighting == "norm",
-        "--hide-special": request.view.hide_special and not sketched,
         f"--by {request.view.by}": request.view.by != "token" and not sketched,
     }
     for flag in (flag for flag, given in shaping.items() if given):

@@ -46,10 +46,10 @@ def one_head(stack: Stack, pattern: Pattern, terminal: Terminal, *, weighting: s
         rows += [note_row(QUADRANTS_NOTE, terminal), *quadrants, Text()]
     # The line of the model stands above, and the table has a heading.
     left = max(terminal.lines - count_lines(rows, terminal) - 2, _FEWEST_METRICS)
-    return [*rows, *_metrics_in(left, head, stack, terminal)]
+    return [*rows, *metrics_in(left, head, stack, terminal)]
 
 
-def _metrics_in(lines: int, head: HeadMetrics, stack: Stack, terminal: Terminal) -> Rows:
+def metrics_in(lines: int, head: HeadMetrics, stack: Stack, terminal: Terminal) -> Rows:
     """The metrics that tell something of this head, in so many lines; all of them with `full`."""
     if terminal.full:
         return [metric_table(metric_rows(head, stack), terminal)]
