@@ -123,8 +123,8 @@ def heads(
     up to that one; by default the last layer's.  norm_weighted: weights times the norm of the value vectors.
     top: how many keys (or heads) a ranking lists.
     steps: compute one head's attention from one query step by step, with the model's own numbers: see
-    `HeadsResult.steps`. By default head 0.0 and the last ordinary token; `head` and `query` choose others, `key` which
-    keys are listed.
+    `HeadsResult.steps`. By default the head that stands out most on an ordinary token, from the last ordinary
+    token; `head` and `query` choose others, `key` which keys are listed.
     sharing: processes that share the texts with this one; all get the whole result.
 
         >>> result = attncli.heads("The cat sat on the mat", model="gpt2", head="4.11")
@@ -210,8 +210,6 @@ def _forward_request(text: object, options: HeadsOptions) -> HeadsRequest:
         _check_steps(options)
     if options.rollout and layer is None:
         layer = "-1"  # a rollout covers all layers up to one, so the last one shows most
-    if options.steps and head is None:
-        head = "0.0" if layer is None else "0"
     selection = parse_selection(layer, head, options.stack)
     weighting = _weighting(selection, options)
     thresholds = parse_thresholds([options.threshold] if isinstance(options.threshold, str) else options.threshold)
@@ -228,9 +226,21 @@ def _forward_request(text: object, options: HeadsOptions) -> HeadsRequest:
     if options.metric is not None:
         metrics = (check_metric(options.metric, "--metric"),)
     shown = options.patterns or selection.chosen or query is not None or key is not None or options.rollout
+    if not shown and not options.steps:
+        _refuse_without_patterns(options)
     request = HeadsRequest(selection, shown, options.bins, metrics, view, weighting, thresholds, options.top)
     # With `--steps`, query and key choose the steps and crop no pattern.
     return replace(request, patterns=options.patterns, view=EVERYTHING, steps=view) if options.steps else request
+
+
+def _refuse_without_patterns(options: HeadsOptions) -> None:
+    """Raise UsageError for options that change patterns, where none is shown."""
+    for flag, given in (("--norm-weighted", options.norm_weighted), ("--hide-special", options.hide_special)):
+        if given:
+            raise UsageError(
+                f"{flag} changes patterns, and the map of all heads shows none",
+                hint="choose heads with -l or -H, or a token with --query or --key",
+            )
 
 
 def _weighting(selection: Selection, options: HeadsOptions) -> Weighting:

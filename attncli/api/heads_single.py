@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from attncli.api.loading import ModelLoader, id_lists, model_limits, one_id_list, provenance
 from attncli.api.requests import EncodingRequest
-from attncli.attention.selection import EVERYTHING
+from attncli.attention.positions import Position
+from attncli.attention.selection import EVERYTHING, HeadName, parse_selection
 from attncli.errors import UsageError
 from attncli.metrics import PROBED, REPEAT_METRICS
 from attncli.results.heads import Generated, HeadsResult, Stack
@@ -18,6 +19,7 @@ from attncli.tokens.encode import EncodedText, encode, from_ids, was_cut
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from attncli.attention.inputs import ModelInputs
     from attncli.attention.selection import HeadsRequest, Selection
     from attncli.models.capture.structure import BlockList
     from attncli.models.loading.loaded_model import LoadedModel
@@ -124,6 +126,8 @@ def run_single_text(inputs: HeadsInput, loader: ModelLoader, request: HeadsReque
     later = bool(inputs.target_flags) or files is None or files.base is not None
     for position in () if later else (view.query, view.key):
         view.unit_spans(encoded.tokens, position)
+    if view.hide_special and not later and not any(token.special for token in encoded.tokens):
+        raise UsageError("--hide-special: the text has no special tokens", hint="leave --hide-special out")
     generates = inputs.generate is not None
     depth = full_depth(request.selection) if generates else request.selection.depth
     loaded = loader.load(files, depth, writes=generates)
@@ -146,7 +150,11 @@ def _run(loaded: LoadedModel, given: TextAndTarget, request: HeadsRequest, *, wa
         sequences=[given.text.sequences],
         target=given.target,
     )
-    collected = collect(loaded, inputs, replace(request, sketches=not request.patterns))
+    head_note: list[str] = []
+    if request.steps is not None and not request.selection.heads:
+        request, head_note = _choose_head(loaded, inputs, request)
+    whole = request.view == EVERYTHING and request.weighting == "attention"
+    collected = collect(loaded, inputs, replace(request, sketches=not request.patterns, links=whole))
     stacks = tuple(stack.build() for stack in collected)
     warnings = (*warnings, *unread_warnings(collected[0].collector.unread_stacks(), request.selection))
     notes = (
@@ -160,7 +168,51 @@ def _run(loaded: LoadedModel, given: TextAndTarget, request: HeadsRequest, *, wa
         return result
     steps = walk_heads(collected, request.steps)
     others = same_head_in_other_stacks(collected, request.steps, steps)
-    return replace(result, steps=steps, notes=(*result.notes, *_steps_note(steps[0], others)))
+    return replace(result, steps=steps, notes=(*result.notes, *head_note, *_steps_note(steps[0], others)))
+
+
+def _choose_head(loaded: LoadedModel, inputs: ModelInputs, request: HeadsRequest) -> tuple[HeadsRequest, list[str]]:
+    """The request with the head that reads an ordinary token most from the query of `--steps`, and a note on it.
+
+    Without a query, from the last ordinary token.  Where no head reads an ordinary token, head 0 of the first layer.
+    """
+    from attncli.attention.stacks import collect
+
+    assert request.steps is not None
+    of_decoder = inputs.target is not None and request.selection.stack in ("decoder", "cross")
+    side = inputs.target if of_decoder and inputs.target is not None else inputs.main
+    query = request.steps.query or _last_ordinary(side.tokens[0])
+    reading = replace(request, steps=None, patterns=False, metrics=(), view=replace(EVERYTHING, query=query))
+    stacks = [stack.build() for stack in collect(loaded, inputs, reading)]
+    stack = next((stack for stack in stacks if stack.reading and stack.reading.strongest), None)
+    if stack is None or stack.reading is None:
+        first = next(head for stack in stacks for head in stack.metrics)
+        return replace(request, selection=replace(request.selection, heads=(_named(first.name),))), []
+    best = stack.reading.strongest[0]
+    # Without its name, the first stack is the one that is walked, and a note tells of the others.
+    head = _named(best.name) if stack is not stacks[0] else replace(_named(best.name), stack=None)
+    selection = replace(request.selection, heads=(head,))
+    place = best.place or 0
+    note = (
+        f"from {_quoted(stack.reading.query)}, head {best.name} stands out most: weight {best.weight:.2f} on "
+        f"{_quoted(stack.keys[place])}, uniform attention {best.uniform or 0.0:.2f}; -H walks through another head"
+    )
+    return replace(request, selection=selection), [note]
+
+
+def _last_ordinary(tokens: Sequence[Token]) -> Position:
+    ordinary = [index for index, token in enumerate(tokens) if not token.special and token.index >= 0]
+    first = sum(token.index < 0 for token in tokens)
+    return Position(str((ordinary[-1] if ordinary else len(tokens) - 1) - first), "--query")
+
+
+def _named(name: str) -> HeadName:
+    (head,) = parse_selection(head=name).heads
+    return head
+
+
+def _quoted(token: Token) -> str:
+    return f"{token.text.strip() or token.token} (token {token.index})"
 
 
 def _few_tokens_note(given: TextAndTarget, request: HeadsRequest) -> Iterator[str]:
@@ -416,8 +468,6 @@ def _ignored_option_notes(stacks: tuple[Stack, ...], request: HeadsRequest) -> I
         return
     sketched = any(stack.sketches for stack in stacks)
     shaping = {
-        "--norm-weighted": request.weighting == "norm",
-        "--hide-special": request.view.hide_special and not sketched,
         f"--by {request.view.by}": request.view.by != "token" and not sketched,
     }
     for flag in (flag for flag, given in shaping.items() if given):

@@ -46,6 +46,11 @@ class View:
         """Whether there is a single query and a single key position, so that heads can be ranked by one weight."""
         return self.has_one_query and self.key is not None and not self.key.is_slice
 
+    @property
+    def has_one_column(self) -> bool:
+        """Whether there is a single key position and no query, so that queries can be ranked."""
+        return self.query is None and self.key is not None and not self.key.is_slice
+
     def unit_spans(self, tokens: Sequence[Token], position: Position | None) -> list[Span]:
         """The tokens of each row or column on one side, half open. A word or a line is cut to the chosen positions.
 
@@ -288,6 +293,7 @@ class HeadsRequest:
     thresholds: label thresholds that replace those of `attention.claims`.
     top: how many keys are listed of the row of one position.
     sketches: whether small patterns are kept of stacks with few heads, where `patterns` is off.
+    links: whether the strongest link of each head is looked for, in a single text.
     steps: the query and keys to walk the chosen heads through, if any.
 
     Raises UsageError unless `bins` and `top` are positive integers.
@@ -302,6 +308,7 @@ class HeadsRequest:
     thresholds: Mapping[str, float] = field(default_factory=dict)
     top: int = 10
     sketches: bool = False
+    links: bool = False
     steps: View | None = None
 
     def __post_init__(self) -> None:
@@ -322,6 +329,11 @@ class HeadsRequest:
     def reads_position(self) -> bool:
         """Whether the row of one position is reported, by heads or keys."""
         return self.view.has_one_query and self.weighting != "rollout"
+
+    @property
+    def reads_column(self) -> bool:
+        """Whether the column of one key is reported, by queries and heads."""
+        return self.view.has_one_column and self.weighting != "rollout"
 
     @property
     def reads_rollout(self) -> bool:

@@ -92,7 +92,7 @@ def test_a_narrow_terminal_wraps_all_models_together() -> None:
         "",
         "A  mole │s",
         "   16709│2015",
-        "B  ·m │oles",
+        "B  ␣m │oles",
         "   285│4316",
         "   ~~~~~~~~~~",
         "",
@@ -108,7 +108,7 @@ def test_a_stretch_wider_than_the_terminal_goes_over_several_blocks() -> None:
     assert lines[block : block + 9] == [
         "A  mole",
         "   16709",
-        "B  ·m │oles",
+        "B  ␣m │oles",
         "   285│4316",
         "   ~~~~~~~~",
         "",

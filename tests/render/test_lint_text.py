@@ -56,7 +56,7 @@ def test_white_space_at_the_end_is_drawn() -> None:
     finding = Finding(
         "trailing_space", "warning", "the text ends with a newline", "take it out", 4, 6, 4, line=1, column=5
     )
-    assert lint_text((finding,), _text("mole \n"), Terminal(80)).splitlines()[3:5] == ["    mole·⏎", "        ^^"]
+    assert lint_text((finding,), _text("mole \n"), Terminal(80)).splitlines()[3:5] == ["    mole␣⏎", "        ^^"]
 
 
 def test_many_of_a_kind_are_named_by_their_place() -> None:

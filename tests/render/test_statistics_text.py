@@ -70,7 +70,7 @@ model limit          512  tokens
 SCRIPTS = """\
 by script  tokens  words  characters  bytes/token  fertility  continued  unknown
 Latin          16     14          70         4.38       1.14      14.3%     0.0%
-Han             2      –           4         6.00          –          –     5.0%
+Han             2      ·           4         6.00          ·          ·     5.0%
 """
 
 
@@ -90,7 +90,7 @@ def test_several_tokenizers() -> None:
         "special tokens           6        6  added by the tokenizer",
         "words                   14       14  runs of non-space, in scripts that put",
     ]
-    assert "Rényi efficiency      0.90        –  how evenly the distinct tokens are used, 0" in lines
+    assert "Rényi efficiency      0.90        ·  how evenly the distinct tokens are used, 0" in lines
     assert "median text              7      8.5" in lines
     assert "parity                1.00     2.00  tokens per token of the first one; below 1:" in lines
     assert lines[lines.index("tokens       org/bert  org/gpt") :] == [
@@ -100,11 +100,11 @@ def test_several_tokenizers() -> None:
         "",
         "parity       org/bert  org/gpt",
         "Latin            1.00     2.00",
-        "Han              1.00        –",
+        "Han              1.00        ·",
         "",
         "fertility    org/bert  org/gpt",
         "Latin            1.14     2.29",
-        "Han                 –        –",
+        "Han                 ·        ·",
         "",
         "bytes/token  org/bert  org/gpt",
         "Latin            4.38     4.38",
@@ -231,8 +231,8 @@ def test_a_few_texts_have_a_line_each() -> None:
         """
 
 by text                     tokens  words  bytes/token  fertility  unknown
-1 American·shrew·mole            4      3         4.75       1.33        0
-2 One⇥mole·of·carbon·diox…       5      3         4.75       1.33        1
+1 American␣shrew␣mole            4      3         4.75       1.33        0
+2 One⇥mole␣of␣carbon␣diox…       5      3         4.75       1.33        1
 
 tokens  """,
         1,

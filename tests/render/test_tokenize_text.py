@@ -82,7 +82,7 @@ def test_several_texts_and_models() -> None:
     hello = (Token(0, 7, "Ġhi", " hi", 0, 3, 0, 3, 0),)
     stats = TokenStats(1, 0, 1, 3, 3, 3.0, 3.0, 1.0, 0, 0.0, 0, 0.0)
     texts = [TokenizedText(record, model, " hi", hello, stats) for model in ("a", "b\x1b") for record in (0, 1)]
-    block = "\n·hi\n7\n\n1 word · fertility 1.00 · 3.00 bytes/token\n"
+    block = "\n␣hi\n7\n\n1 word · fertility 1.00 · 3.00 bytes/token\n"
     assert tokenize_text(_result(*texts), Terminal(80)) == "\n".join(
         f"1 token · text {record} of 2 · {model}\n{block}" for model in ("a", r"b\x1b") for record in (1, 2)
     )
@@ -141,7 +141,7 @@ def test_unknown_tokens_say_that_they_flatter() -> None:
 
 def test_what_is_whole_stays_whole_beside_a_cut_character() -> None:
     cut = _bytes(("eÌģÃ", "e\u0301\\xc3"), ("©Ġb", r"\xa9 b"))
-    assert tokenize_text(_result(_text(cut)), Terminal(80)).splitlines()[2] == "e\u0301é⟨C3⟩│⟨A9⟩·b"
+    assert tokenize_text(_result(_text(cut)), Terminal(80)).splitlines()[2] == "e\u0301é⟨C3⟩│⟨A9⟩␣b"
 
 
 def test_bytes_that_make_no_character_stay_bytes() -> None:

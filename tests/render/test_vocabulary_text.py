@@ -47,7 +47,7 @@ def test_numbers() -> None:
         "scripts     Latin 1,000 · Old Italic 1\n"
         "special     [PAD] 0 · [UNK] 1 (unknown) · [CLS] 2 (begins a text, ends a text)\n"
         "longest     naïve (5, 6 bytes) · mole (4)\n"
-        "spaces      ·· (2)\n"
+        "spaces      ␣␣ (2)\n"
     )
 
 

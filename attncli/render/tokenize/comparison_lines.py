@@ -213,7 +213,7 @@ def _statistics_rows(
 
 
 def _number_text(value: float | None, terminal: Terminal) -> str:
-    return glyphs(terminal).dash if value is None else f"{value:.2f}"
+    return glyphs(terminal).dot if value is None else f"{value:.2f}"
 
 
 def _right_aligned(text: str, width: int) -> str:

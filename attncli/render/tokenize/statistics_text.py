@@ -248,7 +248,7 @@ def _script_tables(
     by_name = [{script.script: script for script in each.scripts} for each in statistics]
 
     def rows(value: Callable[[ScriptStatistics], str]) -> list[Row]:
-        none = glyphs(terminal).dash
+        none = glyphs(terminal).dot
         return [
             (_script_name(name), [value(scripts_of[name]) if name in scripts_of else none for scripts_of in by_name])
             for name in scripts
@@ -337,19 +337,19 @@ def _ascii_safe(text: str, terminal: Terminal) -> str:
 
 
 def _decimal(value: float | None, terminal: Terminal) -> str:
-    return glyphs(terminal).dash if value is None else f"{value:,.2f}"
+    return glyphs(terminal).dot if value is None else f"{value:,.2f}"
 
 
 def _share(value: float | None, terminal: Terminal) -> str:
-    return glyphs(terminal).dash if value is None else f"{value:.1%}"
+    return glyphs(terminal).dot if value is None else f"{value:.1%}"
 
 
 def _count(value: int | None, terminal: Terminal) -> str:
-    return glyphs(terminal).dash if value is None else f"{value:,}"
+    return glyphs(terminal).dot if value is None else f"{value:,}"
 
 
 def _median(value: float | None, terminal: Terminal) -> str:
-    return glyphs(terminal).dash if value is None else f"{value:,.1f}".removesuffix(".0")
+    return glyphs(terminal).dot if value is None else f"{value:,.1f}".removesuffix(".0")
 
 
 # --- Tables
