@@ -22,6 +22,8 @@ ADJUSTMENTS = ("none", "baseline", "standardize", "abtt")
 #: Options of every verb.
 COLORS = ("auto", "always", "never")
 ERRORS = ("strict", "replace")
+#: And `cuda:N`.
+DEVICES = ("auto", "cpu", "cuda", "mps")
 DTYPES = ("auto", "float32", "bfloat16", "float16")
 
 #: What stands for stdin where a text, a file or ids are named.

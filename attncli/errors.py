@@ -25,14 +25,14 @@ class ExitCode(IntEnum):
 
 
 _MEANINGS = {
-    ExitCode.OK: "It worked.",
-    ExitCode.FAILED: "It failed: a file can't be read or written, memory ran out, an input is broken.",
-    ExitCode.USAGE: "Wrong usage: an option, layer, head, position or word that is not there.",
+    ExitCode.OK: "Success.",
+    ExitCode.FAILED: "Failed: a file can't be read or written, out of memory, or broken input.",
+    ExitCode.USAGE: "Wrong usage: an invalid option, or a layer, head, position or word that doesn't exist.",
     ExitCode.MODEL: "The model is unavailable: missing, refused, or broken.",
-    ExitCode.CHECK: "A --check does not hold.",
-    ExitCode.HUNG_UP: "The terminal was closed, as a dropped ssh session does.",
+    ExitCode.CHECK: "A --check failed.",
+    ExitCode.HUNG_UP: "The terminal was closed (for instance, the ssh session ended).",
     ExitCode.INTERRUPTED: "Interrupted (Ctrl-C).",
-    ExitCode.BROKEN_PIPE: "The reader of the output stopped, as head does.",
+    ExitCode.BROKEN_PIPE: "The program that reads the output stopped early, as head does.",
     ExitCode.TERMINATED: "Terminated (SIGTERM).",
 }
 

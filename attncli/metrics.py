@@ -87,7 +87,8 @@ class LabelRule:
     `target` with patches in the place of tokens.  sentence: what they do, with {} for the target.
     threshold: the value above which it is earned.  rank: of several labels of a head, the smallest is the most telling.
     place: its order in legends.  colors: of its tiles, and of those on terminals of sixteen colours.
-    unless: a label beside which this one says nothing more.
+    unless: a label beside which this one says nothing more.  rests: its keys are where heads rest that have nothing to
+    read, so that it is set aside.
     """
 
     letter: str
@@ -96,6 +97,7 @@ class LabelRule:
     sentence: str = "looks at {}"
     unless: str | None = None
     _: KW_ONLY
+    rests: bool = False
     threshold: float
     rank: int
     place: int
@@ -213,7 +215,15 @@ _ENTRIES = (
         "weight on the first position",
         source="Xiao et al. 2023",
         label=LabelRule(
-            "F", "the first token", "the first position", threshold=0.6, rank=4, place=2, colors=_VERMILION
+            "F",
+            "the first token",
+            "the first position",
+            "rests on {}",
+            rests=True,
+            threshold=0.6,
+            rank=4,
+            place=2,
+            colors=_VERMILION,
         ),
     ),
     Metric(
@@ -222,7 +232,17 @@ _ENTRIES = (
         "weight on special tokens",
         "weight on what is no patch, as [CLS]",
         source="Clark et al. 2019",
-        label=LabelRule("S", "special tokens", "what is no patch", threshold=0.6, rank=3, place=3, colors=_PURPLE),
+        label=LabelRule(
+            "S",
+            "special tokens",
+            "what is no patch",
+            "rests on {}",
+            rests=True,
+            threshold=0.6,
+            rank=3,
+            place=3,
+            colors=_PURPLE,
+        ),
     ),
     Metric(
         "token",
@@ -235,7 +255,7 @@ _ENTRIES = (
             "T",
             "one ordinary token",
             "one patch",
-            "most tokens look at {}",
+            "reads {}",
             "first",
             threshold=0.4,
             rank=5,

@@ -49,7 +49,8 @@ def count_of(option: str, given: int | str | None, *, instance: str = "131,072 o
         if 0 < count < _MOST:
             return count
     raise UsageError(
-        f"{option} can't be {given!r}: it is a whole number from 1 on", hint=f"for instance {option} {instance}"
+        f"{option} can't be {given!r}: it has to be a whole number of at least 1",
+        hint=f"for instance {option} {instance}",
     )
 
 
@@ -60,7 +61,7 @@ def check_number(option: str, given: object, *, least: int = 1, instance: int) -
     """
     if not isinstance(given, int) or isinstance(given, bool) or given < least:
         raise UsageError(
-            f"{option} can't be {given!r}: it is a whole number from {least} on",
+            f"{option} can't be {given!r}: it has to be a whole number of at least {least}",
             hint=f"for instance {option} {instance}",
         )
 
@@ -117,7 +118,7 @@ def size_of(option: str, given: int | str | None) -> Size | None:
             each = f"{match['digits']} {unit}"
             return Size(size, f"{devices:,} × {each}" if match["devices"] else each)
     raise UsageError(
-        f"{option} can't be {given!r}: it is a size of memory", hint=f"for instance {option} 24GiB, 80GB or 2x80GB"
+        f"{option} can't be {given!r}: it has to be a memory size", hint=f"for instance {option} 24GiB, 80GB or 2x80GB"
     )
 
 

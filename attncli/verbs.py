@@ -58,19 +58,19 @@ VERBS = {
         ),
         Verb(
             "heads",
-            "Show where a model's attention heads look.",
+            "Show what a model's attention heads attend to.",
             "attncli.results.heads:HeadsResult",
             (*_DATA, "arrays", "figure"),
         ),
         Verb(
             "params",
-            "Count a model's parameters and what they cost.",
+            "Count a model's parameters and estimate their cost.",
             "attncli.results.params:ParamsResult",
             _DATA,
         ),
         Verb(
             "tokenize",
-            "Show how a model cuts text into tokens.",
+            "Show how a model splits text into tokens.",
             "attncli.results.tokenize:TokenizeResult",
             (*_DATA, "arrays"),
             streams=True,

@@ -136,12 +136,12 @@ def test_a_line_that_is_too_long(tmp_path: Path, gpt2: str) -> None:
     refused = attn("heads", "-f", path, "--lines", "-m", gpt2)
     assert refused.code == 2
     assert refused.error == (
-        f"line 5 of {path}: the text has 141 tokens and the model takes 64",
-        "--truncate cuts it to fit",
+        f"line 5 of {path}: the text has 141 tokens, and the model accepts at most 64",
+        "add --truncate to shorten it to fit",
     )
     cut = attn("heads", "-f", path, "--lines", "-m", gpt2, "--truncate", "--json")
     assert result(cut)["texts"] == 5
-    assert result(cut)["warnings"] == ["1 text was cut to the 64 tokens that the model takes"]
+    assert result(cut)["warnings"] == ["1 text was truncated to the 64 tokens that the model accepts"]
     assert "warning: 1 text was cut" in cut.err
 
 
@@ -200,7 +200,7 @@ def test_the_probe_without_a_tokenizer(family: str) -> None:
         head = stack.metrics[0]
         assert (head.values["induction"] is None) == (stack.stack == "cross")
         assert head.spread is not None and head.spread.counts["first"] == 8
-    told = "the decoder was given the same random tokens as the encoder, behind its start token"
+    told = "the decoder's input was its start token and the same random tokens as the encoder's"
     assert found.notes == ((told,) if family == "t5" else ())
 
 

@@ -83,8 +83,8 @@ def test_a_failure_of_the_second_is_said_by_the_first(
     for leave in at_exit:
         leave()
     assert (second.communicate(timeout=120), second.returncode) == ((b"", b""), 2)
-    message = f"line 33 of {path}: the text has 81 tokens and the model takes 64"
-    assert (failed.code, failed.text, failed.error) == (2, "", (message, "--truncate cuts it to fit"))
+    message = f"line 33 of {path}: the text has 81 tokens, and the model accepts at most 64"
+    assert (failed.code, failed.text, failed.error) == (2, "", (message, "add --truncate to shorten it to fit"))
     assert not (tmp_path / "x.json").exists()
 
 

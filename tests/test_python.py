@@ -112,22 +112,22 @@ def test_an_error_shows_what_mends_it() -> None:
     assert isinstance(caught.value, attncli.AttnError)
     assert {*map(attncli.__getattr__, ERRORS)} == {errors.AttnError, *errors.AttnError.__subclasses__()} - {CheckError}
     shown = "".join(traceback.format_exception(caught.value))
-    assert shown.endswith("UsageError: the text is empty\nhint: give some text, or numbers with --input-ids\n")
+    assert shown.endswith("UsageError: the text is empty\nhint: give a text, or token ids with --input-ids\n")
 
 
 @pytest.mark.parametrize(
     ("options", "message", "hint"),
     [
-        ({"top": "5"}, "--top can't be '5': it is a whole number from 1 on", "for instance --top 10"),
-        ({"bins": 0}, "--bins can't be 0: it is a whole number from 1 on", "for instance --bins 64"),
-        ({"head": 1.8}, "'1.8' names nothing", 'a head is a string: "1.8"'),
-        ({"head": [0.1]}, "'0.1' names nothing", 'a head is a string: "0.1"'),
+        ({"top": "5"}, "--top can't be '5': it has to be a whole number from 1 on", "for instance --top 10"),
+        ({"bins": 0}, "--bins can't be 0: it has to be a whole number from 1 on", "for instance --bins 64"),
+        ({"head": 1.8}, "'1.8' names nothing", 'give a head as a string: "1.8"'),
+        ({"head": [0.1]}, "'0.1' names nothing", 'give a head as a string: "0.1"'),
         (
             {"layer": 1.0},
             "'1.0' names nothing",
-            "-l takes layers from 0 and ranges of them: 3, 0-2,5 or -1 for the last",
+            "-l accepts layers from 0 and ranges of them: 3, 0-2,5 or -1 for the last one",
         ),
-        ({"seed": "a"}, "--seed can't be 'a': it is a whole number from 0 on", "for instance --seed 1"),
+        ({"seed": "a"}, "--seed can't be 'a': it has to be a whole number from 0 on", "for instance --seed 1"),
     ],
 )
 def test_a_keyword_of_the_wrong_kind_is_refused(options: dict[str, Any], message: str, hint: str) -> None:

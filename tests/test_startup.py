@@ -38,6 +38,22 @@ def imported(*arguments: str, **variables: str) -> tuple[str, set[str]]:
     return done.stdout, set(json.loads(done.stderr))
 
 
+def refused(*arguments: str) -> tuple[list[str], set[str]]:
+    """The lines on stderr of a fresh process that ends with 2, and the packages that it imported."""
+    done = subprocess.run(
+        [sys.executable, "-c", SPY, *arguments],
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        cwd=ROOT,
+        timeout=60,
+        check=False,
+        encoding="utf-8",
+    )
+    assert (done.returncode, done.stdout) == (2, "")
+    *lines, packages = done.stderr.splitlines()
+    return lines, set(json.loads(packages))
+
+
 @pytest.mark.parametrize(
     ("arguments", "shown"),
     [

@@ -121,7 +121,7 @@ def test_ids_are_given_as_they_are(saved: tiny.Folders) -> None:
     wrong = attn("heads", TEXT, "--target-ids", "2 x", "-m", folder)
     assert (wrong.code, wrong.error) == (
         2,
-        ("'x' is no token id", '--target-ids takes whole numbers, as in --target-ids "5 6 7"'),
+        ("--target-ids: 'x' is not a token id", 'write whole numbers: --target-ids "5 6 7"'),
     )
     beyond = attn("heads", TEXT, "--target-ids", "2 330", "-m", folder)
     assert beyond.code == 2 and beyond.error[0] == "the vocabulary has no token 330"
@@ -164,8 +164,8 @@ def test_positions_are_of_the_stack_that_has_them(saved: tiny.Folders) -> None:
         ),
         (
             {"target": "mole " * 70},
-            "the target has 7\\d tokens and the decoder takes 64",
-            "--truncate cuts it to fit",
+            "the target has 7\\d tokens, and the decoder accepts at most 64",
+            "add --truncate to shorten it to fit",
         ),
     ],
 )
@@ -180,7 +180,7 @@ def test_a_long_target_is_cut_where_that_is_asked_for(saved: tiny.Folders) -> No
     folder = str(saved["bart"])
     result = attncli.heads(TEXT, model=folder, target="mole " * 70, truncate=True)
     assert len(result.stacks[1].queries) == 64
-    assert "the target was cut to the 64 tokens that the decoder takes" in result.notes
+    assert "the target was truncated to the 64 tokens that the decoder accepts" in result.notes
 
 
 @pytest.mark.parametrize("option", [("--target", "a mole"), ("--target-ids", "5 6"), ("--generate", "3")])
@@ -194,7 +194,7 @@ def test_models_without_a_decoder_say_so(option: tuple[str, str]) -> None:
     )
     assert outcome.error == (
         f"BertModel {does}",
-        f"leave {option[0]} out, or name an encoder–decoder such as google-t5/t5-small (-m)",
+        f"leave {option[0]} out, or use an encoder–decoder such as google-t5/t5-small (-m)",
     )
 
 
@@ -233,7 +233,7 @@ def test_weights_without_a_head_write_nothing(tmp_path: Path) -> None:
     tiny.save(tmp_path / "llama", tiny.llama())
     with pytest.raises(ModelError, match=r"have no language-model head to write with \(lm_head\.weight\)"):
         attncli.heads(input_ids=[5, 6], model=str(tmp_path / "llama"), generate=2)
-    with pytest.raises(UsageError, match="T5Model has no language-model head to write with"):
+    with pytest.raises(UsageError, match="T5Model has no language-model head, so it can't generate text"):
         attncli.heads(input_ids=[5, 6], model=tiny.build(tiny.t5()), generate=2)
 
 

@@ -144,7 +144,7 @@ def test_a_table_longer_than_itself(tmp_path: Path) -> None:
     claimed = base64.b64encode((2**32 - 4).to_bytes(4, "little") + bytes(40)).decode()
     parts = [{"type": "NFC"}, {"type": "Precompiled", "precompiled_charsmap": claimed}]
     assert refused("tokenize", "a", "-m", tokenizer(tmp_path, normalizer=sequence("normalizers", *parts))).endswith(
-        "its precompiled_charsmap claims a table of 4,294,967,292 bytes and has 44"
+        "its precompiled_charsmap declares a table of 4,294,967,292 bytes and has 44"
     )
 
 
@@ -204,12 +204,12 @@ def test_settings_of_a_tokenizer(tmp_path: Path, parts: Any, reason: str) -> Non
 @pytest.mark.parametrize(
     ("fields", "reason"),
     [
-        ({"model_type": ["a"]}, """its model_type is '["a"]' where a text belongs"""),
-        ({"architectures": [5]}, "its architectures is '[5]' where a list of texts belongs"),
-        ({"architectures": "x"}, """its architectures is '"x"' where a list of texts belongs"""),
-        ({"dtype": ["F32"]}, """its dtype is '["F32"]' where a text belongs"""),
-        ({"text_config": {"model_type": 5}}, "its text_config.model_type is '5' where a text belongs"),
-        ({"auto_map": ["x"]}, """its auto_map is '["x"]' where an object belongs"""),
+        ({"model_type": ["a"]}, """its model_type is '["a"]' instead of a text"""),
+        ({"architectures": [5]}, "its architectures is '[5]' instead of a list of texts"),
+        ({"architectures": "x"}, """its architectures is '"x"' instead of a list of texts"""),
+        ({"dtype": ["F32"]}, """its dtype is '["F32"]' instead of a text"""),
+        ({"text_config": {"model_type": 5}}, "its text_config.model_type is '5' instead of a text"),
+        ({"auto_map": ["x"]}, """its auto_map is '["x"]' instead of an object"""),
     ],
 )
 def test_fields_of_other_types(tmp_path: Path, fields: Any, reason: str) -> None:
@@ -295,7 +295,7 @@ def test_an_error_of_our_own_stays_one() -> None:
 def test_modules_without_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Whatever number asks for them."""
     monkeypatch.setattr("attncli.models.loading.meta_model.MAX_BUILT_TENSORS", 10)
-    assert "it asks for more than 10 tensors" in refused("params", config(tmp_path))
+    assert "it needs more than 10 tensors" in refused("params", config(tmp_path))
 
 
 @pytest.mark.parametrize("name", [".".join(["a"] * 50_000), "a" * 5000, ".".join(["a"] * (limits.MAX_NAME_PARTS + 1))])
@@ -330,17 +330,17 @@ def test_what_is_no_ordinary_file(tmp_path: Path, kind: str, name: str, verb: tu
         os.mkfifo(path)
     else:
         path.symlink_to("/dev/zero")
-    message = f"{path} is a {kind} and no ordinary file"
+    message = f"{path} is a {kind} and not a regular file"
     assert refused(*verb, tmp_path) == message
     if name not in ("added_tokens.json", "generation_config.json"):
         assert refused(*verb, path) == message
 
 
 def test_settings_without_end(tmp_path: Path) -> None:
-    """A sparse file takes no room on the disk."""
+    """A sparse file doesn't read room on the disk."""
     with (tokenizer(tmp_path) / "vocab.json").open("wb") as file:
         file.truncate(limits.MAX_JSON_BYTES + 1)
-    assert refused("tokenize", "a", "-m", tmp_path).endswith("it has more than 268,435,456 bytes")
+    assert refused("tokenize", "a", "-m", tmp_path).endswith("it is larger than 268,435,456 bytes")
 
 
 # Spreadsheets

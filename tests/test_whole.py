@@ -34,7 +34,7 @@ def test_stacks_are_chosen_by_name(tmp_path: Path) -> None:
     assert len(lines) == 1 + 1 * len(attn("tokenize", TEXT, "-m", folder, "--ids").text.split())
     wrong = attn("heads", TEXT, "-m", folder, "--stack", "vision")
     assert (wrong.code, wrong.text) == (2, "")
-    assert wrong.err.splitlines()[-1] == "hint: --stack takes one of: encoder, decoder, cross"
+    assert wrong.err.splitlines()[-1] == "hint: its stacks are encoder, decoder, cross"
 
 
 def test_a_pair_and_ids(tmp_path: Path) -> None:
@@ -47,8 +47,8 @@ def test_a_pair_and_ids(tmp_path: Path) -> None:
     assert [token["text"] for token in bare["stacks"][0]["keys"]] == ["5", "6", "7"]
     beyond = attn("heads", "--input-ids", "5 400", "-m", folder)
     assert beyond.code == 2 and beyond.error == (
-        "the id 400 is not in the model's vocabulary",
-        "ids run from 0 to 399",
+        "the token id 400 is not in the model's vocabulary",
+        "its token ids are 0 to 399",
     )
 
 
@@ -124,7 +124,7 @@ def test_positions_behind_the_padding_are_the_limit(tmp_path: Path) -> None:
     fits = attn("heads", "--input-ids", " ".join(["5"] * 62), "-m", str(tmp_path), "--json")
     beyond = attn("heads", "--input-ids", " ".join(["5"] * 63), "-m", str(tmp_path))
     assert fits.code == 0
-    assert beyond.code == 2 and beyond.error[0] == "the text has 63 tokens and the model takes 62"
+    assert beyond.code == 2 and beyond.error[0] == "the text has 63 tokens, and the model accepts at most 62"
 
 
 @pytest.mark.parametrize(
@@ -155,7 +155,7 @@ def test_what_was_cut_off_does_not_count(tmp_path: Path) -> None:
     stats = cut["texts"][0]["stats"]
     assert stats["tokens"] == 63 and stats["words"] < 80
     assert stats["bytes_per_token"] == pytest.approx(whole["texts"][0]["stats"]["bytes_per_token"], rel=0.1)
-    assert cut["warnings"] == [f"the text was cut to the 64 tokens that {folder} takes"]
+    assert cut["warnings"] == [f"the text was truncated to the 64 tokens that {folder} accepts"]
 
 
 @pytest.mark.parametrize("text", ["   ", "\n\n"])

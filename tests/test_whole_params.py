@@ -87,7 +87,7 @@ def test_presets_with_other_numbers() -> None:
     base = single_model("preset:transformer-base", "--set", "vocab_size=1000")
     assert base["total"] == 63_082_496 - 36_000 * 512
     # What the source says is not said of another architecture.
-    assert base["notes"] == ["it doesn't say how long its texts are: 4,096 tokens are assumed (--context)"]
+    assert base["notes"] == ["its context length is unknown: 4,096 tokens are assumed (--context changes this)"]
     outcome = attn("params", "preset:transformer-base", "--set", "n_layer=2")
     assert (outcome.code, outcome.err) == (
         2,
@@ -133,11 +133,11 @@ def test_a_configuration_that_says_nothing(tmp_path: Path) -> None:
     for typed in ((model,), (f"{model}/config.json",), (model, "--source", "config")):
         outcome = attn("params", *typed)
         assert outcome.code == 3
-        assert outcome.err.startswith(f"error: the config.json of {typed[0]} names no model_type\n")
+        assert outcome.err.startswith(f"error: the config.json of {typed[0]} has no model_type\n")
     (tmp_path / "nothing").mkdir()
     assert attn("params", str(tmp_path / "nothing")).err == (
-        f"error: {tmp_path / 'nothing'} has neither a config.json nor weights whose header can be read\n"
-        "hint: a model is a config.json, or weights in .safetensors or .gguf files; name its folder or its file\n"
+        f"error: {tmp_path / 'nothing'} has neither a config.json nor weights with a readable header\n"
+        "hint: give a folder or a file with a config.json, or with weights as .safetensors or .gguf\n"
     )
     # Weights say enough by themselves.
     save_file({"lm_head.weight": torch.zeros(2, 3)}, tmp_path / "empty" / "model.safetensors")
@@ -205,7 +205,7 @@ def test_weights_of_another_model(tmp_path: Path) -> None:
     model = rewrite_weights(save_model(tmp_path / "llama"), spoil)
     outcome = attn("params", model, "--by", "layer")
     assert outcome.code == 0
-    assert outcome.err == f"warning: the weights beside the configuration of {model} are not those of its model\n"
+    assert outcome.err == f"warning: the weights of {model} don't match its configuration\n"
     assert "1,536 in tensors of the module that the checkpoint doesn't hold:" in outcome.text
     assert "16 for 32 in tensors of another size than the configuration gives:" in outcome.text
     assert json.loads(attn("params", model, "--json").text)["warnings"] == [outcome.err[9:-1]]
@@ -219,7 +219,7 @@ def test_a_check_holds_for_the_weights_too(tmp_path: Path) -> None:
     outcome = attn("params", model, "--check", str(TOTAL), "-q")
     assert outcome.code == 4
     warning, failure, *_ = outcome.err.splitlines()
-    assert warning == f"warning: the weights beside the configuration of {model} are not those of its model"
+    assert warning == f"warning: the weights of {model} don't match its configuration"
     assert failure == (
         f"failed: the configuration of {model} has {TOTAL:,} parameters as expected, but its weights are of another "
         f"model: {TOTAL - 32:,} of these are among their {TOTAL - 16:,} elements (--source header counts them)"
@@ -235,7 +235,7 @@ def test_a_check_holds_where_the_weights_are_more(tmp_path: Path) -> None:
     outcome = attn("params", model, "--check", str(TOTAL), "-q")
     assert (outcome.code, outcome.err) == (
         0,
-        f"warning: the weights of {model} hold 64 elements that its model doesn't have\n",
+        f"warning: the weights of {model} contain 64 elements that the model doesn't have\n",
     )
     assert "\ncheckpoint  holds the same model and more · " in outcome.text
     # Only who checks is told in spite of --quiet.
@@ -340,18 +340,18 @@ def test_the_parts_of_a_pipeline(tmp_path: Path) -> None:
     assert (found["total"], found["source"]) == (8 * 4 * 9 + 64 * 32 + 32, "header")
     assert found["notes"] == [
         "a pipeline of several models, counted by the headers of their weights: unet, text_encoder",
-        "the weights of vae are pickles and not counted",
+        "the weights of vae are stored as pickle and are not counted",
     ]
 
 
 def test_a_configuration_of_another_library(tmp_path: Path) -> None:
     model = config_folder(tmp_path / "timm", {"architecture": "resnet18", "num_classes": 10})
-    assert attn("params", model).err.startswith(f"error: the config.json of {model} names no model_type\n")
+    assert attn("params", model).err.startswith(f"error: the config.json of {model} has no model_type\n")
     save_file({"fc.weight": torch.zeros(10, 8), "bn.running_mean": torch.zeros(8)}, tmp_path / "timm/model.safetensors")
     found = single_model(model)
     assert found["total"] == 80
     assert found["notes"] == [
-        "its config.json names no model_type, so it isn't transformers': counted by the header of its weights"
+        "its config.json has no model_type, so the parameters are counted by the header of the weights"
     ]
 
 
@@ -408,7 +408,7 @@ def test_a_total_of_another_way_of_counting_is_told() -> None:
     readings = attncli.params("preset:gpt2").models[0].counted.readings
     (total,) = (reading.total for reading in readings if reading.name == "matrices")
     (told,) = attncli.params("preset:gpt2", check=total).failures or ()
-    assert "; so many has its reading matrices: " in told
+    assert "; matrices gives this number: " in told
 
 
 @pytest.mark.parametrize("by", ["component", "layer", "part", "module", "tensor"])
@@ -427,13 +427,13 @@ def test_adapters_where_only_one_model_has_what_they_stand_beside() -> None:
     lines = outcome.text.splitlines()
     assert next(line.split() for line in lines if line.startswith("LoRA")) == ["LoRA", "294,912", "–"]
     told = " ".join(line.strip() for line in lines if line.startswith(("note", " " * 12)))
-    assert "gpt2: it is made for 1,024 tokens: what is said of 2,048 is beyond what it takes" in told
-    assert "mamba-130m: it has no matrix of attention.query or attention.value to adapt" in told
+    assert "gpt2: it is made for 1,024 tokens: the figures for 2,048 tokens are beyond its limit" in told
+    assert "mamba-130m: it has no attention.query or attention.value matrix for LoRA" in told
     outcome = attn("params", "preset:gpt2", "preset:mamba-130m", "--lora", "8:moe")
     assert outcome.code == 2
-    assert outcome.err.startswith("error: none of preset:gpt2, preset:mamba-130m has a matrix of moe to adapt\nhint: ")
+    assert outcome.err.startswith("error: none of preset:gpt2, preset:mamba-130m has a moe matrix for LoRA\nhint: ")
     assert attn("params", "preset:mamba-130m", "--lora", "8").err.startswith(
-        "error: preset:mamba-130m has no matrix of attention.query or attention.value to adapt\nhint: "
+        "error: preset:mamba-130m has no attention.query or attention.value matrix for LoRA\nhint: "
     )
 
 
@@ -449,8 +449,8 @@ def test_a_class_of_another_kind() -> None:
     outcome = attn("params", "preset:gpt2", "--set", 'architectures=["LlamaForCausalLM"]')
     assert (outcome.code, outcome.err) == (
         2,
-        "error: --set architectures: LlamaForCausalLM is no class for a GPT2Config\n"
-        "hint: name one that takes it, such as GPT2LMHeadModel\n",
+        "error: --set architectures: LlamaForCausalLM doesn't accept a GPT2Config\n"
+        "hint: use a class that does, such as GPT2LMHeadModel\n",
     )
     assert single_model("preset:gpt2", "--set", 'architectures=["GPT2Model"]')["model_class"] == "GPT2Model"
 
@@ -491,7 +491,7 @@ def test_depth_goes_with_trees() -> None:
     for by in ("component", "layer", "part"):
         with pytest.raises(UsageError, match=f"--by {by} has no depth"):
             attncli.params("preset:gpt2", by=by, depth=2)
-    with pytest.raises(UsageError, match="--depth can't be '2': it is a whole number from 1 on"):
+    with pytest.raises(UsageError, match="--depth can't be '2': it has to be a whole number from 1 on"):
         attncli.params("preset:gpt2", by="module", depth="2")  # type: ignore[arg-type]
     assert "attn" not in attn("params", "preset:gpt2", "--by", "module", "--depth", "2").text
 
@@ -509,7 +509,9 @@ def test_a_preset_is_named_where_the_hub_fails(name: str, preset: str | None, mo
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     with pytest.raises(ModelError) as caught:
         attncli.params(name)
-    assert caught.value.hint.startswith(f"preset:{preset} counts this architecture without the hub; ") == bool(preset)
+    assert caught.value.hint.startswith(f"use preset:{preset} to count this architecture without the hub; ") == bool(
+        preset
+    )
 
 
 # What can't be
@@ -527,7 +529,7 @@ def test_a_preset_is_named_where_the_hub_fails(name: str, preset: str | None, mo
         (("--by", "row"), "--by can't be 'row'"),
         (("--set", "n_layer"), "--set n_layer: that sets nothing"),
         (("--set", "model_type=llama"), "--set model_type can't make llama of a configuration of gpt2"),
-        (("--set", "n_head=7"), "n_embd, 768, can't be cut into 7 heads"),
+        (("--set", "n_head=7"), "n_embd, 768, can't be divided into 7 heads"),
     ],
 )
 def test_wrong_usage(arguments: tuple[str, ...], told: str) -> None:

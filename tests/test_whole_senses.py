@@ -84,8 +84,8 @@ def test_a_text_goes_on_after_a_picture(place: Path) -> None:
     assert outcome.code == 0
     assert "\n<bos> 0,0 0,1 0,2 0,3 1,0 " in outcome.text
     assert "where cat (token 18) looks, mean of all 8 heads" in outcome.text
-    assert "note: the picture stands before the text, written as '<image>'\n" in outcome.err
-    assert "note: the model wrote 1 token: " in outcome.err
+    assert "note: the picture was put before the text, as '<image>'\n" in outcome.err
+    assert "note: the model generated 1 token: " in outcome.err
 
 
 #: Settings of an image processor that no picture can be made ready with.
@@ -113,7 +113,11 @@ def test_broken_settings_of_a_processor_end_in_two_lines(kind: str, place: Path,
 
 
 REFUSED = {
-    "a model of texts": (2, ("--image", "disc.png", "-m", "builtin:induction"), "builtin:induction takes no pictures"),
+    "a model of texts": (
+        2,
+        ("--image", "disc.png", "-m", "builtin:induction"),
+        "builtin:induction doesn't read pictures",
+    ),
     "a text and no picture": (2, ("a mole", "-m", "vit"), "reads pictures and no text"),
     "a text and a picture": (2, ("a mole", "--image", "disc.png", "-m", "vit"), "reads pictures and no text"),
     "ids and a picture": (2, ("--input-ids", "5", "--image", "disc.png", "-m", "vit"), "reads no text"),
@@ -126,7 +130,11 @@ REFUSED = {
     "two places": (2, ("<image> <image>", "--image", "disc.png", "-m", "llava"), "has 2 places for pictures"),
     "a caption to write": (2, ("a", "--generate", "2", "--image", "disc.png", "-m", "clip"), "can't write here"),
     "a pair": (2, ("a", "--pair", "b", "--image", "disc.png", "-m", "clip"), "--image goes with one text, or none"),
-    "no such patch": (2, ("--image", "disc.png", "-m", "vit", "--query", "4,0"), "no patch 4,0 among 4 rows of 4"),
+    "no such patch": (
+        2,
+        ("--image", "disc.png", "-m", "vit", "--query", "4,0"),
+        "there is no patch 4,0 in 4 rows of  patches4",
+    ),
     "no such file": (1, ("--image", "no.png", "-m", "vit"), "can't be read: no such file or directory"),
     "no picture": (1, ("--image", "vit/config.json", "-m", "vit"), "is no picture that Pillow can read"),
     "no sound": (1, ("--audio", "disc.png", "-m", "whisper"), "is no sound that can be read"),

@@ -45,8 +45,10 @@ def _check_tokens(result: TokenizeResult, checks: Sequence[str]) -> TokenizeResu
     from attncli.api.text_details import failed_checks
 
     if "same" in checks and len({text.model for text in result.texts}) < 2:
-        raise UsageError("--check same compares models, and there is one", hint="save the tokens of two, each with -m")
+        raise UsageError(
+            "--check same compares models, and the result has only one", hint="save a result of two models (-m twice)"
+        )
     if "lint" in checks and any(text.findings is None for text in result.texts):
-        raise UsageError("--check lint needs findings, and the result holds none", hint="save it with --lint")
+        raise UsageError("--check lint needs findings, and the result has none", hint="save the result with --lint")
     failed = (sentence for record in result.records() for sentence in failed_checks(record, checks))
     return result._replace(failures=tuple(failed))

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from attncli.api.loading import ModelLoader, provenance
+from attncli.api.loading import ModelLoader, model_limits, provenance
 from attncli.api.occurrences import (
     ALL_OCCURRENCES,
     EncodedSentence,
@@ -111,6 +111,7 @@ def run_compare(request: CompareRequest, loader: ModelLoader) -> CompareResult:
     _check_request(request, sample)
     words = _parse_words(request.word, request.versus)
     files = loader.files()
+    model_limits(files).check_states(choice)
     # The word is looked for before torch is imported, so that its errors show at once.
     tokenizer = loader.open_tokenizer(files)
     query = WordQuery(words, request.any_form, request.occurrence)
@@ -122,13 +123,13 @@ def run_compare(request: CompareRequest, loader: ModelLoader) -> CompareResult:
 def _check_request(request: CompareRequest, sample: ReferenceSample | None) -> None:
     pool, adjust, occurrence = request.pool, request.adjust, request.occurrence
     if pool not in POOLS:
-        raise UsageError(f"no pooling {pool!r}", hint=f"--pool takes one of: {', '.join(POOLS)}")
+        raise UsageError(f"--pool can't be {pool!r}", hint=f"it has to be one of {', '.join(POOLS)}")
     if adjust not in ADJUSTMENTS:
-        raise UsageError(f"no adjustment {adjust!r}", hint=f"--adjust takes one of: {', '.join(ADJUSTMENTS)}")
+        raise UsageError(f"--adjust can't be {adjust!r}", hint=f"it has to be one of {', '.join(ADJUSTMENTS)}")
     if sample is None and adjust != "none":
-        raise UsageError(f"--adjust {adjust} needs a reference sample", hint="leave --reference none out")
+        raise UsageError(f"--adjust {adjust} needs a reference sample", hint="leave --reference none or --adjust out")
     if occurrence not in (None, ALL_OCCURRENCES) and not (isinstance(occurrence, int) and occurrence >= 1):
-        raise UsageError(f"no occurrence {occurrence!r}", hint="--occurrence takes a number from 1, or all")
+        raise UsageError(f"--occurrence can't be {occurrence!r}", hint="it has to be a number of at least 1, or all")
     if request.dimensions is not None:
         check_number("--dimensions", request.dimensions, instance=3)
     check_number("--seed", request.seed, least=0, instance=1)
@@ -137,10 +138,10 @@ def _check_request(request: CompareRequest, sample: ReferenceSample | None) -> N
 def _parse_words(word: object, versus: object) -> tuple[str, ...]:
     """The word and those to compare it with. Raises UsageError for anything but strings."""
     if not isinstance(word, str):
-        raise UsageError(f"{word!r:.40} is no word", hint="give one string; further words go to versus=")
+        raise UsageError(f"{word!r:.40} is not a word", hint="give one string; pass other words as versus=")
     others = (versus,) if isinstance(versus, str) else versus
     if not isinstance(others, Sequence) or not all(isinstance(other, str) for other in others):
-        raise UsageError("versus= takes words", hint="give a string, or a list of them")
+        raise UsageError("versus= has to be a word or a list of words", hint="give a string, or a list of strings")
     return (word, *others)
 
 
@@ -149,25 +150,28 @@ def _find_in_sentences(
 ) -> FoundOccurrences:
     """All occurrences. Raises UsageError where a sentence can't be used, or too few are left."""
     if isinstance(sentences, str | bytes) or not isinstance(sentences, Iterable):
-        raise UsageError("sentences are a list of texts", hint="pass a list, even of one")
+        raise UsageError("the sentences have to be a list of texts", hint="pass a list, even for one sentence")
     read = list(read_sentences(sentences))
     if not read:
-        raise UsageError("no sentence was given", hint="give sentences after the word, or a file with -f")
+        raise UsageError("there are no sentences", hint="write them after the word, or give a file with -f FILE")
     return _check_enough(find_occurrences(read, tokenizer, query, progress), query, skip=skip)
 
 
 def _check_enough(found: FoundOccurrences, query: WordQuery, *, skip: bool) -> FoundOccurrences:
     if found.problems and (not skip or not found.sentences):
         first, *others = found.problems
-        more = f" (and so for {list_numbers([problem.number for problem in others])})" if others else ""
+        more = f" (the same in {list_numbers([problem.number for problem in others])})" if others else ""
         raise UsageError(f"{first.message}{more}", hint=first.hint)
     if len(found.occurrences) < 2:
         raise UsageError(
-            f"{query.words[0]!r} was found once, and a comparison takes two", hint="give one more sentence with it"
+            f"{query.words[0]!r} was found once, and a comparison needs two occurrences",
+            hint="add a sentence that contains it",
         )
     missing = [word for word in query.words if not any(each.word == word for each in found.occurrences)]
     if missing:
-        raise UsageError(f"no sentence has {missing[0]!r}", hint="give one that has it; --any-form takes other forms")
+        raise UsageError(
+            f"no sentence contains {missing[0]!r}", hint="add one that does; --any-form also finds other forms"
+        )
     return found
 
 
@@ -182,7 +186,7 @@ class ReferenceSample(NamedTuple):
 
     @property
     def source(self) -> str:
-        return "own sentences" if self.from_user else "sentences of attncli"
+        return "your sentences" if self.from_user else "sentences that come with attncli"
 
 
 class ReferenceStatistics(NamedTuple):
@@ -194,7 +198,9 @@ class ReferenceStatistics(NamedTuple):
     def warnings(self, adjust: str) -> list[str]:
         if adjust not in ("standardize", "abtt") or self.info.words >= _FEW_WORDS:
             return []
-        return [f"the reference sample has {self.info.words} words only: {adjust} is mostly chance"]
+        return [
+            f"the reference sample has only {self.info.words} words: the result of --adjust {adjust} is mostly chance"
+        ]
 
 
 def parse_reference_sample(reference: Iterable[str] | None) -> ReferenceSample | None:
@@ -202,15 +208,13 @@ def parse_reference_sample(reference: Iterable[str] | None) -> ReferenceSample |
     if reference is None:
         return ReferenceSample(shipped_sentences())
     if isinstance(reference, str | bytes) or not isinstance(reference, Iterable):
-        raise UsageError("a reference is a list of sentences", hint="pass a list of strings, or [] for none")
+        raise UsageError("the reference has to be a list of sentences", hint="pass a list of strings, or [] for none")
     given = list(reference)
     if not all(isinstance(line, str) for line in given):
-        raise UsageError("a reference is a list of sentences", hint="pass a list of strings, or [] for none")
+        raise UsageError("the reference has to be a list of sentences", hint="pass a list of strings, or [] for none")
     sentences = tuple(line.split("\t")[0] for line in given if line.split("\t")[0].strip())
     if given and len(sentences) < 2:
-        raise UsageError(
-            "the reference sample has fewer than 2 sentences", hint="give one sentence a line, many of them"
-        )
+        raise UsageError("the reference sample has fewer than 2 sentences", hint="give many sentences, one per line")
     return ReferenceSample(sentences, from_user=True) if given else None
 
 
@@ -223,7 +227,8 @@ def _run_sample(
     total = sum(len(sentence.rows) for sentence in sentences)
     if total < MIN_WORDS:
         raise UsageError(
-            f"the reference sample has {total} words, which say nothing", hint="give --reference more sentences"
+            f"the reference sample has only {total} words, which is too few",
+            hint="add sentences to the file of --reference",
         )
     words, found = run_sample(
         run,
@@ -300,7 +305,9 @@ class _Comparison(NamedTuple):
         limit = loaded.max_positions
         largest = loaded.vocabulary_size
         if largest is not None and any(token >= largest for sentence in found.sentences for token in sentence.ids):
-            raise UsageError("the tokenizer has ids that the model hasn't", hint="name a tokenizer of this model")
+            raise UsageError(
+                "the tokenizer gives token ids that the model doesn't have", hint="use the tokenizer of this model"
+            )
         if limit is None or all(len(sentence.ids) <= limit for sentence in found.sentences):
             return found
         fitting, problems = [], list(found.problems)

@@ -12,6 +12,7 @@ from attncli.api.loading import check_fields
 from attncli.api.requests import LoadingRequest
 from attncli.errors import AttnError, ModelError, UsageError
 from attncli.models.files.user_cache import ShapeCache, shape_key
+from attncli.models.loading.config_changes import check_changes
 from attncli.progress import Progress
 from attncli.quantities import whole_number
 
@@ -77,9 +78,9 @@ def list_models(model: Any) -> list[Any]:
     given = list(model) if isinstance(model, Sequence) and not isinstance(model, str) else [model]
     for each in given:
         if not isinstance(each, str | Path) and not hasattr(each, "named_modules"):
-            raise UsageError(f"a {type(each).__name__} is no model", hint="give a name, a path or a torch module")
+            raise UsageError(f"a {type(each).__name__} is not a model", hint="give a name, a path or a torch module")
     if not given:
-        raise UsageError("there is no model in that list", hint="name one, or leave it out for the default model")
+        raise UsageError("the list of models is empty", hint="give a model, or leave model= out to use the default one")
     return given
 
 
@@ -295,8 +296,8 @@ def _build_module(
     keys = [change.partition("=")[0].strip() for change in changes]
     if "architectures" in keys and config.architectures and cls.__name__ != config.architectures[0]:
         raise UsageError(
-            f"--set architectures: {config.architectures[0]} is no class for a {type(config).__name__}",
-            hint=f"name one that takes it, such as {cls.__name__}",
+            f"--set architectures: {config.architectures[0]} doesn't accept a {type(config).__name__}",
+            hint=f"use a class that does, such as {cls.__name__}",
         )
     note = None if files is None else named_class_note(cls, config)
     return BuiltModule(empty_module(cls, config), config, notes=() if note is None else (note,))
@@ -308,6 +309,7 @@ def _check_config(fields: Mapping[str, Any], changes: Sequence[str], name: str, 
     Changes of fields that the file has are checked here, others once the configuration is built.
     """
     check_fields(fields, name, widths=widths)
+    check_changes(fields, changes, name)
     pairs = (change.partition("=") for change in changes)
     numbers = {key.strip(): whole_number(value.strip()) for key, _, value in pairs if key.strip() in fields}
     changed = {key: number for key, number in numbers.items() if number is not None}
@@ -318,4 +320,4 @@ def _check_overrides(fields: Mapping[str, Any], name: str, *, widths: bool = Fal
     try:
         check_fields(fields, name, widths=widths)
     except ModelError as error:
-        raise UsageError(error.message, hint="set another value, or set together what belongs together") from error
+        raise UsageError(error.message, hint="set another value, or change the related fields together") from error

@@ -44,13 +44,14 @@ _COMPARED_BINS = 256
 
 #: Options that can't be combined with a comparison, and why.
 _SINGLE_RUN_OPTIONS = {
-    "check": "--check is of one model on one text",
-    "rollout": "--rollout is of all heads of a layer together, and heads are compared here",
-    "norm_weighted": "--norm-weighted patterns don't sum to 1, so that their distance has no scale",
+    "check": "tests one model on one text",
+    "steps": "shows the numbers of one model on one text",
+    "rollout": "averages the heads of a layer, and a comparison is head by head",
+    "norm_weighted": "gives rows that don't sum to 1, so their difference has no common scale",
 }
 
 #: The note where the patterns of the two runs differ in shape.
-_DIFFERENT_LENGTHS = "the two have other numbers of tokens, so that their metrics are compared and not their patterns"
+_DIFFERENT_LENGTHS = "the two have different numbers of tokens, so the metrics are compared instead of the patterns"
 
 
 def heads(
@@ -134,8 +135,8 @@ def heads(
     up to that one; by default the last layer's.  norm_weighted: weights times the norm of the value vectors.
     top: how many keys (or heads) a ranking lists.
     steps: compute one head's attention from one query step by step, with the model's own numbers: see
-    `HeadsResult.steps`. By default head 0.0 and the last ordinary token; `head` and `query` choose others, `key` which
-    keys are listed.
+    `HeadsResult.steps`. By default the head that stands out most on an ordinary token, from the last ordinary
+    token; `head` and `query` choose others, `key` which keys are listed.
     predict: what the model expects at a position (the last one; `query` chooses another; in a masked language model the
     first mask): the `top` likeliest tokens, and the same after every layer. See `HeadsResult.prediction`.
     effect: what each head does to the outcome there, `"direct"` or several kinds: see `HeadsResult.effects` and
@@ -202,17 +203,18 @@ def _run(inputs: HeadsInput, options: HeadsOptions, loader: ModelLoader, sharing
             "several texts": inputs.probe or texts is not None,
             "--pair": inputs.encoding.pair is not None,
             "--steps": options.steps,
-            "--target": inputs.target is not None or inputs.target_ids is not None,
+            "--target": inputs.target is not None,
+            "--target-ids": inputs.target_ids is not None,
         }
         result = run_media(inputs, loader, request, incompatible)
     elif inputs.qk_ov:
-        _refuse_single_text_options(inputs, options, request)
+        _refuse_single_text_options(inputs, options)
         result = run_circuits(inputs, loader, request)
     elif inputs.needle is not None:
-        _refuse_single_text_options(inputs, options, request)
+        _refuse_single_text_options(inputs, options)
         result = run_needle(inputs, loader, request, sharing)
     elif inputs.probe or texts is not None:
-        _refuse_single_text_options(inputs, options, request)
+        _refuse_single_text_options(inputs, options)
         result = run_averaged(inputs, texts, loader, request, sharing)
     else:
         result = run_single_text(inputs, loader, request)
@@ -233,15 +235,15 @@ def _run(inputs: HeadsInput, options: HeadsOptions, loader: ModelLoader, sharing
 def _forward_request(text: object, options: HeadsOptions) -> HeadsRequest:
     """What to compute in a forward pass. Raises UsageError for options that are invalid or contradict each other."""
     layer, head = options.layer, options.head
+    if options.steps:
+        _check_steps(options)
     if options.rollout and layer is None:
         layer = "-1"  # a rollout covers all layers up to one, so the last one shows most
-    if options.steps and head is None:
-        head = "0.0" if layer is None else "0"
     selection = parse_selection(layer, head, options.stack)
     weighting = _weighting(selection, options)
     thresholds = parse_thresholds([options.threshold] if isinstance(options.threshold, str) else options.threshold)
     if options.by not in UNITS:
-        raise UsageError(f"--by: a pattern has no {options.by!r}", hint=f"--by takes {', '.join(UNITS)}")
+        raise UsageError(f"--by can't be {options.by!r}", hint=f"it has to be one of {', '.join(UNITS)}")
     query, key = (
         None if given is None else Position(str(given), flag)
         for given, flag in ((options.query, "--query"), (options.key, "--key"))
@@ -254,8 +256,21 @@ def _forward_request(text: object, options: HeadsOptions) -> HeadsRequest:
         check_metric(options.metric, "--metric")
         metrics = (options.metric,) if options.metric in METRICS else ()
     shown = options.patterns or selection.chosen or query is not None or key is not None or options.rollout
+    if not shown and not options.steps:
+        _refuse_without_patterns(options)
     request = HeadsRequest(selection, shown, options.bins, metrics, view, weighting, thresholds, options.top)
-    return _steps_request(request, patterns=options.patterns) if options.steps else request
+    # With `--steps`, query and key choose the steps and crop no pattern.
+    return replace(request, patterns=options.patterns, view=EVERYTHING, steps=view) if options.steps else request
+
+
+def _refuse_without_patterns(options: HeadsOptions) -> None:
+    """Raise UsageError for options that change patterns, where none is shown."""
+    for flag, given in (("--norm-weighted", options.norm_weighted), ("--hide-special", options.hide_special)):
+        if given:
+            raise UsageError(
+                f"{flag} changes patterns, and the map of all heads shows none",
+                hint="choose heads with -l or -H, or a token with --query or --key",
+            )
 
 
 def _effects_plan(inputs: HeadsInput, options: HeadsOptions) -> EffectsPlan | None:
@@ -279,49 +294,57 @@ def _effects_plan(inputs: HeadsInput, options: HeadsOptions) -> EffectsPlan | No
 
 def _weighting(selection: Selection, options: HeadsOptions) -> Weighting:
     if options.rollout and options.norm_weighted:
-        raise UsageError("--rollout and --norm-weighted contradict each other", hint="leave one of them out")
+        raise UsageError("--rollout and --norm-weighted can't be combined", hint="leave one of them out")
     if options.rollout and selection.heads:
-        raise UsageError("--rollout is of all heads of a layer together", hint="choose layers with -l, or nothing")
+        raise UsageError(
+            "--rollout averages the heads of a layer, so -H can't choose one", hint="choose layers with -l instead"
+        )
     if options.rollout and selection.stack == "cross":
         raise UsageError(
-            "cross-attention has no rollout: its queries are other tokens than its keys",
-            hint="--stack encoder and --stack decoder have one; or leave --rollout out",
+            "--rollout is not possible for cross-attention: its queries and keys are different tokens",
+            hint="use --stack encoder or --stack decoder, or leave --rollout out",
         )
     return "rollout" if options.rollout else "norm" if options.norm_weighted else "attention"
 
 
-def _steps_request(request: HeadsRequest, *, patterns: bool) -> HeadsRequest:
-    """The request with `--steps`: query and key then choose the steps and crop no pattern.
-
-    Raises UsageError for options that change the weights or what a row stands for.
-    """
-    view = request.view
+def _check_steps(options: HeadsOptions) -> None:
+    """Raise UsageError for options that change the weights or what a row stands for."""
     changed = {
-        "--rollout": request.weighting == "rollout",
-        "--norm-weighted": request.weighting == "norm",
-        "--hide-special": view.hide_special,
-        f"--by {view.by}": view.by != "token",
-        "--bins": request.bins is not None,
+        "--rollout": options.rollout,
+        "--norm-weighted": options.norm_weighted,
+        "--hide-special": options.hide_special,
+        f"--by {options.by}": options.by != "token",
+        "--bins": options.bins is not None,
     }
     wrong = next((flag for flag, given in changed.items() if given), None)
     if wrong is not None:
         raise UsageError(
-            f"--steps walks through the numbers of one head, and {wrong} shapes a pattern",
-            hint=f"leave {wrong} out to walk, or --steps out to see the pattern",
+            f"--steps shows the numbers of one query, and {wrong} changes how a pattern is drawn",
+            hint=f"leave {wrong} out to see the steps, or --steps to see the pattern",
         )
-    return replace(request, patterns=patterns, view=EVERYTHING, steps=view)
 
 
-def _refuse_single_text_options(inputs: HeadsInput, options: HeadsOptions, request: HeadsRequest) -> None:
-    shaped = request.view != EVERYTHING or request.weighting != "attention" or request.steps is not None
-    if options.patterns or request.bins is not None or shaped:
+def _refuse_single_text_options(inputs: HeadsInput, options: HeadsOptions) -> None:
+    averaged = inputs.without_text or "several texts"
+    of_one_text = {
+        "--patterns": options.patterns,
+        "--bins": options.bins is not None,
+        "--query": options.query is not None,
+        "--key": options.key is not None,
+        f"--by {options.by}": options.by != "token",
+        "--hide-special": options.hide_special,
+        "--rollout": options.rollout,
+        "--norm-weighted": options.norm_weighted,
+        "--steps": options.steps,
+        "--pair": inputs.encoding.pair is not None,
+        **dict.fromkeys(inputs.target_flags, True),
+    }
+    flag = next((flag for flag, given in of_one_text.items() if given), None)
+    if flag is not None:
         raise UsageError(
-            "a pattern belongs to one text, and metrics are averaged here",
-            hint="leave out what shapes a pattern, as --patterns, --bins, --query and --steps do, or give one text",
+            f"{flag} works on one text, and with {averaged} only the metrics are shown, averaged",
+            hint=f"leave {flag} out, or give one text",
         )
-    flags = ["--pair"] * (inputs.encoding.pair is not None) + inputs.target_flags
-    if flags:
-        raise UsageError(f"{flags[0]} goes with one text", hint="leave it out, or give one text")
 
 
 # --- Comparing two models, or a text with `--against` another
@@ -357,11 +380,18 @@ def _compare(
 def _check_comparison(models: int, inputs: HeadsInput, options: HeadsOptions) -> None:
     text, against = inputs.text, options.against
     if models != 2 and against is None:
-        raise UsageError(f"{models} models were named where two are compared", hint="write -m once or twice")
+        raise UsageError(f"{models} models were given, and two can be compared", hint="give one model or two")
     if against is not None and models > 1:
-        raise UsageError("two models and two texts are too much at once", hint="leave --against out, or one -m")
+        raise UsageError(
+            "--against can't be combined with two models: either two texts or two models are compared",
+            hint="leave --against or one -m out",
+        )
     if against is not None and not (isinstance(text, str) and isinstance(against, str)):
-        raise UsageError("--against compares two texts", hint="give both as texts, or leave --against out")
-    for name, message in _SINGLE_RUN_OPTIONS.items():
+        raise UsageError("--against compares one text with another one", hint="give one TEXT, or leave --against out")
+    second = "--against" if against is not None else "the second -m"
+    for name, reason in _SINGLE_RUN_OPTIONS.items():
         if getattr(options, name):
-            raise UsageError(message, hint=f"leave --{name.replace('_', '-')} out, or look at one model and text")
+            flag = f"--{name.replace('_', '-')}"
+            raise UsageError(
+                f"{flag} can't be combined with {second}: it {reason}", hint=f"leave {flag} or {second} out"
+            )

@@ -13,7 +13,7 @@ from itertools import chain, islice
 from typing import TYPE_CHECKING, NamedTuple
 
 from attncli.api.heads_single import START_ALONE, HeadsInput, heads_result, metric_notes, unread_warnings
-from attncli.api.loading import ModelLoader, id_lists
+from attncli.api.loading import ModelLoader, id_lists, model_limits
 from attncli.api.requests import EncodingRequest
 from attncli.errors import AttnError, UsageError
 from attncli.progress import Progress, Texts
@@ -73,16 +73,17 @@ def many_texts(inputs: HeadsInput) -> Iterator[LocatedText] | None:
     check_number("--seed", inputs.seed, least=0, instance=1)
     if (flag := inputs.without_text) is not None:
         if text is not None or ids is not None:
-            raise UsageError(f"{flag} takes the place of a text", hint=f"leave out {flag}, or the text or ids")
+            why = "it needs no text" if inputs.qk_ov else "it runs random tokens instead"
+            raise UsageError(f"{flag} can't be combined with a text: {why}", hint=f"leave {flag} or the text out")
         return None
     if text is not None and not isinstance(text, str | bytes) and isinstance(text, Iterable):
         if ids is not None:
-            raise UsageError("texts and ids can't be combined", hint="give texts, or ids with --input-ids")
+            raise UsageError("texts and --input-ids can't be combined", hint="give texts or token ids, not both")
         texts = _located_texts(text)
         # Report a missing or empty file before anything slow begins.
         first = next(texts, None)
         if first is None:
-            raise UsageError("there are no texts", hint="give some texts, or a file with lines in it")
+            raise UsageError("there are no texts", hint="give at least one text, or a file that isn't empty")
         return chain([first], texts)
     lists = id_lists(ids) if ids is not None and text is None else ()
     return (LocatedText(f"text {number}", ids=ids) for number, ids in enumerate(lists, 1)) if len(lists) > 1 else None
@@ -95,7 +96,9 @@ def _located_texts(texts: Iterable[object]) -> Iterator[LocatedText]:
         elif isinstance(text, str):
             yield LocatedText(f"text {number}", text)
         else:
-            raise UsageError(f"text {number} is a {type(text).__name__}", hint="give strings, or input_ids= of ids")
+            raise UsageError(
+                f"text {number} is a {type(text).__name__}", hint="give strings, or token ids as input_ids="
+            )
 
 
 def run_averaged(
@@ -111,6 +114,7 @@ def run_averaged(
         loader = loader._replace(running=running._replace(device=sharing.pick_device(running.device)))
     first = None if texts is None else next(texts)
     files = loader.files()
+    model_limits(files).check_selection(request.selection)
     tokenizer = loader.find_tokenizer(files, needed=first is not None and first.ids is None)
     loaded = loader.load(files, request.selection.depth)
     metrics_alone = replace(request, patterns=False)
@@ -119,18 +123,18 @@ def run_averaged(
         averages, probe = average_probe(loaded, tokenizer, inputs, metrics_alone, sharing, loader.progress)
         stacks = averages.stacks()
         if loaded.is_encoder_decoder:
-            notes = ["the decoder was given the same random tokens as the encoder, behind its start token"]
+            notes = ["the decoder's input was its start token and the same random tokens as the encoder's"]
     else:
         batches = BatchTokenizer(tokenizer, inputs.encoding, loaded.max_positions)
         given = chain([first], texts)
         averages, cut, empty = average_texts(loaded, given, batches, metrics_alone, sharing, loader.progress)
         stacks = averages.stacks()
         if cut:
-            warnings = [f"{_texts_were(cut)} cut to the {batches.limit:,} tokens that the model takes"]
+            warnings = [f"{_texts_were(cut)} truncated to the {batches.limit:,} tokens that the model accepts"]
         if empty:
-            notes = [f"{_texts_were(empty)} left out, with nothing in {'them' if empty > 1 else 'it'}"]
+            notes = [f"{_texts_were(empty)} skipped, because {'they are' if empty > 1 else 'it is'} empty"]
         notes += [START_ALONE] * loaded.is_encoder_decoder
-        notes += metric_notes(stacks, "no text repeats a token")
+        notes += metric_notes(stacks, "no token occurs twice in a text")
     warnings += unread_warnings(averages.unread, request.selection)
     result = heads_result(loaded, stacks, request, warnings=tuple(warnings), notes=tuple(notes))
     return replace(result, texts=averages.texts, probe=probe)
@@ -159,11 +163,11 @@ def average_texts(
             texts_of_group = [text for text in map(batch_tokenizer.tokenize, group) if text is not None]
             for batch in _model_batches(check, texts_of_group):
                 averages.add(loaded, _batch_inputs(loaded, batch))
-                progress("looking at texts", Texts(averages.texts * sharing.world), None)
+                progress("running texts", Texts(averages.texts * sharing.world), None)
     parts = sharing.gather((averages, batch_tokenizer.shortened, batch_tokenizer.empty))
     total = Averages.combine(request, [part for part, _, _ in parts])
     if not total.texts:
-        raise UsageError("all texts are empty", hint="give some text, or ids with --input-ids")
+        raise UsageError("all texts are empty", hint="give a text, or token ids with --input-ids")
     return total, sum(cut for _, cut, _ in parts), sum(empty for _, _, empty in parts)
 
 
@@ -300,8 +304,8 @@ class BatchTokenizer:
             return encoded
         if not self._encoding.truncate:
             raise UsageError(
-                f"the text has {len(encoded.tokens):,} tokens and the model takes {self.limit:,}",
-                hint="--truncate cuts it to fit",
+                f"the text has {len(encoded.tokens):,} tokens, and the model accepts at most {self.limit:,}",
+                hint="add --truncate to shorten it",
             )
         self.shortened += 1
         encoded = self._encode(given, truncate=True)

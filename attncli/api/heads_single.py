@@ -7,10 +7,11 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from attncli.api.effects import add_effects, find_position, prepare_run, require_head
-from attncli.api.loading import ModelLoader, id_lists, one_id_list, provenance
+from attncli.api.loading import ModelLoader, id_lists, model_limits, one_id_list, provenance
 from attncli.api.requests import EncodingRequest
 from attncli.attention.effects.patch_texts import check_same_length
-from attncli.attention.selection import EVERYTHING
+from attncli.attention.positions import Position
+from attncli.attention.selection import EVERYTHING, HeadName, parse_selection
 from attncli.errors import UsageError
 from attncli.metrics import PROBED, REPEAT_METRICS
 from attncli.results.heads import Generated, HeadsResult, Stack
@@ -35,9 +36,9 @@ if TYPE_CHECKING:
 _FEW_TOKENS = 3
 
 #: The note where one position of a long text is shown without metrics.
-_NO_METRICS = "the metrics of heads are left out for one position of a text this long (--metric NAME has one measured)"
+_NO_METRICS = "the metrics of heads are not computed for one position of a long text (--metric NAME computes one)"
 
-START_ALONE = "the decoder was given its start token alone (--target TEXT or --generate N gives it more)"
+START_ALONE = "the decoder's input was only its start token (--target TEXT or --generate N gives it more)"
 
 
 class HeadsInput(NamedTuple):
@@ -91,17 +92,21 @@ class HeadsInput(NamedTuple):
         """
         text, (pair, no_special, truncate) = self.text, self.encoding
         if (text is None) == (self.input_ids is None):
-            raise UsageError("one text or one list of ids is needed", hint="give a text, or ids with --input-ids")
+            raise UsageError(
+                "a text or a list of token ids is missing", hint="give a text, or token ids with --input-ids"
+            )
         if self.input_ids is not None:
             if pair is not None:
-                raise UsageError("ids can't have a pair", hint="--pair goes with a text; leave it or --input-ids out")
+                raise UsageError(
+                    "--pair and --input-ids can't be combined", hint="leave one of them out; --pair needs a text"
+                )
             return from_ids(tokenizer, one_id_list(self.input_ids))
         assert tokenizer is not None
         if not isinstance(text, str) or not isinstance(pair, str | None):
-            raise UsageError("a text is a string", hint="give one string, and pair= another")
+            raise UsageError("the text has to be a string", hint="give one string, and a second one as pair=")
         if not text.strip() or (pair is not None and not pair.strip()):
-            what = "empty" if not text or pair == "" else "white space alone"
-            raise UsageError(f"the text is {what}", hint="give some text, or ids with --input-ids")
+            what = "empty" if not text or pair == "" else "only white space"
+            raise UsageError(f"the text is {what}", hint="give a text, or token ids with --input-ids")
         encoded = encode(tokenizer, text, pair=pair, special=not no_special, truncate=truncate)
         limit = tokenizer.max_length
         if limit is not None and len(encoded.tokens) > limit:
@@ -126,6 +131,7 @@ class HeadsInput(NamedTuple):
 def run_single_text(inputs: HeadsInput, loader: ModelLoader, request: HeadsRequest) -> HeadsResult:
     """Run the model on one text, and its decoder on the target."""
     files = loader.files()
+    model_limits(files).check_selection(request.selection)
     tokenizer = loader.find_tokenizer(files, needed=inputs.input_ids is None or inputs.target is not None)
     encoded = inputs.encode(tokenizer)
     # Report a missing position before the model is loaded. With a target, or an adapter, which may add virtual tokens,
@@ -134,6 +140,8 @@ def run_single_text(inputs: HeadsInput, loader: ModelLoader, request: HeadsReque
     later = bool(inputs.target_flags) or files is None or files.base is not None
     for position in () if later else (view.query, view.key):
         view.unit_spans(encoded.tokens, position)
+    if view.hide_special and not later and not any(token.special for token in encoded.tokens):
+        raise UsageError("--hide-special: the text has no special tokens", hint="leave --hide-special out")
     generates, effects = inputs.generate is not None, request.effects is not None
     depth = full_depth(request.selection) if generates or effects else request.selection.depth
     loaded = loader.load(files, depth, writes=generates, predicts=effects)
@@ -141,7 +149,7 @@ def run_single_text(inputs: HeadsInput, loader: ModelLoader, request: HeadsReque
         require_head(loaded, request.effects)
     fitting = inputs.fit_to_model(encoded, loaded)
     pair = add_target(loaded, tokenizer, fitting, inputs)
-    cut = f"the text was cut to the {len(fitting.tokens):,} tokens that the model takes"
+    cut = f"the text was truncated to the {len(fitting.tokens):,} tokens that the model accepts"
     warnings = (cut,) if inputs.was_cut(encoded, fitting) else ()
     return _run(_Model(loaded, tokenizer, files, loader.progress), pair, request, warnings=warnings)
 
@@ -170,10 +178,18 @@ def _run(model: _Model, given: TextAndTarget, request: HeadsRequest, *, warnings
         sequences=[given.text.sequences],
         target=given.target,
     )
-    collected = collect(loaded, inputs, replace(request, sketches=not request.patterns))
+    head_note: list[str] = []
+    if request.steps is not None and not request.selection.heads:
+        request, head_note = _choose_head(loaded, inputs, request)
+    whole = request.view == EVERYTHING and request.weighting == "attention"
+    collected = collect(loaded, inputs, replace(request, sketches=not request.patterns, links=whole))
     stacks = tuple(stack.build() for stack in collected)
     warnings = (*warnings, *unread_warnings(collected[0].collector.unread_stacks(), request.selection))
-    notes = (*target_notes(given), *_few_tokens_note(given, request), *metric_notes(stacks, "the text repeats nothing"))
+    notes = (
+        *target_notes(given),
+        *_few_tokens_note(given, request),
+        *metric_notes(stacks, "no token occurs twice in the text"),
+    )
     result = heads_result(loaded, stacks, request, warnings=warnings, notes=notes)
     result = replace(result, generated=given.generated)
     if plan is not None and request.read_at is not None:
@@ -189,7 +205,51 @@ def _run(model: _Model, given: TextAndTarget, request: HeadsRequest, *, warnings
         return result
     steps = walk_heads(collected, request.steps)
     others = same_head_in_other_stacks(collected, request.steps, steps)
-    return replace(result, steps=steps, notes=(*result.notes, *_steps_note(steps[0], others)))
+    return replace(result, steps=steps, notes=(*result.notes, *head_note, *_steps_note(steps[0], others)))
+
+
+def _choose_head(loaded: LoadedModel, inputs: ModelInputs, request: HeadsRequest) -> tuple[HeadsRequest, list[str]]:
+    """The request with the head that reads an ordinary token most from the query of `--steps`, and a note on it.
+
+    Without a query, from the last ordinary token.  Where no head reads an ordinary token, head 0 of the first layer.
+    """
+    from attncli.attention.stacks import collect
+
+    assert request.steps is not None
+    of_decoder = inputs.target is not None and request.selection.stack in ("decoder", "cross")
+    side = inputs.target if of_decoder and inputs.target is not None else inputs.main
+    query = request.steps.query or _last_ordinary(side.tokens[0])
+    reading = replace(request, steps=None, patterns=False, metrics=(), view=replace(EVERYTHING, query=query))
+    stacks = [stack.build() for stack in collect(loaded, inputs, reading)]
+    stack = next((stack for stack in stacks if stack.reading and stack.reading.strongest), None)
+    if stack is None or stack.reading is None:
+        first = next(head for stack in stacks for head in stack.metrics)
+        return replace(request, selection=replace(request.selection, heads=(_named(first.name),))), []
+    best = stack.reading.strongest[0]
+    # Without its name, the first stack is the one that is walked, and a note tells of the others.
+    head = _named(best.name) if stack is not stacks[0] else replace(_named(best.name), stack=None)
+    selection = replace(request.selection, heads=(head,))
+    place = best.place or 0
+    note = (
+        f"from {_quoted(stack.reading.query)}, head {best.name} stands out most: weight {best.weight:.2f} on "
+        f"{_quoted(stack.keys[place])}, uniform attention {best.uniform or 0.0:.2f}; -H walks through another head"
+    )
+    return replace(request, selection=selection), [note]
+
+
+def _last_ordinary(tokens: Sequence[Token]) -> Position:
+    ordinary = [index for index, token in enumerate(tokens) if not token.special and token.index >= 0]
+    first = sum(token.index < 0 for token in tokens)
+    return Position(str((ordinary[-1] if ordinary else len(tokens) - 1) - first), "--query")
+
+
+def _named(name: str) -> HeadName:
+    (head,) = parse_selection(head=name).heads
+    return head
+
+
+def _quoted(token: Token) -> str:
+    return f"{token.text.strip() or token.token} (token {token.index})"
 
 
 def _source_inputs(model: _Model, given: TextAndTarget, plan: EffectsPlan) -> ModelInputs | None:
@@ -229,18 +289,20 @@ def _few_tokens_note(given: TextAndTarget, request: HeadsRequest) -> Iterator[st
         and request.steps is None
     ):
         several = f"{count} token{'s are' if count > 1 else ' is'}"
-        yield f"{several} too few to tell heads apart by; a sentence shows more, and --probe most"
+        yield f"{several} too few to tell heads apart; give a sentence, or use --probe"
 
 
 def _too_long(tokens: int, limit: int) -> UsageError:
-    return UsageError(f"the text has {tokens:,} tokens and the model takes {limit:,}", hint="--truncate cuts it to fit")
+    return UsageError(
+        f"the text has {tokens:,} tokens, and the model accepts at most {limit:,}", hint="add --truncate to shorten it"
+    )
 
 
 def _steps_note(steps: Steps, others: Sequence[str]) -> Iterator[str]:
     """A note on other stacks that `--steps` can show. others: a head of each."""
     if others:
         heads = " or ".join(f"-H {name}" for name in others)
-        yield f"the walk is through the {steps.stack}; {heads} walks through another stack"
+        yield f"the steps are in the {steps.stack}; {heads} shows another stack"
 
 
 # --- The decoder input, and generated text
@@ -252,9 +314,11 @@ def check_target(inputs: HeadsInput) -> None:
     if len(flags) > 1:
         raise UsageError(f"{' and '.join(flags)} can't be combined", hint="leave one of them out")
     if text is not None and (not isinstance(text, str) or not text):
-        raise UsageError("the target is empty" if text == "" else "a target is a string", hint="give it some text")
+        raise UsageError(
+            "--target is empty" if text == "" else "the target has to be a string", hint="give a text for the decoder"
+        )
     if generate is not None and (not isinstance(generate, int) or generate < 1):
-        raise UsageError(f"{generate} tokens can't be written", hint="--generate takes a number from 1")
+        raise UsageError(f"--generate can't be {generate}", hint="it has to be a whole number of at least 1")
     if inputs.target_ids is not None:
         one_id_list(inputs.target_ids, "target ids")
 
@@ -302,7 +366,8 @@ def add_target(
         return TextAndTarget(text, target)
     if not inputs.encoding.truncate:
         raise UsageError(
-            f"the target has {len(target):,} tokens and the decoder takes {limit:,}", hint="--truncate cuts it to fit"
+            f"the target has {len(target):,} tokens, and the decoder accepts at most {limit:,}",
+            hint="add --truncate to shorten it",
         )
     return TextAndTarget(text, target[:limit], cut=True)
 
@@ -312,11 +377,11 @@ def target_notes(given: TextAndTarget) -> Iterator[str]:
     if given.target is not None and len(given.target) == 1:
         yield START_ALONE
     if given.cut and given.target is not None:
-        yield f"the target was cut to the {len(given.target):,} tokens that the decoder takes"
+        yield f"the target was truncated to the {len(given.target):,} tokens that the decoder accepts"
     if given.generated is not None:
         count = len(given.generated.ids)
         text = "" if given.generated.text is None else f': "{given.generated.text}"'
-        yield f"the model wrote {count:,} token{'s' if count != 1 else ''}{text}"
+        yield f"the model generated {count:,} token{'s' if count != 1 else ''}{text}"
 
 
 def _target_tokens(loaded: LoadedModel, tokenizer: Tokenizer | None, inputs: HeadsInput) -> tuple[Token, ...]:
@@ -331,7 +396,9 @@ def _target_tokens(loaded: LoadedModel, tokenizer: Tokenizer | None, inputs: Hea
     if inputs.target is None:
         return start
     if tokenizer is None:
-        raise UsageError("a target needs a tokenizer", hint="give --target-ids, or a model with a tokenizer")
+        raise UsageError(
+            "--target needs a tokenizer, and the model has none", hint="give the decoder's input as --target-ids"
+        )
     tokens = encode(tokenizer, inputs.target, special=False).tokens
     return (*start, *(token._replace(index=token.index + len(start)) for token in tokens))
 
@@ -366,10 +433,10 @@ def _continue_text(
         return TextAndTarget(text)
     if inputs.generate is None or not loaded.generates:
         generates = inputs.generate is not None
-        does = "writes no text" if generates else "is no encoder–decoder: there is no second text that it reads"
+        does = "doesn't generate text" if generates else "is not an encoder–decoder, so it has no decoder input"
         raise UsageError(
             f"{loaded.class_name} {does}",
-            hint=f"leave {inputs.target_flags[0]} out, or name an encoder–decoder such as google-t5/t5-small (-m)",
+            hint=f"leave {inputs.target_flags[0]} out, or use an encoder–decoder such as google-t5/t5-small (-m)",
         )
     from attncli.attention.inputs import build_inputs
 
@@ -404,8 +471,8 @@ def continue_text(
 def _check_room(limit: int | None, before: int, count: int) -> None:
     if limit is not None and before + count > limit:
         raise UsageError(
-            f"{count:,} more tokens are too many: the model takes {limit:,}",
-            hint=f"--generate takes {limit - before:,} at most here" if limit > before else "give a shorter text",
+            f"--generate {count:,} is too much: the model accepts at most {limit:,} tokens, and {before:,} are used",
+            hint=f"use --generate {limit - before:,} or less" if limit > before else "give a shorter text",
         )
 
 
@@ -470,19 +537,17 @@ def _ignored_option_notes(stacks: tuple[Stack, ...], request: HeadsRequest) -> I
         return
     sketched = any(stack.sketches for stack in stacks)
     shaping = {
-        "--norm-weighted": request.weighting == "norm",
-        "--hide-special": request.view.hide_special and not sketched,
         f"--by {request.view.by}": request.view.by != "token" and not sketched,
     }
     for flag in (flag for flag, given in shaping.items() if given):
-        yield f"{flag} shapes patterns, and none is shown here: choose some with -l, -H or --query"
+        yield f"{flag} has no effect here, because no pattern is shown: choose one with -l, -H or --query"
 
 
 def unread_warnings(unread: Iterable[tuple[str, str]], selection: Selection) -> Iterator[str]:
     """Warnings for stacks whose attention can't be read from the attention interface or the modules."""
     if selection.stack is None:
         for stack, mixer in unread:
-            yield f"the attention of the {stack} can't be read and is left out: {mixer}"
+            yield f"the attention of the {stack} can't be read and is not shown: {mixer}"
 
 
 def metric_notes(stacks: tuple[Stack, ...], without_repeats: str) -> Iterator[str]:
@@ -493,4 +558,4 @@ def metric_notes(stacks: tuple[Stack, ...], without_repeats: str) -> Iterator[st
     positional = [stack for stack in stacks if stack.stack != "cross"]
     repeated = any(head.values[PROBED] is not None for stack in positional for head in stack.metrics)
     if positional and not repeated:
-        yield f"{without_repeats}, so that {' and '.join(REPEAT_METRICS)} are null (--probe shows them)"
+        yield f"{without_repeats}, so {' and '.join(REPEAT_METRICS)} have no value (use --probe to measure them)"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from operator import index
@@ -9,10 +10,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from attncli._version import __version__
+from attncli.api.configured_limits import ConfiguredLimits, configured_limits
 from attncli.api.requests import LoadingRequest, RunningRequest, TokenizeRequest
+from attncli.choices import DEVICES, DTYPES
 from attncli.errors import UsageError
 from attncli.models.files.model_files import ModelFiles, no_text_error, open_files
-from attncli.models.files.reference import DEFAULT_MODEL, parse_reference
+from attncli.models.files.reference import DEFAULT_MODEL, closest, parse_reference
 from attncli.models.tokenizers.types import NoTokenizerError
 from attncli.progress import Progress, silent
 from attncli.results.base import MadeBy
@@ -23,6 +26,10 @@ if TYPE_CHECKING:
     from attncli.models.loading.loaded_model import LoadedModel
     from attncli.models.loading.weights import Depth
     from attncli.models.tokenizers.types import Tokenizer
+
+
+#: What `--device` accepts.
+_DEVICE = re.compile(r"auto|cpu|mps|cuda(:\d{1,4})?")
 
 
 def provenance(*packages: str, model_class: str | None = None, revision: str | None = None) -> MadeBy:
@@ -70,9 +77,7 @@ def open_tokenizers(request: TokenizeRequest, progress: Progress) -> tuple[Loade
     # A tokenizer is never read from a pickle.
     loading = request.loading._replace(allow_pickle=False)
     for option in (*(["model"] if request.model is not None else []), *loading.given):
-        raise UsageError(
-            f"{option}= names a tokenizer, and one is loaded already", hint=f"leave {option}= or tokenizer= out"
-        )
+        raise UsageError(f"{option}= can't be combined with tokenizer=", hint="leave one of them out")
     from attncli.models.tokenizers.tokenizer_loader import wrap_tokenizer
 
     tokenizer = wrap_tokenizer(request.tokenizer)
@@ -100,7 +105,8 @@ def _model_names(model: str | Path | Sequence[str | Path] | None) -> list[str]:
         return [str(model)]
     if not isinstance(model, Sequence) or not all(isinstance(name, str | Path) for name in model):
         raise UsageError(
-            f"a {type(model).__name__} names no model", hint="give a name or a path; tokenizer= takes objects"
+            f"a {type(model).__name__} is not the name of a model",
+            hint="give a name or a path; pass objects as tokenizer=",
         )
     return [str(name) for name in model]
 
@@ -113,8 +119,10 @@ def _load_tokenizer(model: str, request: TokenizeRequest, progress: Progress) ->
     except NoTokenizerError:
         if request.needs_tokenizer:
             raise
-        return LoadedTokenizer(name, None, files, notes=(f"{name} has no tokenizer, so its ids are shown as numbers",))
-    slow = f"the tokenizer of {name} was read by transformers, which takes seconds; a tokenizer.json is read at once"
+        return LoadedTokenizer(
+            name, None, files, notes=(f"{name} has no tokenizer, so token ids are shown as numbers",)
+        )
+    slow = f"{name} has no tokenizer.json, so its tokenizer was loaded by transformers, which takes seconds"
     notes = ([slow] if tokenizer.slow else []) + ([tokenizer.note] if tokenizer.note else [])
     return LoadedTokenizer(name, tokenizer, files, notes=tuple(notes))
 
@@ -126,9 +134,9 @@ def id_lists(ids: Any) -> list[list[int]]:
         several = all(isinstance(each, Sequence) for each in given)
         lists = [[index(number) for number in each] for each in (given if several else [given])]
     except TypeError as error:
-        raise UsageError("ids have to be whole numbers", hint="give the ids of tokens, or a text") from error
+        raise UsageError("token ids have to be whole numbers", hint="give token ids, or a text") from error
     if not all(lists) or not lists:
-        raise UsageError("there are no ids", hint="give some numbers, or a text")
+        raise UsageError("there are no token ids", hint="give whole numbers, or a text")
     return lists
 
 
@@ -136,7 +144,9 @@ def one_id_list(ids: Any, what: str = "ids") -> list[int]:
     """One list of ids. Raises UsageError as `id_lists`, and for several lists."""
     first, *others = id_lists(ids)
     if others:
-        raise UsageError(f"{1 + len(others)} lists of {what} were given where one is taken", hint="give one list")
+        raise UsageError(
+            f"{1 + len(others)} lists of {what} were given, and one is possible here", hint="give one list"
+        )
     return first
 
 
@@ -166,6 +176,7 @@ class ModelLoader(NamedTuple):
         Raises UsageError for something that isn't a model's name, and for a loaded module with an option that only a
         name can have; ModelError if they are unavailable.
         """
+        check_running(self.running)
         if not self.is_loaded:
             return find_files(self.model or DEFAULT_MODEL, self.loading, self.progress)
         moving = [name for name, value in self.running._asdict().items() if value != "auto"]
@@ -173,9 +184,9 @@ class ModelLoader(NamedTuple):
             hint = (
                 f"leave it out; model.to({name}=…) changes it"
                 if name in moving
-                else "leave it out, or give the model by its name"
+                else "leave it out, or give the model's name instead of the object"
             )
-            raise UsageError(f"{name}= goes with the name of a model, and this one is loaded already", hint=hint)
+            raise UsageError(f"{name}= needs the name of a model, and this model is loaded already", hint=hint)
         return None
 
     def open_tokenizer(self, files: ModelFiles | None) -> Tokenizer:
@@ -189,7 +200,8 @@ class ModelLoader(NamedTuple):
             return wrap_tokenizer(self.tokenizer)
         if files is None:
             raise UsageError(
-                "a model that was handed over needs a tokenizer for a text", hint="pass tokenizer= beside model="
+                "a model that is passed as an object needs a tokenizer for a text",
+                hint="pass tokenizer= together with model=",
             )
         return read_tokenizer(files, self.loading)
 
@@ -251,8 +263,34 @@ class ModelLoader(NamedTuple):
         return loaded
 
 
+def check_running(running: RunningRequest) -> None:
+    """Raise UsageError for the name of a device or a number format that no machine has."""
+    device, dtype = running
+    if not (isinstance(device, str) and _DEVICE.fullmatch(device)):
+        near = "cuda" if device == "gpu" else closest(str(device), DEVICES)
+        meant = f"did you mean {near}? " if near else ""
+        raise UsageError(
+            f"there is no device {device!r}",
+            hint=f"{meant}--device accepts auto, cpu, cuda, cuda:N (such as cuda:1) and mps",
+        )
+    if dtype not in DTYPES:
+        raise UsageError(f"there is no number format {dtype!r}", hint=f"--dtype accepts {', '.join(DTYPES)}")
+
+
+def model_limits(files: ModelFiles | None) -> ConfiguredLimits:
+    """What the configuration of a model says about its layers and heads; nothing for a loaded module."""
+    return configured_limits(None if files is None else _read_fields(files))
+
+
 def _check_configuration(files: ModelFiles) -> None:
     """Raise ModelError for impossible numbers, before transformers makes modules, labels and tables of them."""
+    fields = _read_fields(files)
+    if fields is not None:  # else `load_model` says what is missing
+        check_fields(fields, files.ref.name)
+
+
+def _read_fields(files: ModelFiles) -> Mapping[str, Any] | None:
+    """The content of the model's config.json, or its GGUF metadata in that form; None where there is neither."""
     from attncli.models.files.gguf_header import read_gguf_header
     from attncli.models.files.gguf_names import config_fields
     from attncli.models.files.weight_headers import read_model_config
@@ -261,13 +299,10 @@ def _check_configuration(files: ModelFiles) -> None:
     is_gguf = name is not None and name.endswith(".gguf")
     path = files.find(name if name is not None and is_gguf else "config.json")
     if path is None:
-        return  # `load_model` says what is missing
-    fields = (
-        config_fields(read_gguf_header(path, repair_hint=files.repair_hint).metadata)[0]
-        if is_gguf
-        else read_model_config(path, repair_hint=files.repair_hint)
-    )
-    check_fields(fields, files.ref.name)
+        return None
+    if is_gguf:
+        return config_fields(read_gguf_header(path, repair_hint=files.repair_hint).metadata)[0]
+    return read_model_config(path, repair_hint=files.repair_hint)
 
 
 def check_fields(fields: Mapping[str, Any], name: str, *, widths: bool = False) -> None:

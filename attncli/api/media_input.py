@@ -10,7 +10,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from attncli.api.heads_single import HeadsInput, TextAndTarget, continue_text, full_depth, heads_result, target_notes
-from attncli.api.loading import ModelLoader, one_id_list
+from attncli.api.loading import ModelLoader, model_limits, one_id_list
 from attncli.errors import UsageError
 from attncli.models.media.pictures import (
     PatchLayout,
@@ -65,6 +65,7 @@ def run_media(
     """
     content = _read_media(inputs, incompatible)
     files = loader.files()
+    model_limits(files).check_selection(request.selection)
     encoded = None
     if inputs.text is not None or inputs.input_ids is not None:
         encoded = inputs.encode(loader.find_tokenizer(files, needed=inputs.input_ids is None))
@@ -92,13 +93,15 @@ def _read_media(inputs: HeadsInput, incompatible: Mapping[str, bool]) -> Photo |
     """
     image, audio = inputs.image, inputs.audio
     if image is not None and audio is not None:
-        raise UsageError("--image and --audio can't be combined", hint="give a picture, or a sound")
+        raise UsageError("--image and --audio can't be combined", hint="leave one of them out")
     if isinstance(image, list | tuple):
-        raise UsageError(f"{len(image)} pictures were given where one is taken", hint="give the path of one picture")
+        raise UsageError(
+            f"{len(image)} pictures were given, and one is possible here", hint="give the path of one picture"
+        )
     name = "--image" if image is not None else "--audio"
     for other, is_given in incompatible.items():
         if is_given:
-            raise UsageError(f"{name} goes with one text, or none", hint=f"leave {other} out, or {name}")
+            raise UsageError(f"{name} can't be combined with {other}", hint=f"leave {other} or {name} out")
     return read_recording(audio) if image is None else read_photo(image)
 
 
@@ -106,8 +109,8 @@ def _require_files(files: ModelFiles | None, modality: Modality) -> ModelFiles:
     """The files of a model. Raises UsageError for a loaded model: its processor has to be given with it."""
     if files is None:
         raise UsageError(
-            f"a model that was handed over needs a processor for {modality}=",
-            hint="pass processor= beside model=, such as transformers.AutoProcessor's",
+            f"a model that is passed as an object needs a processor for {modality}=",
+            hint="pass processor= together with model=, for instance from transformers.AutoProcessor",
         )
     return files
 
@@ -137,8 +140,8 @@ def _media_inputs(
 
     if inputs.generate is not None:
         raise UsageError(
-            f"{loaded.class_name} can't write here beside --{modality}: no tokens of its text stand for a picture",
-            hint=f"leave --generate out, or --{modality}",
+            f"{loaded.class_name} can't generate text with --{modality}: its text has no tokens for a picture",
+            hint=f"leave --generate or --{modality} out",
         )
     processor, truncate = inputs.processor, inputs.encoding.truncate
     if processor is None:
@@ -165,7 +168,7 @@ def _prepare_picture(photo: Photo, loaded: LoadedModel, processor: Any) -> _Prep
     height, width = pixels.shape[:2]
     layout = patch_layout(loaded.module, height, width)
     before = f"{photo.pixels.shape[1]:,} × {photo.pixels.shape[0]:,}"
-    note = f"{photo.name} ({before} pixels) as the model sees it: {width} × {height}"
+    note = f"{photo.name} ({before} pixels), as the model gets it: {width} × {height}"
     small = Picture(pixels).resized(*(min(side, PICTURE_PIXELS) for side in (height, width)))
     if layout is None:
         return _PreparedMedia(arguments, None, (*photo.notes, note), Picture(small))
@@ -190,9 +193,9 @@ def _decoder_notes(text: EncodedText | None, inputs: ModelInputs) -> tuple[str, 
     tokens: tuple[Token, ...] = (inputs.target or inputs.main).tokens[0]
     # A start token before the text shifts the indices.
     if text is not None and tokens[-1]._replace(index=0) != text.tokens[-1]._replace(index=0):
-        return (f"the text was cut to the {len(tokens):,} tokens that the model takes",)
+        return (f"the text was truncated to the {len(tokens):,} tokens that the model accepts",)
     if text is None and tokens:
-        return ("the decoder was given its start token alone: a text is read as what it has written",)
+        return ("the decoder's input was only its start token; a TEXT would be its input",)
     return ()
 
 
@@ -251,26 +254,26 @@ class _PicturePromptBuilder(NamedTuple):
         if limit is None or length <= limit or not encoding.truncate:
             return prompt, ()
         cut = prepare_prompt(self.photo, self.processor, self._picture_token, prompt.ids[:limit])
-        return cut, (f"the text was cut to the {limit:,} tokens that the model takes",)
+        return cut, (f"the text was truncated to the {limit:,} tokens that the model accepts",)
 
     def _placed_note(self, prompt: PicturePrompt) -> Iterator[str]:
         """A note where the text didn't say where the picture goes."""
         text = self.inputs.text
         if prompt.text is not None and text is not None and prompt.text != text:
-            yield f"the picture stands before the text, written as {prompt.text.removesuffix(text)!r}"
+            yield f"the picture was put before the text, as {prompt.text.removesuffix(text)!r}"
 
     def _continue(self, tokenizer: Tokenizer, encoded: EncodedText, inputs: ModelInputs, count: int) -> TextAndTarget:
         if not self.loaded.generates:
             raise UsageError(
-                f"{self.loaded.class_name} doesn't continue a text with a picture", hint="leave --generate out"
+                f"{self.loaded.class_name} doesn't generate text from a picture", hint="leave --generate out"
             )
         written = continue_text(self.loaded, tokenizer, encoded, inputs.arguments, count)
         assert written.generated is not None
         if self._picture_token in written.generated.ids:
             place = written.generated.ids.index(self._picture_token)
             raise UsageError(
-                f"the model wrote a token of a picture that isn't there, as token {place + 1}",
-                hint=f"--generate {place} stops before it" if place else "leave --generate out",
+                f"the model generated a picture token (number {place + 1}), and there is no picture for it",
+                hint=f"use --generate {place} to stop before it" if place else "leave --generate out",
             )
         return written
 
@@ -302,18 +305,18 @@ def _seen_notes(
     photo: Photo, prompt: PicturePrompt, layout: PatchLayout | None, grid: tuple[int, int] | None
 ) -> Iterator[str]:
     """Notes on the picture as the model sees it, and on the tokens that stand for it."""
-    before = f"{photo.name} ({photo.pixels.shape[1]:,} × {photo.pixels.shape[0]:,} pixels) as the model sees it"
+    before = f"{photo.name} ({photo.pixels.shape[1]:,} × {photo.pixels.shape[0]:,} pixels), as the model gets it"
     crops = f"{_crops(prompt)} crops of " if _crops(prompt) > 1 else ""
     if layout is not None:
         (height, width), rows, columns = layout.size, layout.rows, layout.columns
         size = f"{columns * width} × {rows * height}"
         yield f"{before}: {crops}{size}, {rows} × {columns} patches of {height} × {width}"
     if grid is not None:
-        yield f"{grid[0]} × {grid[1]} tokens of the text stand for the picture, named by row and column"
+        yield f"{grid[0]} × {grid[1]} tokens of the text represent the picture; they are named ROW,COLUMN"
 
 
 def _crop_note(prompt: PicturePrompt, stacks: Sequence[Stack]) -> Iterator[str]:
     """A note if a tower runs on each crop by itself, so that only one can be shown."""
     shown = [stack.stack for stack in stacks if stack.key_medium.kind == "patches" and stack.stack != "cross"]
     if _crops(prompt) > 1 and shown:
-        yield f"{' and '.join(shown)} shows the first of {_crops(prompt)} crops"
+        yield f"{' and '.join(shown)} shows only the first of {_crops(prompt)} crops"

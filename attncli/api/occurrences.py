@@ -100,11 +100,11 @@ def _text_and_label(given: str | tuple[str, str | None], number: int) -> tuple[s
         match given:
             case [str() as text, (str() | None) as label]:
                 return text, label
-        raise UsageError(f"sentence {number} is no text", hint="give strings, or pairs of a string and a label")
+        raise UsageError(f"sentence {number} is not a text", hint="give strings, or pairs of a string and a label")
     text, *labels = given.split("\t")
     if len(labels) > 1:
         raise UsageError(
-            f"sentence {number} has {len(labels)} tabs in it", hint="write a sentence, one tab, and its label"
+            f"sentence {number} contains {len(labels)} tabs", hint="write the sentence, one tab, and the label"
         )
     return text, labels[0] if labels else None
 
@@ -172,21 +172,22 @@ def _missing_problem(sentence: Sentence, found: Sequence[_WordSpan], query: Word
         count = len(found)
         return SentenceProblem(
             number,
-            f"sentence {number} has {named} {count} time{'s' if count > 1 else ''}, not {query.occurrence}",
-            f"--occurrence takes 1 to {count} there, or all" if count > 1 else "--skip leaves such sentences out",
+            f"sentence {number} contains {named} {count} time{'s' if count > 1 else ''}, so there is no "
+            f"occurrence {query.occurrence}",
+            f"--occurrence can be 1 to {count}, or all" if count > 1 else "--skip skips such sentences",
         )
     near = list(dict.fromkeys(form for word in query.words for form in similar_words(sentence.text, word)))
-    return SentenceProblem(number, f"sentence {number} has no {named}", _near_hint(near, query))
+    return SentenceProblem(number, f"sentence {number} doesn't contain {named}", _near_hint(near, query))
 
 
 def _near_hint(near: Sequence[str], query: WordQuery) -> str:
     if not near:
-        return "give the word as it stands in the sentence; --skip leaves such sentences out"
+        return "write the word exactly as in the sentence; --skip skips such sentences"
     listed = " and ".join(repr(form) for form in near)
     forms = {form for form in near for word in query.words if find_word(form, WordPattern(word, any_form=True))}
     if forms and not query.any_form:
-        return f"it has {listed}: --any-form takes {'both' if len(forms) == 2 == len(near) else min(forms)} as well"
-    return f"it has {listed}; --skip leaves such sentences out"
+        return f"it contains {listed}: --any-form also finds {'both' if len(forms) == 2 == len(near) else min(forms)}"
+    return f"it contains {listed}; --skip skips such sentences"
 
 
 def _encode_sentence(
@@ -205,8 +206,8 @@ def _encode_sentence(
             return beyond_limit(sentence.number, limit)
         tokens = truncated
     if not all(pieces_by_place):
-        hint = "it was left out of its tokens; name another model (-m)"
-        return SentenceProblem(sentence.number, f"sentence {sentence.number}: no token stands for the word", hint)
+        hint = "this tokenizer drops the word; use another model (-m)"
+        return SentenceProblem(sentence.number, f"sentence {sentence.number}: the word has no token", hint)
     occurrences = tuple(
         Occurrence(
             sentence=sentence.number,
@@ -228,8 +229,8 @@ def beyond_limit(number: int, limit: int) -> SentenceProblem:
     """The problem of a word that lies beyond the tokens that the model takes."""
     return SentenceProblem(
         number,
-        f"sentence {number}: the word lies beyond the {limit:,} tokens that the model takes",
-        "shorten what stands before it; --skip leaves such sentences out",
+        f"sentence {number}: the word lies beyond the model's limit of {limit:,} tokens",
+        "shorten the text before it; --skip skips such sentences",
     )
 
 
@@ -253,23 +254,23 @@ def input_warnings(found: FoundOccurrences, tokenizer: Tokenizer) -> Iterator[st
     if found.problems:
         numbers = [problem.number for problem in found.problems]
         were = "were" if len(numbers) > 1 else "was"
-        yield f"{_list_sentences(numbers)} {were} left out: {found.problems[0].message}"
+        yield f"{_list_sentences(numbers)} {were} skipped: {found.problems[0].message}"
     cut = [sentence.number for sentence in found.sentences if sentence.cut]
     if cut:
-        yield f"{_list_sentences(cut)} {'were' if len(cut) > 1 else 'was'} cut to the tokens that the model takes"
+        yield f"{_list_sentences(cut)} {'were' if len(cut) > 1 else 'was'} truncated to the model's limit"
     others = [each for each in found.occurrences if _normalized(each.matched) != _normalized(each.word)]
     if others:
         forms = [repr(form) for form in dict.fromkeys(each.matched for each in others)]
         named = " and ".join(forms) if len(forms) < 4 else f"{', '.join(forms[:3])} and {len(forms) - 3} more"
         were = "were" if len(forms) > 1 else "was"
-        yield f"{_list_sentences([each.sentence for each in others])}: {named} {were} taken for the word"
+        yield f"{_list_sentences([each.sentence for each in others])}: {named} {were} taken as the word"
     yield from _split_warnings(found.occurrences)
     unknown_ids = [] if tokenizer.unknown_id is None else [tokenizer.unknown_id]
     pieces = {piece.token for piece in tokenizer.describe(unknown_ids) if piece is not None}
     unknown = [each.sentence for each in found.occurrences if not pieces.isdisjoint(each.pieces)]
     if unknown:
         where = _list_sentences(unknown)
-        yield f"{where}: the tokenizer has no piece for the word, and any unknown word has this vector"
+        yield f"{where}: the word became the unknown token, so its vector is that of any unknown word"
 
 
 def _split_warnings(occurrences: Sequence[Occurrence]) -> Iterator[str]:
@@ -281,7 +282,10 @@ def _split_warnings(occurrences: Sequence[Occurrence]) -> Iterator[str]:
         if len(cuts) > 1:
             rarer = sorted(cuts.items(), key=lambda item: -len(item[1]))[1:]
             named = "; ".join(f"{' + '.join(pieces)} in {_list_sentences(numbers)}" for pieces, numbers in rarer[:3])
-            yield f"{form!r} is cut in {len(cuts)} ways ({named}), which alone makes a difference"
+            yield (
+                f"{form!r} is split into tokens in {len(cuts)} different ways ({named}), which by itself changes "
+                "the vectors"
+            )
 
 
 def run_warnings(occurrences: Sequence[Occurrence], states: Sequence[State], *, causal: bool) -> Iterator[str]:
@@ -289,8 +293,8 @@ def run_warnings(occurrences: Sequence[Occurrence], states: Sequence[State], *, 
     first = [each.sentence for each in occurrences if 0 in each.positions]
     if causal and first:
         yield (
-            f"{_list_sentences(first)}: the word is the first token, whose state is unlike any other in a model "
-            "that reads from left to right"
+            f"{_list_sentences(first)}: the word is the first token, whose state in a causal model is very "
+            "different from all others"
         )
     for state in states:
         if state.chosen:
@@ -308,10 +312,10 @@ def _dominant_dimension_warnings(state: State, occurrences: Sequence[Occurrence]
         share = round(100 * sum(dimension.share for dimension in ruling))
         named = " and ".join(str(dimension.dimension) for dimension in ruling)
         some = "dimension" if len(ruling) == 1 else "dimensions"
-        makes = "makes" if len(ruling) == 1 else "make"
+        makes = "accounts for" if len(ruling) == 1 else "account for"
         yield (
-            f"state {state.state}: {some} {named} alone {makes} {share} % of the mean cosine; "
-            "--adjust standardize evens dimensions out"
+            f"state {state.state}: {some} {named} {makes} {share} % of the mean cosine; "
+            "--adjust standardize gives all dimensions the same weight"
         )
 
 
@@ -319,20 +323,20 @@ def input_notes(found: FoundOccurrences, *, causal: bool, padded: bool, decoding
     """Notes on how the input was interpreted."""
     if found.ambiguous:
         yield (
-            f"{_list_sentences(found.ambiguous)}: the word stands there more than once, and the first was taken; "
-            "--occurrence or [brackets] choose another"
+            f"{_list_sentences(found.ambiguous)}: the word occurs more than once, and the first occurrence was taken; "
+            "choose another with --occurrence or [brackets]"
         )
     occurrences = found.occurrences
     labels = [each.label for each in occurrences if each.word == occurrences[0].word]
     if None in labels and any(labels):
         without = sum(label is None for label in labels)
-        yield f"{without:,} of {len(labels):,} occurrences have no label, and no part in what is said of labels"
+        yield f"{without:,} of {len(labels):,} occurrences have no label and are left out of the comparison of labels"
     if causal:
-        yield "this model reads from left to right: what follows the word can't change its states"
+        yield "this model is causal: text after the word can't change its states"
     if decoding:
-        yield "the decoder was given the sentence behind its start token, as when it is to write it"
+        yield "the decoder's input was the start token and the sentence"
     if not padded:
-        yield "this model mixes sentences of a batch or their padding, so that each runs alone"
+        yield "this model would mix the sentences of a batch, so they were run one by one"
 
 
 def _normalized(text: str) -> str:

@@ -92,7 +92,7 @@ def run_params(request: ParamsRequest, progress: Progress = silent) -> ParamsRes
     by, costs_request = _check_by(request), _costs_request(request)
     expected = total_of("--check", request.check)
     if request.source is not None and request.source not in SOURCES:
-        raise UsageError(f"there is no source {request.source!r}", hint=f"the sources are {', '.join(SOURCES)}")
+        raise UsageError(f"--source can't be {request.source!r}", hint=f"it has to be one of {', '.join(SOURCES)}")
     changes = _parse_changes(request.set)
     shape_source = ShapeSource(cast("Source | None", request.source), changes, request.loading, progress)
     names = list_models(DEFAULT_MODEL if request.model is None else request.model)
@@ -138,7 +138,10 @@ def _parse_changes(given: str | Sequence[str] | Mapping[str, object]) -> tuple[s
         return tuple(f"{key}={value}" for key, value in written)
     changes = (given,) if isinstance(given, str) else given
     if not isinstance(changes, Sequence) or not all(isinstance(change, str) for change in changes):
-        raise UsageError("set= takes changes", hint='for instance "num_hidden_layers=48", or {"num_hidden_layers": 48}')
+        raise UsageError(
+            "set= has to be KEY=VALUE strings or a dictionary",
+            hint='for instance "num_hidden_layers=48", or {"num_hidden_layers": 48}',
+        )
     return tuple("=".join(part.strip() for part in change.split("=", 1)) for change in changes)
 
 
@@ -146,18 +149,18 @@ def _to_json(key: str, value: object) -> str:
     try:
         return json.dumps(value)
     except (TypeError, ValueError) as error:
-        raise UsageError(f"--set {key} can't be {value!r}", hint="give what a config.json can hold") from error
+        raise UsageError(f"--set {key} can't be {value!r}", hint="give a value that JSON can express") from error
 
 
 def _check_by(request: ParamsRequest) -> Grouping:
     """`by`, checked. Raises UsageError for an unknown value, and for a depth where nothing is listed as a tree."""
     by, depth = request.by, request.depth
     if by not in BY:
-        raise UsageError(f"parameters can't be listed by {by!r}", hint=f"by is one of {', '.join(BY)}")
+        raise UsageError(f"--by can't be {by!r}", hint=f"it has to be one of {', '.join(BY)}")
     if depth is not None:
         check_number("--depth", depth, instance=2)
         if by not in _TREE_LISTINGS:
-            raise UsageError(f"--by {by} has no depth", hint="add --by module or --by tensor, or leave --depth out")
+            raise UsageError("--depth needs a list of modules or tensors", hint="add --by module or --by tensor")
     return cast("Grouping", by)
 
 
@@ -174,11 +177,13 @@ def _read_shapes(model: Any, shape_source: ShapeSource) -> ModelShapes:
     if isinstance(model, str | Path):
         return shape_source.shapes(model)
     if shape_source.changes:
-        raise UsageError("a module that was handed over can't be changed", hint="build it anew from its configuration")
+        raise UsageError(
+            "--set can't change a module that is passed as an object", hint="build it from a changed configuration"
+        )
     # No weights are read here, so that a pickle has no effect.
     options = shape_source.loading._replace(allow_pickle=False).given
     for name in (*(["source"] if shape_source.source else []), *options):
-        raise UsageError(f"{name}= goes with the name of a model, and this one is a module", hint="leave it out")
+        raise UsageError(f"{name}= needs the name of a model, and this one is an object", hint="leave it out")
     return shapes_from_module(model)
 
 
@@ -208,7 +213,7 @@ def _count_model(
     if by in _TREE_LISTINGS:
         listed = [entry.share for entry in (shares.untied if untie else shares.unique)]
         tree = module_tree(listed, depth=depth or (_DEFAULT_DEPTH if by == "module" else None), tensors=by == "tensor")
-    untied = ["tied tensors are counted once for each of their names"] if untie and shapes.inventory.tied else []
+    untied = ["tied tensors are counted once per name"] if untie and shapes.inventory.tied else []
     return ModelParameters(
         counted,
         cost,
@@ -255,9 +260,15 @@ def _packing_notes(shapes: ModelShapes) -> Iterator[str]:
     if shapes.unknown_packing is None:
         return
     if shapes.source == "header":
-        yield f"the packing of {shapes.unknown_packing} is unknown: stored elements are counted, not weights"
+        yield (
+            f"the packed format of {shapes.unknown_packing} is unknown: its stored elements are counted, not its "
+            "weights"
+        )
     else:
-        yield f"its weights can't be compared: the packing of {shapes.unknown_packing} is unknown"
+        yield (
+            f"its weights can't be compared with its configuration: the packed format of {shapes.unknown_packing} "
+            "is unknown"
+        )
 
 
 # --- Warnings and `--check`
@@ -271,13 +282,13 @@ def mismatch_warnings(models: Sequence[ModelParameters]) -> Iterator[str]:
             what = f"parameters of {name} can't be counted"
             if model.counted.source != "header":
                 what = f"weights of {name} can't be compared with its configuration"
-            yield f"the {what}: the packing of {model.unknown_packing} is unknown"
+            yield f"the {what}: the packed format of {model.unknown_packing} is unknown"
         if found is None or found.agrees:
             continue
         if found.is_same_model:
-            yield f"the weights of {name} hold {found.unexpected:,} elements that its model doesn't have"
+            yield f"the weights of {name} contain {found.unexpected:,} elements that the model doesn't have"
         else:
-            yield f"the weights beside the configuration of {name} are not those of its model"
+            yield f"the weights of {name} don't match its configuration"
 
 
 def check_failures(models: Sequence[ModelParameters], expected: Total) -> Iterator[str]:
@@ -289,18 +300,19 @@ def check_failures(models: Sequence[ModelParameters], expected: Total) -> Iterat
         total, held = model.counted.total, model.reconciliation
         if model.unknown_packing is not None and model.counted.source == "header":
             yield (
-                f"{model.name} can't be checked: the packing of {model.unknown_packing} is unknown, so its header "
-                "doesn't tell its parameters (--source config counts them from a config.json)"
+                f"{model.name} can't be checked: the packed format of {model.unknown_packing} is unknown, so "
+                "its parameters "
+                "can't be counted by the header (--source config counts them by config.json)"
             )
         elif not expected.holds(total):
             more = total - expected.number
             than = f"{abs(more):,} {'more' if more > 0 else 'fewer'} than the {expected.written} expected"
             readings = (each for each in model.counted.readings if expected.holds(each.total))
-            reading = next((f"; so many has its reading {each.name}: {each.source}" for each in readings), "")
+            reading = next((f"; {each.name} gives this number: {each.source}" for each in readings), "")
             yield f"{model.name} has {total:,} parameters, {than}{reading}"
         elif held is not None and not held.is_same_model:
             yield (
-                f"the configuration of {model.name} has {total:,} parameters as expected, but its weights are of "
-                f"another model: {held.matched:,} of these are among their {held.checkpoint_total:,} elements "
-                "(--source header counts them)"
+                f"the configuration of {model.name} has {total:,} parameters, as expected, but its weights don't match "
+                f"it: {held.matched:,} of these parameters are among their {held.checkpoint_total:,} elements "
+                "(--source header counts the weights)"
             )

@@ -41,7 +41,7 @@ _MODULE_WEIGHTS = "model.safetensors"
 #: The names of unpacked types, in the files and elsewhere.
 _DTYPE_NAMES = {"F32": "float32", "BF16": "bfloat16", "F16": "float16"}
 
-_FOREIGN_NOTE = "its config.json names no model_type, so it isn't transformers': counted by the header of its weights"
+_FOREIGN_NOTE = "its config.json has no model_type, so the parameters are counted by the header of the weights"
 
 
 class ShapeSource(NamedTuple):
@@ -86,7 +86,10 @@ class ShapeSource(NamedTuple):
             return configured.shapes() if self.changes else reconcile_with_checkpoint(configured, files)
         # The headers of the weight files, which take neither torch nor transformers.
         if self.changes:
-            raise UsageError("--set changes a configuration, not a checkpoint", hint="name its config.json instead")
+            raise UsageError(
+                f"--set changes a configuration, and the weights of {files.ref.name} are counted by their header",
+                hint="name its config.json instead, or leave --set out",
+            )
         return shapes_from_checkpoint(read_checkpoint(files), files)
 
     def _open(self, ref: ModelRef) -> tuple[ModelFiles, dict[str, Any] | None]:
@@ -100,12 +103,13 @@ class ShapeSource(NamedTuple):
             preset = preset_for_model(ref.location) if ref.kind is Kind.HUB else None
             if preset is None:
                 raise
-            hint = f"preset:{preset} counts this architecture without the hub; {error.hint}"
+            hint = f"use preset:{preset} to count this architecture without the hub; {error.hint}"
             raise ModelError(error.message, hint=hint) from error
 
     def _from_function(self, ref: ModelRef) -> ModelShapes:
         if self.changes or self.source:
-            raise UsageError(f"{ref.name} has no configuration", hint="leave --set and --source out")
+            flag = "--set" if self.changes else f"--source {self.source}"
+            raise UsageError(f"{flag} needs a configuration, and {ref.name} has none", hint=f"leave {flag} out")
         self.progress("starting torch", 0, None)
         from attncli.models.loading.own_code import call_module_function
 
@@ -113,7 +117,10 @@ class ShapeSource(NamedTuple):
 
     def _from_preset(self, ref: ModelRef) -> ModelShapes:
         if self.source == "header":
-            raise UsageError(f"{ref.name} is an architecture without weights", hint="leave --source header out")
+            raise UsageError(
+                f"--source header reads weights, and {ref.name} is an architecture without weights",
+                hint="leave --source header out",
+            )
         from attncli.models.builtin.presets import read_preset
 
         return configured_from_preset(ref.name, read_preset(ref.location), self.changes, self.progress).shapes()
@@ -193,7 +200,7 @@ def shapes_from_checkpoint(checkpoint: Checkpoint, files: ModelFiles) -> ModelSh
     for tensor in checkpoint.tensors:
         sizes[tensor.dtype] += tensor.stored_bytes
     first, beyond = prediction_layers(inventory, config or {})
-    note = f"{beyond:,} from layer {first} on are for multi-token prediction, which the model runs without"
+    note = f"{beyond:,} from layer {first} on are for multi-token prediction and are not used by the model itself"
     predicting = [note] if beyond else []
     is_foreign = checkpoint.format == "safetensors" and config is not None and "model_type" not in config
     return ModelShapes(
@@ -273,12 +280,13 @@ def _published_in_files(checkpoint: Checkpoint, unpacked: UnpackedCheckpoint, pa
 
 def _packing_notes(unpacked: UnpackedCheckpoint) -> Iterator[str]:
     for scheme, tensors in unpacked.schemes.items():
-        are, their = ("tensor is", "its") if tensors == 1 else ("tensors are", "their")
-        yield f"{tensors:,} {are} packed as {scheme}: {their} weights are counted, not the stored elements"
+        are = "tensor is" if tensors == 1 else "tensors are"
+        yield f"{tensors:,} {are} packed as {scheme}: the weights are counted, not the stored elements"
     if unpacked.flat:
-        yield f"what is stored doesn't tell the shape of {_first_of(unpacked.flat)}"
+        yield f"the shape of {_first_of(unpacked.flat)} can't be determined from the stored data"
     if unpacked.disputed:
-        yield f"the configuration gives other bits than {_first_of(unpacked.disputed)} has: the stored ones are counted"
+        names = _first_of(unpacked.disputed)
+        yield f"the configuration gives another number of bits than {names} has: the stored data is counted"
 
 
 def _unknown_packing(unpacked: UnpackedCheckpoint, config: Mapping[str, Any] | None) -> str | None:

@@ -130,7 +130,7 @@ def failed_checks(record: Record, checks: Sequence[str]) -> Iterator[str]:
 
         yield from (f"same: {place}{sentence}" for sentence in differences(record.comparison, first.source))
     elif "same" in checks and len({tuple(text.ids) for text in record.texts}) > 1:
-        yield f"same: {place}the models are given different texts"
+        yield f"same: {place}the models were given different texts"
     if "lint" in checks:
         from attncli.tokens.lint import failures
 

@@ -85,7 +85,7 @@ def _inputs(text: Any, ids: Any, pair: str | None, *, lines: bool, chat: bool) -
     if chat:
         return _conversations(text, ids, pair, lines)
     if (text is None) == (ids is None):
-        raise UsageError("either a text or ids are needed", hint="give a text, or numbers with --input-ids")
+        raise UsageError("a text or token ids are missing", hint="give a text, or token ids with --input-ids")
     if text is not None:
         texts = _texts(text, pair)
         if lines:
@@ -96,7 +96,7 @@ def _inputs(text: Any, ids: Any, pair: str | None, *, lines: bool, chat: bool) -
             ]
         return [TextInput(each, pair) for each in texts]
     if pair is not None:
-        raise UsageError("ids can't have a pair", hint="--pair goes with a text; leave it or --input-ids out")
+        raise UsageError("--pair and --input-ids can't be combined", hint="leave one of them out; --pair needs a text")
     return [TextInput(ids=each) for each in id_lists(ids)]
 
 
@@ -104,7 +104,7 @@ def _conversations(text: Any, ids: Any, pair: str | None, lines: bool) -> list[T
     from attncli.api.text_details import parse_conversations, read_conversation
 
     if text is None or ids is not None or pair is not None:
-        raise UsageError("a conversation stands alone", hint="--chat takes no ids and no --pair")
+        raise UsageError("a conversation can't be combined with token ids or a pair", hint="give only the conversation")
     if not lines or not isinstance(text, str):
         return [TextInput(conversation=read_conversation(text))]
     return [TextInput(conversation=each) for each in parse_conversations(split_lines(text), lines=True)]
@@ -112,13 +112,13 @@ def _conversations(text: Any, ids: Any, pair: str | None, lines: bool) -> list[T
 
 def _texts(text: Any, pair: str | None) -> list[str]:
     if isinstance(text, Mapping):
-        raise UsageError("a dictionary is no text", hint="a conversation goes with chat=True")
+        raise UsageError("a dictionary is not a text", hint="add chat=True for a conversation")
     texts = list(text) if isinstance(text, Iterable) and not isinstance(text, str | bytes) else [text]
     if not all(isinstance(each, str) for each in texts):
-        raise UsageError("a text is a string", hint="give one string, or a list of them")
+        raise UsageError("the text has to be a string", hint="give one string, or a list of strings")
     if not isinstance(pair, str | None):
-        raise UsageError("a pair is a string", hint="give one string, which goes beside every text")
+        raise UsageError("pair= has to be a string", hint="give one string, which is added to every text")
     if not texts or "" in texts or pair == "":
         which = f"text {texts.index('') + 1} of {len(texts)}" if "" in texts and len(texts) > 1 else "the text"
-        raise UsageError(f"{which} is empty", hint="give some text, or numbers with --input-ids")
+        raise UsageError(f"{which} is empty", hint="give a text, or token ids with --input-ids")
     return texts

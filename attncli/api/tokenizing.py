@@ -85,13 +85,14 @@ def _sandbox(chat: bool) -> AbstractContextManager[Sandbox | None]:
 
 def _check_request(request: TokenizeRequest) -> None:
     if (request.template is not None or request.generation_prompt) and not request.chat:
-        raise UsageError("--template and --generation-prompt are for conversations", hint="add --chat, or leave it out")
+        flag = "--generation-prompt" if request.template is None else "--template"
+        raise UsageError(f"{flag} needs a conversation", hint=f"add --chat, or leave {flag} out")
     unknown = [name for name in request.check if name not in CHECKS]
     if unknown:
-        raise UsageError(f"there is no check {unknown[0]!r}", hint=f"--check takes {' or '.join(CHECKS)}")
+        raise UsageError(f"--check can't be {unknown[0]!r}", hint=f"it has to be {' or '.join(CHECKS)}")
     if request.special_as_text and (request.chat or not request.needs_tokenizer):
-        what = "a conversation's template writes its special tokens as text" if request.chat else "ids are no text"
-        raise UsageError(f"{what}, and --special-as-text is for texts", hint="leave --special-as-text out")
+        other = "--chat, whose template writes special tokens" if request.chat else "token ids"
+        raise UsageError(f"--special-as-text can't be combined with {other}", hint="leave --special-as-text out")
 
 
 class TextTokenizer:
@@ -283,8 +284,8 @@ class TextTokenizer:
         if tokenizer is None or id(loaded) in self._differing or not tokenizer.differs_from_file(text):
             return
         self._differing.add(id(loaded))
-        warning = f"{loaded.model}: its class {tokenizer.class_name} gives other ids than its tokenizer.json alone"
-        self._warnings[f"{warning} (-m FOLDER/tokenizer.json reads the file alone)"] = None
+        warning = f"{loaded.model}: its class {tokenizer.class_name} gives other token ids than its tokenizer.json"
+        self._warnings[f"{warning} (-m FOLDER/tokenizer.json uses only the file)"] = None
 
     def _look_for_losses(self, loaded: LoadedTokenizer, text: str, tokens: int) -> None:
         """As `_losses.add`, where only ids are wanted: for a text that has hardly any tokens."""
@@ -330,7 +331,7 @@ def _max_tokens(loaded: LoadedTokenizer) -> int | None:
 def require_tokenizer(loaded: LoadedTokenizer) -> Tokenizer:
     """The tokenizer. Raises UsageError where the model has none: only ids can be shown without."""
     if loaded.tokenizer is None:
-        raise UsageError(f"{loaded.model} has no tokenizer", hint="give it ids instead of a text: --input-ids")
+        raise UsageError(f"{loaded.model} has no tokenizer", hint="give token ids instead of a text: --input-ids")
     return loaded.tokenizer
 
 
@@ -373,11 +374,16 @@ class LengthWarnings:
                 which = f"{count:,} of {self._texts:,} texts (text {record + 1} first)"
             if cut:
                 verb = "were" if count > 1 else "was"
-                yield f"{which} {verb} cut to the {limit:,} tokens that {model} takes"
+                yield f"{which} {verb} truncated to the {limit:,} tokens that {model} accepts"
             elif count == 1:
-                yield f"{which} has {tokens:,} tokens and {model} takes {limit:,} (--truncate cuts it)"
+                yield (
+                    f"{which} has {tokens:,} tokens, and {model} accepts at most {limit:,} (add --truncate to "
+                    "shorten it)"
+                )
             else:
-                yield f"{which} have more tokens than the {limit:,} that {model} takes (--truncate cuts them)"
+                yield (
+                    f"{which} have more than the {limit:,} tokens that {model} accepts (add --truncate to shorten them)"
+                )
 
 
 class LossWarnings:
@@ -398,4 +404,5 @@ class LossWarnings:
         for model, (texts, characters) in self._found.items():
             where = "the text" if texts == 1 else f"{texts:,} texts"
             counted = "a character" if characters == 1 else f"{characters:,} characters"
-            yield f"{model} has no token for {counted} of {where}, and leaves them out"
+            them = "it" if characters == 1 else "them"
+            yield f"{model} has no token for {counted} of {where} and drops {them}"

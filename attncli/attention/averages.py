@@ -100,7 +100,9 @@ def _head_metrics(
     by_metric = zip(counts.items(), means, squares, strict=True)
     intervals = {name: confidence_interval(mean, square, count) for (name, count), mean, square in by_metric}
     labels = assign_labels(values, baseline, queries, thresholds)
-    return replace(template, labels=labels, values=values, spread=Spread(intervals, counts), token_index=None)
+    return replace(
+        template, labels=labels, values=values, spread=Spread(intervals, counts), token_index=None, link=None
+    )
 
 
 def _mean_values(moments: Moments, head: int) -> dict[str, float | None]:

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from attncli.attention.inputs import ModelInputs
+from attncli.attention.links import LinkSearch
 from attncli.attention.metrics import MetricSums, PairAttentionSums, QueryKeySides, uniform_weights
 from attncli.attention.pattern_sums import (
     Axes,
@@ -21,6 +22,7 @@ from attncli.attention.pattern_sums import (
     Rollout,
     RowWeights,
     build_axis,
+    read_column,
     read_rollout,
     read_row,
 )
@@ -37,8 +39,10 @@ if TYPE_CHECKING:
 #: Layers with up to so many weights are computed explicitly (64 MiB of float32); larger ones without the matrix.
 MAX_EXPLICIT_WEIGHTS = 1 << 24
 
-#: Small patterns are kept of stacks with at most so many heads, in at most so many bins a side.
+#: Small patterns are kept of stacks with at most so many heads, in at most so many bins a side; of a text of at most so
+#: many tokens, of so many heads.
 MAX_SKETCH_HEADS, SKETCH_BINS = 8, 64
+SHORT_TEXT, MAX_SHORT_SKETCHES = 64, 400
 
 #: Up to one row in so many is faster to compute by itself than to pool along with all other rows.
 _FEW_ROWS_SHARE = 8
@@ -58,7 +62,7 @@ class CollectedLayer:
 
     path: of the attention module.  chosen: the heads, none where none is requested: nothing else is collected then.
     metrics, baseline: the running sums of its attention and of uniform attention.  patterns: one for each text.
-    row: the weights of one position, where that was requested.
+    row: the weights of one position, where that was requested.  column: those on one key.  links: its strongest links.
     strongest: of each head, the key that one position reads most, and its weight, where that was requested.
     causal, full: whether each query sees only itself and earlier keys, and whether it sees every key, if known.
     """
@@ -73,6 +77,8 @@ class CollectedLayer:
     patterns: tuple[PatternSums, ...] = ()
     row: RowWeights | None = None
     strongest: tuple[tuple[int, float], ...] = ()
+    column: RowWeights | None = None
+    links: LinkSearch | None = None
     causal: bool | None = None
     full: bool | None = None
 
@@ -84,6 +90,8 @@ class CollectedLayer:
             visible = self.sides.seen(block.start, block.stop, block.visible)
             self.metrics.add(block.start, block.weights, block.visible)
             self.baseline.add(block.start, uniform_weights(visible), block.visible)
+            if self.links is not None:
+                self.links.add(block.start, block.weights, visible)
             self.causal &= not bool(visible.triu(block.start + self.sides.prefix + 1).any())
             self.full &= not bool(self.sides.seen(block.start, block.stop, ~visible).any())
 
@@ -132,7 +140,7 @@ class CollectedLayer:
         if not finite:
             raise ModelError(
                 f"the attention of layer {self.number} is not a number (NaN)",
-                hint="the model's weights are broken, or too large for this format: try --dtype float32",
+                hint="the weights are damaged, or too large for this number format: try --dtype float32",
             )
 
 
@@ -223,11 +231,13 @@ class Collector:
         if not chosen:
             return layer
         if request.patterns or (
-            request.sketches and request.weighting == "attention" and layers * heads <= MAX_SKETCH_HEADS
+            request.sketches and request.weighting == "attention" and _has_sketches(layers * heads, attention)
         ):
             shown = (None,) if is_rollout else layer.chosen
             texts = range(self.inputs.batch)
             layer.patterns = tuple(PatternSums(number, shown, self.axes(sides, text)) for text in texts)
+        if request.links and self.inputs.batch == 1 and sides.keys.medium.kind == "tokens":
+            layer.links = LinkSearch(sides)
         has_patterns = self._add_metrics(layer, attention)
         norms = compute_value_norms(path, attention, self.projections) if request.weighting == "norm" else None
         if rolled is not None:
@@ -240,6 +250,8 @@ class Collector:
             layer.add_patterns(attention, norms)
         if request.reads_position:
             layer.row = read_row(attention, sides, request.view, layer.chosen, norms)
+        if request.reads_column:
+            layer.column = read_column(attention, sides, request.view, layer.chosen, norms)
         return layer
 
     def _add_metrics(self, layer: CollectedLayer, attention: Attention) -> bool:
@@ -311,6 +323,12 @@ class Collector:
             # In a model of pictures, an "encoder" may be what writes the captions (GIT).
             return None
         return f"{block_list.word}{stage}"
+
+
+def _has_sketches(heads: int, attention: Attention) -> bool:
+    """Whether small patterns of so many heads can be kept: of long texts they take time."""
+    is_short = max(attention.queries, attention.keys) <= SHORT_TEXT
+    return heads <= (MAX_SHORT_SKETCHES if is_short else MAX_SKETCH_HEADS)
 
 
 def _strongest_keys(attention: Attention, query: int) -> tuple[tuple[int, float], ...]:

@@ -113,9 +113,9 @@ def _require_same_shapes(here: HeadsResult, there: HeadsResult, kind: Difference
         ours, theirs = (_describe_shape(shape) for shape in shapes)
         raise UsageError(
             f"the heads can't be compared one by one: {ours} in {here.model}, {theirs} in {there.model}",
-            hint="compare models of one shape, as a base and its fine-tune"
+            hint="compare models of the same shape, such as a base model and its fine-tune"
             if kind == "models"
-            else "compare texts that run through the same layers",
+            else "compare texts that use the same layers",
         )
 
 
@@ -136,5 +136,5 @@ def _require_same_lengths(pairs: list[tuple[Stack, Stack]], kind: DifferenceKind
             raise UsageError(
                 f"the patterns of the {what} can't be compared: {a:,} by {b:,} tokens in the {here.stack}, and "
                 f"{c:,} by {d:,}",
-                hint="leave -l, -H and --patterns out to compare metrics alone",
+                hint="leave -l, -H, --query, --key and --patterns out to compare only the metrics",
             )

@@ -267,7 +267,9 @@ def build_media_inputs(
     if not text and not needs_text(model.module, given):
         return ModelInputs(given, EMPTY_SIDE, None, media)
     if "input_ids" not in accepted:
-        raise UsageError(f"{model.name} reads no text", hint="leave the text out, or name a model that reads both (-m)")
+        raise UsageError(
+            f"{model.name} doesn't read text", hint="leave the text out, or use a model that reads both (-m)"
+        )
     main = _checked_side(model, [(tuple(text) or (start,))[: model.max_positions if truncate else None]])
     given["input_ids"] = main.ids
     if "attention_mask" in accepted:
@@ -332,9 +334,12 @@ def with_decoder_texts(model: LoadedModel, inputs: ModelInputs, texts: Sequence[
 def _checked_side(model: LoadedModel, texts: Sequence[Sequence[Token]], *, pad_left: bool = False) -> Side:
     longest, limit = max(len(tokens) for tokens in texts), model.max_positions
     if longest == 0:
-        raise UsageError("the text is empty", hint="give some text, or ids with --input-ids")
+        raise UsageError("the text is empty", hint="give a text, or token ids with --input-ids")
     if limit is not None and longest > limit:
-        raise UsageError(f"the text has {longest:,} tokens and the model takes {limit:,}", hint="--truncate cuts it")
+        raise UsageError(
+            f"the text has {longest:,} tokens, and the model accepts at most {limit:,}",
+            hint="add --truncate to shorten it",
+        )
     _check_ids(model, texts)
     return _pad_texts(texts, pad_left)
 
@@ -395,7 +400,9 @@ def _check_ids(model: LoadedModel, texts: Sequence[Sequence[Token]]) -> None:
     largest = max(token.id for tokens in texts for token in tokens)
     size = model.vocabulary_size
     if size is not None and largest >= size:
-        raise UsageError(f"the id {largest} is not in the model's vocabulary", hint=f"ids run from 0 to {size - 1}")
+        raise UsageError(
+            f"the token id {largest} is not in the model's vocabulary", hint=f"its token ids are 0 to {size - 1}"
+        )
 
 
 # --- The probe of repeated random tokens
@@ -414,7 +421,7 @@ def choose_probe(limit: int | None, ordinary: int, *, before: int, seed: int = 0
     tokens = min(PROBE_TOKENS, room, ordinary)
     if tokens < 2:
         lack = f"{limit} positions" if room < 2 else f"{ordinary} ordinary tokens"
-        raise UsageError(f"the model has {lack}, too few to repeat some", hint="give a text instead of --probe")
+        raise UsageError(f"--probe needs more than the model has: {lack}", hint="give a text instead of --probe")
     return Probe(PROBE_SEQUENCES, tokens, PROBE_REPEATS, seed)
 
 

@@ -59,12 +59,14 @@ def parse_thresholds(texts: Sequence[str]) -> dict[str, float]:
     for text in texts:
         name, equals, number = text.partition("=")
         if name not in LABEL_THRESHOLDS:
-            raise UsageError(f"--threshold: {name!r} gives no label", hint=f"labels: {', '.join(LABEL_THRESHOLDS)}")
+            raise UsageError(
+                f"--threshold: {name!r} has no label", hint=f"the labels are {', '.join(LABEL_THRESHOLDS)}"
+            )
         try:
             thresholds[name] = float(number)
         except ValueError as error:
-            what = f"{number!r} isn't a number" if equals else f"{text!r} has no number"
-            raise UsageError(f"--threshold: {what}", hint=f"write it as {name}=0.5") from error
+            what = f"{number!r} isn't a number" if equals else f"the number is missing in {text!r}"
+            raise UsageError(f"--threshold: {what}", hint=f"write for instance --threshold {name}=0.5") from error
     return thresholds
 
 
@@ -78,7 +80,7 @@ _SIGNS: Mapping[str, Callable[[float, float], bool]] = {
     ">=": operator.ge,
     "==": operator.eq,
 }
-_CLAIM_HINT = f'a check reads "1.2 {PROBED} > 0.8": a head, a metric, < <= > >= or ==, and a number'
+_CLAIM_HINT = f'write a head, a metric, one of < <= > >= ==, and a number: "1.2 {PROBED} > 0.8"'
 
 
 @dataclass(frozen=True)
@@ -101,10 +103,10 @@ class Claim:
             effects = {head.name: head.values for stack in stacks for head in stack.effects}
             value = effects.get(self.head, {}).get(self.metric)
         holds = value is not None and _SIGNS[self.sign](value, self.number)
-        nothing = "it has none" if self.metric in EFFECTS else "nothing shows it in this text"
+        nothing = "it has none" if self.metric in EFFECTS else "it has no value in this text"
         found = nothing if value is None else f"it is {value:.4g}"
         claim = f"{self.head} {self.metric} {self.sign} {self.number:g}"
-        return holds, f"{claim} {'holds' if holds else 'does not hold'}: {found}"
+        return holds, f"{claim} {'is true' if holds else 'is false'}: {found}"
 
 
 def parse_claims(texts: Sequence[str], effects: Sequence[str] = ()) -> tuple[Claim, ...]:
@@ -113,7 +115,7 @@ def parse_claims(texts: Sequence[str], effects: Sequence[str] = ()) -> tuple[Cla
     for text in texts:
         match = _CLAIM.fullmatch(text)
         if match is None:
-            raise UsageError(f"--check: {text!r} can't be read as a check", hint=_CLAIM_HINT)
+            raise UsageError(f"--check: {text!r} is not a check", hint=_CLAIM_HINT)
         try:
             number = float(match["number"])
         except ValueError as error:
@@ -144,5 +146,6 @@ def check_metric(name: str, flag: str) -> str:
     if name in METRICS or name in NEEDLE_METRICS:
         return name
     near = get_close_matches(name, [*METRICS, *NEEDLE_METRICS], n=1)
-    hint = f"did you mean {near[0]}?" if near else f"the metrics are {', '.join(METRICS)}"
+    listed = "attn heads --metric list says what each metric measures"
+    hint = f"did you mean {near[0]}? {listed}" if near else f"the metrics are {', '.join(METRICS)}"
     raise UsageError(f"{flag}: there is no metric {name!r}", hint=hint)

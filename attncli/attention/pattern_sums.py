@@ -207,6 +207,34 @@ def read_rollout(rolled: Tensor, sides: QueryKeySides, view: View) -> RowWeights
     return row, (row[0] > 0).astype(np.float32)
 
 
+def read_column(
+    attention: Attention, sides: QueryKeySides, view: View, heads: Sequence[int], norms: Tensor | None = None
+) -> RowWeights:
+    """How much each position reads the key of `view` through the chosen heads of one layer, in a batch of one text.
+
+    norms: factors of the weights, (batch, heads, keys).  Returns the weights of each head, (heads, queries), and those
+    of uniform attention, (queries,).
+    """
+    axes = _column_axes(view, sides)
+    sums, uniform = PatternSums(0, tuple(heads), axes), PatternSums(0, (None,), axes)
+    for block in attention.blocks(heads):
+        weights = block.weights[0]
+        sums.add(block.start, weights if norms is None else weights * norms[0, list(heads), None])
+        seen = sides.seen(block.start, block.stop, block.visible)
+        uniform.add(block.start, uniform_weights(seen)[0].mean(0, keepdim=True))
+    return sums.weights()[:, :, 0], uniform.weights()[0, :, 0]
+
+
+def _column_axes(view: View, sides: QueryKeySides) -> Axes:
+    """All positions as rows; the whole key as one column, and all other keys as another."""
+    rows, keys, every_key = (
+        build_axis(view, side.tokens[0], side.real[0].cpu(), position)
+        for side, position in ((sides.queries, None), (sides.keys, view.key), (sides.keys, None))
+    )
+    group = torch.where(keys.group >= 0, 0, torch.where(every_key.group >= 0, 1, -1))
+    return Axes(rows, Axis((keys.units[0], keys.units[0]), group), view.hide_special)
+
+
 def _row_axes(view: View, sides: QueryKeySides) -> Axes:
     """All tokens of the position as one row; the keys that are shown, or all keys where one is ranked among them."""
     rows = build_axis(view, sides.queries.tokens[0], sides.queries.real[0].cpu(), view.query)
@@ -227,8 +255,8 @@ class Rollout:
     def __init__(self, batch: int, length: int, device: torch.device) -> None:
         if length > MAX_ROLLOUT_TOKENS:
             raise UsageError(
-                f"--rollout needs the whole matrix of {length:,} tokens, and takes {MAX_ROLLOUT_TOKENS:,} at most",
-                hint="--truncate cuts the text, or leave --rollout out",
+                f"--rollout is limited to {MAX_ROLLOUT_TOKENS:,} tokens, and the text has {length:,}",
+                hint="give a shorter text, or leave --rollout out",
             )
         self.product = torch.eye(length, dtype=torch.float32, device=device).expand(batch, -1, -1)
 

@@ -51,8 +51,8 @@ class Position:
         """
         first, typed = _count_virtual(tokens), self.typed.strip()
         count = len(tokens) - first
-        indices = f"tokens run from 0 to {count - 1}, or from the end, -1 to -{count}"
-        hint = indices if count > 1 else "there is token 0 alone"
+        indices = f"the tokens are numbered from 0 to {count - 1}; -1 is the last one"
+        hint = indices if count > 1 else "there is only token 0"
         if sliced := _SLICE.fullmatch(typed):
             start, stop, _ = slice(*(None if part is None else int(part) for part in sliced.groups())).indices(count)
             if start >= stop:
@@ -61,7 +61,7 @@ class Position:
         if _INDEX.fullmatch(typed):
             index = int(typed) + count * (int(typed) < 0)
             if not 0 <= index < count:
-                raise self._error(f"no token {typed} among {count:,}", hint)
+                raise self._error(f"there is no token {typed} in a text of {count:,} tokens", hint)
             return first + index, first + index + 1
         try:
             index_in_media = media_position(typed, tokens)
@@ -78,11 +78,13 @@ class Position:
                 return found[number - 1]
             if found:
                 times = f"{len(found)} time{'s' if len(found) > 1 else ''}"
-                raise self._error(f"{word!r} stands {times} in the text, not {number}", f"{word}#1 is the first")
+                raise self._error(
+                    f"{word!r} occurs {times} in the text, and not {number} times", f"{word}#1 is the first"
+                )
         if phrase := _find_phrase(typed, tokens):
             start, stop = (place - _count_virtual(tokens) for place in phrase)
-            message = f"{typed!r} is several words, and a position is one of them"
-            raise self._error(message, f"a slice holds them all: {self.flag} {start}:{stop}")
+            message = f"{typed!r} is several words, and a position is one word"
+            raise self._error(message, f"choose one of them, or all of them as a range: {self.flag} {start}:{stop}")
         raise self._error(f"{typed!r} is not in the text", _nearest_hint(word, tokens))
 
     def _error(self, message: str, hint: str) -> UsageError:
@@ -164,8 +166,9 @@ def _nearest_hint(word: str, tokens: Sequence[Token]) -> str:
     texts = {_strip_punctuation(text): None for span in word_spans(tokens) if (text := word_text(tokens, span)).strip()}
     names = [token.token.strip(_BRACKETS).lower() for token in tokens if token.special]
     close = get_close_matches(word, [*texts, *names], n=3, cutoff=0.5)
-    words = f"the nearest: {', '.join(close)}" if close else f"it begins with {', '.join([*texts][:3])}"
-    return f"{words}; or give an index, as `attn tokenize --table` shows them"
+    words = f"did you mean {' or '.join(close)}?" if close else f"its first words are {', '.join([*texts][:3])}"
+    end = "" if close else ";"
+    return f"{words}{end} an index works too: attn tokenize --table lists them"
 
 
 # --- Patches of a picture and frames of a sound
@@ -192,8 +195,8 @@ def media_position(typed: str, tokens: Sequence[Token]) -> int | None:
         )
         if not (0 <= row < rows and 0 <= column < columns):
             raise NoSuchPositionError(
-                f"no patch {int(patch[1])},{int(patch[2])} among {rows} rows of {columns}",
-                f"rows run from 0 to {rows - 1}, columns from 0 to {columns - 1}",
+                f"there is no patch {int(patch[1])},{int(patch[2])} in {rows} rows of {columns} patches",
+                f"rows are numbered from 0 to {rows - 1}, columns from 0 to {columns - 1}",
             )
         # Tokens that are no patches, such as a class token, come before the patches.
         return len(tokens) - rows * columns + row * columns + column
@@ -205,7 +208,7 @@ def media_position(typed: str, tokens: Sequence[Token]) -> int | None:
         if frame < len(tokens):
             return frame
         raise NoSuchPositionError(
-            f"nothing is heard at {seconds:g} s",
-            f"moments run from 0s to {step * (len(tokens) - 1):.2f}s, {step:.3g} s each",
+            f"there is no frame at {seconds:g} s",
+            f"the frames are at 0s to {step * (len(tokens) - 1):.2f}s, one every {step:.3g} s",
         )
     return None

@@ -247,8 +247,8 @@ def compute_value_norms(path: str, attention: Attention, projections: Mapping[st
     states, matrix = attention.with_values, projections.get(path)
     if states is None or matrix is None:
         raise UsageError(
-            "--norm-weighted needs the values that heads read, and this model's attention doesn't show them",
-            hint="leave --norm-weighted out, or name another model (-m)",
+            "--norm-weighted needs the value vectors, and this model's attention doesn't expose them",
+            hint="leave --norm-weighted out, or use another model (-m)",
         )
     value = states.value.float()
     heads, width = attention.heads, value.shape[-1]

@@ -47,6 +47,11 @@ class View:
         """Whether there is a single query and a single key position, so that heads can be ranked by one weight."""
         return self.has_one_query and self.key is not None and not self.key.is_slice
 
+    @property
+    def has_one_column(self) -> bool:
+        """Whether there is a single key position and no query, so that queries can be ranked."""
+        return self.query is None and self.key is not None and not self.key.is_slice
+
     def unit_spans(self, tokens: Sequence[Token], position: Position | None) -> list[Span]:
         """The tokens of each row or column on one side, half open. A word or a line is cut to the chosen positions.
 
@@ -80,12 +85,12 @@ def _only_special_error(tokens: Sequence[Token], position: Position | None, star
     """The error where only special tokens were chosen and these are hidden; names the nearest other token."""
     others = [index for index, token in enumerate(tokens) if not token.special]
     if position is None or not others:
-        return UsageError("nothing but special tokens is left to show", hint="leave --hide-special out")
+        return UsageError("--hide-special leaves no tokens: all of them are special", hint="leave --hide-special out")
     nearest = min(others, key=lambda index: abs(index - start))
     names = ", ".join(token.token for token in tokens[start:stop])
     are = "is a special token" if stop - start == 1 else "are special tokens"
     return UsageError(
-        f"{position.flag} {position.typed}: {names} {are}, which --hide-special leaves out",
+        f"{position.flag} {position.typed}: {names} {are}, which --hide-special hides",
         hint=f"leave --hide-special out; the nearest other token is {nearest} ({tokens[nearest].text.strip()})",
     )
 
@@ -101,8 +106,8 @@ def line_starts(text: str) -> tuple[int, ...]:
 SelectionSpec = str | int | Sequence[str | int] | None
 _LAYERS = re.compile(r"(-?\d+)(?:-(-?\d+))?")
 _HEAD = re.compile(r"(?:(?:(?P<stack>[a-z_]\w*)\.)?(?P<layer>-?\d+)\.)?(?P<head>-?\d+)", re.IGNORECASE)
-_LAYER_HINT = "-l takes layers from 0 and ranges of them: 3, 0-2,5 or -1 for the last"
-_HEAD_HINT = "-H takes layer.head as printed (5.5,6.9 or cross.1.2), or plain head numbers beside -l"
+_LAYER_HINT = "-l accepts layers from 0 and ranges of them: 3, 0-2,5 or -1 for the last one"
+_HEAD_HINT = "-H accepts layer.head as printed (5.5,6.9 or cross.1.2), or head numbers together with -l"
 
 
 @dataclass(frozen=True)
@@ -119,8 +124,12 @@ class LayerSpan:
         """
         first, last = (_resolve_index(number, count, what, "-l", "layer") for number in (self.first, self.last))
         if last < first:
-            raise UsageError(f"the layers {self.first}-{self.last} run backwards", hint=_LAYER_HINT)
+            raise _backwards(self)
         return range(first, last + 1)
+
+
+def _backwards(span: LayerSpan) -> UsageError:
+    return UsageError(f"-l {span.first}-{span.last}: the first layer comes after the last one", hint=_LAYER_HINT)
 
 
 @dataclass(frozen=True)
@@ -196,7 +205,7 @@ class Selection:
         if chosen and not any(blocks[layer].attends for layer in chosen):
             attending = ", ".join(str(layer) for layer, block in enumerate(blocks) if block.attends)
             mixer = blocks[chosen[0]].mixer or "something else"
-            message = f"layer {chosen[0]} has no attention: {mixer} mixes its tokens"
+            message = f"layer {chosen[0]} has no attention: its tokens are mixed by {mixer}"
             raise UsageError(message, hint=f"the layers with attention are {attending}")
 
     def _last_layer(self, target: BlockList) -> int | None:
@@ -207,8 +216,8 @@ class Selection:
             if name.layer is not None:
                 last.append(_resolve_index(name.layer, target.length, what, "-H", "layer"))
                 if not self._has_layer(last[-1], target.length, what):
-                    message = f"head {name} is in no layer that -l chooses"
-                    raise UsageError(message, hint="leave -l out, or name heads in them")
+                    message = f"-H {name} is not in a layer that -l chooses"
+                    raise UsageError(message, hint="leave -l out, or choose heads in its layers")
             elif not self.layers:
                 return None
         return max(last)
@@ -223,41 +232,48 @@ def parse_selection(layer: SelectionSpec = None, head: SelectionSpec = None, sta
     Raises UsageError for input that can't be parsed.
     """
     layers, heads = [], []
-    for part in _split_spec(layer, _LAYER_HINT):
+    for part in _split_spec(layer, "layer"):
         match = _LAYERS.fullmatch(part)
         if match is None:
-            raise UsageError(f"{part!r} names no layer", hint=_LAYER_HINT)
-        layers.append(LayerSpan(int(match[1]), int(match[2] or match[1])))
-    for part in _split_spec(head, _HEAD_HINT):
+            raise UsageError(f"-l: {part!r} is not a layer", hint=_LAYER_HINT)
+        span = LayerSpan(int(match[1]), int(match[2] or match[1]))
+        if span.last < span.first and (span.last < 0) == (span.first < 0):
+            raise _backwards(span)
+        layers.append(span)
+    for part in _split_spec(head, "head"):
         match = _HEAD.fullmatch(part)
         if match is None:
-            raise UsageError(f"{part!r} names no head", hint=_HEAD_HINT)
+            raise UsageError(f"-H: {part!r} is not a head", hint=_HEAD_HINT)
         heads.append(HeadName(match["stack"], int(match["layer"]) if match["layer"] else None, int(match["head"])))
     wrong = next((name for name in heads if None not in (stack, name.stack) and name.stack != stack), None)
     if wrong is not None:
-        raise UsageError(f"head {wrong} is not of the stack {stack}", hint="leave --stack out, or name its heads")
+        raise UsageError(
+            f"-H {wrong} is not in the stack {stack}, which --stack chooses",
+            hint="leave --stack out, or choose heads of that stack",
+        )
     return Selection(tuple(layers), tuple(heads), stack)
 
 
-def _split_spec(spec: SelectionSpec, hint: str) -> list[str]:
+def _split_spec(spec: SelectionSpec, kind: str) -> list[str]:
     if spec is None:
         return []
     items = [spec] if isinstance(spec, str | int) or not isinstance(spec, Sequence) else list(spec)
     parts = [part for item in items for part in str(item).replace(",", " ").split()]
     if not parts or not all(isinstance(item, str | int) for item in items):
         typed = " ".join(map(str, items))
-        if hint == _HEAD_HINT and any(isinstance(item, float) for item in items):
+        flag, hint = ("-l", _LAYER_HINT) if kind == "layer" else ("-H", _HEAD_HINT)
+        if kind == "head" and any(isinstance(item, float) for item in items):
             # As a number, head 5.10 would be 5.1.
-            hint = f'a head is a string: "{parts[0]}"'
-        raise UsageError(f"{typed!r} names nothing", hint=hint)
+            hint = f'give a head as a string: "{parts[0]}"'
+        raise UsageError(f"{flag}: {typed!r} is not a {kind}", hint=hint)
     return parts
 
 
 def _resolve_index(number: int, count: int, where: str, flag: str, kind: str) -> int:
     index = number + count if number < 0 else number
     if not 0 <= index < count:
-        hint = f"{flag} takes {kind}s 0-{count - 1}" if count > 1 else f"there is {kind} 0 alone"
-        raise UsageError(f"no {kind} {number} in {where}", hint=hint)
+        hint = f"{flag} accepts {kind}s 0-{count - 1}" if count > 1 else f"there is only {kind} 0"
+        raise UsageError(f"there is no {kind} {number} in {where}", hint=hint)
     return index
 
 
@@ -278,6 +294,7 @@ class HeadsRequest:
     thresholds: label thresholds that replace those of `attention.claims`.
     top: how many keys are listed of the row of one position.
     sketches: whether small patterns are kept of stacks with few heads, where `patterns` is off.
+    links: whether the strongest link of each head is looked for, in a single text.
     steps: the query and keys to walk the chosen heads through, if any.
     effects: what is predicted, and which effects of heads are measured, if any.
     read_at: the position whose strongest keys are noted for every head, in the stack that predicts.
@@ -294,6 +311,7 @@ class HeadsRequest:
     thresholds: Mapping[str, float] = field(default_factory=dict)
     top: int = 10
     sketches: bool = False
+    links: bool = False
     steps: View | None = None
     effects: EffectsPlan | None = None
     read_at: int | None = None
@@ -302,7 +320,7 @@ class HeadsRequest:
         for option, number, instance in (("--bins", self.bins, 64), ("--top", self.top, 10)):
             if number is not None and (not isinstance(number, int) or number < 1):
                 raise UsageError(
-                    f"{option} can't be {number!r}: it is a whole number from 1 on",
+                    f"{option} can't be {number!r}: it has to be a whole number of at least 1",
                     hint=f"for instance {option} {instance}",
                 )
 
@@ -316,6 +334,11 @@ class HeadsRequest:
     def reads_position(self) -> bool:
         """Whether the row of one position is reported, by heads or keys."""
         return self.view.has_one_query and self.weighting != "rollout"
+
+    @property
+    def reads_column(self) -> bool:
+        """Whether the column of one key is reported, by queries and heads."""
+        return self.view.has_one_column and self.weighting != "rollout"
 
     @property
     def reads_rollout(self) -> bool:

@@ -21,8 +21,8 @@ from attncli.attention.positions import Position, Span
 from attncli.attention.selection import HeadsRequest
 from attncli.errors import UsageError
 from attncli.models.capture.qkv_inputs import output_projections
-from attncli.results.heads import HeadMetrics, Layer, Stack
-from attncli.results.patterns import HeadWeight, KeyRead, Ranking, RowReading
+from attncli.results.heads import HeadMetrics, Layer, Stack, resting_places
+from attncli.results.patterns import ColumnReading, HeadRead, HeadWeight, KeyRead, Ranking, RowReading
 from attncli.results.tokens import Token
 
 if TYPE_CHECKING:
@@ -95,7 +95,7 @@ class CollectedStack:
             metrics=metrics,
             baselines={number: layer.baseline.means()[text][0] for number, layer in collected.items()},
             repeats={number: layer.metrics.repeats(text) for number, layer in collected.items()},
-            causal=not self.key.cross and self.name != "encoder" and _is_causal(collector, self.key),
+            causal=self.is_causal,
             full=all(layer.full is not False for layer in self.layers.values()),
             patterns=patterns if collector.request.patterns else (),
             sketches=() if collector.request.patterns else patterns,
@@ -119,6 +119,8 @@ class CollectedStack:
         queries, indices = layer.metrics.query_counts(text), layer.metrics.token_indices()[text]
         quadrants = [None] * len(values) if layer.metrics.pairs is None else layer.metrics.pairs.means(text)
         thresholds = {**LABEL_THRESHOLDS, **self.collector.request.thresholds}
+        causal = self.is_causal
+        links = [] if layer.links is None else layer.links.links(causal=causal)
         for head in self.heads_of(layer.number):
             yield HeadMetrics(
                 f"{self.prefix}{layer.number}.{head}",
@@ -128,7 +130,13 @@ class CollectedStack:
                 values[head],
                 quadrants=quadrants[head],
                 token_index=indices[head],
+                link=links[head] if links else None,
             )
+
+    @property
+    def is_causal(self) -> bool:
+        """Whether no query sees a later key."""
+        return not self.key.cross and self.name != "encoder" and _is_causal(self.collector, self.key)
 
     def _build_layer(self, number: int) -> Layer:
         """A layer of the stack; one that wasn't run is assumed to have as many heads as the others."""
@@ -147,8 +155,13 @@ class CollectedStack:
         return unit_lines(units, self.collector.request.view)
 
     def _read_position(self, heads: Sequence[HeadMetrics]) -> dict[str, Any]:
-        """The row of one position, or the ranking of heads by one weight, if either was requested."""
+        """The row of one position, the ranking of heads by one weight, or the column of one key, if requested."""
         request = self.collector.request
+        columns = [(layer, layer.column) for _, layer in sorted(self.layers.items()) if layer.column is not None]
+        if columns:
+            return {
+                "readers": _average_columns(columns, request, {(head.layer, head.head): head.name for head in heads})
+            }
         layers = [(layer, layer.row) for _, layer in sorted(self.layers.items()) if layer.row is not None]
         # A rollout goes up to one layer: the mean over several would have no meaning.
         if not layers or (request.weighting == "rollout" and len(layers) > 1):
@@ -156,7 +169,7 @@ class CollectedStack:
         names = {(head.layer, head.head): head.name for head in heads}
         if request.view.has_one_key:
             return {"ranking": _rank_heads(layers, request, names)}
-        return {"reading": _average_rows(layers, request, names)}
+        return {"reading": _average_rows(layers, request, names, causal=self.is_causal)}
 
 
 # --- Names
@@ -172,7 +185,7 @@ def name_stacks(collector: Collector) -> tuple[CollectedStack, ...]:
     requested = [selection.stack, *(name.stack for name in selection.heads)]
     wrong = next((stack for stack in requested if stack is not None and stack not in names.values()), None)
     if wrong is not None:
-        raise UsageError(f"the model has no stack {wrong!r}", hint=f"--stack takes one of: {', '.join(names.values())}")
+        raise UsageError(f"the model has no stack {wrong!r}", hint=f"its stacks are {', '.join(names.values())}")
     chosen: dict[StackKey, str] = {}
     for index, (key, name) in enumerate(names.items()):
         if selection.stack in (None, name) and collector.can_show(key):
@@ -181,10 +194,10 @@ def name_stacks(collector: Collector) -> tuple[CollectedStack, ...]:
             chosen[key] = f"{name}{duplicates + 1}" if duplicates else name
     if not chosen:
         if collector.model.virtual_tokens:
-            why = "needs a row for every column, and the adapter's virtual tokens are columns alone"
+            why = "needs a query for every key, and the adapter's virtual tokens are only keys"
             raise UsageError(f"--rollout {why}", hint="leave --rollout out")
-        why = "needs a stack whose tokens look at one another"
-        raise UsageError(f"--rollout {why}", hint="leave --rollout out, or choose -H")
+        why = "needs self-attention"
+        raise UsageError(f"--rollout {why}", hint="leave --rollout out")
     shown = {key: name for key, name in chosen.items() if key not in collector.position_errors}
     if not shown:
         raise next(error for key, error in collector.position_errors.items() if key in chosen)
@@ -209,7 +222,7 @@ def _require_readable_layers(collector: Collector) -> None:
             raise missing
         attending = ", ".join(str(number) for number in sorted(set().union(*collector.layers.values())))
         raise UsageError(
-            "none of the chosen layers has attention that can be read", hint=f"those that have: {attending}"
+            "none of the chosen layers has attention that can be read", hint=f"these layers have: {attending}"
         )
 
 
@@ -220,7 +233,7 @@ _LayerRows = Sequence[tuple[CollectedLayer, RowWeights]]
 _HeadNames = Mapping[tuple[int, int], str]
 
 
-def _average_rows(layers: _LayerRows, request: HeadsRequest, names: _HeadNames) -> RowReading:
+def _average_rows(layers: _LayerRows, request: HeadsRequest, names: _HeadNames, *, causal: bool) -> RowReading:
     """The mean row over all heads of all layers, and its largest keys.
 
     Rows of attention are shares of 1, so that uniform attention is their baseline. A rollout belongs to no head.
@@ -241,6 +254,9 @@ def _average_rows(layers: _LayerRows, request: HeadsRequest, names: _HeadNames) 
     units = view.unit_spans(tokens, view.key)
     query, start, stop = _position_token(view.query, sides.queries)
     (query_line,) = unit_lines([query], view) or (None,)
+    # The shown units that contain the position itself.
+    own = tuple(_overlapping(units, _span(view.query, tokens))) if sides.same_sequence else ()
+    resting = resting_places([merge_tokens(tokens[start:stop]) for start, stop in units], causal=causal)
     return RowReading(
         query,
         sum(layer.heads if request.weighting == "rollout" else len(layer.chosen) for layer, _ in layers),
@@ -248,11 +264,77 @@ def _average_rows(layers: _LayerRows, request: HeadsRequest, names: _HeadNames) 
         uniform if request.weighting == "attention" else None,
         uniform > 0,
         tuple(top),
-        # The shown units that contain the position itself.
-        own=tuple(_overlapping(units, _span(view.query, tokens))) if sides.same_sequence else (),
+        own=own,
         query_tokens=stop - start,
+        strongest=() if request.weighting == "rollout" else _strongest(layers, request, names, {*own, *resting}),
         lines=unit_lines([tokens[first] for first, _ in units], view),
         query_line=query_line,
+    )
+
+
+def _strongest(
+    layers: _LayerRows, request: HeadsRequest, names: _HeadNames, left_out: set[int]
+) -> tuple[HeadRead, ...]:
+    """Each head by the key that it reads most, without those left out; the furthest above uniform attention first."""
+    found = []
+    for layer, (rows, even) in layers:
+        seen = even > 0
+        seen[[*left_out]] = False
+        if not seen.any():
+            continue
+        base = even if request.weighting == "attention" else np.zeros_like(even)
+        excess = np.where(seen, rows - base, -np.inf)
+        for head, place in enumerate(excess.argmax(axis=1).tolist()):
+            uniform = float(even[place]) if request.weighting == "attention" else None
+            number, name = layer.chosen[head], names[layer.number, layer.chosen[head]]
+            read = HeadRead(name, layer.number, number, place, float(rows[head, place]), uniform)
+            found.append((-float(excess[head, place]), read))
+    found.sort(key=lambda pair: pair[0])
+    return tuple(read for _, read in found[: request.top])
+
+
+def _average_columns(layers: _LayerRows, request: HeadsRequest, names: _HeadNames) -> ColumnReading:
+    """The mean column over all heads of all layers, its largest weights, and the heads by their own means."""
+    sides, view = layers[0][0].sides, request.view
+    is_share = request.weighting == "attention"
+    heads = sum(len(layer.chosen) for layer, _ in layers)
+    weights = np.sum([rows.sum(axis=0, dtype=np.float64) for _, (rows, _) in layers], axis=0) / heads
+    uniform = np.sum([len(layer.chosen) * even.astype(np.float64) for layer, (_, even) in layers], axis=0) / heads
+    tokens, positions = sides.keys.tokens[0], sides.queries.tokens[0]
+    start, stop = _span(view.key, tokens)
+    own = _overlapping(view.unit_spans(positions, None), (start, stop)) if sides.same_sequence else []
+    largest = np.stack([rows.max(axis=0) for _, (rows, _) in layers])
+    others = uniform > 0
+    others[own] = False
+    top = []
+    for place in [place for place in np.argsort(-weights, kind="stable").tolist() if others[place]][: request.top]:
+        layer, (rows, _) = layers[int(largest[:, place].argmax())]
+        name = names[layer.number, layer.chosen[rows[:, place].argmax()]]
+        even = float(uniform[place]) if is_share else None
+        top.append(KeyRead(place, float(weights[place]), even, name, float(rows[:, place].max())))
+    ranked = [
+        HeadRead(
+            names[layer.number, head],
+            layer.number,
+            head,
+            None,
+            float(mean),
+            float(even[others].mean()) if is_share else None,
+        )
+        for layer, (rows, even) in layers
+        if others.any()
+        for head, mean in zip(layer.chosen, rows[:, others].mean(axis=1).tolist(), strict=True)
+    ]
+    return ColumnReading(
+        merge_tokens(tokens[start:stop]),
+        heads,
+        np.asarray(weights, dtype=np.float32),
+        np.asarray(uniform, dtype=np.float32) if is_share else None,
+        uniform > 0,
+        tuple(top),
+        tuple(sorted(ranked, key=lambda read: -read.weight)),
+        own=tuple(own),
+        key_tokens=stop - start,
     )
 
 

@@ -108,8 +108,8 @@ def _query_index(layer: CollectedLayer, view: View) -> int:
     start, stop = position.span(tokens)
     if stop - start > 1 and ":" in position.typed:
         raise UsageError(
-            f"--steps walks from one query, and {position.typed} are {stop - start}",
-            hint=f"name one of them: --query {tokens[start].index}",
+            f"--steps shows one query, and {position.flag} {position.typed} is {stop - start} tokens",
+            hint=f"choose one of them, for instance --query {tokens[start].index}",
         )
     return stop - 1
 
@@ -122,8 +122,8 @@ def _build_steps(
     attention = None if trace.attention is None else trace.attention.with_values
     if attention is None:
         raise UsageError(
-            f"--steps needs queries, keys and values, and this model hands out the weights of head {name} alone",
-            hint=f"-H {name} --query P shows the weights of one query; or name another model (-m)",
+            f"--steps needs queries, keys and values, and of head {name} this model exposes only the attention weights",
+            hint=f"-H {name} --query P shows the weights of one query; or use another model (-m)",
         )
     row = attention.single_query(head, query_index)
     vectors = attention.query[0, head], attention.key[0, row.key_head], attention.value[0, row.key_head]
@@ -131,7 +131,7 @@ def _build_steps(
     with_sink = scores if row.sink is None else torch.cat([scores, scores.new_tensor([row.sink])])
     log_sum = torch.logsumexp(with_sink, dim=0)
     if not bool(log_sum.isfinite()):
-        raise UsageError(f"token {query.index} sees no key at all: the mask hides them", hint="name another --query")
+        raise UsageError(f"all keys of token {query.index} are masked", hint="choose another --query")
     weights = (scores - log_sum).exp()
     weighted_sum = weights @ row.values
     tolerance = _TOLERANCE.get(attention.value.dtype, _HALF_TOLERANCE)

@@ -20,14 +20,14 @@ from attncli.errors import ExitCode, FailedError, UsageError
 from attncli.verbs import VERBS
 
 VARIABLES = {
-    "ATTN_MODEL": "The model where -m names none.",
-    "ATTN_CACHE": "Folder of what attn works out once: shapes, reference samples. Empty: keep nothing.",
-    "HF_HOME, HF_HUB_CACHE": "Where models of the hub are cached.",
-    "HF_HUB_OFFLINE": "1: ask no hub, use what is cached.",
-    "HF_ENDPOINT, HF_TOKEN": "Another hub; a token for models behind a gate.",
-    "ATTN_KEEP_WARM": "A time (10m): keep a process ready for so long, from the first command that needs torch.",
-    "NO_COLOR, FORCE_COLOR": "Never colour the text; colour it in pipes too.",
-    "COLUMNS": "Width of the text where --width says none.",
+    "ATTN_MODEL": "The model to use where -m is not given.",
+    "ATTN_CACHE": "Folder where attn keeps computed shapes and reference samples. Empty: keep nothing.",
+    "HF_HOME, HF_HUB_CACHE": "Where models from the hub are cached.",
+    "HF_HUB_OFFLINE": "1: never contact the hub, use only cached models.",
+    "HF_ENDPOINT, HF_TOKEN": "Address of another hub; access token for gated models.",
+    "ATTN_KEEP_WARM": "A time such as 10m: keep a process ready for so long, from the first command that needs torch.",
+    "NO_COLOR, FORCE_COLOR": "Never use colour; use colour in pipes too.",
+    "COLUMNS": "Width of the text where --width is not given.",
 }
 
 
@@ -58,7 +58,7 @@ class Choice(click.Choice[str]):
             return str(value)
         name = _parameter_name(param)
         raise UsageError(
-            f"{name} can't be {value!r}: it is one of {', '.join(self.choices)}",
+            f"{name} can't be {value!r}: it has to be one of {', '.join(self.choices)}",
             hint=did_you_mean(str(value), self.choices, f"for instance {name} {self.choices[0]}"),
         )
 
@@ -77,8 +77,8 @@ class Text(click.types.StringParamType):
         except UnicodeEncodeError as error:
             position = len(text[: error.start].encode())
             raise FailedError(
-                f"{_parameter_name(param)} is not valid UTF-8: byte {position} begins no character",
-                hint="put it in a file, convert that, and read it with -f",
+                f"{_parameter_name(param)} is not valid UTF-8: no character begins at byte {position}",
+                hint="save the text in a file as UTF-8, and read it with -f FILE",
             ) from error
         return text
 
@@ -104,9 +104,9 @@ class WholeNumber(click.types.IntParamType):
             return int(value)
         default = param.default if param is not None else None
         example = default if isinstance(default, int) else self.example
-        limits = f"from {self.least} to {self.most}" if self.most else f"from {self.least} on"
+        limits = f"from {self.least} to {self.most}" if self.most else f"of at least {self.least}"
         raise UsageError(
-            f"{_parameter_name(param)} can't be {value!r}: it is a whole number {limits}",
+            f"{_parameter_name(param)} can't be {value!r}: it has to be a whole number {limits}",
             hint=f"for instance {_parameter_name(param)} {example}",
         )
 
@@ -191,7 +191,7 @@ class VerbGroup(click.Group):
         if args[0] not in VERBS and not ctx.resilient_parsing:
             verbs = f"the verbs are {', '.join(VERBS)}"
             # Probably a text without a verb before it.
-            otherwise = 'put a verb before the text: attn heads "…"' if " " in args[0] else verbs
+            otherwise = 'write a verb before the text: attn heads "…"' if " " in args[0] else verbs
             raise UsageError(f"attn has no verb {args[0]!r}", hint=did_you_mean(args[0], VERBS, otherwise))
         return super().resolve_command(ctx, args)
 
@@ -221,7 +221,8 @@ def _show_help_without_verb(**_: Any) -> None:
 
 attn = VerbGroup(
     name="attn",
-    help="Look inside any transformer: how it cuts text, where heads look, what context and parameters do.",
+    help="Look inside any transformer: how it splits text into tokens, what its attention heads attend to, how "
+    "context changes a word, and what its parameters cost.",
     epilog="`attn VERB --help` shows a verb's options and examples.",
     callback=_show_help_without_verb,
     invoke_without_command=True,
@@ -237,7 +238,8 @@ attn = VerbGroup(
             expose_value=False,
             callback=_keep_warm,
             group="Help",
-            help="Keep a process ready for so long after its last use, with torch imported: 10m. off, status.",
+            help="Keep a process with torch imported ready for this long after its last use (10m); off ends it, "
+            "status shows it.",
         ),
     ],
 )

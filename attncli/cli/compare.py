@@ -50,7 +50,9 @@ class _Seed(click.types.IntParamType):
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
         if isinstance(value, int) or (value.isascii() and value.isdigit() and len(value) < 19):
             return int(value)
-        raise UsageError(f"--seed can't be {value!r}: it is a whole number from 0", hint="for instance --seed 1")
+        raise UsageError(
+            f"--seed can't be {value!r}: it has to be a whole number of at least 0", hint="for instance --seed 1"
+        )
 
 
 sentence_options = bundle(
@@ -60,7 +62,7 @@ sentence_options = bundle(
     "Input",
     option(
         "-f, --file FILE",
-        "Sentences from a file, one a line, each maybe with a tab and a sense label (- is stdin).",
+        "Read sentences from a file, one per line, each optionally followed by a tab and a label (- is stdin).",
         multiple=True,
         complete="files",
     ),
@@ -69,36 +71,40 @@ compare_options = bundle(
     "request",
     CompareRequest,
     "Input",
-    option("--versus WORD", "A further word to hold beside.", type=Text(), multiple=True),
-    option("--occurrence N|all", "Which of several in a sentence. [default: first]", type=_Occurrence()),
-    option("--any-form", "Take other case and regular inflections, too: Mole, moles."),
-    option("--skip", "Leave out sentences without the word, or too long to reach it."),
+    option("--versus WORD", "Another word to compare with (repeatable).", type=Text(), multiple=True),
+    option(
+        "--occurrence N|all", "Which occurrence, where a sentence has several. [default: first]", type=_Occurrence()
+    ),
+    option("--any-form", "Also find the word in other case and regular inflections: Mole, moles."),
+    option("--skip", "Skip sentences without the word, and those where it lies beyond the model's limit."),
     "Measure",
     option(
         "--state STATES",
-        "0 enters the first layer, k leaves layer k-1: 0-6, 3, -1, all. [default: last]",
+        "Hidden states: 0 is the input of the first layer, k the output of layer k-1: 0-6, 3, -1, all. [default: last]",
         multiple=True,
     ),
-    option("--stack NAME", "encoder or decoder, where a model has both.", complete="stacks"),
-    option("--pool", "How several pieces become one vector.", type=Choice(POOLS), default="mean"),
+    option("--stack NAME", "Which stack of a model that has both: encoder or decoder.", complete="stacks"),
+    option("--pool", "How the vectors of a word's tokens become one.", type=Choice(POOLS), default="mean"),
     option(
         "--adjust",
-        "Hold against a sample: baseline, standardize, or abtt (all but the top).",
+        "Correct the vectors by a reference sample: baseline, standardize, or abtt (all-but-the-top).",
         type=Choice(ADJUSTMENTS),
         default="none",
     ),
-    option("--reference FILE", "Sentences of that sample, one a line; or none.", complete="files"),
-    option("--dimensions K", "Name so many that drive the cosine.", type=WholeNumber(example=3)),
-    option("--seed", "Of random labelings and groups. [default: 0]", type=_Seed(), default=0),
+    option(
+        "--reference FILE", "File with the sentences of the reference sample, one per line; or none.", complete="files"
+    ),
+    option("--dimensions K", "List the K dimensions that contribute most to the cosine.", type=WholeNumber(example=3)),
+    option("--seed", "Random seed of permutation tests and groups. [default: 0]", type=_Seed(), default=0),
 )
 
 
 @click.command(
     cls=ResultVerb,
-    help="""Show whether context changes a word: how alike its vectors are in several sentences, state by state.
+    help="""Show whether context changes a word: how similar its vectors are in several sentences.
 
-    [Brackets] around the word choose among several in a sentence. A tab and a label behind each sentence say in which
-    sense it is meant; then senses are held against each other, with a permutation test.""",
+    Put [brackets] around the word to choose an occurrence where a sentence has several. Give each sentence a tab and a
+    label for the sense of the word, and the senses are compared, with a permutation test.""",
     examples=(
         'attn compare mole "A mole digs" "One mole of carbon"',
         'attn compare bank "a bank by a [bank]" "my bank" --state 5',
@@ -156,15 +162,20 @@ def _read_sentences(word: str | None, source: SentenceOptions, environment: Envi
 
     if word is None:
         raise UsageError(
-            "no word was given", hint='give the word, then sentences: attn compare mole "A mole digs" "A mole of gas"'
+            "the word is missing",
+            hint='give the word, then the sentences: attn compare mole "A mole digs" "A mole of gas"',
         )
     if source.sentence and source.file:
-        raise UsageError("SENTENCE and -f can't be combined", hint="give the sentences in one way")
+        raise UsageError(
+            "SENTENCE and -f can't be combined", hint="give the sentences as arguments or in a file, not both"
+        )
     names = source.file or (("-",) if not source.sentence and not environment.stdin_is_interactive else ())
     if source.sentence == ("-",):
         names = ("-",)
     if not names and not source.sentence:
-        raise UsageError("no sentence was given", hint="give them after the word, name a file with -f, or pipe them in")
+        raise UsageError(
+            "there are no sentences", hint="write them after the word, give a file with -f FILE, or pipe them in"
+        )
     check_one_stdin(names)
     return _read_lines(names, environment) if names else iter(source.sentence)
 

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from click.shell_completion import BashComplete, CompletionItem, split_arg_string
 
+from attncli.choices import DEVICES
 from attncli.components import NAMES
 from attncli.effects import EFFECTS
 from attncli.metrics import LABELS, METRICS
@@ -103,7 +104,7 @@ def words(known: Callable[[], Iterable[str]]) -> Callable[[click.Context, click.
 metrics = words(lambda: METRICS)
 thresholds = words(lambda: (f"{label}=" for label in LABELS))
 stacks = words(lambda: ("encoder", "decoder", "cross", "vision", "audio", "text"))
-devices = words(lambda: ("auto", "cpu", "cuda", "mps"))
+devices = words(lambda: DEVICES)
 
 
 def claims(_: click.Context, __: click.Parameter, incomplete: str) -> Items:

@@ -1,6 +1,6 @@
 """The environment of one run of `attn`: its streams and variables as a value that tests can replace.
 
-Also what depends on it: the width and colours of text on stdout, writing to stdout, and runs in several processes that
+Also what depends on it: the size and colours of text on stdout, writing to stdout, and runs in several processes that
 torchrun started, where only the first process writes.
 """
 
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from attncli.models.loading.kept_model import ModelKeeper
 
 DEFAULT_WIDTH = 80
+DEFAULT_HEIGHT = 24
 MAX_WIDTH = 10_000
 #: Colour depths that FORCE_COLOR's numbers stand for by convention. 1 only turns colours on; the depth is detected.
 _FORCED_DEPTHS = {"2": ColorDepth.EIGHT_BIT, "3": ColorDepth.TRUE}
@@ -44,7 +45,7 @@ class ProcessRank(NamedTuple):
 class Environment(NamedTuple):
     """The streams (None: closed before the process began), the variables, and properties of the terminal.
 
-    encoding: of stdout.  columns: the terminal's width; None if stdout isn't a terminal.
+    encoding: of stdout.  columns, lines: the terminal's size; None if stdout isn't a terminal.
     keeper: in a process that was forked from one that is kept warm: the model that is loaded there.
     """
 
@@ -55,14 +56,15 @@ class Environment(NamedTuple):
     encoding: str = "utf-8"
     columns: int | None = None
     windows: bool = False
+    lines: int | None = None
     keeper: ModelKeeper | None = None
 
     @classmethod
     def from_process(cls) -> Environment:
         """The environment of this process as it is now."""
-        columns = None
+        columns = lines = None
         with suppress(AttributeError, OSError, ValueError):  # stdout is closed, or no terminal
-            columns = os.get_terminal_size(sys.stdout.fileno()).columns or None
+            columns, lines = (size or None for size in os.get_terminal_size(sys.stdout.fileno()))
         return cls(
             stdin=None if sys.stdin is None else sys.stdin.buffer,
             stdout=None if sys.stdout is None else sys.stdout.buffer,
@@ -71,6 +73,7 @@ class Environment(NamedTuple):
             encoding="utf-8" if sys.stdout is None else sys.stdout.encoding,
             columns=columns,
             windows=os.name == "nt",
+            lines=lines,
         )
 
     @property
@@ -133,23 +136,29 @@ def redirect_to_devnull(stream: BinaryIO | TextIO) -> None:
 # --- How text for stdout may look
 
 
-def choose_terminal(environment: Environment, *, color: str, width: int | None, ascii_only: bool) -> Terminal:
-    """The width, colours and characters of text on stdout. `color` is `auto`, `always` or `never`."""
+def choose_terminal(
+    environment: Environment, *, color: str, width: int | None, ascii_only: bool, full: bool = False
+) -> Terminal:
+    """The size, colours and characters of text on stdout. `color` is `auto`, `always` or `never`."""
     return Terminal(
         width=choose_width(environment, width),
         color=choose_color(environment, color),
         unicode=environment.supports_unicode and not ascii_only,
+        height=_size(environment, "LINES") or environment.lines or DEFAULT_HEIGHT,
+        full=full,
     )
 
 
 def choose_width(environment: Environment, width: int | None) -> int:
     """`--width`, else COLUMNS, else the terminal's own, else 80."""
-    if width is not None:
-        return width
-    columns = environment.variables.get("COLUMNS", "")
-    if columns.isascii() and columns.isdigit() and len(columns) < 6 and int(columns) > 0:
-        return min(int(columns), MAX_WIDTH)
-    return environment.columns or DEFAULT_WIDTH
+    return width or _size(environment, "COLUMNS") or environment.columns or DEFAULT_WIDTH
+
+
+def _size(environment: Environment, variable: str) -> int | None:
+    """The size that a variable gives; None where it gives none."""
+    text = environment.variables.get(variable, "")
+    given = int(text) if text.isascii() and text.isdigit() and len(text) < 6 else 0
+    return min(given, MAX_WIDTH) or None
 
 
 def choose_color(environment: Environment, color: str) -> ColorDepth:
@@ -199,7 +208,9 @@ def write_stdout(environment: Environment, content: str | bytes) -> None:
     """
     stream = environment.stdout
     if stream is None:
-        raise FailedError("stdout is closed, the result has nowhere to go", hint="-o FILE writes it to a file")
+        raise FailedError(
+            "stdout is closed, so the result can't be written", hint="write the result to a file with -o FILE"
+        )
     try:
         rest = memoryview(to_bytes(content))
         # An unbuffered stdout (PYTHONUNBUFFERED) may write only a part.
@@ -215,7 +226,7 @@ def write_stdout(environment: Environment, content: str | bytes) -> None:
         if isinstance(error, BrokenPipeError) or (environment.windows and error.errno == errno.EINVAL):
             raise NoReaderError from error
         raise FailedError(
-            f"the result can't be written to stdout: {error.strerror}", hint="-o FILE writes it to a file"
+            f"the result can't be written to stdout: {error.strerror}", hint="write the result to a file with -o FILE"
         ) from error
 
 

@@ -19,20 +19,18 @@ def as_attn_error(error: BaseException) -> AttnError:
     if isinstance(error, click.ClickException):
         return _usage_error(error)
     if isinstance(error, MemoryError):
-        return FailedError(
-            "there is not enough memory for this", hint="a shorter text, fewer layers or a smaller model"
-        )
+        return FailedError("out of memory", hint="use a shorter text, fewer layers (-l) or a smaller model (-m)")
     if is_panic(error):
         return ModelError(
             f"a library failed on the model's files: {reason_of(error)}"[:_MAX_MESSAGE],
-            hint="fetch or copy them again, or name another model (-m)",
+            hint="download or copy the files again, or use another model (-m)",
         )
     if isinstance(error, OSError) and error.strerror:
         about = f": {error.filename}" if error.filename else ""
         return FailedError(f"{error.strerror}{about}", hint="--debug shows where this happened")
     return FailedError(
-        f"something went wrong that attn did not expect: {type(error).__name__}: {error}"[:_MAX_MESSAGE],
-        hint="--debug shows where; please report it as a bug of attn",
+        f"unexpected error: {type(error).__name__}: {error}"[:_MAX_MESSAGE],
+        hint="--debug shows where it happened; please report it as a bug of attn",
     )
 
 
@@ -54,7 +52,7 @@ def _usage_error(error: click.ClickException) -> AttnError:
         return _unknown_option(error)
     if isinstance(error, click.BadOptionUsage):
         return _misused_option(error)
-    hint = f"{_command_path(error)} --help shows what it takes"
+    hint = f"{_command_path(error)} --help shows its arguments and options"
     return UsageError(error.format_message().rstrip("."), hint=hint)
 
 
@@ -63,7 +61,7 @@ def _unknown_option(error: click.NoSuchOption) -> UsageError:
     message = f"{command} has no option {error.option_name}"
     if command == "attn":
         return UsageError(
-            message, hint="options follow the verb, as in: attn heads TEXT -m gpt2; attn --help lists the verbs"
+            message, hint="write options after the verb: attn heads TEXT -m gpt2; attn --help lists the verbs"
         )
     if error.option_name.startswith("--") and " " not in error.option_name:
         # Compared without the dashes, which would make short names similar.
@@ -73,7 +71,7 @@ def _unknown_option(error: click.NoSuchOption) -> UsageError:
         hint = f"{command} --help lists the options"
         hint = f"did you mean {known[found]}? {hint}" if found else hint
     else:
-        hint = f"{command} --help lists the options; a text that begins with - goes after --"
+        hint = f"{command} --help lists the options; write -- before a text that begins with -"
     return UsageError(message, hint=hint)
 
 
@@ -85,7 +83,9 @@ def _misused_option(error: click.BadOptionUsage) -> UsageError:
                 return UsageError(f"{name} takes no value", hint=f"write {name} alone")
             assert error.ctx is not None  # its options were found there
             return UsageError(f"{name} needs a value", hint=f"write {name} {parameter.make_metavar(error.ctx)}")
-    return UsageError(error.format_message().rstrip("."), hint=f"{_command_path(error)} --help shows what it takes")
+    return UsageError(
+        error.format_message().rstrip("."), hint=f"{_command_path(error)} --help shows its arguments and options"
+    )
 
 
 def _command_path(error: click.ClickException) -> str:

@@ -9,7 +9,7 @@ import click
 from attncli.api.requests import EffectsRequest, EncodingRequest, HeadsOptions, LoadingRequest, RunningRequest
 from attncli.choices import UNITS
 from attncli.cli.command import Choice, Text, WholeNumber
-from attncli.cli.environment import Environment, distributed
+from attncli.cli.environment import Environment, distributed, write_stdout
 from attncli.cli.heads_input import HeadsInputOptions, heads_input_options, read_heads_input
 from attncli.cli.options import (
     OutputOptions,
@@ -34,37 +34,74 @@ if TYPE_CHECKING:
     from attncli.models.loading.distributed import Communicator
     from attncli.results.heads import HeadsResult
 
-#: The first two metrics and the last.
-_SOME_METRICS = ", ".join([*METRICS][:2] + [*METRICS][-1:])
+
+def _list_metrics(ctx: click.Context, _: click.Parameter, given: str | None) -> str | None:
+    """For `--metric list`, write what each metric measures, and end."""
+    if given == "list" and not ctx.resilient_parsing:
+        from attncli.render.views.metric_words import meaning
+
+        width = max(map(len, METRICS))
+        write_stdout(ctx.obj, "".join(f"{name:<{width}}  {meaning(name)}\n" for name in METRICS))
+        ctx.exit()
+    return given
 
 
 head_options = bundle(
     "choice",
     HeadsOptions,
     "Input",
-    option("--against TEXT", "Another text; shows how the heads differ on it.", type=Text()),
+    option("--against TEXT", "A second text; shows how attention differs from that on the first.", type=Text()),
     "Heads",
-    option("-l, --layer LAYERS", "Layers, from 0: 3, or 0-2,5, or -1 for the last.", multiple=True),
-    option("-H, --head HEADS", "Heads as layer.head: 5.1,6.9; or heads of every layer: 0,3.", multiple=True),
-    option("--stack NAME", "encoder, decoder, cross, vision … where a model has several.", complete="stacks"),
-    option("--metric NAME", f"One metric: {_SOME_METRICS} …", complete="metrics"),
-    option("--threshold METRIC=X", f"What earns a label: {PROBED}=0.3.", multiple=True, complete="thresholds"),
-    option("--check CLAIM", f'Exit with 4 unless it holds: "1.2 {PROBED} > 0.8".', multiple=True, complete="claims"),
-    option("--patterns", "Hold the patterns of all heads in the data."),
+    option("-l, --layer LAYERS", "Layers, counted from 0: 3, or 0-2,5, or -1 for the last.", multiple=True),
+    option("-H, --head HEADS", "Heads as layer.head: 5.1,6.9; or heads of every chosen layer: 0,3.", multiple=True),
+    option(
+        "--stack NAME", "Which stack of a model that has several: encoder, decoder, cross, vision …", complete="stacks"
+    ),
+    option(
+        "--metric NAME",
+        f"Map and rank the heads by one metric: {', '.join(METRICS)}. list: say what each measures.",
+        complete="metrics",
+        is_eager=True,
+        callback=_list_metrics,
+    ),
+    option(
+        "--threshold METRIC=X",
+        f"The least value of a metric for its label, such as {PROBED}=0.3.",
+        multiple=True,
+        complete="thresholds",
+    ),
+    option(
+        "--check CLAIM", f'Exit with 4 unless this is true: "1.2 {PROBED} > 0.8".', multiple=True, complete="claims"
+    ),
+    option("--patterns", "Include the attention patterns of all heads in the output data."),
     "Pattern",
     option(
         "--query P",
-        "Where does it look? An index (-1), a word (it, it#2), cls, a patch 4,7; or rows of patterns: 3:9.",
+        "What does this query attend to? An index (-1), a word (it, it#2), cls, a patch 4,7; or a range of rows: 3:9.",
         type=Text(),
     ),
-    option("--key P", "Columns, likewise; with one query, ranks the heads by it.", type=Text()),
-    option("--bins", "Pool patterns to at most N × N cells.", type=WholeNumber(example=64)),
-    option("--by", "What a row and a column stand for.", type=Choice(UNITS), default="token", show_default=True),
-    option("--top K", "How many keys or heads a ranking shows.", type=WholeNumber(), default=10, show_default=True),
-    option("--rollout", "What reaches each token through all layers up to one, heads averaged."),
-    option("--norm-weighted", "Weights times the size of what is read there."),
-    option("--steps", "Walk one query through one head: q·k, scale, mask, softmax, values, output."),
-    option("--hide-special", "Leave special tokens out; rows are made to sum to 1 again."),
+    option(
+        "--key P",
+        "The key, given likewise; with one query, ranks the heads by the weight between the two.",
+        type=Text(),
+    ),
+    option("--bins", "Pool each pattern to at most N × N cells.", type=WholeNumber(example=64)),
+    option(
+        "--by",
+        "What a row and a column of a pattern stand for.",
+        type=Choice(UNITS),
+        default="token",
+        show_default=True,
+    ),
+    option(
+        "--top K", "How many keys or heads to list in a ranking.", type=WholeNumber(), default=10, show_default=True
+    ),
+    option(
+        "--rollout", "Attention rollout: how much of each token reaches a position through all layers, heads averaged."
+    ),
+    option("--norm-weighted", "Multiply each attention weight by the norm of its value vector."),
+    option("--steps", "Compute one query of one head step by step: q·k, scale, mask, softmax, values, output."),
+    option("--hide-special", "Leave special tokens out of patterns, and rescale each row to sum to 1."),
 )
 
 
@@ -88,7 +125,7 @@ effect_options = bundle(
 
 @click.command(
     cls=ResultVerb,
-    help="Show where a model's attention heads look: all of them at a glance, a layer, or one head in full.",
+    help="Show what a model's attention heads attend to: all heads at a glance, one layer, or one head in detail.",
     examples=(
         'attn heads "The cat sat on the mat because it was tired"',
         'attn heads "The cat sat on the mat" --query mat',
@@ -143,7 +180,7 @@ def heads(
     messages.warnings(result.warnings)
     messages.notes(result.notes)
     write_result(plan, result, environment, data=_requested_data(result, choice), cells=choice.patterns)
-    messages.fail(result.failures or (), hint="the values are in --json, and --metric NAME shows one of all heads")
+    messages.fail(result.failures or (), hint="--json has the values, and --metric NAME shows one metric of all heads")
 
 
 def _with_defaults(choice: HeadsOptions, plan: OutputPlan, *, one: bool, qk_ov: bool) -> HeadsOptions:
@@ -162,8 +199,8 @@ def _with_defaults(choice: HeadsOptions, plan: OutputPlan, *, one: bool, qk_ov: 
         )
     if choice.steps and drawn:
         raise UsageError(
-            f"{min(form.file_ending for form in drawn)} shows patterns, and --steps is a walk through numbers",
-            hint="-o FILE.txt, .json or .csv holds the walk",
+            f"{min(form.file_ending for form in drawn)} shows attention patterns, and --steps shows numbers instead",
+            hint="write the steps to a .txt, .json or .csv file",
         )
     mapped = choice.metric or choice.effects.kinds
     needed = any(not (mapped and form.part == "figure") for form in drawn)

@@ -49,24 +49,24 @@ heads_input_options = bundle(
     "Input",
     option(
         "--image FILE",
-        "A picture, for models of pictures; TEXT is its caption, or what is asked about it.",
+        "An image file, for models that read images; TEXT is its caption or a question about it.",
         multiple=True,
     ),
-    option("--audio FILE", "A sound, for models of sounds; TEXT is its transcript."),
-    option("--lines", "Each line is a text of its own; the metrics of all are averaged."),
-    option("--probe", "Random tokens that are repeated instead of a text: what finds earlier copies?"),
+    option("--audio FILE", "A sound file, for models that read audio; TEXT is its transcript."),
+    option("--lines", "Treat each line as a separate text, and average the metrics over the texts."),
+    option("--probe", "Run repeated random tokens instead of a text, to find induction heads."),
     option(
         "--needle",
-        "A needle in N random tokens instead of a text: which heads find it again (retrieval heads)?",
+        "Run N random tokens with a needle that is repeated at the end, instead of a text, to find retrieval heads.",
         type=WholeNumber(example=256),
     ),
-    option("--qk-ov", "No text: copying, matching and composition of heads by their weights alone."),
+    option("--qk-ov", "No text: copying, matching and composition of heads, from their weights alone."),
     option("--seed", "Random seed of --probe and --needle. [default: 0]", type=WholeNumber(least=0)),
-    option("--target TEXT", "What an encoder-decoder's decoder is given.", type=Text()),
-    option("--target-ids IDS", "The same as ids, from its start token on."),
+    option("--target TEXT", "The text for the decoder of an encoder-decoder.", type=Text()),
+    option("--target-ids IDS", "The decoder's input as token ids, beginning with its start token."),
     option(
         "--generate N",
-        "Let the model write N tokens at most (greedily), and look at those too.",
+        "Let the model generate at most N tokens (greedily), and include them.",
         type=WholeNumber(),
     ),
 )
@@ -82,9 +82,9 @@ def read_heads_input(
     from attncli.cli.texts import read_ids
 
     if inputs.seed is not None and not (inputs.probe or inputs.needle is not None):
-        raise UsageError("--seed chooses random tokens, and there are none", hint="add --probe, or leave --seed out")
+        raise UsageError("--seed has no effect without random tokens", hint="add --probe, or leave --seed out")
     if environment.process.world_size > 1 and _reads_stdin(source, inputs):
-        raise UsageError("several processes can't share stdin", hint="name a file with -f")
+        raise UsageError("several processes can't read stdin", hint="give a file with -f FILE")
     ids = None if inputs.target_ids is None else read_ids(inputs.target_ids, environment, flag="--target-ids")
     given, notes = _main_input(source, inputs, environment)
     return given._replace(target=inputs.target, target_ids=ids, generate=inputs.generate), notes
@@ -107,17 +107,23 @@ def _main_input(
     image = next(iter(inputs.image), None)
     if len(inputs.image) > 1:
         raise UsageError(
-            f"--image was given {len(inputs.image)} times", hint="give one picture: several can't be shown"
+            f"--image was given {len(inputs.image)} times, and one picture can be shown", hint="give --image once"
         )
     flag = inputs.without_text
     if inputs.has_media and (flag or several):
         name = "--image" if inputs.image else "--audio"
-        raise UsageError(f"{name} goes with one text, or none", hint=f"give one text, or leave {name} out")
+        other = "--probe" if inputs.probe else "--lines" if inputs.lines else "several files"
+        raise UsageError(f"{name} can't be combined with {other}", hint=f"leave {other} or {name} out")
     if inputs.has_media and not has_text:  # stdin is read only where `-` is written
         return HeadsInput(image=image, audio=inputs.audio), ()
     if flag is not None:
         if has_text or inputs.lines:
-            raise UsageError(f"{flag} takes the place of a text", hint=f"leave {flag} out, or the text")
+            given = "--lines" if not has_text else "--input-ids" if source.input_ids is not None else "a text"
+            why = "it needs no text" if inputs.qk_ov else "it runs random tokens instead of a text"
+            raise UsageError(
+                f"{flag} can't be combined with {given}: {why}",
+                hint=f"leave {flag} or {given.replace('a text', 'the text')} out",
+            )
         seed = inputs.seed or 0
         return HeadsInput(probe=inputs.probe, needle=inputs.needle, qk_ov=inputs.qk_ov, seed=seed), ()
     if several:

@@ -50,8 +50,8 @@ class Messages:
         for text in texts[:_MAX_FAILURES]:
             self.clear_progress()
             self._environment.write_line(f"failed: {one_line(text)}")
-        more = f" ({_MAX_FAILURES} of them are above)" if len(texts) > _MAX_FAILURES else ""
-        raise CheckError(f"{len(texts):,} check{'s do' if len(texts) > 1 else ' does'} not hold{more}", hint=hint)
+        more = f" (the first {_MAX_FAILURES} are above)" if len(texts) > _MAX_FAILURES else ""
+        raise CheckError(f"{len(texts):,} check{'s' if len(texts) > 1 else ''} failed{more}", hint=hint)
 
     @contextmanager
     def progress(self) -> Iterator[Progress]:

@@ -48,6 +48,7 @@ class OutputOptions(NamedTuple):
     debug: bool
     title: str | None = None
     result: str | None = None
+    full: bool = False
 
 
 def option(
@@ -106,7 +107,7 @@ def bundle(name: str, kind: type[Any], *members: str | Adder) -> Decorator:
 
 model_option = option(
     "-m, --model MODEL",
-    "A name on the hub, or a local folder or file. [default: $ATTN_MODEL, else all-MiniLM-L6-v2]",
+    "The model: a name on the hub, or a local folder or file. [default: $ATTN_MODEL, else all-MiniLM-L6-v2]",
     multiple=True,
     complete="models",
 )("Model")
@@ -114,19 +115,21 @@ loading_options = bundle(
     "loading",
     LoadingRequest,
     "Model",
-    option("--revision NAME", "A branch, tag or commit of the model on the hub."),
-    option("--refresh", "Ask the hub for a newer version of a model that is cached."),
-    option("--trust-remote-code", "Let code that comes with the model run. It can do anything."),
-    option("--allow-pickle", "Read weights stored as pickle. Such a file can run code."),
+    option("--revision NAME", "Branch, tag or commit of the model on the hub."),
+    option("--refresh", "Check the hub for a newer version of a cached model."),
+    option("--trust-remote-code", "Run Python code that comes with the model. It can do anything on this computer."),
+    option("--allow-pickle", "Read weights stored as pickle. Such a file can run any code."),
 )
 running_options = bundle(
     "running",
     RunningRequest,
     "Model",
-    option("--device NAME", "auto, cpu, cuda, cuda:N or mps.", default="auto", complete="devices"),
+    option(
+        "--device NAME", "Where to run the model: auto, cpu, cuda, cuda:N or mps.", default="auto", complete="devices"
+    ),
     option(
         "--dtype",
-        "Precision: auto is float32 on a CPU, the checkpoint's own on a GPU.",
+        "Number format of the weights; auto is float32 on a CPU and the checkpoint's own on a GPU.",
         type=Choice(DTYPES),
         default="auto",
     ),
@@ -138,14 +141,14 @@ text_options = bundle(
     "Input",
     option(
         "-f, --file FILE",
-        "Read a text from a file, less its last newline (- is stdin).",
+        "Read a text from a file, without its last newline (- is stdin).",
         multiple=True,
         complete="files",
     ),
     option("--input-ids IDS", 'Token ids instead of a text: "5 6 7", @FILE or -.'),
     option(
         "--errors",
-        "Bytes that are no UTF-8: an error, or replaced by U+FFFD.",
+        "What to do with bytes that aren't UTF-8: fail, or replace them by U+FFFD.",
         type=Choice(ERRORS),
         default="strict",
     ),
@@ -154,9 +157,9 @@ encoding_options = bundle(
     "encoding",
     EncodingRequest,
     "Input",
-    option("--pair TEXT", "A second text, joined as the model's tokenizer joins pairs.", type=Text()),
-    option("--no-special", "Add no special tokens such as [CLS] or <s>."),
-    option("--truncate", "Cut what is longer than the model takes."),
+    option("--pair TEXT", "A second text; the tokenizer joins the two as a pair.", type=Text()),
+    option("--no-special", "Don't add special tokens such as [CLS] or <s>."),
+    option("--truncate", "Truncate texts that are longer than the model accepts."),
 )
 
 
@@ -167,19 +170,24 @@ def output_options(verb: str) -> Decorator:
         "output",
         OutputOptions,
         "Output",
-        option("--result FILE", "Show a saved result (.json; - is stdin) again, without the model.", complete="saved"),
-        option("--format", "Form of the result on stdout. [default: text]", type=Choice(STDOUT_FORMATS)),
+        option(
+            "--result FILE",
+            "Show a saved result (a .json file; - is stdin) without running the model.",
+            complete="saved",
+        ),
+        option("--format", "Format of the result on stdout. [default: text]", type=Choice(STDOUT_FORMATS)),
         option("--json", "Short for --format json."),
         option(
             "-o, --output FILE",
-            f"Write a file instead (repeatable); its ending chooses the form: {endings}.",
+            f"Write to a file instead (repeatable); its ending sets the format: {endings}.",
             multiple=True,
         ),
-        option("--title TEXT", "What stands above a page or a figure."),
-        option("--color", "When to colour the text.", type=Choice(COLORS), default="auto"),
+        option("--full", "Show everything, even if it needs more than one screen."),
+        option("--title TEXT", "Title of a page or a figure."),
+        option("--color", "When to use colour.", type=Choice(COLORS), default="auto"),
         option("--no-color", "Short for --color never."),
         option("--width", "Width of the text in cells.", type=WholeNumber(MAX_WIDTH, example=80)),
-        option("--ascii", "Use no characters beyond ASCII."),
-        option("-q, --quiet", "No notes, warnings or progress on stderr."),
-        option("--debug", "Show tracebacks and what libraries print, on stderr."),
+        option("--ascii", "Use only ASCII characters."),
+        option("-q, --quiet", "Write no notes, warnings or progress to stderr."),
+        option("--debug", "Write tracebacks and the messages of libraries to stderr."),
     )

@@ -10,27 +10,34 @@ import stat
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, BinaryIO, NamedTuple
 
 from attncli.cli.environment import Environment, StdoutWriter, choose_terminal, to_bytes, write_stdout
 from attncli.cli.options import OutputOptions
 from attncli.errors import FailedError, UsageError
+from attncli.render.common.escape import printable
+from attncli.render.common.numbers import bytes_text
 from attncli.render.common.terminal import ColorDepth
 from attncli.render.formats import FORMATS, Format, Look, file_formats, render
 from attncli.verbs import Verb
+
+#: How a PNG file begins; its header, with width and height, follows.
+_PNG = b"\x89PNG\r\n\x1a\n"
 
 
 class OutputPlan(NamedTuple):
     """Where the result goes, and in which formats.
 
     stdout: the format on stdout, None for nothing.  files: the format of each file, by its resolved path.
-    stdout_look, file_look: how the result looks there.
+    stdout_look, file_look: how the result looks there.  names: the files as typed; none with -q.
     """
 
     stdout: Format | None
     files: Mapping[Path, Format]
     stdout_look: Look
     file_look: Look
+    names: Mapping[Path, str] = MappingProxyType({})
 
     @property
     def forms(self) -> frozenset[Format]:
@@ -44,14 +51,17 @@ def plan_output(options: OutputOptions, environment: Environment, verb: Verb) ->
     Raises UsageError for contradictions and unknown endings, FailedError for files that can't be written.
     """
     if options.json and options.format not in (None, "json"):
-        raise UsageError(f"--json and --format {options.format} contradict each other", hint="leave one of them out")
+        raise UsageError(f"--json and --format {options.format} can't be combined", hint="leave one of them out")
     name = "json" if options.json else options.format
-    files = _check_files(options.output, file_formats(verb))
+    typed = _check_files(options.output, file_formats(verb))
+    files = {path: form for path, (form, _) in typed.items()}
     check_packages(files.values())
     if name is None and not files:
         name = "text"
     color = "never" if options.no_color else options.color
-    terminal = choose_terminal(environment, color=color, width=options.width, ascii_only=options.ascii)
+    terminal = choose_terminal(
+        environment, color=color, width=options.width, ascii_only=options.ascii, full=options.full
+    )
     file_color = terminal.color if color == "always" else ColorDepth.NONE
     file_terminal = terminal._replace(color=file_color, unicode=not options.ascii)
     return OutputPlan(
@@ -59,20 +69,22 @@ def plan_output(options: OutputOptions, environment: Environment, verb: Verb) ->
         {} if environment.is_secondary else files,
         Look(terminal, options.title),
         Look(file_terminal, options.title),
+        {} if options.quiet else {path: name for path, (_, name) in typed.items()},
     )
 
 
-def _check_files(names: tuple[str, ...], forms: Mapping[str, Format]) -> dict[Path, Format]:
-    files: dict[Path, Format] = {}
+def _check_files(names: tuple[str, ...], forms: Mapping[str, Format]) -> dict[Path, tuple[Format, str]]:
+    """The format of each file and its name as typed, by its resolved path."""
+    files: dict[Path, tuple[Format, str]] = {}
     for name in names:
         ending = Path(name).suffix.lower()
         if ending not in forms:
-            known = ", ".join(forms)
-            raise UsageError(f"-o {name}: the ending says no known form", hint=f"end the name in one of {known}")
+            what = f"the ending {ending} is not a known format" if ending else "the name has no ending"
+            raise UsageError(f"-o {name}: {what}", hint=f"the name can end in {', '.join(forms)}")
         target = check_target(name)
         if target in files:
-            raise UsageError(f"-o names {target} twice", hint="give each file a name of its own")
-        files[target] = forms[ending]
+            raise UsageError(f"-o {target} was given twice", hint="give each file a different name")
+        files[target] = forms[ending], name
     return files
 
 
@@ -85,7 +97,7 @@ def check_packages(forms: Iterable[Format]) -> None:
 
         if find_spec(form.package) is None:
             raise FailedError(
-                f"{form.file_ending} is drawn by {form.package}, which is not installed",
+                f"{form.file_ending} files need the package {form.package}, which is not installed",
                 hint=f"pip install 'attncli[{form.extra}]'",
             )
 
@@ -114,6 +126,8 @@ def open_destinations(
         if plan.stdout:
             destinations.append(Destination(plan.stdout, plan.stdout_look, stdout.write))
         yield destinations
+    before()
+    _tell_written(plan, environment)
     if plan.stdout:
         # Last, as output to stdout can't be undone.
         stdout.flush()
@@ -137,8 +151,26 @@ def write_result(
     with atomic_files(path for path, _ in contents) as files:
         for file, (_, content) in zip(files, contents, strict=True):
             file.write(content)
+    _tell_written(plan, environment)
     if shown is not None:
         write_stdout(environment, shown)
+
+
+def _tell_written(plan: OutputPlan, environment: Environment) -> None:
+    """Say on stderr which files were written, and how large they are."""
+    for path, name in plan.names.items():
+        if path in plan.files:
+            environment.write_line(f"wrote {printable(name)}, {_size_text(path)}")
+
+
+def _size_text(path: Path) -> str:
+    """The pixels of a PNG as `1950 × 1437`, else the bytes."""
+    with path.open("rb") as file:
+        start = file.read(24)
+    if start.startswith(_PNG):
+        width, height = (int.from_bytes(start[at : at + 4], "big") for at in (16, 20))
+        return f"{width} × {height}"
+    return bytes_text(path.stat().st_size)
 
 
 # --- Files, written whole or not at all
@@ -159,8 +191,8 @@ def check_target(name: str) -> Path:
             command = f'mkdir "{folder}"' if os.name == "nt" else f"mkdir -p {quote(str(folder))}"
             raise FailedError(f"{name} can't be written: there is no folder {folder}", hint=command)
         if target.exists() and not target.is_file():
-            kind = "a folder" if target.is_dir() else "no ordinary file"
-            raise FailedError(f"{name} can't be written: it is {kind}", hint="-o takes the name of a file")
+            kind = "a folder" if target.is_dir() else "not a regular file"
+            raise FailedError(f"{name} can't be written: it is {kind}", hint="give -o the name of a file")
         if target.exists() and not os.access(target, os.W_OK):
             raise FailedError(f"{name} can't be written: it is write-protected", hint="choose another name for -o")
         if not os.access(folder, os.W_OK | os.X_OK):
@@ -236,4 +268,4 @@ def _write_errors(name: str) -> Iterator[None]:
         yield
     except (OSError, RuntimeError) as error:  # RuntimeError: a loop of links, before Python 3.13
         reason = getattr(error, "strerror", None) or str(error)
-        raise FailedError(f"{name} can't be written: {reason}", hint="choose another place for -o") from error
+        raise FailedError(f"{name} can't be written: {reason}", hint="choose another file name for -o") from error

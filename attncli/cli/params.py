@@ -25,38 +25,38 @@ params_options = bundle(
     "Count",
     option(
         "--source",
-        "Where shapes come from: config, or the header of the weights. [default: config where there is one]",
+        "Read the shapes from config.json or from the header of the weights. [default: config, if there is one]",
         type=Choice(SOURCES),
     ),
     option("--by", f"List by {', '.join(BY)}.", type=Choice(BY), default="component"),
-    option("--depth", "How deep to list modules and tensors.", type=WholeNumber()),
+    option("--depth", "Depth of the list of modules or tensors.", type=WholeNumber()),
     option(
         "--set KEY=VALUE",
-        "What if: change a field of the configuration, as num_hidden_layers=48 (repeatable).",
+        "Change a field of the configuration, such as num_hidden_layers=48 (repeatable).",
         multiple=True,
     ),
-    option("--untie", "Count tied tensors apart, once for each of their names."),
+    option("--untie", "Count tied tensors once per name, as if they were not tied."),
     option(
         "--check TOTAL",
-        "Exit with 4 unless it, and its files, have so many parameters: 124,439,808, or rounded, 124M.",
+        "Exit with 4 unless the model and its weights have this many parameters: 124,439,808, or rounded: 124M.",
     ),
-    option("--list-presets", "List the architectures that preset:NAME knows."),
+    option("--list-presets", "List the architectures that can be given as preset:NAME."),
     "Cost",
-    option("--context N", "Tokens a text, as 8192 or 128k. [default: the model's most]"),
-    option("--batch N", "Texts at once. [default: 1]"),
-    option("--fit SIZE", "The longest context that fits, in 24GiB or 2x80GB of memory."),
+    option("--context N", "Tokens per text, such as 8192 or 128k. [default: the longest the model is made for]"),
+    option("--batch N", "Texts per batch. [default: 1]"),
+    option("--fit SIZE", "Show the longest context that fits into this much memory: 24GiB or 2x80GB."),
     option(
         "--lora RANK[:COMPONENT,...]",
-        "What adapters add, as 16, 16:attention,mlp.up, or 16:c_attn as in peft. [default: query and value]",
+        "Count LoRA adapters of this rank: 16, 16:attention,mlp.up, 16:c_attn as in peft. [default: query and value]",
         complete="adapters",
     ),
-    option("--training", "What training holds: weights, gradients, AdamW."),
+    option("--training", "Show the memory that training needs: weights, gradients, AdamW."),
 )
 
 
 @click.command(
     cls=ResultVerb,
-    help="Count a model's parameters by component, and say what they cost to keep and to run. Reads no weights.",
+    help="Count a model's parameters by component, and estimate the memory and arithmetic they cost. Reads no weights.",
     examples=(
         "attn params preset:gpt2 preset:gpt2-xl",
         "attn params preset:llama3.1-70b --fit 80GiB --training",
@@ -94,5 +94,5 @@ def params(
     write_result(plan, result, environment)
     messages.fail(
         result.failures or (),
-        hint="--by component and --by tensor show where they sit; --untie counts tied tensors apart",
+        hint="--by component and --by tensor show where the parameters are; --untie counts tied tensors once per name",
     )

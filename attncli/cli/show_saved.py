@@ -55,7 +55,7 @@ def show_saved(name: str, ctx: click.Context) -> None:
     messages.notes(getattr(result, "notes", ()))
     write_result(plan, result, environment)
     if checks:
-        messages.fail(result.failures or (), hint="the values are in --json")
+        messages.fail(result.failures or (), hint="--json has the values")
 
 
 def _refuse_other_options(ctx: click.Context) -> None:
@@ -69,8 +69,8 @@ def _refuse_other_options(ctx: click.Context) -> None:
                 else parameter.make_metavar(ctx).strip("[].")
             )
             raise UsageError(
-                f"--result shows a saved result, and {called} would need the model",
-                hint=f"leave {called} out, or --result; beside it are output options and --check",
+                f"{called} needs the model, and --result shows a saved result without it",
+                hint=f"leave {called} or --result out; --result can be combined with output options and --check",
             )
 
 
@@ -86,8 +86,8 @@ def _read(name: str, verb: Verb, environment: Environment) -> Any:
     found = verb_of(result)
     if found is not verb:
         raise UsageError(
-            f"{name} is a result of attn {found.name}, not of attn {verb.name}",
-            hint=f"attn {found.name} --result {name} shows it",
+            f"{name} contains a result of attn {found.name}, not of attn {verb.name}",
+            hint=f"write attn {found.name} --result {name}",
         )
     return result
 
@@ -97,13 +97,13 @@ def _require_patterns(result: Any, plan: OutputPlan, name: str) -> None:
     has_patterns = any(stack.patterns for stack in result.stacks)
     if result.steps is not None and drawn:
         raise UsageError(
-            f"{min(drawn).file_ending} shows patterns, and {name} holds a walk through numbers",
-            hint="-o FILE.txt, .json or .csv holds the walk",
+            f"{min(drawn).file_ending} shows attention patterns, and {name} contains steps",
+            hint="write the steps to a .txt, .json or .csv file",
         )
     mapped = result.effects is not None or result.prediction is not None
     needing = [form for form in drawn if not (mapped or (result.metric is not None and form.part == "figure"))]
     if needing and not has_patterns and result.texts is None:
         raise UsageError(
-            f"{min(needing).file_ending} shows patterns, and {name} holds none",
-            hint="save them: attn heads TEXT --patterns -o FILE.json",
+            f"{min(needing).file_ending} shows attention patterns, and {name} contains none",
+            hint="save the result with patterns: attn heads TEXT --patterns -o FILE.json",
         )

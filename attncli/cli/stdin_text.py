@@ -65,7 +65,7 @@ class _InputStream(NamedTuple):
 
     def read_error(self, error: OSError) -> FailedError:
         if self.is_stdin:
-            return FailedError(f"stdin can't be read: {error.strerror}", hint="-f FILE reads a file")
+            return FailedError(f"stdin can't be read: {error.strerror}", hint="read a file with -f FILE")
         return _unreadable_error(self.name, error)
 
 
@@ -77,7 +77,7 @@ class _Readable(Protocol):
 def _open_source(name: str, environment: Environment) -> Iterator[_InputStream]:
     if name == STDIN:
         if environment.stdin is None:
-            raise FailedError("stdin is closed", hint="give the text as an argument, or name a file with -f")
+            raise FailedError("stdin is closed", hint="give the text as an argument, or a file with -f FILE")
         yield _InputStream("stdin", environment.stdin, _size(environment.stdin), is_stdin=True)
         return
     try:
@@ -113,11 +113,12 @@ def _decompressed(source: _InputStream, progress: Progress) -> Iterator[bytes]:
             yield from _chunks(decompressed)
     except EOFError as error:
         raise FailedError(
-            f"{source.name} ends in the middle of its gzip data", hint="fetch or copy it once more: -f needs all of it"
+            f"{source.name} ends in the middle of its gzip data",
+            hint="the file is incomplete: download or copy it again",
         ) from error
     except (gzip.BadGzipFile, zlib.error) as error:
         raise FailedError(
-            f"{source.name} is broken gzip data: {error}", hint="fetch or copy it once more: -f needs it unharmed"
+            f"{source.name} is not valid gzip data: {error}", hint="the file is damaged: download or copy it again"
         ) from error
 
 
@@ -182,7 +183,8 @@ def _utf8_error(name: str, position: int, error: UnicodeDecodeError) -> FailedEr
     encoding = "utf-16" if position == 0 and error.object.startswith(_UTF16_MARKS) else "latin1"
     return FailedError(
         f"{name} is not valid UTF-8: byte {position} is 0x{error.object[error.start]:02x}",
-        hint=f"convert it, for instance with: iconv -f {encoding} -t utf-8; --errors replace puts U+FFFD in its place",
+        hint=f"convert it, for instance with: iconv -f {encoding} -t utf-8; or add --errors replace to read it as "
+        "U+FFFD",
     )
 
 
@@ -210,18 +212,16 @@ def _without_final_newline(blocks: Iterable[str]) -> Iterator[str]:
 
 def _unreadable_error(name: str, error: OSError) -> FailedError:
     if not name:
-        return FailedError("a file without a name can't be read", hint="-f takes the name of a file, or - for stdin")
+        return FailedError("-f is empty", hint="give -f the name of a file, or - for stdin")
     path = Path(name)
     # Checked by name, as Windows reports a folder as a lack of rights.
     if os.path.isdir(name):  # noqa: PTH112
         return FailedError(
-            f"{name} is a folder, not a file", hint=f"name the files in it, as in -f {path / 'notes.txt'}"
+            f"{name} is a folder, not a file", hint=f"give the files in it, for instance -f {path / 'notes.txt'}"
         )
     if isinstance(error, FileNotFoundError):
         return FailedError(f"there is no file {name}", hint=_similar_file_hint(path))
-    return FailedError(
-        f"{name} can't be read: {error.strerror}", hint="-f takes a file that you have the right to read"
-    )
+    return FailedError(f"{name} can't be read: {error.strerror}", hint="check the permissions of the file")
 
 
 def _similar_file_hint(path: Path) -> str:
@@ -229,4 +229,4 @@ def _similar_file_hint(path: Path) -> str:
         names = [entry.name for entry in path.parent.iterdir()]
     except OSError:
         return f"there is no folder {path.parent} either"
-    return did_you_mean(path.name, names, "-f takes the path of a file")
+    return did_you_mean(path.name, names, "check the path after -f")

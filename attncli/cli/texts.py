@@ -97,9 +97,7 @@ def open_texts(
     given = {"TEXT": options.text, "-f": options.file, "--input-ids": options.input_ids is not None}
     kinds = [kind for kind, value in given.items() if value]
     if len(kinds) > 1:
-        raise UsageError(
-            f"{' and '.join(kinds)} can't be combined", hint="give the input in one way: TEXT, -f or --input-ids"
-        )
+        raise UsageError(f"{' and '.join(kinds)} can't be combined", hint="give only one of TEXT, -f and --input-ids")
     check_one_stdin(options.file or options.text)
     stream = TextStream(environment, lines=lines, errors=options.errors)
     if options.input_ids is not None:
@@ -110,13 +108,15 @@ def open_texts(
     if options.text:
         notes = _file_name_notes(options.text)
         if _are_single_words(options.text):
-            notes += (f"{len(options.text)} texts of one word each; quotes around them make them one text",)
+            notes += (
+                f"{len(options.text)} words were taken as separate texts; put quotes around them to make them one text",
+            )
         return stream._replace(literal=options.text, notes=notes)
     if environment.stdin_is_interactive and optional:
         return stream
     if environment.stdin_is_interactive:
         raise UsageError(
-            "no text was given", hint="put it in quotes after the verb, name a file with -f, or pipe it in"
+            "there is no text", hint="write it in quotes after the verb, give a file with -f FILE, or pipe it in"
         )
     return stream._replace(files=(STDIN,))
 
@@ -136,20 +136,23 @@ def read_one_text(
     if len(texts) == 1:
         return texts[0], None, notes
     if not _are_single_words(stream.literal):
-        raise UsageError(f"{len(texts)} texts were given where one is taken", hint="give one text in quotes, or one -f")
-    note = f"{len(texts)} words were taken as one text; quotes around it make that sure"
+        raise UsageError(
+            f"{len(texts)} texts were given, and one is possible here",
+            hint="put quotes around one text, or give one file with -f",
+        )
+    note = f"{len(texts)} words were taken as one text; put quotes around a text to be sure"
     return " ".join(texts), None, (*notes, note)
 
 
 def check_one_stdin(names: tuple[str, ...]) -> None:
     if names.count(STDIN) > 1:
-        raise UsageError("stdin was asked for twice", hint="write - once")
+        raise UsageError("stdin (-) was given twice", hint="write - only once")
 
 
 def _file_name_notes(texts: tuple[str, ...]) -> tuple[str, ...]:
     # Path.is_file() would raise where a text is too long for a name.
     named = (text for text in texts if text != STDIN and os.path.isfile(text))  # noqa: PTH113
-    return tuple(f"{text} was taken as text; -f {text} reads the file" for text in named)
+    return tuple(f"{text} was taken as text; to read the file of this name, write -f {text}" for text in named)
 
 
 def _are_single_words(texts: tuple[str, ...]) -> bool:
@@ -162,7 +165,7 @@ def _require_text(blocks: Iterable[str], name: str) -> Iterator[str]:
         found = found or bool(block)
         yield block
     if not found:
-        raise UsageError(f"{name} is empty", hint="give some text, or numbers with --input-ids")
+        raise UsageError(f"{name} is empty", hint="give a text, or token ids with --input-ids")
 
 
 def read_ids(value: str, environment: Environment, *, flag: str = "--input-ids") -> list[int]:
@@ -190,9 +193,9 @@ def _parse_ids(text: str, flag: str = "--input-ids") -> list[int]:
     ids = text.strip().removeprefix("[").removesuffix("]").replace(",", " ").split()
     for word in ids:
         if not (word.isascii() and word.isdigit() and len(word) <= _MAX_DIGITS):
-            raise UsageError(f"{word!r} is no token id", hint=f'{flag} takes whole numbers, as in {flag} "5 6 7"')
+            raise UsageError(f"{flag}: {word!r} is not a token id", hint=f'write whole numbers: {flag} "5 6 7"')
     if not ids:
-        raise UsageError(f"{flag} holds no ids", hint=f'write them as in {flag} "5 6 7"')
+        raise UsageError(f"{flag} has no token ids", hint=f'write for instance {flag} "5 6 7"')
     return [int(word) for word in ids]
 
 
@@ -202,7 +205,9 @@ def resolve_models(names: tuple[str, ...], environment: Environment) -> list[str
     Raises UsageError for an empty name, as from an unset variable of a script.
     """
     if any(not name.strip() for name in names):
-        raise UsageError("-m names no model", hint="give a name or a path, or leave -m out for the default model")
+        raise UsageError(
+            "-m is empty", hint="give the name or the path of a model, or leave -m out to use the default one"
+        )
     variable = environment.variables.get("ATTN_MODEL")
     return list(names) or ([variable] if variable else None)
 
@@ -210,13 +215,15 @@ def resolve_models(names: tuple[str, ...], environment: Environment) -> list[str
 def require_one_model(names: tuple[str, ...], environment: Environment) -> str | None:
     """The model for a verb that takes one. Raises UsageError if there are several."""
     if len(names) > 1:
-        raise UsageError(f"{len(names)} models were named where one is taken", hint="write -m once")
+        raise UsageError(f"-m was given {len(names)} times, and one model is possible here", hint="give -m once")
     return next(iter(resolve_models(names, environment) or ()), None)
 
 
 def require_one_or_two_models(names: tuple[str, ...], environment: Environment) -> str | list[str] | None:
     """The models for a verb that can compare two. Raises UsageError if there are more."""
     if len(names) > 2:
-        raise UsageError(f"{len(names)} models were named where two are compared", hint="write -m once or twice")
+        raise UsageError(
+            f"-m was given {len(names)} times, and at most two models can be compared", hint="give -m once or twice"
+        )
     models = resolve_models(names, environment)
     return models if models is None or len(models) == 2 else models[0]

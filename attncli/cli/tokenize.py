@@ -5,7 +5,7 @@ Texts are tokenized and written one after another, so that any number of them ne
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 import click
@@ -76,26 +76,26 @@ input_options = bundle(
     "interpretation",
     InputOptions,
     "Input",
-    option("--lines", "Each line is a text of its own (or a conversation)."),
-    option("--chat", "The input is JSON messages, for the model's own chat template."),
-    option("--template NAME", "The one of several chat templates."),
-    option("--generation-prompt", "End the conversation with what makes the model answer."),
-    option("--special-as-text", "Special tokens written in the text are ordinary text."),
+    option("--lines", "Treat each line as a separate text (or conversation)."),
+    option("--chat", "The input is a conversation in JSON; apply the model's chat template to it."),
+    option("--template NAME", "Which chat template, where a model has several."),
+    option("--generation-prompt", "End the conversation with the prompt for the model's answer."),
+    option("--special-as-text", "Treat special tokens written in the text as ordinary text."),
 )
 view_options = bundle(
     "view",
     ViewOptions,
     "View",
-    option("--ids", "The ids alone."),
-    option("--count", "The number of tokens alone.", "count_only"),
-    option("--table", "A token per row: raw form, characters, bytes, word."),
-    option("--why", "How the tokenizer came to these tokens, step by step."),
-    option("--lint", "What is odd about the text and its tokens."),
-    option("--stats", "Texts in figures, each and all: fertility, bytes per token, by script."),
-    option("--vocab", "The vocabulary itself; TEXT is searched in it."),
+    option("--ids", "Print only the token ids."),
+    option("--count", "Print only the number of tokens.", "count_only"),
+    option("--table", "One row per token: its raw form, characters, bytes and word."),
+    option("--why", "Explain step by step how the tokenizer made these tokens."),
+    option("--lint", "Report what is unusual about the text and its tokens."),
+    option("--stats", "Statistics per text and in total: fertility, bytes per token, by script."),
+    option("--vocab", "Show the vocabulary; search it for TEXT."),
     option(
         "--check",
-        "Exit with 4 unless all models give the same ids (same), or nothing is to mend (lint).",
+        "Exit with 4 unless all models give the same ids (same), or --lint finds nothing to fix (lint).",
         type=Choice(CHECKS),
         multiple=True,
     ),
@@ -104,11 +104,11 @@ view_options = bundle(
 
 @click.command(
     cls=ResultVerb,
-    help="""Show how a model cuts text into tokens, with their ids and places in the text.
+    help="""Show how a model splits text into tokens, with their ids and positions in the text.
 
-    A gap parts words, a bar the tokens of one word (a heavy bar where there are more than two). A dot is a space, a
-    star marks special tokens, an arrow points at what became the unknown token, and in brackets stand the bytes of
-    a character that is cut over several tokens.""",
+    Words are separated by gaps, the tokens of a word by bars (heavy bars where there are more than two). A star marks
+    special tokens, an arrow points at text that became the unknown token, and brackets hold the bytes of a character
+    that is split over several tokens.""",
     examples=(
         'attn tokenize "Take a biopsy of the mole"',
         'attn tokenize "Hello world" --ids',
@@ -174,15 +174,29 @@ def _check_options(
     additions = {"--why": view.why, "--lint": view.lint and not view.vocab}
     chosen += [name for name, value in additions.items() if value and chosen]
     if len(chosen) > 1:
-        raise UsageError(f"{chosen[0]} and {chosen[1]} contradict each other", hint="leave one of them out")
-    if view.vocab and (view.check or interpretation.chat or source.input_ids is not None):
-        raise UsageError("--vocab looks at the vocabulary and cuts no text", hint="leave --vocab out to look at a text")
-    if view.why and (encoding.pair is not None or encoding.truncate or source.input_ids is not None):
-        raise UsageError("--why explains one whole text", hint="leave --pair, --truncate and --input-ids out")
-    if interpretation.chat and (source.input_ids is not None or encoding.pair is not None):
-        raise UsageError("a conversation stands alone", hint="--chat takes no --input-ids and no --pair")
-    if source.input_ids is not None and encoding.pair is not None:
-        raise UsageError("ids can't have a pair", hint="--pair goes with a text; leave it or --input-ids out")
+        raise UsageError(f"{chosen[0]} and {chosen[1]} can't be combined", hint="leave one of them out")
+    given = {
+        "--check": bool(view.check),
+        "--chat": interpretation.chat,
+        "--input-ids": source.input_ids is not None,
+        "--pair": encoding.pair is not None,
+        "--truncate": encoding.truncate,
+    }
+    if view.vocab:
+        _refuse(given, ("--check", "--chat", "--input-ids"), "--vocab", "shows the vocabulary and splits no text")
+    if view.why:
+        _refuse(given, ("--pair", "--truncate", "--input-ids"), "--why", "explains one whole text")
+    if interpretation.chat:
+        _refuse(given, ("--input-ids", "--pair"), "--chat", "reads one conversation")
+    if given["--input-ids"]:
+        _refuse(given, ("--pair",), "--input-ids", "has no text")
+
+
+def _refuse(given: Mapping[str, bool], others: Iterable[str], flag: str, reason: str) -> None:
+    """Raise UsageError if one of the others was given beside the flag, which does what `reason` says."""
+    other = next((other for other in others if given[other]), None)
+    if other is not None:
+        raise UsageError(f"{other} can't be combined with {flag}, which {reason}", hint=f"leave {other} or {flag} out")
 
 
 def _check_forms(view: ViewOptions, forms: Iterable[Format]) -> None:
@@ -192,7 +206,7 @@ def _check_forms(view: ViewOptions, forms: Iterable[Format]) -> None:
     for form in sorted(forms):
         lost = [name for name in unsupported.get(form.part, ()) if requested[name]]
         if lost:
-            raise UsageError(f"{form.name} has no place for {lost[0]}", hint="--json and -o FILE.json hold everything")
+            raise UsageError(f"{form.name} can't contain {lost[0]}", hint="--json and -o FILE.json contain everything")
 
 
 def _check_hint(view: ViewOptions) -> str:
@@ -201,10 +215,10 @@ def _check_hint(view: ViewOptions) -> str:
     instead = [name for name, value in {**shown, "--lint": view.lint}.items() if value]
     hints = []
     if "lint" in view.check:
-        hints.append("the report on stdout shows each place" if view.lint else "--lint shows each place")
+        hints.append("the report on stdout shows where" if view.lint else "--lint shows where")
     if "same" in view.check:
-        listed = "the models beside one another, and lists each difference"
-        hints.append(f"leaving {instead[0]} out shows {listed}" if instead else f"stdout shows {listed}")
+        listed = "the models side by side, with each difference"
+        hints.append(f"leave {instead[0]} out to see {listed}" if instead else f"stdout shows {listed}")
     return "; ".join(hints)
 
 

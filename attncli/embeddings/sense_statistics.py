@@ -54,7 +54,7 @@ def measure_senses(units: Floats, labels: Sequence[str], seed: int = 0) -> Sense
 def silhouette(units: Floats, labels: Labels) -> float | None:
     """The mean silhouette (Rousseeuw 1987) on distances 1 − cosine; an occurrence alone in its label counts 0.
 
-    None where there is one label, or none has two occurrences.
+    None where all occurrences have the same label, or none has two occurrences.
     """
     values = silhouettes(units, labels)
     return None if values is None else float(values.mean())
@@ -109,11 +109,11 @@ def _misses(units: Floats, labels: Labels, rows: Indices) -> Iterator[Miss]:
 def _no_test_reason(labels: Labels) -> str | None:
     sizes = np.bincount(labels)
     if len(sizes) < 2:
-        return "there is one label"
+        return "all occurrences have the same label"
     if sizes.max() < 2:
         return "no label has two occurrences"
     if _labelings(sizes.tolist()) == _symmetries(sizes.tolist()):
-        return "every way to deal these labels separates alike"
+        return "any other assignment of these labels gives the same difference"
     return None
 
 
@@ -199,21 +199,21 @@ def find_groups(units: Floats, seed: int = 0) -> Groups:
     """The groups of unit vectors, (n, d), by their first occurrences. The order of rows makes no difference."""
     count = len(units)
     if count < MIN_OCCURRENCES:
-        return Groups((), None, None, why_not=f"{count} occurrences can't make groups of two")
+        return Groups((), None, None, why_not=f"{count} occurrences are too few")
     rng = np.random.default_rng(seed)
     sample = np.sort(rng.choice(count, MAX_CLUSTERED, replace=False)) if count > MAX_CLUSTERED else np.arange(count)
     points, spread = _principal_coordinates(units[sample])
     if not spread.sum() > 1e-9:
-        return Groups((), None, None, why_not="the occurrences are all alike")
+        return Groups((), None, None, why_not="all occurrences have the same vector")
     values, labels = _best_division(points[None])
     silhouette = float(values[0])
     if not np.isfinite(silhouette):
-        return Groups((), None, None, why_not="no division has two occurrences in every group")
+        return Groups((), None, None, why_not="no division has at least two occurrences in every group")
     simulated, _ = _best_division(rng.normal(size=(_SIMULATIONS, *points.shape)) * np.sqrt(spread))
     p = float(((simulated >= silhouette).sum() + 1) / (_SIMULATIONS + 1))
     sampled = len(sample) if count > MAX_CLUSTERED else None
     if silhouette < _MIN_SILHOUETTE or p > _MAX_P:
-        close, alone = "groups would lie too close together", "vectors of a single group divide as well by chance"
+        close, alone = "the groups would overlap", "vectors of one group would divide as well by chance"
         return Groups((), silhouette, p, sampled, why_not=close if silhouette < _MIN_SILHOUETTE else alone)
     return Groups(_assign_groups(units, sample, labels[0]), silhouette, p, sampled)
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 StateSpec = str | int | Sequence[str | int] | None
 
 _SPAN = re.compile(r"(-?\d+)(?:-(-?\d+))?")
-_HINT = "--state takes numbers from 0 and ranges of them (0-6), -1 for the last, or all"
+_HINT = "--state accepts numbers from 0 and ranges of them (0-6), -1 for the last one, or all"
 
 #: Stacks that don't read text.
 _TOWERS = ("vision", "audio")
@@ -59,7 +59,7 @@ class StateSelection:
     def check_stack(self, name: str) -> None:
         """Raise UsageError where the only stack of a model isn't the requested one."""
         if self.stack is not None and self.stack != name:
-            raise UsageError(f"the model has no stack {self.stack!r}", hint=f"its only one is the {name}")
+            raise UsageError(f"the model has no stack {self.stack!r}", hint=f"its only stack is {name}")
 
 
 def parse_states(state: StateSpec, stack: str | None = None) -> StateSelection:
@@ -77,13 +77,16 @@ def parse_states(state: StateSpec, stack: str | None = None) -> StateSelection:
     if parts == ["all"]:
         return StateSelection((), stack)
     if not parts:
-        raise UsageError("--state names no state", hint=_HINT)
+        raise UsageError("--state is empty", hint=_HINT)
     spans = []
     for part in parts:
         match = _SPAN.fullmatch(part)
         if match is None:
-            raise UsageError(f"{part!r} names no state", hint=_HINT)
-        spans.append((int(match[1]), int(match[2] or match[1])))
+            raise UsageError(f"--state: {part!r} is not a state", hint=_HINT)
+        first, last = int(match[1]), int(match[2] or match[1])
+        if last < first and (last < 0) == (first < 0):
+            raise _backwards(first, last)
+        spans.append((first, last))
     return StateSelection(tuple(spans), stack)
 
 
@@ -96,10 +99,10 @@ def choose_stack(lists: Sequence[BlockList], name: str | None) -> BlockList:
     words = [known.word for known in text_stacks if known.word in _TEXT_STACKS]
     if len(set(words)) > 1:
         if name is not None and name not in words:
-            raise UsageError(f"the model has no stack {name!r}", hint=f"--stack takes {' or '.join(words)}")
+            raise UsageError(f"the model has no stack {name!r}", hint=f"its stacks are {' and '.join(words)}")
         return next(known for known in text_stacks if known.word == (name or "encoder"))
     if not text_stacks:
-        raise UsageError("the model has no blocks that read text", hint="name another model (-m)")
+        raise UsageError("the model has no layers that read text", hint="use another model (-m)")
     attending = [known for known in text_stacks if any(block.attends for block in known.describe_layers())]
     return (attending or text_stacks)[-1]
 
@@ -113,7 +116,11 @@ def _resolve_span(span: tuple[int, int], count: int) -> range:
     first, last = (number + count if number < 0 else number for number in span)
     for given, number in zip(span, (first, last), strict=True):
         if not 0 <= number < count:
-            raise UsageError(f"no state {given} in the model", hint=f"it has the states 0-{count - 1}")
+            raise UsageError(f"there is no state {given} in the model", hint=f"--state accepts states 0-{count - 1}")
     if last < first:
-        raise UsageError(f"the states {span[0]}-{span[1]} run backwards", hint=_HINT)
+        raise _backwards(*span)
     return range(first, last + 1)
+
+
+def _backwards(first: int, last: int) -> UsageError:
+    return UsageError(f"--state {first}-{last}: the first state comes after the last one", hint=_HINT)

@@ -27,10 +27,10 @@ _LIMITS = (
     _Limit((*FIELDS["heads"], "encoder_attention_heads", "decoder_attention_heads"), "attention heads", 1, MAX_SIZE),
     _Limit(FIELDS["kv_heads"], "key-value heads", 1, MAX_SIZE),
     _Limit(FIELDS["experts"], "experts", 0, MAX_EXPERTS),
-    _Limit(FIELDS["hidden"], "numbers a token", 1, MAX_SIZE),
-    _Limit(FIELDS["head_dim"], "numbers a head", 0, MAX_SIZE),
+    _Limit(FIELDS["hidden"], "width of a token", 1, MAX_SIZE),
+    _Limit(FIELDS["head_dim"], "width of a head", 0, MAX_SIZE),
     _Limit(("intermediate_size", "n_inner", "d_ff", "ffn_dim", "encoder_ffn_dim", "decoder_ffn_dim"),
-           "numbers in the feed-forward network", 0, MAX_SIZE),
+           "width of the feed-forward network", 0, MAX_SIZE),
     _Limit(FIELDS["vocabulary"], "tokens in its vocabulary", 0, MAX_SIZE),
     _Limit(("max_position_embeddings", "n_positions", "n_ctx"), "positions", -1, MAX_SIZE),
     _Limit(("num_labels", "_num_labels"), "labels", 0, MAX_LABELS),
@@ -72,12 +72,12 @@ def _faults(
         for field in limit.names:
             value = fields.get(field)
             if isinstance(value, (str, dict)) or (isinstance(value, float) and not value.is_integer()):
-                yield field, f"{path}{field} says {str(value)[:40]!r} where it counts {limit.what}"
+                yield field, f"{path}{field} is {str(value)[:40]!r} instead of a number ({limit.what})"
             yield from ((field, fault) for fault in _out_of_range(value, path + field, limit))
     for field in ("id2label", "label2id"):
         labels = fields.get(field)
         if isinstance(labels, Mapping) and len(labels) > MAX_LABELS:
-            yield field, f"{path}{field} names {len(labels):,} labels"
+            yield field, f"{path}{field} has {len(labels):,} labels"
     for field in fields:
         if _MODULE_COUNT.search(field):
             yield from ((field, fault) for fault in _out_of_range(fields[field], path + field, _MODULES))
@@ -90,7 +90,7 @@ def _faults(
         return
     kind = fields.get("model_type")
     if isinstance(kind, str) and not has_head_width(kind):
-        yield heads_field, f"{path}{hidden_field}, {hidden:,}, can't be cut into {heads:,} heads"
+        yield heads_field, f"{path}{hidden_field}, {hidden:,}, can't be divided into {heads:,} heads"
 
 
 def _out_of_range(value: object, name: str, limit: _Limit) -> Iterator[str]:
@@ -98,8 +98,8 @@ def _out_of_range(value: object, name: str, limit: _Limit) -> Iterator[str]:
     for each in value if isinstance(value, list) else [value]:
         number = int(each) if isinstance(each, float) and each.is_integer() else each
         if _is_number(number) and not limit.least <= number <= limit.most:
-            count = f"{number:,}" if abs(number) < 10**30 else f"10^{len(str(abs(number))) - 1} and more"
-            yield f"{name} says {count} {limit.what}"
+            count = f"{number:,}" if abs(number) < 10**30 else f"at least 10^{len(str(abs(number))) - 1}"
+            yield f"{name} is {count} ({limit.what})"
 
 
 def _first_number(fields: Mapping[str, Any], role: str) -> tuple[str, int]:

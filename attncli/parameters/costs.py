@@ -124,20 +124,23 @@ def _notes(
     adapters: Lora | None,
 ) -> Iterator[str]:
     if made_for is None and request.context is None and counter.attends:
-        yield f"it doesn't say how long its texts are: {_FALLBACK_CONTEXT:,} tokens are assumed (--context)"
+        yield f"its context length is unknown: {_FALLBACK_CONTEXT:,} tokens are assumed (--context changes this)"
     if made_for is not None and request.context is not None and request.context > made_for:
-        yield f"it is made for {made_for:,} tokens: what is said of {request.context:,} is beyond what it takes"
+        yield f"it is made for {made_for:,} tokens: the figures for {request.context:,} tokens are beyond its limit"
     if counter.positions is not None:
-        yield f"its encoder has {counter.positions:,} positions however long the text is, and is counted with as many"
+        yield f"its encoder always has {counter.positions:,} positions, and is counted with these"
     for kind, layers in counter.unknown_kinds.items():
         counted = "1 layer is" if layers == 1 else f"{layers} layers are"
-        yield f"what a layer of the kind {kind!r} keeps is not known here: {counted} counted as full attention"
+        yield f"the cache of layers of the kind {kind!r} is unknown: {counted} counted as full attention"
     if cache is not None and cache.ratios:
-        yield "what its layers keep of a block of tokens that isn't full yet is not counted"
+        yield "the cache of an incomplete block of tokens is not counted"
     if request.lora is not None and adapters is None:
-        yield f"it has no matrix of {' or '.join(request.lora.names)} to adapt"
+        yield f"it has no {' or '.join(request.lora.names)} matrix for LoRA"
     if request.lora is not None and leaves_out_experts(shares.unique, request.lora):
-        yield "its experts are stored together and no linear layers: all-linear leaves them out (--lora RANK:moe)"
+        yield (
+            "its experts are stored together and are not linear layers: all-linear leaves them out (--lora "
+            "RANK:moe adds them)"
+        )
 
 
 def longest_text(located: Sequence[LocatedShare], settings: Settings) -> int | None:

@@ -83,8 +83,10 @@ def alternative_counts(inventory: Inventory, shares: Sequence[TensorShare]) -> t
     tied = sum(share.parameters for share in shares if _is_tied_table(share))
     matrices = sum(share.parameters for share in shares if not share.is_bias and share.component not in _NOT_MATRICES)
     embedded = sum(share.parameters for share in shares if share.component in _EMBEDDINGS)
-    again = "the tied unembedding counted again, as hubs count a file that holds both"
-    teaching = "weights without norms and positions, a tied unembedding counted again: how teaching counts GPT-3"
+    again = "the tied unembedding counted twice, as the hub counts a file with both"
+    teaching = (
+        "weights without norms and positions, the tied unembedding counted twice: as in published counts of GPT-3"
+    )
     kaplan = "without embeddings and unembedding (Kaplan 2020)"
     return (
         AlternativeCount("matrices", matrices + tied, teaching),

@@ -132,8 +132,8 @@ def no_matrix_error(models: Sequence[str], located: Iterable[LocatedShare], requ
     known = ", ".join(name for name in COMPONENTS if name in present)
     subject = models[0] if len(models) == 1 else f"none of {', '.join(models)}"
     return UsageError(
-        f"{subject} has {'no' if len(models) == 1 else 'a'} matrix of {' or '.join(request.names)} to adapt",
-        hint=f"--lora {request.rank}:COMPONENT takes one or several of {known}" if known else "leave --lora out",
+        f"{subject} has {'no' if len(models) == 1 else 'a'} {' or '.join(request.names)} matrix for LoRA",
+        hint=f"--lora {request.rank}:COMPONENT accepts one or more of {known}" if known else "leave --lora out",
     )
 
 
@@ -144,7 +144,10 @@ def unknown_name_error(name: str, models: Sequence[str], located: Iterable[Locat
     modules = {tensor.module.rpartition(".")[2] for tensor in _adaptable_matrices(located)}
     known = {*NAMES, *_SYNONYMS, _ALL_LINEAR, *(name for name in modules if not name.isdigit())}
     near = get_close_matches(name, sorted(known), n=1)
-    hint = f"name {', '.join(_SUGGESTED)}, {_ALL_LINEAR}, or a module as peft does ({', '.join(sorted(modules)[:8])})"
+    hint = (
+        f"use {', '.join(_SUGGESTED)}, {_ALL_LINEAR}, or the name of a module as in peft "
+        f"({', '.join(sorted(modules)[:8])})"
+    )
     return UsageError(
         f"--lora: {', '.join(models)} has no component or module {name!r}",
         hint=f"did you mean {near[0]}?" if near else hint,
@@ -162,7 +165,8 @@ def parse_lora(given: int | str | None) -> LoraRequest | None:
     wanted = tuple(dict.fromkeys(name.strip() for name in names.split(",") if name.strip()))
     if not (rank.isascii() and rank.isdigit() and 0 < int(rank[:9]) == int(rank)):
         raise UsageError(
-            f"--lora can't be {given!r}: it starts with a rank", hint="for instance --lora 16, or --lora 16:attention"
+            f"--lora can't be {given!r}: it has to start with a rank",
+            hint="for instance --lora 16, or --lora 16:attention",
         )
     if not wanted:
         return LoraRequest(int(rank))

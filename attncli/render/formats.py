@@ -53,24 +53,24 @@ class Format(NamedTuple):
 FORMATS = {
     form.name: form
     for form in (
-        Format("text", "text", "For readers, as on a terminal.", ending=".txt"),
+        Format("text", "text", "As on a terminal.", ending=".txt"),
         Format("json", "json", "Every text as it is."),
         Format(
             "jsonl",
             "records",
-            "A JSON object a line: a text, a head, a model or an occurrence.",
+            "One JSON object per line: a text, a head, a model or an occurrence.",
             file_verbs=("params", "tokenize"),
         ),
         Format(
             "csv",
             "table",
-            "A text that a spreadsheet would take for a formula gets a ' before it: one that begins with =, +, -, @, a"
-            " tab or a return and is no plain number. Control characters and those that turn the direction of writing"
-            " are escapes.",
+            "A text that a spreadsheet would take for a formula gets a ' in front: one that begins with =, +, -, @, a"
+            " tab or a return and is not a number. Control characters and those that change the writing direction"
+            " are escaped.",
             table_style="attncli.render.data:CSV",
         ),
         Format("npz", "arrays", "Arrays for NumPy.", on_stdout=False, all_patterns=True),
-        Format("html", "page", "A page in one file that needs no network.", on_stdout=False, all_patterns=True),
+        Format("html", "page", "A page in one file, which needs no network.", on_stdout=False, all_patterns=True),
         *(
             Format(
                 name,

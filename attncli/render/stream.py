@@ -87,8 +87,8 @@ def _records_form(look: Look, view: TokenizeView, *, several: bool) -> Form:
 
 def _no_entries() -> Iterator[tuple[str, VocabularyEntry]]:
     raise UsageError(
-        "a result holds no vocabulary's entries but those that were searched",
-        hint="attn tokenize --vocab -m MODEL lists them all",
+        "a saved result contains only the vocabulary entries that were searched",
+        hint="list them all with attn tokenize --vocab -m MODEL",
     )
 
 

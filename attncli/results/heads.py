@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Annotated, Any, Literal, NamedTuple
 
 from attncli.results.base import MadeBy, from_dict, show_result, struct
@@ -12,6 +12,7 @@ from attncli.results.marks import FLAT, OPTIONAL, Beside, ByKey, Key
 from attncli.results.patterns import (
     TOKENS,
     Bins,
+    ColumnReading,
     HeadWeight,
     Medium,
     Pattern,
@@ -120,13 +121,32 @@ class Quadrants(NamedTuple):
         return (self.a_to_b + self.b_to_a) / 2
 
 
-class HeadMetrics(Struct, json="name layer head labels values token_index spread quadrants"):
+@struct(short=False)
+class Link(NamedTuple):
+    """The weight of one token on another that stands out most in a head, between ordinary tokens.
+
+    query, key: their places among the queries and the keys of the stack.  uniform: the weight of uniform attention.
+    """
+
+    query: int
+    key: int
+    weight: float
+    uniform: float
+
+    @property
+    def excess(self) -> float:
+        """How far it is above uniform attention."""
+        return self.weight - self.uniform
+
+
+class HeadMetrics(Struct, json="name layer head labels values token_index link spread quadrants"):
     """The metrics of one head; `name` is the head as printed (`5.1`, or `cross.1.2` where there are several stacks).
 
     layer, head: from 0.  labels: what the head does by its metrics (`previous`, `induction`); often empty.
     values: the metrics by name; None where the text doesn't determine one.
     spread: where the values are means over several texts.  quadrants: where the text has a pair.
     token_index: the position of the token that the metric `token` is about; None for means over several texts.
+    link: the strongest link between two ordinary tokens, of a whole text token by token; None where it isn't known.
     """
 
     name: str
@@ -137,10 +157,19 @@ class HeadMetrics(Struct, json="name layer head labels values token_index spread
     spread: Annotated[Spread | None, FLAT, OPTIONAL] = None
     quadrants: Annotated[Quadrants | None, OPTIONAL] = None
     token_index: int | None = None
+    link: Annotated[Link | None, OPTIONAL] = None
 
     def interval(self, metric: str) -> Interval | None:
         """The confidence interval of a metric; None for a single text."""
         return None if self.spread is None else self.spread.intervals.get(metric)
+
+
+def resting_places(keys: Sequence[Token], *, causal: bool) -> frozenset[int]:
+    """The places of the keys on which heads rest where they have nothing to read (attention sinks).
+
+    Special tokens (Clark et al. 2019), and the first token of a text in a causal stack (Xiao et al. 2023).
+    """
+    return frozenset(place for place, key in enumerate(keys) if key.special or (causal and key.index == 0))
 
 
 class Baseline(Struct):
@@ -153,7 +182,7 @@ class Baseline(Struct):
 class Stack(
     Struct,
     json="stack causal full unit whole layers queries keys query_lines key_lines query_medium key_medium metrics "
-    "baseline_entries repeats patterns reading ranking effects",
+    "baseline_entries repeats patterns reading ranking readers effects",
 ):
     """The layers of one kind: `encoder` (BERT too), `decoder` (GPT too), `cross`, or a tower.
 
@@ -170,6 +199,7 @@ class Stack(
     where they are lines; None for one that is in no line.  whole: the total numbers of queries and keys, where those
     here are a part; None where unknown.
     reading: the row of one position, if requested.  ranking: the heads by its weight on one key, if requested.
+    readers: the column of one key: who reads it, if requested.
     effects: what each head does to the outcome, one entry per head, if requested.
     even_quadrants: per layer, those of uniform attention, where the text has a pair.
     """
@@ -187,6 +217,7 @@ class Stack(
     whole: tuple[int, int] | None = None
     reading: Annotated[RowReading | None, OPTIONAL] = None
     ranking: Annotated[Ranking | None, OPTIONAL] = None
+    readers: Annotated[ColumnReading | None, OPTIONAL] = None
     even_quadrants: Mapping[int, Quadrants] = field(default_factory=dict)
     query_medium: Annotated[Medium, Key("axes.queries")] = TOKENS
     key_medium: Annotated[Medium, Key("axes.keys")] = TOKENS
@@ -195,6 +226,11 @@ class Stack(
     key_lines: Annotated[tuple[int | None, ...] | None, OPTIONAL] = None
     repeats: Annotated[Mapping[int, Mapping[str, int]], ByKey("layer")] = field(default_factory=dict)
     effects: Annotated[tuple[HeadEffect, ...], OPTIONAL] = ()
+
+    @property
+    def resting(self) -> frozenset[int]:
+        """The places of the keys on which heads rest: special tokens, and in a causal stack the first token."""
+        return resting_places(self.keys, causal=self.causal)
 
     def has_evidence(self, metric: str, layer: int | None = None) -> bool:
         """Whether a metric of a layer, or of any, rests on enough queries to rank heads or to explain a change."""

@@ -151,6 +151,22 @@ class KeyRead(NamedTuple):
     head_weight: float
 
 
+@struct(short=False)
+class HeadRead(NamedTuple):
+    """The ordinary key that one head reads most from a position, or how much it reads one key.
+
+    place: of the key among the keys of the stack; of a column, None.  weight: on it, or the mean of the column.
+    uniform: that of uniform attention; None where that doesn't compare, as for weights times norms.
+    """
+
+    name: str
+    layer: int
+    head: int
+    place: int | None
+    weight: float
+    uniform: float | None
+
+
 class RowReading(Struct):
     """The attention of one position, as the mean over some heads.
 
@@ -160,6 +176,8 @@ class RowReading(Struct):
     top: the keys with the largest weights, in descending order.
     own: the indices of the keys that are the position itself.
     query_tokens: how many tokens the position has.
+    strongest: the heads by what they read most of the ordinary keys, other than the position itself; those that are the
+    furthest above uniform attention first. Keys on which heads rest don't count: see `resting_places`.
     query_line, lines: the line, from 1, in which the query and each key begin; None unless positions are lines, and for
     a position in no line.
     """
@@ -174,6 +192,28 @@ class RowReading(Struct):
     query_line: Annotated[int | None, Beside("lines")] = None
     lines: Annotated[tuple[int | None, ...] | None, OPTIONAL] = None
     query_tokens: int = 1
+    strongest: tuple[HeadRead, ...] = ()
+
+
+class ColumnReading(Struct):
+    """Who reads one key: the weight of every position on it, as the mean over some heads.
+
+    key: a word of several tokens is one, with the sum of their weights.  key_tokens: how many it has.
+    heads: how many the weights are means over.  weights: float32 (queries,).  uniform: of uniform attention, or None.
+    visible: bool (queries,), whether each position may attend to the key.  own: the places of those that are the key.
+    top: the positions with the largest weights other than the key itself, in descending order; `place` is theirs.
+    ranked: the heads by their mean weight on the key from all other positions that see it, in descending order.
+    """
+
+    key: Token
+    heads: int
+    weights: KeyWeights
+    uniform: KeyWeights | None
+    visible: npt.NDArray[np.bool_]
+    top: tuple[KeyRead, ...]
+    ranked: tuple[HeadRead, ...]
+    own: tuple[int, ...] = ()
+    key_tokens: int = 1
 
 
 @struct(short=False)

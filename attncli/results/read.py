@@ -45,19 +45,21 @@ def parse_result(content: bytes, name: str) -> Result:
     schema = data.get("schema") if isinstance(data, dict) else None
     verb, _, version = schema.removeprefix("attncli.").partition("/") if isinstance(schema, str) else ("", "", "")
     if verb not in VERBS:
-        raise FailedError(f"{name} isn't a result of attn: it has no known schema", hint=_HOW_TO_SAVE)
+        raise FailedError(f"{name} is not a result of attn: it has no known schema", hint=_HOW_TO_SAVE)
     if schema != VERBS[verb].schema:
         raise FailedError(
-            f"{name} has the format {version or '?'} of attn {verb}, and this version reads {VERBS[verb].schema}",
+            f"{name} has the format {version or '?'} of attn {verb}, and this version of attn reads "
+            f"{VERBS[verb].schema}",
             hint="save the result again with this version of attncli",
         )
     if verb == "tokenize" and any(isinstance(text, dict) and "tokens" not in text for text in data.get("texts") or ()):
         raise FailedError(
-            f"{name} holds ids or counts alone, which are no result to show", hint="save it without --ids and --count"
+            f"{name} contains only ids or counts, which can't be shown as a result",
+            hint="save the result without --ids and --count",
         )
     try:
         return cast("Result", VERBS[verb].load("result").from_dict(data))
     except KeyError as error:
-        raise FailedError(f"{name} isn't a whole result: it lacks {error.args[0]!r}", hint=_AGAIN) from error
+        raise FailedError(f"{name} is not a complete result: {error.args[0]!r} is missing", hint=_AGAIN) from error
     except (TypeError, ValueError, AttributeError, IndexError) as error:
-        raise FailedError(f"{name} isn't a valid result: {error}", hint=_AGAIN) from error
+        raise FailedError(f"{name} is not a valid result: {error}", hint=_AGAIN) from error

@@ -111,14 +111,14 @@ def from_ids(tokenizer: Tokenizer | None, ids: Sequence[int]) -> EncodedText:
     """
     for identifier in ids:
         if identifier < 0:
-            raise UsageError(f"{identifier} is no id of a token", hint="ids are numbers from 0")
+            raise UsageError(f"{identifier} is not a token id", hint="token ids are whole numbers of at least 0")
     tokens = []
     pieces = [None] * len(ids) if tokenizer is None else tokenizer.describe(ids)
     for index, (identifier, piece) in enumerate(zip(ids, pieces, strict=True)):
         if tokenizer is None:
             tokens.append(Token(index, identifier, str(identifier), str(identifier)))
         elif piece is None:
-            hint = f"its ids run from 0 to {tokenizer.vocabulary_size - 1:,}"
+            hint = f"its token ids are 0 to {tokenizer.vocabulary_size - 1:,}"
             raise UsageError(f"the vocabulary has no token {identifier}", hint=hint)
         else:
             tokens.append(Token(index, identifier, piece.token, piece.text, special=piece.special))
@@ -129,8 +129,8 @@ def _describe_pieces(tokenizer: Tokenizer, ids: Sequence[int]) -> Iterator[Piece
     for identifier, piece in zip(ids, tokenizer.describe(ids), strict=True):
         if piece is None:
             raise ModelError(
-                f"the tokenizer cut the text into id {identifier}, which it has no token for",
-                hint="its files do not go together; try another model with -m",
+                f"the tokenizer gave the token id {identifier}, which is not in its vocabulary",
+                hint="its files don't belong together; use another model (-m)",
             )
         yield piece
 
@@ -190,8 +190,9 @@ def check_text(text: str) -> None:
         text.encode("utf-8")
     except UnicodeEncodeError as error:
         raise UsageError(
-            f"the text holds half a character (the surrogate U+{ord(text[error.start]):04X}) at position {error.start}",
-            hint="read it with the encoding that it was written in",
+            f"the text contains half a character (the surrogate U+{ord(text[error.start]):04X}) at position "
+            f"{error.start}",
+            hint="read the text in its own encoding",
         ) from error
 
 

@@ -70,8 +70,8 @@ class Explainer:
         self._tokenizer = tokenizer
         if (parts := tokenizer.pipeline()) is None:
             raise UsageError(
-                f"{tokenizer.class_name} is written in Python, and only its own code knows how it cuts",
-                hint="leave --why out, or name a model with a tokenizer.json",
+                f"{tokenizer.class_name} is written in Python, so its steps can't be explained",
+                hint="leave --why out, or use a model with a tokenizer.json",
             )
         self._parts = parts
         state = self._parts.model()

@@ -111,8 +111,12 @@ def doubled_special(tokens: Sequence[Token], template: frozenset[int], *, bare: 
         written: list[Token | None] = [token for token in (first, second) if token.start is not None] or [None]
         if not bare and (len(written) != 1 or None in written):
             continue
-        message = f"{first.token} stands there twice" if bare else f"the text has {first.token}, and one more is added"
-        hint = "leave one of the ids out" if bare else "take it out of the text, or encode with --no-special"
+        message = (
+            f"{first.token} occurs twice"
+            if bare
+            else f"the text contains {first.token}, and the tokenizer adds another one"
+        )
+        hint = "leave one of the ids out" if bare else "remove it from the text, or use --no-special"
         yield _warning("double_special", message, hint, written[0], (first.index, second.index))
 
 
@@ -121,7 +125,10 @@ def special_in_text(tokens: Sequence[Token]) -> Iterator[Finding]:
     for token in tokens:
         if token.special and token.start is not None:
             message = f"{token.token} in the text becomes the special token {token.id}"
-            hint = "where others write the text, escape it or encode with split_special_tokens"
+            hint = (
+                "if the text comes from others, escape it or use --special-as-text (split_special_tokens in "
+                "transformers)"
+            )
             yield _warning("special_in_text", message, hint, token, (token.index,))
 
 
@@ -134,8 +141,8 @@ def unknown_tokens(
             continue
         lost = texts[segments[token.index]][token.start : token.end] if texts and token.start is not None else ""
         message = f"{lost} becomes" if lost else "this is"
-        message = f"{message} {token.token}: the vocabulary can't spell it"
-        hint = "the model doesn't see what stands there; write it in other characters, or take another model"
+        message = f"{message} {token.token}: it is not in the vocabulary"
+        hint = "the model can't read this; write it in other characters, or use another model"
         yield _warning("unknown", message, hint, token, (token.index,))
 
 
@@ -273,11 +280,11 @@ def _finding(before: str, after: str, places: Sequence[int], losses: Sequence[st
     first = _shared_start(before, after)
     severity: Severity = "warning" if losses is None else "note"
     lost = f" (it differs in {', '.join(losses)})" if losses else ""
-    message = f"{_quote(before, first, places)} comes back as {_quote(after, first)}{lost}"
+    message = f"{_quote(before, first, places)} is decoded as {_quote(after, first)}{lost}"
     hint = (
-        "this tokenizer does that to every text; nothing is wrong with this one"
+        "this tokenizer changes every text in this way; this text is fine"
         if losses
-        else "what the model sees is not what was written: look at the tokens there"
+        else "the model gets another text than was written: check the tokens there"
     )
     start = places[first]
     return Finding("round_trip", severity, message, hint, start=start, end=min(start + 1, places[-1]))
@@ -361,10 +368,12 @@ def _check_run(tokenizer: Tokenizer, run: Sequence[Token], before: Token | None)
     same = _shared_start(ids[first:][::-1], own[first:][::-1])
     given, own = run[first : len(ids) - same], own[first : len(own) - same]
     if "\ufffd" in text:
-        message, hint = "the ids cut a character in two", "look for an id that is missing"
+        message, hint = "the ids end in the middle of a character", "check whether an id is missing"
     else:
-        message = f"{_list_ids([token.id for token in given])} spells what the tokenizer cuts into {_list_ids(own)}"
-        hint = "encode the whole text at once"
+        message = (
+            f"{_list_ids([token.id for token in given])} has the text that the tokenizer splits into {_list_ids(own)}"
+        )
+        hint = "tokenize the whole text at once"
     yield Finding("non_canonical", "warning", message, hint, tokens=tuple(token.index for token in given))
 
 

@@ -79,10 +79,10 @@ def character_suspects(text: str) -> Iterator[Suspect]:
                 yield from judge(text, *match.span())
     for match in _CONTROLS.finditer(text):
         message = f"{describe_characters(match[0])} is a control character"
-        hint = "take it out: it is mostly left over from another format"
+        hint = "remove it: it usually comes from another file format"
         yield Suspect("control", match.start(), match.end(), message, hint, "")
     for match in _LINE_ENDS.finditer(text):
-        message = "the line ends as on Windows, with a carriage return before the newline"
+        message = "the line ends with a carriage return and a newline, as on Windows"
         hint = "convert the file, for instance with dos2unix"
         yield Suspect("line_end", match.start(), match.end(), message, hint, "\n")
 
@@ -105,13 +105,13 @@ def _invisible(text: str, start: int, end: int) -> Iterator[Suspect]:
     if start == end:
         return
     run = text[start:end]
-    hint = "take it out, or if it is meant, look at the tokens that it takes"
+    hint = "remove it, or if it is intended, check its tokens"
     spelled = "".join(chr(ord(character) - _TAG_BASE) for character in run if _FIRST_TAG <= character < _LAST_TAG)
     yield Suspect(
         "invisible",
         start,
         end,
-        f"{describe_characters(run)} shows nothing{(f' and spells “{spelled}”' if spelled else '')}",
+        f"{describe_characters(run)} is invisible{(f' and spells “{spelled}”' if spelled else '')}",
         hint,
         "",
     )
@@ -137,7 +137,7 @@ def _odd_space(text: str, start: int, end: int) -> Iterator[Suspect]:
     if text[start] == "\u3000" and any(unicodedata.east_asian_width(character) in "WF" for character in characters):
         return  # the space of Chinese and Japanese texts
     line = text[start] in "\u2028\u2029"
-    what = "ends a line, but is no newline" if line else "looks like a space, but is another character"
+    what = "ends a line, but is not a newline" if line else "looks like a space, but is a different character"
     replacement = "\n" if line else " " * (end - start)
     hint = "write a plain newline there" if line else "write a plain space there"
     yield Suspect("odd_space", start, end, f"{describe_characters(text[start:end])} {what}", hint, replacement)
@@ -146,11 +146,11 @@ def _odd_space(text: str, start: int, end: int) -> Iterator[Suspect]:
 def _damaged(text: str, start: int, end: int) -> Iterator[Suspect]:
     run = text[start:end]
     if run[0] == "\ufffd":
-        what, hint = "stands where a character was lost", "read the text again in the encoding that it was written in"
+        what, hint = "replaces a character that was lost", "read the text again in its own encoding"
     elif unicodedata.category(run[0]) == "Co":
-        what, hint = "is private: it means something in one font only", "write what it stands for there"
+        what, hint = "is a private-use character: its meaning depends on the font", "write what it means instead"
     else:
-        what, hint = "is no character of Unicode", "read the text again in the encoding that it was written in"
+        what, hint = "is not a character of Unicode", "read the text again in its own encoding"
     yield Suspect("damaged", start, end, f"{describe_characters(run)} {what}", hint, "")
 
 
@@ -161,10 +161,10 @@ def trailing_suspects(text: str) -> Iterator[Suspect]:
         return
     what, hint = (
         "white space",
-        "take it out: a model begins its next word with the space, and rarely saw one stand alone",
+        "remove it: models expect the space at the beginning of the next word",
     )
     if text.endswith("\n"):
-        what, hint = "a newline", "take it out, unless what the model goes on with shall begin a line"
+        what, hint = "a newline", "remove it, unless the continuation has to begin on a new line"
     elif text.endswith(" "):
         what = "a space"
     yield Suspect("trailing_space", len(stripped), len(text), f"the text ends with {what}", hint, "")
@@ -325,7 +325,7 @@ def _foreign_runs(word: _Word, main_script: str) -> Iterator[Suspect]:
                 f"{letters} {what} of {word.scripts[start]} {where}, and {looks} like {lookalike} of {main_script}"
             )
             hint = (
-                f"write {lookalike} (U+{ord(lookalike[0]):04X}) if that is meant"
+                f"write {lookalike} (U+{ord(lookalike[0]):04X}) if that is intended"
                 if len(lookalike) == 1
                 else f"write {lookalike} in {main_script}"
             )

@@ -38,7 +38,9 @@ def compare_tokenizations(texts: Sequence[TokenizedText]) -> Comparison:
     if any((text.text, text.pair) != (first.text, first.pair) for text in texts):
         raise ValueError("only the tokens of one text can be compared")
     if first.text is None:
-        raise UsageError("ids without a text have no cuts to compare", hint="give a text, or one model with -m")
+        raise UsageError(
+            "tokenizers can't be compared on token ids without a text", hint="give a text, or one model with -m"
+        )
     positions = TextPositions(input_texts(first))
     all_boundaries = [TokenBoundaries(text, positions) for text in texts]
     segments = tuple(_segments(texts, all_boundaries, positions))
@@ -139,7 +141,7 @@ def failures(comparison: Comparison, source: Source | None = None) -> list[str]:
         elif place is not None:
             ours, theirs = _describe_token(place.first), _describe_token(place.other)
             where = f"first at token {place.position}: {ours} in {first} and {theirs} in {other}"
-            found.append(f"{other} cuts the text as {first} does but gives it other ids, {where}")
+            found.append(f"{other} splits the text as {first} does but gives other ids, {where}")
     return found
 
 
@@ -151,7 +153,7 @@ def _boundary_failure(comparison: Comparison, model: int, source: Source | None)
             ours, theirs = _quote_tokens(difference.pieces[0]), _quote_tokens(difference.pieces[model])
             where = _source_position(comparison, segment, source)
             pieces = f"{_quote(segment.text)} is {ours} in {first} and {theirs} in {other}"
-            return f"{other} cuts the text in other places than {first}, first at {where}: {pieces}"
+            return f"{other} splits the text at other positions than {first}, first at {where}: {pieces}"
     return None
 
 

@@ -25,7 +25,7 @@ def test_claims_that_hold_can_be_told() -> None:
 def test_claims_that_fail_say_what_was_found() -> None:
     assert failed("0.0 entropy > 0.8", "0.1 entropy > 0.1") == [
         "0.0 entropy > 0.8 does not hold: it is 0.5",
-        "0.1 entropy > 0.1 does not hold: nothing shows it in this text",
+        "0.1 entropy > 0.1 does not hold: it has no value in this text",
     ]
 
 

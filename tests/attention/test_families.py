@@ -117,7 +117,7 @@ def test_a_layer_without_attention_names_those_that_have_it() -> None:
     inputs = theirs.inputs_for(loaded, TEXTS[:1], TARGETS)
     with pytest.raises(UsageError, match="none of the chosen layers has attention") as caught:
         read_heads(loaded, inputs, HeadsRequest(parse_selection("0"), patterns=True))
-    assert "those that have: 1, 3" in caught.value.hint
+    assert "these layers have: 1, 3" in caught.value.hint
 
 
 @pytest.mark.parametrize(
@@ -143,7 +143,7 @@ def test_a_stack_that_cannot_be_read_is_named_and_one_that_did_not_run_is_not() 
     """Pegasus-X reads its text in blocks beside global tokens; LLaVA's tower saw no picture."""
     ids = TEXTS[0]
     left_out = heads(model=tiny_model("pegasus_x").module, input_ids=ids).warnings
-    assert left_out == ("the attention of the encoder can't be read and is left out: PegasusXGlobalLocalAttention",)
+    assert left_out == ("the attention of the encoder can't be read and is skipped: PegasusXGlobalLocalAttention",)
     assert heads(model=tiny_model("llava").module, input_ids=ids).warnings == ()
 
 

@@ -94,9 +94,9 @@ def test_patches_are_named_by_row_and_column(typed: str, place: int) -> None:
 def test_a_patch_that_is_not_there_says_which_are() -> None:
     side = PicturePositions(2, 3, ("cls",)).side(7)
     assert side is not None
-    with pytest.raises(UsageError, match="--query: no patch 2,0 among 2 rows of 3") as caught:
+    with pytest.raises(UsageError, match="--query: there is no patch 2,0 in 2 rows of  patches3") as caught:
         Position("2,0", "--query").span(side.tokens[0])
-    assert caught.value.hint == "rows run from 0 to 1, columns from 0 to 2"
+    assert caught.value.hint == "rows are numbered from 0 to 1, columns from 0 to 2"
 
 
 @pytest.mark.parametrize(
@@ -111,6 +111,6 @@ def test_moments_of_a_sound_are_named_in_seconds(typed: str, place: int) -> None
 def test_a_moment_after_the_end_says_when_it_is() -> None:
     side = SoundPositions(1, 0.02).side(50)
     assert side is not None
-    with pytest.raises(UsageError, match="nothing is heard at 2 s") as caught:
+    with pytest.raises(UsageError, match="there is no frame at 2 s") as caught:
         Position("2s", "--key").span(side.tokens[0])
-    assert caught.value.hint == "moments run from 0s to 0.98s, 0.02 s each"
+    assert caught.value.hint == "the frames are at 0s to 0.98s, one every 0.02 s"

@@ -368,15 +368,15 @@ def fused_and_softmax(module, query, key, value):
     [
         (negative, "weights less than 0"),
         (multiplied, "weights that sum to more than 1"),
-        (twice, "mixes values more than once in a call"),
-        (fused_and_softmax, "mixes values more than once in a call"),
+        (twice, "it multiplies weights with values more than once per call"),
+        (fused_and_softmax, "it multiplies weights with values more than once per call"),
     ],
     ids=["negative", "multiplied", "twice", "fused_and_softmax"],
 )
 def test_weights_that_are_none_are_refused_with_a_reason(mix: Mix, why: str) -> None:
-    with pytest.raises(ModelError, match=f"the attention of SelfAttention can't be read: it .*{why}") as caught:
+    with pytest.raises(ModelError, match=f"the attention of SelfAttention can't be read: .*{why}") as caught:
         heads(model=model_of(mix), input_ids=IDS)
-    assert "name another model (-m)" in caught.value.hint
+    assert "use another model (-m)" in caught.value.hint
 
 
 class ReturnsGate(nn.Module):

@@ -131,7 +131,7 @@ def test_everything_that_a_processor_returns_reaches_the_model(
             # A cache with a sliding window holds the last keys; a picture looked at from outside has all its keys.
             last = before + step if pattern.weights.shape[0] == pattern.weights.shape[1] else None
             np.testing.assert_allclose(rows[:, :last][:, -expected.shape[1] :], expected, atol=TOLERANCE)
-    placed = f"the picture stands before the text, written as {WRITTEN[name]!r}"
+    placed = f"the picture was put before the text, as {WRITTEN[name]!r}"
     # PaliGemma's processor puts the picture there by itself.
     assert (placed in result.notes) == (name != "paligemma")
 
@@ -242,7 +242,7 @@ def test_of_several_crops_the_tower_shows_the_first(
     model, result = chat("llava_next"), run("llava_next")
     vision = stack_of(result, "vision")
     assert vision.key_medium.grid == Grid(4, 4, 1)
-    assert "vision shows the first of 3 crops" in result.notes
+    assert "vision shows only the first of 3 crops" in result.notes
     pixels = model.inputs(f"<image>{TEXT}")["pixel_values"][0, :1]
     expected = model.reference.model.vision_tower(pixels, output_attentions=True).attentions
     for pattern in vision.patterns:
@@ -281,7 +281,7 @@ def test_a_text_is_cut_only_behind_the_picture(chat: Callable[[str], Chat], pict
         heads(long, image=picture, model=model.folder)
     cut = heads(long, image=picture, model=model.folder, truncate=True)
     assert len(stack_of(cut, "text").queries) == 256
-    assert "the text was cut to the 256 tokens that the model takes" in cut.notes
+    assert "the text was truncated to the 256 tokens that the model accepts" in cut.notes
 
 
 REFUSED: dict[str, tuple[str, dict[str, Any], str]] = {
@@ -309,4 +309,4 @@ def test_a_template_that_never_ends_is_stopped(
     given = {"image": picture, "model": model.reference, "tokenizer": processor.tokenizer, "processor": processor}
     with pytest.raises(ModelError, match="says where a picture goes, takes too long") as caught:
         heads(TEXT, **given)
-    assert caught.value.hint == "write <|image_pad|> where the picture goes in the text"
+    assert caught.value.hint == "write <|image_pad|> in the text where the picture belongs"

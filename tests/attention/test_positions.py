@@ -73,14 +73,14 @@ def test_what_a_position_means(typed: str, span: tuple[int, int]) -> None:
 @pytest.mark.parametrize(
     ("typed", "message", "hint"),
     [
-        ("10", "--query: no token 10 among 10", "0 to 9"),
+        ("10", "--query: there is no token 10 in a text of  tokens10", "0 to 9"),
         ("-11", "no token -11", "-1 to -10"),
         ("4:4", "the slice 4:4 is empty", "0 to 9"),
         ("mol", "'mol' is not in the text", "moles"),
         ("molse", "'molse' is not in the text", "moles"),
         ("the moles", "'the moles' is several words", "--query 1:4"),
         ("moles the", "'moles the' is not in the text", "moles"),
-        ("saw#2", "'saw' stands 1 time in the text, not 2", "saw#1"),
+        ("saw#2", "'saw' occurs 1 time in the text, and not  times2", "saw#1"),
     ],
 )
 def test_what_is_not_there(typed: str, message: str, hint: str) -> None:
@@ -92,7 +92,7 @@ def test_what_is_not_there(typed: str, message: str, hint: str) -> None:
 def test_a_space_alone_is_no_word_to_begin_with() -> None:
     with pytest.raises(UsageError) as caught:
         Position("zebra", "--query").span(tokens(("the", 0), (" ", None), ("cat", 1)))
-    assert caught.value.hint.startswith("it begins with the, cat; ")
+    assert caught.value.hint.startswith("its first words are the, cat; ")
 
 
 def test_occurrences_are_counted() -> None:

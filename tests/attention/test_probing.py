@@ -36,7 +36,7 @@ def test_it_fits_the_model(limit: int, ordinary: int, before: int, tokens: int) 
 
 @pytest.mark.parametrize(("limit", "ordinary", "lack"), [(8, 99, "8 positions"), (None, 1, "1 ordinary tokens")])
 def test_too_little_to_repeat(limit: int | None, ordinary: int, lack: str) -> None:
-    with pytest.raises(UsageError, match=f"the model has {lack}, too few to repeat some"):
+    with pytest.raises(UsageError, match=f"--probe needs more than the model has: {lack}"):
         choose_probe(limit, ordinary, before=1)
 
 

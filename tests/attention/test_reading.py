@@ -228,3 +228,51 @@ def test_few_heads_are_sketched_where_none_was_chosen() -> None:
     assert heads([text, text], model="builtin:induction").stacks[0].sketches == ()
     long = heads(text * 8, model="builtin:induction").stacks[0].sketches[0]
     assert long.weights.shape == (64, 64)
+
+
+@pytest.mark.parametrize("family", ["bert", "llama", "mistral"])
+def test_the_strongest_heads_read_ordinary_keys(family: str) -> None:
+    loaded = tiny.loaded(family)
+    whole = seen(loaded, View())
+    (read, *_) = (stack := seen(loaded, View(query=at("6")), top=99)).reading.strongest  # type: ignore[union-attr]
+    assert len(stack.reading.strongest) == len(stack.metrics)  # type: ignore[union-attr]
+    # Token 0 is special, and 6 the query itself.
+    best = max(
+        (float(pattern.weights[6, key]), pattern.layer, pattern.head, key)
+        for pattern in whole.patterns
+        for key in range(1, 9)
+        if key != 6
+    )
+    assert (read.layer, read.head, read.place) == best[1:] and read.weight == pytest.approx(best[0], abs=1e-6)
+
+
+@pytest.mark.parametrize("family", ["bert", "llama", "mistral"])
+def test_who_reads_a_key_is_its_column(family: str) -> None:
+    loaded = tiny.loaded(family)
+    whole = seen(loaded, View())
+    readers = seen(loaded, View(key=Position("4", "--key")), top=3).readers
+    assert readers is not None and readers.heads == len(whole.patterns) and readers.own == (4,)
+    columns = np.stack([pattern.weights[:, 4] for pattern in whole.patterns])
+    np.testing.assert_allclose(readers.weights, columns.mean(axis=0), atol=1e-6)
+    others = [query for query in range(9) if readers.visible[query] and query != 4]
+    assert [key.place for key in readers.top] == sorted(others, key=lambda query: -columns[:, query].mean())[:3]
+    best = columns[:, others].mean(axis=1)
+    assert readers.ranked[0].weight == pytest.approx(best.max(), abs=1e-6)
+    assert readers.ranked[0].name == f"{whole.patterns[best.argmax()].layer}.{whole.patterns[best.argmax()].head}"
+
+
+@pytest.mark.parametrize(("family", "first"), [("bert", True), ("llama", False)])
+def test_links_are_the_weights_that_stand_out_most_between_ordinary_tokens(family: str, first: bool) -> None:
+    loaded = tiny.loaded(family)
+    plain = tiny.tokens(IDS)
+    (stack,) = read_heads(loaded, build_inputs(loaded, [plain]), HeadsRequest(patterns=True, links=True))
+    for head, pattern in zip(stack.metrics, stack.patterns, strict=True):
+        excess = {
+            (query, key): float(pattern.weights[query, key]) - 1 / (query + 1 if stack.causal else 9)
+            for query in range(9)
+            for key in range(0 if first else 1, query + 1 if stack.causal else 9)
+            if key != query
+        }
+        best = max(excess, key=lambda pair: excess[pair])
+        assert head.link is not None and (head.link.query, head.link.key) == best
+        assert head.link.excess == pytest.approx(excess[best], abs=1e-6)

@@ -181,10 +181,10 @@ def test_a_caption_is_cut_to_what_the_model_takes_only_when_asked(models: dict[s
     long = "mole " * 40
     with pytest.raises(UsageError, match="the model takes 32") as caught:
         heads(long, image=picture, model=models["captioner"], no_special=True)
-    assert caught.value.hint == "--truncate cuts it"
+    assert caught.value.hint == "add --truncate to shorten it"
     cut = heads(long, image=picture, model=models["captioner"], no_special=True, truncate=True)
     assert len(stack_of(cut, "decoder").queries) == 32
-    assert "the text was cut to the 32 tokens that the model takes" in cut.notes
+    assert "the text was truncated to the 32 tokens that the model accepts" in cut.notes
 
 
 def dense(windows: torch.Tensor, rows: int, columns: int, side: int, shift: int) -> torch.Tensor:
@@ -264,8 +264,8 @@ def test_any_rate_and_several_channels_are_brought_to_the_models_own(models: dic
     other = senses.save_sound(place / "other.flac", rate=44100, channels=2)
     first, second = (heads(audio=path, model=models["whisper"], patterns=True) for path in (own, other))
     assert [note for note in second.notes if "other" in note] == [
-        f"the 2 channels of {other} were mixed to one",
-        f"{other} was resampled from 44,100 to 16,000 samples a second",
+        f"the 2 channels of {other} were mixed down to one",
+        f"{other} was resampled from 44,100 to 16,000 Hz",
     ]
     assert "the model hears 1 s at a time: 0.50 s of sound, then 0.50 of silence" in first.notes
     for ours, theirs in zip(first.stacks[0].patterns, second.stacks[0].patterns, strict=True):

@@ -232,20 +232,33 @@ def test_where_no_stack_is_named_the_others_are() -> None:
 
     def notes(**options: object) -> list[str]:
         result = attncli.heads(input_ids=IDS, model=t5, steps=True, **options)
-        return [note for note in result.notes if "walk" in note]
+        return [note for note in result.notes if note.startswith("the steps")]
 
-    assert notes() == ["the walk is through the encoder; -H decoder.0.0 or -H cross.0.0 walks through another stack"]
-    assert "-H decoder.1.3 or -H cross.1.3 walks" in notes(head="1.3")[0]
+    (walked,) = attncli.heads(input_ids=IDS, model=t5, steps=True).steps or ()
+    other = f"{walked.layer}.{walked.head}"
+    said = f"the steps are in the encoder; -H decoder.{other} or -H cross.{other} shows another stack"
+    assert walked.stack == "encoder" and notes() == [said]
+    assert "-H decoder.1.3 or -H cross.1.3 shows" in notes(head="1.3")[0]
     # The decoder is given one token.
     assert notes(query=QUERY) == notes(head="cross.1.3") == notes(stack="decoder") == []
 
 
-def test_without_a_choice_it_is_head_0_0_and_the_last_ordinary_token() -> None:
-    result = attncli.heads("The cat sat on the mat", steps=True)
+def test_without_a_choice_it_is_the_head_that_stands_out_most_from_the_last_ordinary_token() -> None:
+    text = "The cat sat on the mat"
+    result = attncli.heads(text, steps=True)
     (steps,) = result.steps or ()
-    assert (steps.name, steps.query.text, [key.text for key in steps.keys[:2]]) == ("0.0", "mat", ["[CLS]", "the"])
-    (first_of_layer,) = attncli.heads("The cat sat on the mat", steps=True, layer=2).steps or ()
-    assert first_of_layer.name == "2.0"
+    assert (steps.query.text, [key.text for key in steps.keys[:2]]) == ("mat", ["[CLS]", "the"])
+    # Of all heads, [CLS], [SEP] and the token itself left out.
+    patterns = attncli.heads(text, patterns=True).stacks[0].patterns
+    largest = {f"{each.layer}.{each.head}": float(each.weights[6, 1:6].max()) for each in patterns}
+    assert steps.name == max(largest, key=lambda name: largest[name])
+    place = 1 + int(
+        next(each for each in patterns if f"{each.layer}.{each.head}" == steps.name).weights[6, 1:6].argmax()
+    )
+    weight = f"weight {largest[steps.name]:.2f} on {steps.keys[place].text} (token {place}), uniform attention 0.12"
+    assert f"from mat (token 6), head {steps.name} stands out most: {weight}; " in " ".join(result.notes)
+    (of_layer,) = attncli.heads(text, steps=True, layer=2).steps or ()
+    assert of_layer.name == max((name for name in largest if name.startswith("2.")), key=lambda name: largest[name])
     # Of a word in several pieces it is the last.
     (pieces,) = attncli.heads("moles and embeddings", steps=True, query="embeddings").steps or ()
     assert pieces.query.token == "##s"
@@ -274,15 +287,15 @@ def test_a_long_text_lists_the_keys_with_the_largest_weights() -> None:
 
 
 def test_what_can_not_be_walked() -> None:
-    with pytest.raises(UsageError, match=r"hands out the weights of head 0\.0 alone") as caught:
+    with pytest.raises(UsageError, match=r"of head 1.1 this model exposes only") as caught:
         walks(tiny.build(tiny.bloom()))
-    assert caught.value.hint == "-H 0.0 --query P shows the weights of one query; or name another model (-m)"
-    with pytest.raises(UsageError, match="hands out the weights"):
+    assert caught.value.hint == "-H 1.1 --query P shows the weights of one query; or use another model (-m)"
+    with pytest.raises(UsageError, match="exposes only the attention weights"):
         walks(tiny_model("big_bird").module)
     bert = tiny.build(tiny.bert())
     with pytest.raises(UsageError, match="walks from one query, and 1:3 are 2") as caught:
         walks(bert, query="1:3")
-    assert caught.value.hint == "name one of them: --query 1"
+    assert caught.value.hint == "choose one of them, for instance --query 1"
     for option in ({"by": "word"}, {"hide_special": True}, {"norm_weighted": True}, {"bins": 3}):
         flag = f"--{next(iter(option)).replace('_', '-')}"
         with pytest.raises(UsageError, match=f"{flag}.* shapes a pattern") as caught:

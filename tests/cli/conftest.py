@@ -49,6 +49,7 @@ def surroundings(
     encoding: str = "utf-8",
     columns: int | None = None,
     windows: bool = False,
+    lines: int | None = None,
 ) -> Environment:
     """stdin None is somebody at a keyboard; `terminal` is what stdout and stderr are."""
     content = stdin.encode() if isinstance(stdin, str) else stdin or b""
@@ -60,6 +61,7 @@ def surroundings(
         encoding=encoding,
         columns=columns,
         windows=windows,
+        lines=lines,
     )
 
 

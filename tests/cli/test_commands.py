@@ -165,18 +165,18 @@ _HEADS_ENDINGS = ".txt, .json, .csv, .npz, .html, .svg, .pdf, .png"
 
 
 @pytest.mark.parametrize(
-    ("name", "known"),
+    ("name", "what"),
     [
-        ("x.htm", _HEADS_ENDINGS),
-        ("x.jsonl", _HEADS_ENDINGS),
-        ("x", _HEADS_ENDINGS),
-        ("-", _HEADS_ENDINGS),
-        (".csv", _HEADS_ENDINGS),
+        ("x.htm", "the ending .htm is not a known format"),
+        ("x.jsonl", "the ending .jsonl is not a known format"),
+        ("x", "the name has no ending"),
+        ("-", "the name has no ending"),
+        (".csv", "the name has no ending"),
     ],
 )
-def test_an_unknown_ending_is_met_before_any_work(name: str, known: str, heads: Recorder) -> None:
+def test_an_unknown_ending_is_met_before_any_work(name: str, what: str, heads: Recorder) -> None:
     outcome = attn("heads", "hi", "-o", name)
-    assert outcome.error == (f"-o {name}: the ending says no known form", f"end the name in one of {known}")
+    assert outcome.error == (f"-o {name}: {what}", f"the name can end in {_HEADS_ENDINGS}")
     assert outcome.code == 2
     assert heads.calls == []
 
@@ -193,7 +193,7 @@ def test_one_file_cant_be_written_twice(heads: Recorder, tmp_path: Path) -> None
     file.touch()
     again.symlink_to(file)
     outcome = attn("heads", "hi", "-o", str(file), "-o", str(again))
-    assert outcome.error[0] == f"-o names {file} twice"
+    assert outcome.error[0] == f"-o {file} was given twice"
     assert heads.calls == []
 
 

@@ -55,8 +55,12 @@ def test_the_forms_agree(folder: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message", "hint"),
     [
-        (("the mole", "Moles dug"), "sentence 2 has no 'mole'", "it has 'Moles': --any-form takes Moles as well"),
-        (("the mole", "a molecule"), "sentence 2 has no 'mole'", "it has 'molecule'; --skip"),
+        (
+            ("the mole", "Moles dug"),
+            "sentence 2 doesn't contain 'mole'",
+            "it contains 'Moles': --any-form also finds Moles",
+        ),
+        (("the mole", "a molecule"), "sentence 2 doesn't contain 'mole'", "it has 'molecule'; --skip"),
         (("the mole",), "'mole' was found once", "one more sentence"),
         (("the mole", "-f", "x"), "SENTENCE and -f can't be combined", "one way"),
         (("a mole\tx\ty", "mole"), "sentence 1 has 2 tabs", "one tab"),
@@ -76,14 +80,14 @@ def test_errors_are_two_lines_and_exit_with_2(
 
 
 def test_no_word_and_no_lines(folder: Path) -> None:
-    assert "no word was given" in attn("compare", "-m", str(folder)).error[0]
-    assert "no sentence was given" in run(folder, stdin="\n").error[0]
+    assert "the word is missing" in attn("compare", "-m", str(folder)).error[0]
+    assert "there are no sentences" in run(folder, stdin="\n").error[0]
 
 
 def test_what_makes_numbers_doubtful_is_on_stderr(folder: Path) -> None:
     outcome = run(folder, "the mole", "Moles dug", "nothing", "--any-form", "--skip")
-    assert "warning: sentence 3 was left out: sentence 3 has no 'mole'" in outcome.err
-    assert "warning: sentence 2: 'Moles' was taken for the word" in outcome.err
+    assert "warning: sentence 3 was skipped: sentence 3 doesn't contain 'mole'" in outcome.err
+    assert "warning: sentence 2: 'Moles' was taken as the word" in outcome.err
     assert run(folder, "the mole", "Moles dug", "--any-form", "-q").err == ""
 
 
@@ -92,7 +96,7 @@ def test_own_sentences_as_a_reference(folder: Path, tmp_path: Path) -> None:
     options = ("--reference", str(tmp_path / "own.txt"), "--adjust", "standardize", "--json")
     outcome = attn("compare", "mole", "the mole dug", "One mole", "-m", str(folder), *options)
     result = json.loads(outcome.text)
-    assert result["sample"] == {"source": "own sentences", "sentences": 10, "words": 50, "pairs": 1125}
+    assert result["sample"] == {"source": "your sentences", "sentences": 10, "words": 50, "pairs": 1125}
     assert "mostly chance" in outcome.err and result["states"][-1]["adjusted"] is not None
 
 

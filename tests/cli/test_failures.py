@@ -25,32 +25,32 @@ from tests.cli.conftest import Recorder, attn
         (
             ("tokenize", "-5 degrees"),
             "attn tokenize has no option -5",
-            "attn tokenize --help lists the options; a text that begins with - goes after --",
+            "attn tokenize --help lists the options; write -- before a text that begins with -",
         ),
         (
             ("-m", "gpt2", "heads", "x"),
             "attn has no option -m",
-            "options follow the verb, as in: attn heads TEXT -m gpt2; attn --help lists the verbs",
+            "write options after the verb: attn heads TEXT -m gpt2; attn --help lists the verbs",
         ),
         (("heads", "x", "--layer"), "--layer needs a value", "write --layer LAYERS"),
         (("heads", "x", "--format"), "--format needs a value", "write --format [text|json|jsonl|csv]"),
         (("tokenize", "x", "--ids=5"), "--ids takes no value", "write --ids alone"),
         (
             ("tokenize", "x", "--format", "jsn"),
-            "--format can't be 'jsn': it is one of text, json, jsonl, csv",
+            "--format can't be 'jsn': it has to be one of text, json, jsonl, csv",
             "did you mean json? for instance --format text",
         ),
         (
             ("heads", "x", "--dtype", "int8"),
-            "--dtype can't be 'int8': it is one of auto, float32, bfloat16, float16",
+            "--dtype can't be 'int8': it has to be one of auto, float32, bfloat16, float16",
             "for instance --dtype auto",
         ),
         (
             ("heads", "x", "--bins", "many"),
-            "--bins can't be 'many': it is a whole number from 1 on",
+            "--bins can't be 'many': it has to be a whole number of at least 1",
             "for instance --bins 64",
         ),
-        (("tokenize", "x", "--ids", "--count"), "--ids and --count contradict each other", "leave one of them out"),
+        (("tokenize", "x", "--ids", "--count"), "--ids and --count can't be combined", "leave one of them out"),
     ],
 )
 def test_wrong_usage(arguments: tuple[str, ...], message: str, hint: str, heads: Recorder, tokenize: Recorder) -> None:
@@ -66,23 +66,29 @@ MESSAGE = '[{"role": "user", "content": "hello"}]'
 @pytest.mark.parametrize(
     ("line", "message"),
     [
-        ("heads x -H cross.0.1 --stack decoder", "head cross.0.1 is not of the stack decoder"),
-        ("heads x -l ''", "'' names nothing"),
-        ("heads 'a mole' --probe", "--probe takes the place of a text"),
-        ("heads --probe --lines", "--probe takes the place of a text"),
-        ("heads 'a mole' --seed 1", "--seed chooses random tokens, and there are none"),
-        ("heads --probe --seed x", "--seed can't be 'x': it is a whole number from 0 on"),
-        ("tokenize x --stats -o x.npz", "npz has no place for --stats"),
-        ("tokenize x --why --format csv", "csv has no place for --why"),
-        ("tokenize x --lint --count", "--count and --lint contradict each other"),
-        ("tokenize x --ids --table", "--ids and --table contradict each other"),
-        ("tokenize x --why --count", "--count and --why contradict each other"),
-        ("tokenize x --why --pair y", "--why explains one whole text"),
-        ("tokenize --input-ids 5 --why", "--why explains one whole text"),
-        (f"tokenize --chat '{MESSAGE}' --pair x", "a conversation stands alone"),
-        ("tokenize x --template y", "--template and --generation-prompt are for conversations"),
-        ("tokenize --vocab --check lint", "--vocab looks at the vocabulary and cuts no text"),
-        ("tokenize x --check sane", "--check can't be 'sane': it is one of same, lint"),
+        ("heads x -H cross.0.1 --stack decoder", "-H cross.0.1 is not in the stack decoder, which --stack chooses"),
+        ("heads x -l ''", "-l: '' is not a layer"),
+        ("heads 'a mole' --probe", "--probe can't be combined with a text: it runs random tokens instead of a text"),
+        ("heads --probe --lines", "--probe can't be combined with --lines: it runs random tokens instead of a text"),
+        ("heads 'a mole' --seed 1", "--seed has no effect without random tokens"),
+        ("heads --probe --seed x", "--seed can't be 'x': it has to be a whole number of at least 0"),
+        ("tokenize x --stats -o x.npz", "npz can't contain --stats"),
+        ("tokenize x --why --format csv", "csv can't contain --why"),
+        ("tokenize x --lint --count", "--count and --lint can't be combined"),
+        ("tokenize x --ids --table", "--ids and --table can't be combined"),
+        ("tokenize x --why --count", "--count and --why can't be combined"),
+        ("tokenize x --why --pair y", "--pair can't be combined with --why, which explains one whole text"),
+        ("tokenize --input-ids 5 --why", "--input-ids can't be combined with --why, which explains one whole text"),
+        (
+            f"tokenize --chat '{MESSAGE}' --pair x",
+            "--pair can't be combined with --chat, which reads one conversation",
+        ),
+        ("tokenize x --template y", "--template needs a conversation"),
+        (
+            "tokenize --vocab --check lint",
+            "--check can't be combined with --vocab, which shows the vocabulary and splits no text",
+        ),
+        ("tokenize x --check sane", "--check can't be 'sane': it has to be one of same, lint"),
     ],
 )
 def test_options_that_contradict_each_other(line: str, message: str) -> None:
@@ -109,11 +115,11 @@ def test_our_own_errors_bring_their_exit_code(error: Exception, code: int, heads
 @pytest.mark.parametrize(
     ("error", "message"),
     [
-        (MemoryError(), "there is not enough memory for this"),
+        (MemoryError(), "out of memory"),
         (OSError(28, "No space left on device", "/cache"), "No space left on device: /cache"),
         (BrokenPipeError(32, "Broken pipe"), "Broken pipe"),
-        (KeyError("x"), "something went wrong that attn did not expect: KeyError: 'x'"),
-        (SystemExit(0), "something went wrong that attn did not expect: SystemExit: 0"),
+        (KeyError("x"), "unexpected error: KeyError: 'x'"),
+        (SystemExit(0), "unexpected error: SystemExit: 0"),
     ],
 )
 def test_what_nobody_expected_is_two_lines_as_well(error: BaseException, message: str, heads: Recorder) -> None:
@@ -156,7 +162,7 @@ def test_an_unknown_option_cant_write_to_the_terminal() -> None:
 def test_arguments_in_broken_utf8(arguments: tuple[str, ...], name: str, tokenize: Recorder) -> None:
     broken = os.fsdecode("né".encode() + b"\xe9")
     outcome = attn("tokenize", *(argument.format(broken) for argument in arguments))
-    assert outcome.error[0] == f"{name} is not valid UTF-8: byte 3 begins no character"
+    assert outcome.error[0] == f"{name} is not valid UTF-8: no character begins at byte 3"
     assert outcome.code == 1
     assert tokenize.calls == []
 

@@ -144,7 +144,7 @@ def test_a_full_disk_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 @posix
 def test_a_pipe_is_no_file(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe.json")
-    with pytest.raises(FailedError, match="it is no ordinary file"):
+    with pytest.raises(FailedError, match="it is not a regular file"):
         check_target(str(tmp_path / "pipe.json"))
 
 

@@ -83,7 +83,7 @@ def test_what_is_missing_for_a_figure_is_said_before_any_work(
     outcome = attn(verb, "hi", "A hi", "-o", str(tmp_path / f"x.{ending}"))
     assert outcome.code == 1
     assert outcome.error == (
-        f".{ending} is drawn by matplotlib, which is not installed",
+        f".{ending} files need the package matplotlib, which is not installed",
         "pip install 'attncli[figures]'",
     )
     assert heads.calls == compare.calls == []

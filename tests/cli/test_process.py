@@ -227,14 +227,15 @@ def test_a_broken_pipe_is_quiet(command: str, unbuffered: str, entry: str) -> No
 def test_a_full_disk_is_two_lines(unbuffered: str, entry: str) -> None:
     done = shell("attn tokenize 'Hello world' > /dev/full; echo $? >&2", entry=entry, PYTHONUNBUFFERED=unbuffered)
     assert done.stderr.decode() == (
-        "error: the result can't be written to stdout: No space left on device\nhint: -o FILE writes it to a file\n1\n"
+        "error: the result can't be written to stdout: No space left on device\nhint: write the result to a "
+        "file with -o FILE\n1\n"
     )
 
 
 def test_a_closed_stdout_is_two_lines() -> None:
     done = shell("attn tokenize 'Hello world' >&-; echo $? >&2")
     assert done.stderr.decode() == (
-        "error: stdout is closed, the result has nowhere to go\nhint: -o FILE writes it to a file\n1\n"
+        "error: stdout is closed, so the result can't be written\nhint: write the result to a file with -o FILE\n1\n"
     )
 
 
@@ -248,13 +249,13 @@ def test_a_full_stderr_costs_only_the_messages(entry: str) -> None:
 def test_closed_streams_that_are_not_needed() -> None:
     done = shell("attn tokenize 'Hello world' --count <&- 2>&-; echo $?")
     assert (done.stdout, done.stderr) == (b"4\n0\n", b"")
-    assert shell("attn tokenize <&-").stderr.startswith(b"error: no text was given\n")
+    assert shell("attn tokenize <&-").stderr.startswith(b"error: there is no text\n")
 
 
 def test_arguments_in_broken_utf8() -> None:
     done = shell("attn tokenize $'caf\\xe9'")
     assert done.returncode == 1
-    assert done.stderr.startswith(b"error: TEXT is not valid UTF-8: byte 3 begins no character\n")
+    assert done.stderr.startswith(b"error: TEXT is not valid UTF-8: no character begins at byte 3\n")
     done = shell("attn tokenize hi -o $'/no/caf\\xe9.txt'")
     assert done.returncode == 1
     assert len(done.stderr.splitlines()) == 2

@@ -136,16 +136,16 @@ def test_gzip_that_was_cut_short() -> None:
 
 def test_gzip_that_was_harmed() -> None:
     packed = bytearray(gzip.compress(b"mole " * 1000))
-    assert failure(b"\x1f\x8b\xff" + bytes(packed[3:]))[0].startswith("stdin is broken gzip data: ")
+    assert failure(b"\x1f\x8b\xff" + bytes(packed[3:]))[0].startswith("stdin is not valid gzip data: ")
     packed[-6] ^= 1
-    assert failure(bytes(packed))[0].startswith("stdin is broken gzip data: CRC check failed")
+    assert failure(bytes(packed))[0].startswith("stdin is not valid gzip data: CRC check failed")
 
 
 def test_a_file_that_is_not_there_and_a_folder(tmp_path: Path) -> None:
     (tmp_path / "notes.txt").touch()
     message, hint = file_failure(tmp_path / "note.txt")
     assert message == f"there is no file {tmp_path / 'note.txt'}"
-    assert hint == "did you mean notes.txt? -f takes the path of a file"
+    assert hint == "did you mean notes.txt? check the path after -f"
     assert file_failure(tmp_path)[0] == f"{tmp_path} is a folder, not a file"
     assert file_failure(tmp_path / "no" / "file")[1] == f"there is no folder {tmp_path / 'no'} either"
 

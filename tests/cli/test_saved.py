@@ -65,15 +65,15 @@ def test_arrays_of_heads(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("verb", "arguments", "message", "hint"),
     [
-        ("heads", ["TEXT"], "--result shows a saved result, and TEXT would need the model", "leave TEXT out"),
-        ("heads", ["-m", "gpt2"], "--result shows a saved result, and --model would need the model", "--check"),
+        ("heads", ["TEXT"], "TEXT needs the model, and --result shows a saved result without it", "leave TEXT out"),
+        ("heads", ["-m", "gpt2"], "--model needs the model, and --result shows a saved result without it", "--check"),
         ("heads", ["--query", "it"], "--result shows a saved result, and --query would need", "leave --query out"),
         ("params", ["gpt2"], "--result shows a saved result, and MODEL would", "leave MODEL out"),
         ("compare", ["mole"], "--result shows a saved result, and WORD would", "leave WORD out"),
         ("tokenize", ["--stats"], "--result shows a saved result, and --stats would", "leave --stats out"),
         ("tokenize", ["--check", "lint"], "--check lint needs findings", "save it with --lint"),
         ("tokenize", ["--check", "same"], "--check same compares models, and there is one", "save the tokens of two"),
-        ("heads", ["--check", "first"], "--check: 'first' can't be read as a check", ""),
+        ("heads", ["--check", "first"], "--check: 'first' is not a check", ""),
         ("heads", ["-o", "x.jsonl"], "-o x.jsonl: the ending says no known form", "end the name in one of .txt"),
     ],
 )  # fmt: skip
@@ -89,8 +89,8 @@ def test_the_result_of_another_verb(tmp_path: Path) -> None:
     outcome = attn("heads", "--result", path)
     assert outcome.code == 2
     assert outcome.error == (
-        f"{path} is a result of attn params, not of attn heads",
-        f"attn params --result {path} shows it",
+        f"{path} contains a result of attn params, not of attn heads",
+        f"write attn params --result {path}",
     )
 
 
@@ -101,8 +101,8 @@ def test_a_view_of_patterns_that_the_result_lacks(ending: str, tmp_path: Path) -
     outcome = attn("heads", "--result", path, "-o", str(tmp_path / f"x.{ending}"))
     assert outcome.code == 2
     assert outcome.error == (
-        f".{ending} shows patterns, and {path} holds none",
-        "save them: attn heads TEXT --patterns -o FILE.json",
+        f".{ending} shows attention patterns, and {path} contains none",
+        "save the result with patterns: attn heads TEXT --patterns -o FILE.json",
     )
 
 

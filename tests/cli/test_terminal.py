@@ -83,6 +83,22 @@ def test_the_strongest_wish_decides_on_width(
 
 
 @pytest.mark.parametrize(
+    ("variables", "lines", "expected"),
+    [({"LINES": "40"}, 30, 40), ({}, 30, 30), ({}, None, 24), ({"LINES": "0"}, None, 24), ({"LINES": "1"}, None, 1)],
+)
+def test_the_height_is_that_of_the_variable_then_of_the_terminal(
+    variables: dict[str, str], lines: int | None, expected: int
+) -> None:
+    environment = surroundings(variables=variables, lines=lines)
+    assert choose_terminal(environment, color="auto", width=None, ascii_only=False).height == expected
+
+
+@pytest.mark.parametrize("full", [False, True])
+def test_full_reaches_the_renderer(full: bool) -> None:
+    assert choose_terminal(surroundings(), color="auto", width=None, ascii_only=False, full=full).full is full
+
+
+@pytest.mark.parametrize(
     ("encoding", "ascii_only", "unicode"),
     [("utf-8", False, True), ("UTF8", False, True), ("utf-8", True, False), ("cp1252", False, False)],
 )

@@ -45,7 +45,7 @@ def test_several_texts_stay_apart() -> None:
 
 
 def test_several_single_words_were_perhaps_not_quoted() -> None:
-    note = "2 texts of one word each; quotes around them make them one text"
+    note = "2 words were taken as separate texts; put quotes around them to make them one text"
     assert opened("Hello", "world").notes == (note,)
     assert opened("Hello world", "one").notes == opened("Hello").notes == ()
 
@@ -53,7 +53,7 @@ def test_several_single_words_were_perhaps_not_quoted() -> None:
 def test_a_text_that_names_a_file_was_perhaps_meant_as_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     Path("notes.txt").write_text("inside")
-    notes = ("notes.txt was taken as text; -f notes.txt reads the file",)
+    notes = ("notes.txt was taken as text; to read the file of this name, write -f notes.txt",)
     assert opened("notes.txt").notes == notes
     assert one("notes.txt") == ("notes.txt", None, notes)
 
@@ -77,13 +77,13 @@ def test_stdin_stands_where_its_dash_stands() -> None:
 
 
 def test_stdin_can_be_read_once() -> None:
-    assert failure(UsageError, "-", "-", stdin="x")[0] == "stdin was asked for twice"
-    assert failure(UsageError, file=("-", "-"), stdin="x")[0] == "stdin was asked for twice"
+    assert failure(UsageError, "-", "-", stdin="x")[0] == "stdin (-) was given twice"
+    assert failure(UsageError, file=("-", "-"), stdin="x")[0] == "stdin (-) was given twice"
 
 
 def test_a_closed_stdin_is_no_input() -> None:
     environment = surroundings()._replace(stdin=None)
-    with pytest.raises(UsageError, match="no text was given"):
+    with pytest.raises(UsageError, match="there is no text"):
         open_texts(TextOptions((), (), None, "strict"), environment)
     with pytest.raises(FailedError, match="stdin is closed"):
         read_one_text(TextOptions(("-",), (), None, "strict"), environment)
@@ -116,12 +116,12 @@ def test_ids_in_every_form(given: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize("wrong", ["x", "-1", "1.5", "1_0", "٣", "9" * 5000])
 def test_what_is_no_id(wrong: str) -> None:
     message, hint = failure(UsageError, ids=f"5 {wrong}")
-    assert message == f"{wrong!r} is no token id"
+    assert message == f"--input-ids: {wrong!r} is not a token id"
     assert "--input-ids" in hint
 
 
 def test_no_ids_at_all() -> None:
-    assert failure(UsageError, ids=" , ")[0] == "--input-ids holds no ids"
+    assert failure(UsageError, ids=" , ")[0] == "--input-ids has no token ids"
 
 
 @pytest.mark.parametrize(
@@ -140,15 +140,15 @@ def test_two_kinds_of_input_contradict(
 
 
 def test_one_text_where_one_is_taken(tmp_path: Path) -> None:
-    note = "3 words were taken as one text; quotes around it make that sure"
+    note = "3 words were taken as one text; put quotes around a text to be sure"
     assert one("The", "cat", "sat") == ("The cat sat", None, (note,))
     assert one("") == ("", None, ())
     assert one(ids="5") == (None, [5], ())
     for name in ("a", "b"):
         (tmp_path / name).write_text(name)
-    with pytest.raises(UsageError, match="2 texts were given where one is taken"):
+    with pytest.raises(UsageError, match="2 texts were given, and one is possible here"):
         one("The cat", "sat")
-    with pytest.raises(UsageError, match="2 texts were given where one is taken"):
+    with pytest.raises(UsageError, match="2 texts were given, and one is possible here"):
         one(file=(str(tmp_path / "a"), str(tmp_path / "b")))
 
 
@@ -159,5 +159,5 @@ def test_models_come_from_the_option_else_from_the_variable() -> None:
     assert resolve_models((), surroundings(variables={"ATTN_MODEL": ""})) is None
     assert require_one_model((), named) == "./my models/bert"
     assert require_one_model((), surroundings()) is None
-    with pytest.raises(UsageError, match="2 models were named where one is taken"):
+    with pytest.raises(UsageError, match="-m was given 2 times, and one model is possible here"):
         require_one_model(("a", "b"), named)

@@ -70,8 +70,8 @@ def test_truncation_and_its_warning_hold_for_bare_ids(folder: Path) -> None:
     for extra in ((), ("--lines",)):
         outcome = attn("tokenize", text, "--count", "--truncate", "-m", str(folder), *extra)
         assert outcome.text == "50\n"
-        assert outcome.err == f"warning: the text was cut to the 50 tokens that {folder} takes\n"
-    assert "--truncate cuts it" in attn("tokenize", text, "--count", "-m", str(folder)).err
+        assert outcome.err == f"warning: the text was truncated to the 50 tokens that {folder} accepts\n"
+    assert "add --truncate to shorten it" in attn("tokenize", text, "--count", "-m", str(folder)).err
 
 
 def test_many_long_lines_are_one_warning(folder: Path) -> None:
@@ -79,8 +79,8 @@ def test_many_long_lines_are_one_warning(folder: Path) -> None:
         "tokenize", "--lines", "--count", "-m", str(folder), stdin="a\n" + "the mole " * 60 + "\n" * 2 + "x" * 99
     )
     assert outcome.err == (
-        f"warning: 2 of 4 texts (text 2 first) have more tokens than the 50 that {folder} takes "
-        "(--truncate cuts them)\n"
+        f"warning: 2 of 4 texts (text 2 first) have more than the 50 tokens that {folder} accepts "
+        "(add --truncate to shorten them)\n"
     )
 
 
@@ -120,11 +120,11 @@ def test_lint_says_which_line_of_which_file(folder: Path, tmp_path: Path) -> Non
 def test_a_failed_check_says_where_to_look(folder: Path, other: Path) -> None:
     models = ("-m", str(folder), "-m", str(other))
     outcome = attn("tokenize", "the moles", "--check", "same", *models)
-    assert outcome.err.splitlines()[-1] == "hint: stdout shows the models beside one another, and lists each difference"
+    assert outcome.err.splitlines()[-1] == "hint: stdout shows the models side by side, with each difference"
     outcome = attn("tokenize", "the moles", "--check", "same", "--count", *models)
-    assert outcome.err.splitlines()[-1].startswith("hint: leaving --count out shows the models beside one another")
+    assert outcome.err.splitlines()[-1].startswith("hint: leave --count out to see the models beside one another")
     outcome = attn("tokenize", "the\u200b mole", "--check", "lint", "-m", str(folder))
-    assert outcome.err.splitlines()[-1] == "hint: --lint shows each place"
+    assert outcome.err.splitlines()[-1] == "hint: --lint shows where"
 
 
 def test_check_same(folder: Path, other: Path, tmp_path: Path) -> None:

@@ -242,14 +242,14 @@ def test_occurrences_are_chosen_by_number_by_brackets_or_all(saved: tiny.Folders
     assert starts() == [4, 0] and starts(occurrence="all") == [4, 14, 0]
     assert starts(["the mole, the [mole]", "[mole] and mole"]) == [14, 0]
     assert starts(two[:1]) == [4, 14]
-    with pytest.raises(UsageError, match="sentence 2 has 'mole' 1 time, not 2"):
+    with pytest.raises(UsageError, match="sentence 2 contains 'mole' 1 time, so there is no occurrence 2"):
         starts(occurrence=2)
     assert any("--occurrence or" in note for note in compare(saved["bert"], two, state=0).notes)
 
 
 def test_what_is_left_out_is_said(saved: tiny.Folders) -> None:
     given = ["the mole", "molecules", "one mole", "x"]
-    with pytest.raises(UsageError, match=r"sentence 2 has no 'mole' \(and so for 4\)"):
+    with pytest.raises(UsageError, match=r"sentence 2 doesn't contain 'mole' \(and so for 4\)"):
         compare(saved["bert"], given)
     result = compare(saved["bert"], given, skip=True)
     assert result.left_out == (2, 4) and "sentences 2 and 4 were left out" in result.warnings[0]
@@ -260,13 +260,13 @@ def test_a_word_beyond_the_models_reach_is_an_error_by_number(saved: tiny.Folder
     with pytest.raises(UsageError, match="sentence 2: the word lies beyond the 64 tokens"):
         compare(saved["gpt2"], ["the mole", f"{long} mole"])
     result = compare(saved["gpt2"], ["the mole", f"the mole {long}"])
-    assert "sentence 2 was cut to the tokens that the model takes" in result.warnings
+    assert "sentence 2 was truncated to the model's limit" in result.warnings
 
 
 def test_warnings_of_forms_and_pieces(saved: tiny.Folders) -> None:
     result = compare(saved["gpt2"], ["the mole", "the Moles", "MOLE"], any_form=True)
     text = "\n".join(result.warnings)
-    assert "sentences 2 and 3: 'Moles' and 'MOLE' were taken for the word" in text
+    assert "sentences 2 and 3: 'Moles' and 'MOLE' were taken as the word" in text
     # Nothing is cut in several ways here: other forms are other words to a tokenizer.
     assert "is cut in" not in text
     twice = compare(saved["gpt2"], ["the mole", "mole"], any_form=True)
@@ -285,13 +285,13 @@ def test_warnings_of_forms_and_pieces(saved: tiny.Folders) -> None:
         ({"adjust": "mean"}, "no adjustment"),
         ({"adjust": "abtt"}, "needs a reference sample"),
         ({"occurrence": 0}, "no occurrence 0"),
-        ({"dimensions": 0}, "--dimensions can't be 0: it is a whole number from 1 on"),
+        ({"dimensions": 0}, "--dimensions can't be 0: it has to be a whole number of at least 1"),
         ({"dimensions": "3"}, "--dimensions can't be '3'"),
-        ({"seed": "x"}, "--seed can't be 'x': it is a whole number from 0 on"),
+        ({"seed": "x"}, "--seed can't be 'x': it has to be a whole number of at least 0"),
         ({"seed": -1}, "--seed can't be -1"),
-        ({"state": 1.5}, "'1.5' names no state"),
-        ({"reference": 5}, "a reference is a list of sentences"),
-        ({"reference": [5, 6]}, "a reference is a list of sentences"),
+        ({"state": 1.5}, "--state: '1.5' is not a state"),
+        ({"reference": 5}, "the reference has to be a list of sentences"),
+        ({"reference": [5, 6]}, "the reference has to be a list of sentences"),
         ({"versus": None}, "versus= takes words"),
         ({"versus": [5]}, "versus= takes words"),
         ({"reference": ["one"]}, "fewer than 2 sentences"),
@@ -313,9 +313,9 @@ def test_what_cannot_be_is_refused(saved: tiny.Folders, options: dict[str, objec
         ("mole", 5, "sentences are a list of texts"),
         ("mole", "the mole", "sentences are a list of texts"),
         ("mole", b"the mole", "sentences are a list of texts"),
-        ("mole", [1, 2], "sentence 1 is no text"),
-        ("mole", ["the mole", None], "sentence 2 is no text"),
-        ("mole", [("the mole", 5)], "sentence 1 is no text"),
+        ("mole", [1, 2], "sentence 1 is not a text"),
+        ("mole", ["the mole", None], "sentence 2 is not a text"),
+        ("mole", [("the mole", 5)], "sentence 1 is not a text"),
     ],
 )
 def test_what_is_no_word_or_no_sentence_is_refused(word: Any, sentences: Any, message: str) -> None:
@@ -326,7 +326,7 @@ def test_what_is_no_word_or_no_sentence_is_refused(word: Any, sentences: Any, me
 @pytest.mark.parametrize("beside", ["device", "dtype", "revision", "refresh", "trust_remote_code", "allow_pickle"])
 def test_what_goes_with_a_name_is_refused_beside_a_model(saved: tiny.Folders, beside: str) -> None:
     model = transformers.AutoModel.from_pretrained(saved["bert"])
-    with pytest.raises(UsageError, match=f"{beside}= goes with the name of a model, and this one is loaded already"):
+    with pytest.raises(UsageError, match=f"{beside}= needs the name of a model, and this model is loaded already"):
         attncli.compare("mole", ["the mole"], model=model, tokenizer="any", **{beside: "junk"})
     with pytest.raises(UsageError, match=f"{beside}= goes with the name of a model"):
         attncli.heads(model=model, input_ids=[5, 6], **{beside: "junk"})

@@ -156,7 +156,7 @@ def test_random_labelings_come_near_the_exact_test_and_are_the_same_every_time()
 
 def test_labels_that_mean_nothing_get_no_p_value() -> None:
     units = unit_vectors(APART)
-    assert measure_senses(units, ["a"] * 4).why_no_p == "there is one label"
+    assert measure_senses(units, ["a"] * 4).why_no_p == "all occurrences have the same label"
     assert measure_senses(units, list("abcd")).why_no_p == "no label has two occurrences"
     two = measure_senses(units[:3], ["a", "a", "b"])
     assert two.permutation is not None and two.permutation.smallest == pytest.approx(1 / 3)
@@ -183,8 +183,8 @@ def test_groups_are_told_when_they_are_clear_and_only_then() -> None:
     assert found.members == (tuple(range(6)), tuple(range(6, 11)), tuple(range(11, 15))) and found.p == 1 / 200
     one = find_groups(unit_vectors(np.ones(20) + chance.normal(size=(15, 20))))
     assert not one.clear and one.why_not is not None
-    assert find_groups(unit_vectors(APART[:3])).why_not == "3 occurrences can't make groups of two"
-    assert find_groups(unit_vectors(np.ones((6, 3)))).why_not == "the occurrences are all alike"
+    assert find_groups(unit_vectors(APART[:3])).why_not == "3 occurrences are too few"
+    assert find_groups(unit_vectors(np.ones((6, 3)))).why_not == "all occurrences have the same vector"
 
 
 def test_single_clouds_are_rarely_taken_for_groups() -> None:

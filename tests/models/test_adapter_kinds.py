@@ -344,7 +344,7 @@ def _with_field(folder: Path, **fields: Any) -> Path:
         ({"task_type": "FEATURE_EXTRACTION"}, "doesn't fit its base model"),
         ({"peft_type": "QUANTUM"}, "doesn't know the kind of the adapter"),
         ({"megatron_config": {"a": 1}, "megatron_core": "antigravity"}, "names a module to import"),
-        ({"peft_type": "SHADOW", "shadow_model": "org/other"}, "its shadow is another model, 'org/other'"),
+        ({"peft_type": "SHADOW", "shadow_model": "org/other"}, "it needs a second model, 'org/other'"),
     ],
 )
 def test_an_adapter_that_does_not_fit(

@@ -59,7 +59,7 @@ def test_an_adapters_own_weights_are_checked(adapter: Path) -> None:
         (None, "does not say which model it changes"),
         ("", "does not say which model it changes"),
         ("./gone", "changes './gone', and there is no file or folder ./gone"),
-        ("not a name", "changes 'not a name', and the hub can't have a model named 'not a name'"),
+        ("not a name", "changes 'not a name', and 'not a name' can't be a model on the hub"),
         ("preset:gpt3", "changes 'preset:gpt3', which is no model of the hub or a folder"),
     ],
 )

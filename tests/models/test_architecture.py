@@ -63,10 +63,10 @@ def test_a_class_that_is_not_honoured_is_named() -> None:
         return named_class_note(whole_class(config), config)
 
     assert note("BertForMaskedLM") is None
-    assert note() == "config.json names no architecture: counted as BertModel"
+    assert note() == "config.json has no architectures: counted as BertModel"
     assert note("OurBert") == "config.json names OurBert, which transformers doesn't have: counted as BertModel"
     assert note("GPT2LMHeadModel") == (
-        "config.json names GPT2LMHeadModel, which doesn't take this configuration: counted as BertModel"
+        "config.json names GPT2LMHeadModel, which doesn't accept this configuration: counted as BertModel"
     )
 
 

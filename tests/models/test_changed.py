@@ -117,5 +117,5 @@ def test_a_field_of_a_part_that_was_named_without_it() -> None:
 
 def test_what_the_class_refuses_is_a_sentence() -> None:
     config = transformers.LlamaConfig(**LLAMA)
-    with pytest.raises(UsageError, match="LlamaConfig can't be as --set makes it"):
+    with pytest.raises(UsageError, match="LlamaConfig doesn't accept the values of --set"):
         rebuild_config(config, {**LLAMA, "num_attention_heads": 0})

@@ -174,7 +174,7 @@ def test_a_model_without_a_template() -> None:
     [
         (("rag", "tool_use"), None, "--template: rag, tool_use"),
         (("default", "tool_use"), "toll_use", "did you mean --template tool_use?"),
-        (("default", "tool_use"), "x", "leave --template out, or name one that it has: default, tool_use"),
+        (("default", "tool_use"), "x", "leave --template out, or choose one of its templates: default, tool_use"),
     ],
 )
 def test_a_template_that_does_not_exist(names: tuple[str, ...], name: str | None, hint: str) -> None:

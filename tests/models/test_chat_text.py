@@ -192,6 +192,6 @@ def test_a_template_without_a_prompt_for_an_answer(sandbox: Sandbox) -> None:
 
 def test_a_special_token_that_is_not_defined(sandbox: Sandbox) -> None:
     chat = chat_of(Sample(samples.MISTRAL, {"eos_token": "</s>"}, samples.TURNS), sandbox)
-    assert chat.warnings == ("the chat template of org/chat speaks of bos_token, which its files do not name",)
+    assert chat.warnings == ("the chat template of org/chat uses bos_token, which its files don't define",)
     form = form_of(samples.MISTRAL, eos_token="</s>")._replace(absent_tokens=frozenset({"bos_token"}))
     assert render_chat(build_conversation(samples.TURNS), form, sandbox).warnings == ()

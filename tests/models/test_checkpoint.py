@@ -80,8 +80,8 @@ def test_what_index_and_files_disagree_about_is_noted(tmp_path: Path) -> None:
     index = index_bytes({"a": FIRST, "x": SECOND, "y": SECOND})
     found = checkpoint(write_files(tmp_path, {**SHARDS, "model.safetensors.index.json": index}))
     assert found.notes == (
-        "the index lists x and 1 more tensors that its files don't hold",
-        "the files hold b and 1 more tensors that their index doesn't list",
+        "the index lists x and 1 more tensors that its files don't contain",
+        "the files contain b and 1 more tensors that their index doesn't list",
     )
 
 
@@ -127,7 +127,7 @@ def test_all_shards_of_a_gguf_file(tmp_path: Path) -> None:
 def test_a_missing_shard(tmp_path: Path) -> None:
     files = {name: data for name, data in SHARDS.items() if "00001" in name}
     assert refusal(write_files(tmp_path, files)).message == (
-        f"1 of {tmp_path}'s 2 files of weights are missing: model-00002-of-00002.safetensors"
+        f"1 of {tmp_path}'s 2 weight files are missing: model-00002-of-00002.safetensors"
     )
     assert "1 of" in refusal(write_files(tmp_path, INDEX)).message
 
@@ -135,13 +135,16 @@ def test_a_missing_shard(tmp_path: Path) -> None:
 def test_the_same_tensor_in_two_files(tmp_path: Path) -> None:
     same = {"one.safetensors": safetensors_bytes(a=1), "two.safetensors": safetensors_bytes(a=1)}
     error = refusal(write_files(tmp_path, same))
-    assert error.message == f"the tensor 'a' is in several of the 2 files of weights of {tmp_path}"
-    assert error.hint == "they aren't parts of one model: name one of them, such as one.safetensors"
+    assert error.message == f"the tensor 'a' is in more than one of the 2 weight files of {tmp_path}"
+    assert error.hint == "the files are not parts of one model: choose one, for instance one.safetensors"
 
 
 def test_a_pickle_has_no_header(tmp_path: Path) -> None:
     error = refusal(write_files(tmp_path, {"pytorch_model.bin": b"x"}))
-    assert error.message == f"the weights of {tmp_path} are a pickle (pytorch_model.bin), which has no header to read"
+    assert (
+        error.message
+        == f"the weights of {tmp_path} are stored as pickle (pytorch_model.bin), which has no header to read"
+    )
 
 
 def test_an_index_that_reaches_out_of_its_folder(tmp_path: Path) -> None:
@@ -156,18 +159,18 @@ ENTRY = {"dtype": "F32", "shape": [2], "data_offsets": [0, 8]}
     ("header", "size", "told"),
     [
         (b'{"a": %b, "a": %b}' % ((json.dumps(ENTRY).encode(),) * 2), 8, "its header lists 'a' twice"),
-        (json.dumps({"a": {**ENTRY, "shape": [3]}}), 8, "its tensor 'a' has another size than its shape and type give"),
+        (json.dumps({"a": {**ENTRY, "shape": [3]}}), 8, "its tensor 'a' has a size that doesn't match its"),
         (json.dumps({"a": {**ENTRY, "shape": [-1, -2]}}), 8, "its tensor 'a' has a negative size"),
-        (json.dumps({"a": {**ENTRY, "shape": [2.0]}}), 8, "its header is not one of a safetensors file"),
-        (json.dumps({"a": {**ENTRY, "shape": [True]}}), 8, "its header is not one of a safetensors file"),
+        (json.dumps({"a": {**ENTRY, "shape": [2.0]}}), 8, "its header is not valid"),
+        (json.dumps({"a": {**ENTRY, "shape": [True]}}), 8, "its header is not valid"),
         (json.dumps({"a": {**ENTRY, "dtype": "Q9"}}), 8, "the type of its tensor 'a' is unknown: 'Q9'"),
         (json.dumps({"\x1b[m": {**ENTRY, "dtype": "Q9"}}), 8, "the type of its tensor '\\x1b[m' is unknown: 'Q9'"),
-        (json.dumps({"a": {**ENTRY, "more": 1}}), 8, "its header is not one of a safetensors file"),
+        (json.dumps({"a": {**ENTRY, "more": 1}}), 8, "its header is not valid"),
         (json.dumps({"a": {**ENTRY, "data_offsets": [0, 2**40]}}), 8,
-         "it was cut short: 1,099,511,627,768 of its 1,099,511,627,776 bytes of weights are missing"),
-        (b"[" * 20_000_000, 8, "its header is not one of a safetensors file"),
-        (b'{"a":{}' + b',"b":{}' * 1_000_000 + b"}", 8, "its header lists more tensors than any model has"),
-        (b"[" + b"0," * 2_000_000 + b"0]", 8, "its header lists more tensors than any model has"),
+         "it is incomplete: 1,099,511,627,768 of its 1,099,511,627,776 bytes of weights are missing"),
+        (b"[" * 20_000_000, 8, "its header is not valid"),
+        (b'{"a":{}' + b',"b":{}' * 1_000_000 + b"}", 8, "its header lists too many tensors"),
+        (b"[" + b"0," * 2_000_000 + b"0]", 8, "its header lists too many tensors"),
     ],
     ids=lambda value: "" if isinstance(value, bytes) else None,
 )  # fmt: skip
@@ -247,11 +250,11 @@ def test_gguf_of_the_hub(hub: HubServer, serves_ranges: bool) -> None:
 @pytest.mark.parametrize(
     ("name", "content", "fault"),
     [
-        ("model.safetensors", b"\xff" * 100, "it is no safetensors file"),
-        ("model.safetensors", b"", "it is no safetensors file"),
-        ("model.safetensors", SOUND[:-1], "it was cut short: 1 of its 16 bytes of weights are missing"),
+        ("model.safetensors", b"\xff" * 100, "it is not a safetensors file"),
+        ("model.safetensors", b"", "it is not a safetensors file"),
+        ("model.safetensors", SOUND[:-1], "it is incomplete: 1 of its 16 bytes of weights are missing"),
         ("x.gguf", GGUF[:1000], "it was cut short, within its header"),
-        ("x.gguf", b"<html>" * 20, "it is no GGUF file"),
+        ("x.gguf", b"<html>" * 20, "it is not a GGUF file"),
     ],
 )
 def test_broken_files_of_the_hub(hub: HubServer, name: str, content: bytes, fault: str) -> None:

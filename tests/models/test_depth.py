@@ -167,7 +167,7 @@ def test_a_block_that_runs_again_has_a_state_for_every_run(saved: tiny.Folders) 
 
 
 def test_states_that_are_not_one_for_each_token_are_refused() -> None:
-    with pytest.raises(ModelError, match="the states of XLNetLayer can't be read"):
+    with pytest.raises(ModelError, match="the hidden states of XLNetLayer can't be read"):
         states_of(wrap_model(tiny.build(tiny.xlnet())))
 
 

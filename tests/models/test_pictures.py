@@ -213,7 +213,7 @@ def test_a_sound_longer_than_the_window_is_cut_only_when_asked(tmp_path: Path) -
     extractor = feature_extractor(model_files(tmp_path, senses.EARS))
     with pytest.raises(UsageError, match=r"lasts 2.5 s and the model hears 1 s at a time") as caught:
         prepare_sound(recording, extractor, truncate=False)
-    assert caught.value.hint == "--truncate takes the first 1 s"
+    assert caught.value.hint == "add --truncate to use the first 1 s"
     heard = prepare_sound(recording, extractor, truncate=True)
     assert heard.notes == ("the model hears 1 s at a time: the first of 2.5 s",)
     assert tuple(heard.arguments["input_features"].shape) == (1, 8, 100)

@@ -92,7 +92,7 @@ def test_the_colon_of_a_windows_drive_is_not_the_one_before_a_function(text: str
     assert caught.value.message == f"there is no file or folder {text.removesuffix(':func')}"
 
 
-NOWHERE = "check the path, or name a model of the hub as org/name"
+NOWHERE = "check the path; a model on the hub is written org/name"
 
 
 @pytest.mark.parametrize(
@@ -113,17 +113,17 @@ def test_paths_that_are_not_there(text: str, hint: str) -> None:
     assert caught.value.exit_code is ExitCode.MODEL
 
 
-HUB_NAMES = "a hub name is org/name, made of letters, digits, '-', '_' and '.'"
+HUB_NAMES = "a name on the hub is org/name, with letters, digits, '-', '_' and '.'"
 
 
 @pytest.mark.parametrize(
     ("text", "hint"),
     [
         *((text, HUB_NAMES) for text in ("bert base", "café", "a--b", "a..b", "name.git", "x" * 5000, "nul\0")),
-        *((text, f"a hub name is org/name; if this is a local path, it isn't there: ./{text}")
+        *((text, f"a name on the hub is org/name; if it is a local path, there is no ./{text}")
           for text in ("a/b/c", "org/name/../../x.gguf")),
-        ("https://huggingface.co/org/name/tree/main", "write its name without the address: org/name"),
-        ("https://hub.example/gpt2", "write its name without the address: gpt2"),
+        ("https://huggingface.co/org/name/tree/main", "write only its name: org/name"),
+        ("https://hub.example/gpt2", "write only its name: gpt2"),
     ],
 )  # fmt: skip
 def test_names_that_the_hub_cannot_have(text: str, hint: str) -> None:
@@ -147,7 +147,7 @@ def test_revisions_that_git_cannot_have_in_a_name(text: str) -> None:
 def test_a_file_after_the_revision_is_told_where_it_belongs() -> None:
     with pytest.raises(ModelError, match="names a file in its revision") as caught:
         parse_reference("org/name@v1/x.gguf")
-    assert caught.value.hint == "put the revision last: org/name/x.gguf@v1"
+    assert caught.value.hint == "write the revision last: org/name/x.gguf@v1"
 
 
 @pytest.mark.parametrize(
@@ -155,12 +155,12 @@ def test_a_file_after_the_revision_is_told_where_it_belongs() -> None:
     [
         ("", "the model's name is empty"),
         (" ", "the model's name is empty"),
-        ("builtin:", "'builtin:' names no model"),
-        ("preset:", "'preset:' names no model"),
-        ("folder/code.py:", "'folder/code.py:' names no function"),
-        ("folder/code.py:two words", "'folder/code.py:two words' names no function"),
-        ("folder/code.py", "folder/code.py is a file, but not one that holds a model"),
-        ("notes.txt", "notes.txt is a file, but not one that holds a model"),
+        ("builtin:", "'builtin:' is not a complete name"),
+        ("preset:", "'preset:' is not a complete name"),
+        ("folder/code.py:", "the function is missing in 'folder/code.py:'"),
+        ("folder/code.py:two words", "the function is missing in 'folder/code.py:two words'"),
+        ("folder/code.py", "folder/code.py is a file, but not of a model"),
+        ("notes.txt", "notes.txt is a file, but not of a model"),
     ],
 )
 def test_other_things_that_are_no_model(text: str, message: str) -> None:
@@ -178,7 +178,7 @@ def test_json_that_holds_a_tokenizer_may_have_any_name(workplace: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "lacking"),
     [
-        ("{", "it is no JSON"),
+        ("{", "it is not valid JSON"),
         ("[1]", 'a tokenizer would have the key "model"'),
         ('{"model": "gpt2"}', 'a tokenizer would have the key "model"'),
         ('{"model": {"type": "BPE"}}', 'the "model" of a tokenizer would have the key "vocab"'),
@@ -188,13 +188,13 @@ def test_json_that_holds_none_is_told_what_it_lacks(workplace: Path, content: st
     (workplace / "mine.json").write_text(content)
     with pytest.raises(ModelError) as caught:
         parse_reference("mine.json")
-    assert caught.value.message == f"mine.json is a file, but not one that holds a model: {lacking}"
+    assert caught.value.message == f"mine.json is a file, but not of a model: {lacking}"
 
 
 def test_a_file_in_the_way_of_a_hub_name_is_told_how_to_pass() -> None:
     with pytest.raises(ModelError) as caught:
         parse_reference("notes")
-    assert caught.value.hint == "for the hub's model of that name write notes@main"
+    assert caught.value.hint == "for the model of this name on the hub, write notes@main"
 
 
 def test_a_revision_from_the_option() -> None:
@@ -203,7 +203,7 @@ def test_a_revision_from_the_option() -> None:
 
 
 def test_two_revisions_that_differ_are_an_error() -> None:
-    with pytest.raises(UsageError, match="two revisions are asked for: v1 in gpt2@v1, and v2"):
+    with pytest.raises(UsageError, match="two revisions were given: v1 in gpt2@v1, and v2"):
         parse_reference("gpt2@v1", revision="v2")
 
 

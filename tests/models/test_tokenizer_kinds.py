@@ -265,10 +265,10 @@ def test_a_folder_with_a_dated_tekken(tmp_path: Path) -> None:
 
 
 BROKEN_RANKS = {
-    "x.tiktoken": ("AA== 0\nnonsense", "line 2 is no token in base64 and its rank"),
-    "y.tiktoken": ("AA== 0\n!! 1", "line 2 is no base64"),
-    "z.tiktoken": ("AA== 0\nAQ== 7", "its 2 ranks don't run from 0 to 1"),
-    "tekken.json": ("{}", 'a tekken.json has a "config" with a "pattern", and a "vocab"'),
+    "x.tiktoken": ("AA== 0\nnonsense", "line 2 is not a token in base64 and its rank"),
+    "y.tiktoken": ("AA== 0\n!! 1", "line 2 is not base64"),
+    "z.tiktoken": ("AA== 0\nAQ== 7", "its 2 ranks are not 0 to 1"),
+    "tekken.json": ("{}", 'a tekken.json needs a "config" with a "pattern", and a "vocab"'),
     "tekken_1.json": ('{"config": {"pattern": "a"}, "vocab": [3]}', 'entry 0 of its vocab has no "token_bytes"'),
     "tekken_2.json": ('{"config": {"pattern": "a"}, "vocab": [], "special_tokens": [3]}', "are no list of ranks and"),
     "tekken_3.json": ("[", "Expecting value"),

@@ -372,7 +372,10 @@ def test_sizes_that_llama_cpp_sets_itself(tmp_path: Path) -> None:
 def test_a_window_that_nobody_places_is_in_no_layer(tmp_path: Path) -> None:
     found = gguf_costs(tmp_path, "novel", 4096, **WINDOW)
     assert numbers(found) == 4 * 256 * 4096
-    assert found.notes[0] == "it has a window of 512 tokens, and doesn't say in which layers: all are counted as full"
+    assert (
+        found.notes[0]
+        == "it has an attention window of 512 tokens but doesn't say in which layers: all are counted as full"
+    )
 
 
 def test_layers_that_share_anothers_keys_and_layers_that_dont_run(tmp_path: Path) -> None:
@@ -385,7 +388,7 @@ def test_layers_that_share_anothers_keys_and_layers_that_dont_run(tmp_path: Path
     assert numbers(predicting) == 3 * 256 * 4096
     assert predicting.flops.attention * 4 == whole.flops.attention * 3
     assert predicting.flops.linear < whole.flops.linear
-    assert "are for multi-token prediction, which the model runs without" in predicting.notes[0]
+    assert "are for multi-token prediction and are not used by the model itself" in predicting.notes[0]
 
 
 def test_index_keys_of_a_gguf_file(tmp_path: Path) -> None:
@@ -447,7 +450,7 @@ def test_a_kind_of_layer_that_isnt_known_is_named_and_counts_as_full() -> None:
     assert found.cache is not None
     assert [layer.window for layer in found.cache.layers] == [8, None]
     assert found.notes == (
-        "what a layer of the kind 'folded_attention' keeps is not known here: 1 layer is counted as full attention",
+        "the cache of layers of the kind 'folded_attention' is unknown: 1 layer is counted as full attention",
     )
 
 

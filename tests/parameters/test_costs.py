@@ -87,7 +87,7 @@ def test_an_encoder_keeps_no_cache() -> None:
 
 def test_a_context_that_nobody_names_is_assumed() -> None:
     t5 = costs_of("T5", d_model=32, num_layers=1, num_heads=4, d_kv=8, d_ff=48, vocab_size=99)
-    assert t5.notes == ("it doesn't say how long its texts are: 4,096 tokens are assumed (--context)",)
+    assert t5.notes == ("its context length is unknown: 4,096 tokens are assumed (--context changes this)",)
     assert t5.made_for is None
     assert costs_of("Llama", **LLAMA).notes == ()
 
@@ -96,7 +96,7 @@ def test_a_context_beyond_what_a_model_is_made_for() -> None:
     beyond, within = (
         costs_of("Llama", CostsRequest(context=context), **LLAMA, max_position_embeddings=64) for context in (65, 64)
     )
-    assert beyond.notes == ("it is made for 64 tokens: what is said of 65 is beyond what it takes",)
+    assert beyond.notes == ("it is made for 64 tokens: the figures for 65 tokens are beyond its limit",)
     assert (within.notes, within.made_for) == ((), 64)
     assert beyond.to_dict()["made_for"] == 64
 
@@ -118,7 +118,7 @@ def test_an_encoder_of_sound_has_as_many_positions_as_its_table(context: int) ->
     # The encoder's layer and the two layers' attention to it see 20 positions, the two layers' own the text.
     assert found.flops.attention == 2 * (32 + 32) * (3 * 20 + 2 * context)
     assert found.made_for == 16
-    assert "its encoder has 20 positions however long the text is, and is counted with as many" in found.notes
+    assert "its encoder always has 20 positions, and is counted with these" in found.notes
 
 
 def test_an_encoder_of_pages_reads_their_texts_too() -> None:
@@ -170,12 +170,12 @@ def test_adapters_of_what_a_model_has_not() -> None:
     found = costs_of("Llama", CostsRequest(lora=request, training=True), **LLAMA)
     # Training the model itself is not what was asked for.
     assert (found.lora, found.training) == (None, {})
-    assert found.notes == ("it has no matrix of mixer to adapt",)
+    assert found.notes == ("it has no mixer matrix for LoRA",)
     placed = InventoryShares(inventory_of("Llama", **LLAMA)).unique
     alone, several = (no_matrix_error(names, placed, request) for names in (["a"], ["a", "b"]))
-    assert alone.message == "a has no matrix of mixer to adapt"
-    assert several.message == "none of a, b has a matrix of mixer to adapt"
-    assert alone.hint.startswith("--lora 4:COMPONENT takes one or several of embedding.token, attention.query")
+    assert alone.message == "a has no mixer matrix for LoRA"
+    assert several.message == "none of a, b has a mixer matrix for LoRA"
+    assert alone.hint.startswith("--lora 4:COMPONENT accepts one or more of embedding.token, attention.query")
 
 
 def test_adapters_stand_beside_what_multiplies() -> None:
@@ -274,7 +274,8 @@ def test_experts_that_are_stored_together_are_no_linear_layers() -> None:
     request = CostsRequest(lora=LoraRequest(8, (), ("all-linear",)))
     found = costs_of("Mixtral", request, **LLAMA, num_local_experts=3)
     assert found.notes == (
-        "its experts are stored together and no linear layers: all-linear leaves them out (--lora RANK:moe)",
+        "its experts are stored together and are not linear layers: all-linear leaves them out (--lora "
+        "RANK:moe adds them)",
     )
     assert costs_of("Llama", request, **LLAMA).notes == ()
 
@@ -321,7 +322,7 @@ def test_no_context_exceeds_what_a_model_is_made_for() -> None:
     found = costs_of("Llama", CostsRequest(fit=1 << 30), **LLAMA, max_position_embeddings=64).fits
     assert found is not None
     assert {(choice.context, choice.by_positions) for choice in found.choices} == {(64, True)}
-    # Beside the weights, 128 numbers a token.
+    # Beside the weights, 128 as the width of a token.
     weights = inventory_of("Llama", **LLAMA).total
     tight = costs_of("Llama", CostsRequest(fit=4 * (weights + 8 * 128)), **LLAMA, max_position_embeddings=64).fits
     assert tight is not None

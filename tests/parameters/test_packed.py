@@ -415,7 +415,7 @@ def test_an_unknown_packing_can_not_be_compared(tmp_path: Path, name: str) -> No
     (found,) = attncli.params(model, check=TOTAL).models
     assert (found.counted.total, found.reconciliation) == (TOTAL, None)
     first = next(iter(PACKINGS[name](64, 64)))
-    packed = f"the packing of model.layers.0.self_attn.q_proj.{first} and "
+    packed = f"the packed format of model.layers.0.self_attn.q_proj.{first} and "
     assert found.notes[0].startswith(f"its weights can't be compared: {packed}")
     alone = attncli.params(f"{model}/model.safetensors", check=TOTAL)
     assert [" can't be checked: " in failure for failure in alone.failures or ()] == [True]
@@ -423,7 +423,7 @@ def test_an_unknown_packing_can_not_be_compared(tmp_path: Path, name: str) -> No
 
 def test_what_is_said_of_an_unknown_packing(tmp_path: Path) -> None:
     model = packed_llama(tmp_path / "llama", PACKINGS["HQQ"], quantization_config={"quant_method": "hqq"})
-    packed = "the packing of model.layers.0.self_attn.q_proj.W_q and 27 more (hqq) is unknown"
+    packed = "the packed format of model.layers.0.self_attn.q_proj.W_q and 27 more (hqq) is unknown"
     outcome = attn("params", model, "--check", str(TOTAL))
     assert (outcome.code, outcome.err) == (
         0,
@@ -485,9 +485,7 @@ def test_a_known_packing_is_compared(tmp_path: Path, name: str) -> None:
     assert attncli.params(f"{model}/model.safetensors", check=TOTAL).failures == ()
     # A model of half the width is another one.
     other = packed_llama(tmp_path / "other", packing, quantization_config=settings, hidden_size=32, head_dim=16)
-    assert attncli.params(other).warnings == (
-        f"the weights beside the configuration of {other} are not those of its model",
-    )
+    assert attncli.params(other).warnings == (f"the weights of {other} don't match its configuration",)
 
 
 def test_a_packing_that_only_the_model_gives_a_shape(tmp_path: Path) -> None:

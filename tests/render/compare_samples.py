@@ -20,7 +20,7 @@ from attncli.results.compare import (
 )
 
 MADE_BY = MadeBy("0.1.0", transformers="5.16.0", torch="2.6.0", model_class="BertModel")
-SAMPLE = SampleInfo("sentences of attncli", 300, 1200, 10_000)
+SAMPLE = SampleInfo("sentences that come with attncli", 300, 1200, 10_000)
 REFERENCE = Reference(0.25, np.linspace(0, 1, 5))
 
 

@@ -92,7 +92,7 @@ def test_a_narrow_terminal_wraps_all_models_together() -> None:
         "",
         "A  mole │s",
         "   16709│2015",
-        "B  ·m │oles",
+        "B  ␣m │oles",
         "   285│4316",
         "   ~~~~~~~~~~",
         "",
@@ -108,7 +108,7 @@ def test_a_stretch_wider_than_the_terminal_goes_over_several_blocks() -> None:
     assert lines[block : block + 9] == [
         "A  mole",
         "   16709",
-        "B  ·m │oles",
+        "B  ␣m │oles",
         "   285│4316",
         "   ~~~~~~~~",
         "",
@@ -121,7 +121,7 @@ def test_a_stretch_wider_than_the_terminal_goes_over_several_blocks() -> None:
 def test_models_that_differ_in_their_ids_alone() -> None:
     other = IdDifference(0, Token(0, 1169, "the", "the"), None)
     last = _alike(("one", "two"), other).splitlines()[-1]
-    assert last == "two cuts the text as one does, but its ids differ, first at token 0: 1169 and nothing"
+    assert last == "two splits the text as one does, but its ids differ, first at token 0: 1169 and nothing"
 
 
 def test_models_that_cut_alike_share_a_way() -> None:
@@ -140,7 +140,7 @@ def test_models_that_cut_alike_share_a_way() -> None:
 
 def test_many_models_have_their_numbers_in_several_tables() -> None:
     texts = [BERT._replace(model=f"model {index}") for index in range(6)]
-    lines = aligned_text(texts, compare_tokenizations(texts), Terminal(40)).splitlines()
+    lines = aligned_text(texts, compare_tokenizations(texts), Terminal(37)).splitlines()
     tables = [line.split() for line in lines if line.startswith(" ") and set(line.split()) & {"A", "D"}]
     assert tables == [["A", "B", "C"], ["D", "E", "F"]]
 
@@ -212,7 +212,7 @@ def test_tokens_for_nothing_are_explained() -> None:
     prefixed = GPT._replace(tokens=(Token(0, 3, "▁", " ", 0, 0, 0, 0), *GPT.tokens))
     shown = aligned_text((BERT, prefixed), COMPARISON, Terminal(80), count=1)
     assert shown.endswith(
-        "B has 1 token for no character of the text (a space put before it):\n  counted, but no cut\n"
+        "B has 1 token without a character of the text (a space put before it):\n  counted, but not a split\n"
     )
 
 
@@ -220,13 +220,13 @@ def test_what_the_numbers_leave_out_and_which_flatter() -> None:
     def notes(**changes: object) -> list[str]:
         texts = [text._replace(stats=text.stats._replace(**changes)) for text in (BERT, GPT)]  # type: ignore[arg-type]
         lines = aligned_text(texts, COMPARISON, Terminal(80), count=1).splitlines()
-        table = lines[next(index for index, line in enumerate(lines) if line.startswith("cuts shared with")) + 1 :]
+        table = lines[next(index for index, line in enumerate(lines) if line.startswith("same splits as")) + 1 :]
         return table[: table.index("")]
 
     assert notes() == []
     assert notes(unspaced_scripts=("Thai", "Symbols")) == ["fertility is without Thai and symbols"]
     assert notes(fertility=None, unspaced_scripts=("Thai",)) == ["no fertility: no spaces between words in Thai"]
     assert notes(unknown_characters=9) == [
-        "A has unknown tokens for 100% of the text, which flatters its other figures",
-        "B has unknown tokens for 100% of the text, which flatters its other figures",
+        "A has unknown tokens for 100% of the text, so its other figures look too good",
+        "B has unknown tokens for 100% of the text, so its other figures look too good",
     ]

@@ -81,11 +81,11 @@ def test_what_is_to_be_said_besides() -> None:
     lost = tuple(ChatMessage("user", None, None, None, 0, None) for _ in range(7))
     chat = CHAT._replace(messages=(*CHAT.messages, *lost), content_tokens=None, template_tokens=None, double_bos=True)
     assert chat_text(TEXT, chat, Terminal(80), count=1).splitlines()[-6:] == [
-        "content not known, as a message was not found in the text",
+        "content unknown: a message was not found in the text",
         "by role: user 3 · assistant 4 · generation prompt 1 · template alone 1",
         "not found in the text: message 3 (user) 4 (user) 5 (user) 6 (user) 7 (user)",
         "  and 2 more",
-        "the template writes a special token that the tokenizer would add again: encode",
+        "the template writes a special token that the tokenizer would add again: tokenize",
         "  the text without adding any",
     ]
 

@@ -72,7 +72,7 @@ def test_the_ramp_is_even() -> None:
 
 @pytest.mark.parametrize(
     ("value", "text"),
-    [(0.834, "0.83"), (-0.0001, "0.00"), (12.345, "12.35"), (99.99, "99.99"), (100.0, "100.0"), (None, "–")],
+    [(0.834, "0.83"), (-0.0001, "0.00"), (12.345, "12.35"), (99.99, "99.99"), (100.0, "100.0"), (None, "·")],
 )
 def test_numbers(value: float | None, text: str) -> None:
     assert metric_number(value, Terminal()) == text

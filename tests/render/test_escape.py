@@ -27,8 +27,8 @@ FLAME = "\u2764\ufe0f\u200d\U0001f525"
 @pytest.mark.parametrize(
     ("text", "shown", "in_ascii"),
     [
-        (" mole", "·mole", "_mole"),
-        ("a\n\t b", "a⏎⇥·b", r"a\n\t_b"),
+        (" mole", "␣mole", "_mole"),
+        ("a\n\t b", "a⏎⇥␣b", r"a\n\t_b"),
         ("\r\x00\x1b[31m\x7f", r"\r\x00\x1b[31m\x7f", r"\r\x00\x1b[31m\x7f"),
         ("\x9b\u202e\u200b\ufeff", r"\u{9b}\u{202e}\u{200b}\u{feff}", r"\u{9b}\u{202e}\u{200b}\u{feff}"),
         ("\xa0\u3000\u2028\xad", r"\u{a0}\u{3000}\u{2028}\u{ad}", r"\u{a0}\u{3000}\u{2028}\u{ad}"),
@@ -37,7 +37,7 @@ FLAME = "\u2764\ufe0f\u200d\U0001f525"
         ("é日👍", "é日👍", r"\u{e9}\u{65e5}\u{1f44d}"),
         ("e\u0301", "e\u0301", r"e\u{301}"),
         ("\u0301e", "◌\u0301e", r"\u{301}e"),
-        (" \u0301\u0302", "·◌\u0301\u0302", r"_\u{301}\u{302}"),
+        (" \u0301\u0302", "␣◌\u0301\u0302", r"_\u{301}\u{302}"),
         (FAMILY, FAMILY, r"\u{1f469}\u{200d}\u{1f469}\u{200d}\u{1f467}"),
         (FLAME, FLAME, r"\u{2764}\u{fe0f}\u{200d}\u{1f525}"),
         ("✌\U0001f3fd", "✌\U0001f3fd", r"\u{270c}\u{1f3fd}"),

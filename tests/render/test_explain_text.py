@@ -105,7 +105,7 @@ def test_merges_beyond_the_first_ones_are_counted() -> None:
         (Symbol(0, "<unk>", "日本", "unknown"), "日本 is not in the vocabulary: <unk> stands for it"),
         (
             Symbol(-1, "", "日", "dropped"),
-            "日 is not in the vocabulary: it is left out, as there is no unknown token",
+            "日 is not in the vocabulary: it is dropped, because there is no unknown token",
         ),
     ],
 )
@@ -113,7 +113,7 @@ def test_what_the_vocabulary_lacks_is_told(symbol: Symbol, sentence: str) -> Non
     word = MergedWord("word", (), (symbol, Symbol(1, "a", "a")))
     lines = explain_text(_explanation(_BPE, word), Terminal(100)).splitlines()
     assert f"            {sentence}" in lines
-    assert lines[-1].strip() == "no pair of these has a rank"
+    assert lines[-1].strip() == "none of these pairs has a rank"
 
 
 def test_unknown_words() -> None:
@@ -127,12 +127,12 @@ def test_unknown_words() -> None:
     assert _words(explain_text(_explanation(_WORD_PIECE, *words), Terminal())) == [
         "bxy         b      not bx",
         "            [UNK]  not ##xy, ##x, and 5 more, so the whole word is unknown",
-        "long        [UNK]  as it has 4 characters, more than the model looks at",
+        "long        [UNK]  because it has 4 characters, more than the model's limit",
     ]
     looked_up = (LookedUpWord("mole", (Entry(1, "mole"),)), LookedUpWord("x", unknown, unknown=True))
     assert _words(explain_text(_explanation(_WORD_LEVEL, *looked_up), Terminal())) == [
-        "x           [UNK]  as it is not in the vocabulary",
-        "as they are in the vocabulary: mole",
+        "x           [UNK]  because it is not in the vocabulary",
+        "already in the vocabulary: mole",
     ]
 
 

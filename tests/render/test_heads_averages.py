@@ -112,4 +112,4 @@ def test_the_ranking_has_the_digits_of_the_map() -> None:
 
 
 def test_even_attention_is_never_rounded_to_nothing() -> None:
-    assert [uniform_number(value, WIDE) for value in (0.0045, 0.25, 0.0, None)] == ["0.0045", "0.25", "0.00", "–"]
+    assert [uniform_number(value, WIDE) for value in (0.0045, 0.25, 0.0, None)] == ["0.0045", "0.25", "0.00", "·"]

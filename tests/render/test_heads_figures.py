@@ -157,10 +157,10 @@ def test_positions_stand_where_they_are() -> None:
 
 
 def test_lines_are_named_by_their_numbers_and_as_plain_text() -> None:
-    lines = dict.fromkeys(("queries", "keys"), tokens("one line\n", "·another\n", "[SEP]"))
+    lines = dict.fromkeys(("queries", "keys"), tokens("one line\n", "␣another\n", "[SEP]"))
     numbers = dict.fromkeys(("query_lines", "key_lines"), (1, 3, None))
     made = stack(pattern("0.1", even(3)), unit="line", **lines, **numbers)
-    assert texts(result(made, chosen=True))[:3] == ["1  one line", "3  ·another", "[SEP]"]
+    assert texts(result(made, chosen=True))[:3] == ["1  one line", "3  ␣another", "[SEP]"]
 
 
 @pytest.mark.parametrize(
@@ -201,7 +201,7 @@ def test_the_keys_that_are_read_most_are_bars_with_the_heads_that_read_them() ->
     found = texts(with_row())
     assert {"where sat (token 3) looks: the mean of 8 heads", "attention weight, mean of 8 heads"} < {*found}
     start = found.index("0  [CLS]")
-    assert found[start : start + 4] == ["0  [CLS]", "2  ·cat", "3  ·sat", "1  the"]
+    assert found[start : start + 4] == ["0  [CLS]", "2  ␣cat", "3  ␣sat", "1  the"]
     assert {"most by head", "0.400", "0.0  0.800", "0.250", "0.1  0.500", "looks from here"} < {*found}
 
 

@@ -145,12 +145,12 @@ def test_a_token_without_a_text_shows_its_raw_form_or_its_id() -> None:
     assert [line.split()[1] for line in picture(of)[1:]] == ["Ġ", "42"]
 
 
-def test_metrics_without_a_value_are_dashes() -> None:
+def test_metrics_without_a_value_are_dots() -> None:
     of = stack(pattern("0.2", even()), heads=(head("0.2", induction=None, distance=123.456),), baselines={})
     text = heads_text(result(of, chosen=True), Terminal(80))
-    assert "\ninduction           –        –  weight on what followed earlier copies\n" in text
-    assert "\ndistance        123.5        –  how far away it looks (tokens)\n" in text
-    assert "\ninduction           -        -  " in heads_text(result(of, chosen=True), Terminal(80, unicode=False))
+    assert "\ninduction           ·        ·  weight on what followed earlier copies\n" in text
+    assert "\ndistance        123.5        ·  how far away it looks (tokens)\n" in text
+    assert "\ninduction           .        .  " in heads_text(result(of, chosen=True), Terminal(80, unicode=False))
 
 
 def test_a_narrow_terminal_leaves_the_meanings_out() -> None:

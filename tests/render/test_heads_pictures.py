@@ -92,7 +92,7 @@ def test_layers_that_differ_have_their_own_uniform_values() -> None:
     window = {**UNIFORM, "distance": 1.5, "entropy": None}
     text = heads_text(result(stack(*patterns, baselines={0: UNIFORM, 1: window}), chosen=True), Terminal(80))
     assert "\nuniform attention in layer 0: entropy 2.48, distance 3.97\n" in text
-    assert "\nuniform attention in layer 1: entropy –, distance 1.50\n" in text
+    assert "\nuniform attention in layer 1: entropy ·, distance 1.50\n" in text
 
 
 def test_stacks_are_apart_and_share_the_scale() -> None:

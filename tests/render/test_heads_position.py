@@ -97,7 +97,7 @@ def test_small_weights_are_told_apart() -> None:
         "         weight  0               0.04  uniform  top head",
         "0 [CLS]  0.0400  ████████████████████   0.1250  0.0 (0.080)",
         "1 the    0.0003  ▏                      0.1250  0.1 (6.0e-4)",
-        "2 ·cat   2.0e-7  ▏                      0.1250  0.2 (4.0e-7)",
+        "2 ␣cat   2.0e-7  ▏                      0.1250  0.2 (4.0e-7)",
     ]
 
 

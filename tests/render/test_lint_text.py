@@ -56,7 +56,7 @@ def test_white_space_at_the_end_is_drawn() -> None:
     finding = Finding(
         "trailing_space", "warning", "the text ends with a newline", "take it out", 4, 6, 4, line=1, column=5
     )
-    assert lint_text((finding,), _text("mole \n"), Terminal(80)).splitlines()[3:5] == ["    mole·⏎", "        ^^"]
+    assert lint_text((finding,), _text("mole \n"), Terminal(80)).splitlines()[3:5] == ["    mole␣⏎", "        ^^"]
 
 
 def test_many_of_a_kind_are_named_by_their_place() -> None:
@@ -115,15 +115,15 @@ def test_a_vocabulary_in_one_sentence() -> None:
     dead = (DeadEntry(1, "[a]", "[a]", "cut", (2, 3)), DeadEntry(4, "B", "B", "normalized", (5,)))
     found = Unreachable(dead, tried=1200, undecided=3, reserved=2)
     sentence = (
-        "vocabulary: 2 of 1,200 entries are never reached by their own text: "
-        "1 whose text is cut into others, 1 whose text is changed first"
+        "vocabulary: 2 of 1,200 entries are never produced by their own text: "
+        "1 whose text is split into other tokens, 1 whose text is changed first"
     )
     assert unreachable_sentence(found) == sentence
     shown = lint_text((), _text("a"), Terminal(200), unreachable=found)
     assert shown == f"nothing found · org/gpt\n\n{sentence}\n"
     assert (
         unreachable_sentence(found._replace(entries=()))
-        == "vocabulary: each of 1,200 entries is reached by its own text"
+        == "vocabulary: each of 1,200 entries is produced by its own text"
     )
 
 

@@ -27,21 +27,21 @@ org/small · SmallLMHeadModel · from config · bfloat16
 
 component                          small         tiny   difference
 total                         96,119,040        1,024  -96,118,016
-  attention.output            21,261,312            –  -21,261,312
-  attention.query              7,087,104            –   -7,087,104
-  embedding.position             786,432            –     -786,432
+  attention.output            21,261,312            ·  -21,261,312
+  attention.query              7,087,104            ·   -7,087,104
+  embedding.position             786,432            ·     -786,432
   embedding.token             38,597,376        1,000  -38,596,376
-  mlp.gate                             –           24          +24
-  mlp.up                      28,348,416            –  -28,348,416
-  norm                            38,400            –      -38,400
+  mlp.gate                             ·           24          +24
+  mlp.up                      28,348,416            ·  -28,348,416
+  norm                            38,400            ·      -38,400
 active a token                96,119,040        1,024
 memory, bfloat16                 183 MiB  2,048 bytes
 cache a token, bfloat16      6,144 bytes      0 bytes
 arithmetic                    493 MFLOPs     48 FLOPs
   at tokens                        8,192           16
 longest context, bfloat16  74,075 tokens
-training, bfloat16              1.50 GiB            –
-LoRA                               7,168            –
+training, bfloat16              1.50 GiB            ·
+LoRA                               7,168            ·
 """
 
 
@@ -181,7 +181,7 @@ def test_the_characters_are_the_same_with_colour() -> None:
     assert "\x1b[38;2;46;143;194m████████" in coloured
 
 
-CHARACTERS = st.one_of(st.sampled_from("ab .·猫👍é\u0301\u200d\u202eשלםعא\x1b\x07\x9b\n\t\r\ud800"), st.characters())
+CHARACTERS = st.one_of(st.sampled_from("ab .␣猫👍é\u0301\u200d\u202eשלםعא\x1b\x07\x9b\n\t\r\ud800"), st.characters())
 TEXTS = st.text(CHARACTERS, max_size=60)
 NUMBERS = st.integers(0, 10**18)
 TERMINALS = st.builds(Terminal, st.integers(20, 200), st.sampled_from(ColorDepth), unicode=st.booleans())

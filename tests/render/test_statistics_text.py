@@ -42,35 +42,35 @@ PARITY = Parity("org/gpt", "org/bert", 2.0, {"Latin": 2.0, "Han": None})
 
 
 FIGURES = """\
-tokens                18  added special ones left out
+tokens                18  without added special tokens
 special tokens         6  added by the tokenizer
 words                 14  runs of non-space, in scripts that put spaces between
                           words
 characters            74
 bytes                 82  in UTF-8
-fertility           1.14  tokens per word; 1 leaves every word whole, lower is
+fertility           1.14  tokens per word; 1: no word is split; lower is better
+continued words    14.3%  words of several tokens, without punctuation; lower is
                           better
-continued words    14.3%  of several tokens, punctuation aside; lower is better
 bytes/token         4.56  higher is better
 characters/token    4.11  higher is better
-unknown                1  tokens for what the vocabulary can't spell; 0 is best
-unknown text        2.7%  characters that these took the place of; 0 is best
-distinct tokens       13  that these texts use
-vocabulary        30,522  tokens that there are
-Rényi efficiency    0.90  how evenly the distinct tokens seen are used, 0 to 1
-                          (α = 2.5); higher is better
-shortest text          6  tokens, special ones included
+unknown                1  tokens for text that is not in the vocabulary; 0 is
+                          best
+unknown text        2.7%  characters that became these; 0 is best
+distinct tokens       13  in these texts
+vocabulary        30,522  tokens in total
+Rényi efficiency    0.90  how evenly the distinct tokens are used, 0 to 1 (α =
+                          2.5); higher is better
+shortest text          6  tokens, with added special tokens
 median text            7
 longest text           9
-model takes          512  tokens at most
-longer texts           0  of more tokens than the model takes
+model limit          512  tokens
 """
 
 
 SCRIPTS = """\
 by script  tokens  words  characters  bytes/token  fertility  continued  unknown
 Latin          16     14          70         4.38       1.14      14.3%     0.0%
-Han             2      –           4         6.00          –          –     5.0%
+Han             2      ·           4         6.00          ·          ·     5.0%
 """
 
 
@@ -86,13 +86,13 @@ def test_several_tokenizers() -> None:
         "3 texts · org/bert · org/gpt",
         "",
         "                  org/bert  org/gpt",
-        "tokens                  18       36  added special ones left out",
+        "tokens                  18       36  without added special tokens",
         "special tokens           6        6  added by the tokenizer",
         "words                   14       14  runs of non-space, in scripts that put",
     ]
-    assert "Rényi efficiency      0.90        –  how evenly the distinct tokens seen are" in lines
+    assert "Rényi efficiency      0.90        ·  how evenly the distinct tokens are used, 0" in lines
     assert "median text              7      8.5" in lines
-    assert "parity                1.00     2.00  tokens for each token of the first one;" in lines
+    assert "parity                1.00     2.00  tokens per token of the first one; below 1:" in lines
     assert lines[lines.index("tokens       org/bert  org/gpt") :] == [
         "tokens       org/bert  org/gpt",
         "Latin              16       32",
@@ -100,11 +100,11 @@ def test_several_tokenizers() -> None:
         "",
         "parity       org/bert  org/gpt",
         "Latin            1.00     2.00",
-        "Han              1.00        –",
+        "Han              1.00        ·",
         "",
         "fertility    org/bert  org/gpt",
         "Latin            1.14     2.29",
-        "Han                 –        –",
+        "Han                 ·        ·",
         "",
         "bytes/token  org/bert  org/gpt",
         "Latin            4.38     4.38",
@@ -129,7 +129,7 @@ def test_what_a_narrow_terminal_has_no_room_for_is_beneath() -> None:
         "",
         "                  org/bert",
         "tokens                  18",
-        "  added special ones left out",
+        "  without added special tokens",
         "special tokens           6",
     ]
     assert lines[lines.index("                  …xxxxxxxxx") :][:2] == [
@@ -203,10 +203,10 @@ def test_no_line_is_wider_than_the_terminal(
 def test_many_unknown_tokens_are_said_to_flatter() -> None:
     spoilt = ONE._replace(total=TOTAL._replace(unknown_characters_share=0.5))
     shown = statistics_text((spoilt,), (), Terminal(100))
-    assert "org/bert: 50% of the text became unknown tokens: its other figures flatter it\n" in shown
+    assert "org/bert: 50% of the text became unknown tokens: its other figures look too good\n" in shown
     of_one = ONE._replace(scripts=(LATIN, HAN._replace(unknown_characters_share=0.9)))
     shown = statistics_text((of_one,), (), Terminal(100))
-    assert "org/bert: 3% of the text became unknown tokens (Han 90%): its other figures there flatter it\n" in shown
+    assert "org/bert: 3% of the text became unknown tokens (Han 90%): its other figures there look too good\n" in shown
     bare = ONE._replace(total=TOTAL._replace(characters=0, unknown_characters_share=None, unknown_share=0.5))
     assert "org/bert: 50% of its tokens are unknown\n" in statistics_text((bare,), (), Terminal(80))
 
@@ -216,7 +216,7 @@ def test_what_nobody_can_tell_is_left_out() -> None:
     assert "efficiency" not in statistics_text((few,), (), Terminal(80))
     lost = PARITY._replace(tokens=None)
     shown = " ".join(statistics_text([ONE, OTHER], [lost], Terminal(80)).split())
-    assert "it needs fewer; none where much of the text became unknown tokens" in shown.replace("- ", "")
+    assert "fewer tokens; none where much of the text became unknown tokens" in shown.replace("- ", "")
 
 
 def test_a_few_texts_have_a_line_each() -> None:
@@ -231,8 +231,8 @@ def test_a_few_texts_have_a_line_each() -> None:
         """
 
 by text                     tokens  words  bytes/token  fertility  unknown
-1 American·shrew·mole            4      3         4.75       1.33        0
-2 One⇥mole·of·carbon·diox…       5      3         4.75       1.33        1
+1 American␣shrew␣mole            4      3         4.75       1.33        0
+2 One⇥mole␣of␣carbon␣diox…       5      3         4.75       1.33        1
 
 tokens  """,
         1,

@@ -69,7 +69,7 @@ def test_ids_without_a_text() -> None:
         "1 token · org/bert\n"
         "\n"
         "#  id  token  text  characters  bytes  word\n"
-        "0  12  12     12             –      –     –\n"
+        "0  12  12     12             ·      ·     ·\n"
     )
 
 

@@ -60,9 +60,7 @@ def test_rows_wrap_between_tokens_and_a_bar_carries_a_word_over() -> None:
         "│psy    [SEP]*\n"
         "│18075  102\n"
         "\n"
-        "5 words (runs of\n"
-        "  non-space)\n"
-        "fertility 1.20\n"
+        "5 words · fertility 1.20\n"
         "1 continued\n"
         "4.00 bytes/token\n"
         "1 unknown\n"
@@ -84,7 +82,7 @@ def test_several_texts_and_models() -> None:
     hello = (Token(0, 7, "Ġhi", " hi", 0, 3, 0, 3, 0),)
     stats = TokenStats(1, 0, 1, 3, 3, 3.0, 3.0, 1.0, 0, 0.0, 0, 0.0)
     texts = [TokenizedText(record, model, " hi", hello, stats) for model in ("a", "b\x1b") for record in (0, 1)]
-    block = "\n·hi\n7\n\n1 word (runs of non-space) · fertility 1.00 · 3.00 bytes/token\n"
+    block = "\n␣hi\n7\n\n1 word · fertility 1.00 · 3.00 bytes/token\n"
     assert tokenize_text(_result(*texts), Terminal(80)) == "\n".join(
         f"1 token · text {record} of 2 · {model}\n{block}" for model in ("a", r"b\x1b") for record in (1, 2)
     )
@@ -115,20 +113,20 @@ def test_of_a_cut_character_that_shows_nothing_there_are_the_bytes(character: st
 @pytest.mark.parametrize(
     ("changes", "phrases"),
     [
-        ({}, ["5 words (runs of non-space)", "fertility 1.20"]),
+        ({}, ["5 words", "fertility 1.20"]),
         (
             {"spaced_tokens": 5, "spaced_words": 4, "unspaced_scripts": ("Thai", "Tai_Le", "Symbols")},
-            ["5 words (runs of non-space)", "fertility 1.20 (5 tokens for 4 words, without Thai, Tai Le and symbols)"],
+            ["5 words", "fertility 1.20 (5 tokens for 4 words, without Thai, Tai Le and symbols)"],
         ),
         (
             {"fertility": None, "unspaced_scripts": ("Thai", "Symbols"), "words": 1},
-            ["1 word (runs of non-space)", "no fertility: no spaces between words in Thai"],
+            ["1 word", "no fertility: no spaces between words in Thai"],
         ),
         (
             {"fertility": None, "unspaced_scripts": ("Symbols",), "words": 1},
-            ["1 word (runs of non-space)", "no fertility: symbols are no words"],
+            ["1 word", "no fertility: symbols are not words"],
         ),
-        ({"fertility": None, "words": 0}, ["0 words (runs of non-space)"]),
+        ({"fertility": None, "words": 0}, ["0 words"]),
     ],
 )
 def test_fertility_says_of_which_words_it_is(changes: dict[str, object], phrases: list[str]) -> None:
@@ -138,12 +136,12 @@ def test_fertility_says_of_which_words_it_is(changes: dict[str, object], phrases
 def test_unknown_tokens_say_that_they_flatter() -> None:
     assert list(statistics_phrases(STATS._replace(unknown_characters=2)))[-1] == "1 unknown"
     *_, phrase = statistics_phrases(STATS._replace(unknown_characters=23))
-    assert phrase == "1 unknown for 100% of the text, which flatters the other figures"
+    assert phrase == "1 unknown for 100% of the text, so the other figures look too good"
 
 
 def test_what_is_whole_stays_whole_beside_a_cut_character() -> None:
     cut = _bytes(("eÌģÃ", "e\u0301\\xc3"), ("©Ġb", r"\xa9 b"))
-    assert tokenize_text(_result(_text(cut)), Terminal(80)).splitlines()[2] == "e\u0301é⟨C3⟩│⟨A9⟩·b"
+    assert tokenize_text(_result(_text(cut)), Terminal(80)).splitlines()[2] == "e\u0301é⟨C3⟩│⟨A9⟩␣b"
 
 
 def test_bytes_that_make_no_character_stay_bytes() -> None:

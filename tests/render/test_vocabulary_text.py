@@ -47,7 +47,7 @@ def test_numbers() -> None:
         "scripts     Latin 1,000 · Old Italic 1\n"
         "special     [PAD] 0 · [UNK] 1 (unknown) · [CLS] 2 (begins a text, ends a text)\n"
         "longest     naïve (5, 6 bytes) · mole (4)\n"
-        "spaces      ·· (2)\n"
+        "spaces      ␣␣ (2)\n"
     )
 
 
@@ -64,13 +64,13 @@ def test_entries_that_nothing_encodes_to() -> None:
     others = (DeadEntry(500, "...", "...", "cut", (4, 4, 4)), DeadEntry(501, "##!", "!", "duplicate", (3,)))
     found = Unreachable((*dead, *others), tried=1190, undecided=7, reserved=3)
     assert vocabulary_text(SMALL._replace(unreachable=found), Terminal(80)).split("\n\n", 2)[2] == (
-        "vocabulary: 91 of 1,190 entries are never reached by their own text: 90 whose\n"
-        "text is cut into others, 1 whose text another entry takes\n"
+        "vocabulary: 91 of 1,190 entries are never produced by their own text: 90 whose\n"
+        "text is split into other tokens, 1 whose text becomes another entry\n"
         "\n"
-        "90 whose text is cut into others\n"
+        "90 whose text is split into other tokens\n"
         "[unused0] … [unused49] 10–59 · [unused51] … [unused89] 61–99 · ... 500\n"
         "\n"
-        "1 whose text another entry takes\n"
+        "1 whose text becomes another entry\n"
         "##! 501\n"
     )
 

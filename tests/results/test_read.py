@@ -40,7 +40,10 @@ def test_a_saved_result_is_saved_again_as_it_was(verb: str, tmp_path: Path) -> N
         ("[" * 100_000, "isn't JSON: "),
         ("[1]", "isn't a result of attn: it has no known schema"),
         ('{"schema": "attncli.lens/1"}', "isn't a result of attn: it has no known schema"),
-        ('{"schema": "attncli.heads/9"}', "has the format 9 of attn heads, and this version reads attncli.heads/1"),
+        (
+            '{"schema": "attncli.heads/9"}',
+            "has the format 9 of attn heads, and this version of attn reads attncli.heads/1",
+        ),
         ('{"schema": "attncli.heads/1", "texts": 1, "stacks": []}', "isn't a whole result: it lacks 'model'"),
         (
             '{"schema": "attncli.tokenize/1", "texts": [{"record": 0, "ids": [5]}]}',

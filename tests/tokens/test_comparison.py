@@ -58,7 +58,7 @@ def test_a_space_put_before_the_text_is_no_cut() -> None:
     bare, prefixed = _tokenized("bare", "moles", (0, 5)), _tokenized("prefixed", "moles", (0, 0), (0, 5))
     found = compare_tokenizations([bare, prefixed])
     assert (found.differences, found.same, found.agreement[0][1]) == ((), False, 1.0)
-    assert failures(found)[0].startswith("prefixed cuts the text as bare does but gives it other ids")
+    assert failures(found)[0].startswith("prefixed splits the text as bare does but gives other ids")
 
 
 def test_parity_counts_tokens_without_special_ones() -> None:
@@ -167,8 +167,7 @@ def test_the_first_ids_that_differ() -> None:
         "other": {"index": 1, "id": 99, "token": "s", "text": "s"},
     }
     assert failures(found) == [
-        "other cuts the text as one does but gives it other ids, first at token 1: 11 ('s') in one and "
-        "99 ('s') in other"
+        "other splits the text as one does but gives other ids, first at token 1: 11 ('s') in one and 99 ('s') in other"
     ]
 
 
@@ -177,8 +176,9 @@ def test_a_sentence_for_each_model_that_differs() -> None:
     longer = _tokenized("longer", "moles dig", *((i, i + 1) for i in range(5)), *((i, i + 1) for i in (6, 7, 8)))
     other = _tokenized("other", "moles dig", (0, 5), (6, 7), (7, 9))
     assert failures(compare_tokenizations([one, other, one, longer])) == [
-        "other cuts the text in other places than one, first at 1:7: 'dig' is 'dig' in one and 'd' + 'ig' in other",
-        "longer cuts the text in other places than one, first at 1:1: 'moles' is 'moles' in one and "
+        "other splits the text at other positions than one, first at 1:7: 'dig' is 'dig' in one and 'd' + 'ig' "
+        "in other",
+        "longer splits the text at other positions than one, first at 1:1: 'moles' is 'moles' in one and "
         "'m' + 'o' + 'l' + 'e' + 's' in longer",
     ]
 

@@ -115,7 +115,7 @@ def test_places_are_characters_bytes_and_tokens() -> None:
 def test_a_hidden_message_is_spelled_out() -> None:
     hidden = "".join(chr(0xE0000 + ord(letter)) for letter in "go left")
     (finding,) = found("byte_bpe", f"the{hidden}mole")
-    assert finding.message == "U+E0067 TAG LATIN SMALL LETTER G and 6 more shows nothing and spells “go left”"
+    assert finding.message == "U+E0067 TAG LATIN SMALL LETTER G and 6 more is invisible and spells “go left”"
 
 
 def test_what_makes_no_difference_to_the_tokenizer_is_a_note() -> None:
@@ -132,8 +132,8 @@ def test_a_doubled_special_token() -> None:
     assert finding == Finding(
         "double_special",
         "warning",
-        "the text has <s>, and one more is added",
-        "take it out of the text, or encode with --no-special",
+        "the text contains <s>, and the tokenizer adds another one",
+        "remove it from the text, or use --no-special",
         start=0,
         end=3,
         byte_start=0,
@@ -165,7 +165,7 @@ def test_a_conversation_is_looked_at_message_by_message() -> None:
 def test_unknown_tokens_name_what_was_lost() -> None:
     findings = [each for each in found("word_piece", "the 👍 mole") if each.kind == "unknown"]
     assert [(each.start, each.end, each.byte_start, each.tokens) for each in findings] == [(4, 5, 4, (2,))]
-    assert findings[0].message == "👍 becomes [UNK]: the vocabulary can't spell it"
+    assert findings[0].message == "👍 becomes [UNK]: it is not in the vocabulary"
     assert not [each for each in found("word_piece", "the 👍 mole") if each.kind == "round_trip"]
 
 
@@ -212,7 +212,7 @@ def test_lines_and_columns_are_those_of_the_file() -> None:
 def test_the_round_trip_says_where_and_why() -> None:
     finding = next(each for each in found("word_piece", "the Mole") if each.kind == "round_trip")
     assert (finding.severity, finding.start, finding.tokens) == ("note", 4, (2,))
-    assert finding.message == "“Mole” comes back as “mole” (it differs in capital letters)"
+    assert finding.message == "“Mole” is decoded as “mole” (it differs in capital letters)"
 
 
 @pytest.mark.parametrize(
@@ -245,7 +245,7 @@ def test_what_nothing_explains_is_a_warning() -> None:
 
     (finding,) = lint(Lossy(), tokenized("byte_bpe", "the mole"))  # type: ignore[arg-type]
     assert (finding.kind, finding.severity, finding.start) == ("round_trip", "warning", 3)
-    assert finding.message == "“ mole” comes back as nothing"
+    assert finding.message == "“ mole” is decoded as nothing"
 
 
 def test_ids_that_no_text_gives() -> None:
@@ -259,7 +259,7 @@ def test_ids_that_no_text_gives() -> None:
 
 def test_ids_that_cut_a_character() -> None:
     thumb = list(tokenizer("byte_bpe").encode("👍", special=False).ids)
-    assert [each.message for each in in_ids("byte_bpe", *thumb[:-1])] == ["the ids cut a character in two"]
+    assert [each.message for each in in_ids("byte_bpe", *thumb[:-1])] == ["the ids end in the middle of a character"]
 
 
 TEXT = st.text(
@@ -286,7 +286,7 @@ def test_the_ids_that_differ_are_named_and_no_others() -> None:
     letters = [tokenizer("llama").encode(letter, special=False).ids[0] for letter in "the"]
     (finding,) = in_ids("llama", 0, *letters, *mole)
     assert finding.tokens == (1, 2, 3)
-    assert finding.message == f"{' '.join(map(str, letters))} spells what the tokenizer cuts into {the}"
+    assert finding.message == f"{' '.join(map(str, letters))} has the text that the tokenizer splits into {the}"
 
 
 @pytest.mark.parametrize("kind", [*made.KINDS, "llama"])

@@ -80,7 +80,7 @@ def test_a_pair_stands_beside_the_text(model_folder: Path) -> None:
 
 def test_too_long_a_text_gets_a_note(model_folder: Path) -> None:
     result = attncli.tokenize(["the mole", "the mole dug a tunnel"], model=model_folder)
-    assert result.warnings == (f"text 2 of 2 has 7 tokens and {model_folder} takes 6 (--truncate cuts it)",)
+    assert result.warnings == (f"text 2 of 2 has 7 tokens and {model_folder} takes 6 (add --truncate to shorten it)",)
     assert attncli.tokenize("the mole dug a tunnel", model=model_folder).warnings[0].startswith("the text has 7 tokens")
     assert [text.max_length for text in result.texts] == [6, 6]
 
@@ -88,7 +88,7 @@ def test_too_long_a_text_gets_a_note(model_folder: Path) -> None:
 def test_truncation_keeps_the_special_tokens(model_folder: Path) -> None:
     result = attncli.tokenize("the mole dug a tunnel", model=model_folder, truncate=True)
     assert [token.text for token in result.texts[0].tokens] == ["[CLS]", "the", "mole", "dug", "a", "[SEP]"]
-    assert result.warnings == (f"the text was cut to the 6 tokens that {model_folder} takes",)
+    assert result.warnings == (f"the text was truncated to the 6 tokens that {model_folder} accepts",)
 
 
 def test_ids_are_truncated_where_they_are_too_many(model_folder: Path) -> None:
@@ -118,7 +118,7 @@ def test_ids_of_a_model_without_a_tokenizer_are_numbers(tmp_path: Path) -> None:
     made.save(tmp_path, None, config={"model_type": "bert"})
     result = attncli.tokenize(input_ids=[5, 70000], model=tmp_path)
     assert [token.text for token in result.texts[0].tokens] == ["5", "70000"]
-    assert result.warnings == (f"{tmp_path} has no tokenizer, so its ids are shown as numbers",)
+    assert result.warnings == (f"{tmp_path} has no tokenizer, so token ids are shown as numbers",)
     with pytest.raises(ModelError, match="has no tokenizer"):
         attncli.tokenize("mole", model=tmp_path)
 
@@ -134,7 +134,7 @@ def test_a_loaded_tokenizer(model_folder: Path) -> None:
     assert ours.texts[0].ids == theirs.texts[0].ids
     assert (ours.texts[0].model, theirs.texts[0].model) == ("WordPiece", str(model_folder))
     for beside in ({"model": "other"}, {"revision": "v1"}, {"refresh": True}, {"trust_remote_code": True}):
-        with pytest.raises(UsageError, match=f"{next(iter(beside))}= names a tokenizer, and one is loaded already"):
+        with pytest.raises(UsageError, match=f"{next(iter(beside))}= can't be combined with tokenizer="):
             attncli.tokenize("the", tokenizer=made.word_piece(), **beside)  # type: ignore[arg-type]
 
 

@@ -47,7 +47,7 @@ def read_preset(name: str) -> Preset:
     if found is not None:
         return found
     near = closest(name.lower(), [*presets, *by_alias])
-    hint = f"did you mean preset:{near}?" if near else "attn params --list-presets names all of them"
+    hint = f"did you mean preset:{near}?" if near else "attn params --list-presets lists them"
     raise ModelError(f"there is no preset {name!r}", hint=hint)
 
 
@@ -76,12 +76,13 @@ def override_preset(preset: Preset, changes: Sequence[str]) -> Preset:
         key, _, value = (part.strip() for part in change.partition("="))
         if key not in fields:
             near = closest(key, list(fields))
-            hint = f"did you mean --set {near}=…?" if near else f"it has {', '.join(fields)}"
-            raise UsageError(f"preset:{preset.name} has no field {key!r}", hint=hint)
+            hint = f"did you mean --set {near}=…?" if near else f"its fields are {', '.join(fields)}"
+            raise UsageError(f"--set {key}: preset:{preset.name} has no such field", hint=hint)
         number = whole_number(value)
         if number is None or number < 1:
             raise UsageError(
-                f"--set {key} can't be {value!r}: it is a whole number from 1 on", hint=f"it is {fields[key]} now"
+                f"--set {key} can't be {value!r}: it has to be a whole number of at least 1",
+                hint=f"its value now is {fields[key]}",
             )
         fields[key] = number
     return preset._replace(fields=fields)

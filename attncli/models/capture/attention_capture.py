@@ -204,8 +204,8 @@ def capture_attention(
     unknown = [name for name, value in extra.items() if isinstance(value, Tensor) and name not in _IGNORED_TENSORS]
     if unknown:
         raise ModelError(
-            f"{type(module).__name__} passes {unknown[0]!r} to its attention, and its meaning isn't known here",
-            hint="the pattern could be wrong without it; name another model (-m), or report this architecture",
+            f"{type(module).__name__} passes {unknown[0]!r} to its attention, and attn doesn't know what it means",
+            hint="the pattern could be wrong; use another model (-m), or report this architecture",
         )
     if selected is not None:
         attention_mask = restrict_to_selected(attention_mask, selected, keys=key.shape[2])
@@ -342,8 +342,8 @@ def _no_attention_error(model: PreTrainedModel) -> ModelError:
     names = ", ".join(mixer_names(lists)) or "its own code"
     if any(block.attends for block_list in lists for block in block_list.describe_layers()):
         return ModelError(
-            f"the attention of {name} can't be read: {names} doesn't hand out weights for each query and key",
-            hint="name another model (-m)",
+            f"the attention of {name} can't be read: {names} doesn't expose a weight for each query and key",
+            hint="use another model (-m)",
         )
-    mixed = f"its tokens are mixed by {names}" if mixer_names(lists) else "it has no blocks that mix tokens"
-    return ModelError(f"{name} has no attention to look at", hint=f"{mixed}; name a model with attention (-m)")
+    mixed = f"its tokens are mixed by {names}" if mixer_names(lists) else "none of its layers mixes tokens"
+    return ModelError(f"{name} has no attention", hint=f"{mixed}; use a model with attention (-m)")

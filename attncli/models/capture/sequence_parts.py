@@ -167,7 +167,7 @@ def _put_together(parts: Sequence[_Part], length: int, module: nn.Module) -> Att
         raise ModelError(
             f"{type(module).__name__} attends to parts of the text, and {len(queries):,} of its {length:,} positions "
             "are known",
-            hint="name another model (-m)",
+            hint="use another model (-m)",
         )
     slots = max(attention.keys for _, attention in parts)
     first = parts[0][1]

@@ -243,7 +243,11 @@ class SoftmaxCapture(MixingWatch):
         if owner.holds_layers or (is_only and is_whole and attention.with_values is not None):
             self._pass_on(owner, attention)
         elif self._second is not None and (owner.mixed or owner.passed_on):
-            raise _refusal(owner.module, "mixes values more than once in a call", "which is its attention is unknown")
+            raise _refusal(
+                owner.module,
+                "it multiplies weights with values more than once per call",
+                "it is unknown which of them is its attention",
+            )
         else:
             owner.mixed.append(attention)
 
@@ -316,7 +320,7 @@ class SoftmaxCapture(MixingWatch):
         """`counts`, whether a step is one of attention. Raises ModelError if it was not in another call of its module:
         then its sizes differ from part to part of the text."""
         if self._verdicts.setdefault((id(call.module), len(call.steps)), counts) != counts:
-            raise _refusal(call.module, "is called for one part of the text after another", "which parts is unknown")
+            raise _refusal(call.module, "it runs on one part of the text after another", "it is unknown on which parts")
         return counts
 
     def _counts(self, call: _OwnCall, query: Sequence[int], key: Sequence[int]) -> bool:
@@ -421,15 +425,15 @@ def _hidden_rows(weights: Tensor, scores: object) -> Tensor | None:
 
 
 def _check_weights(weights: Tensor, module: nn.Module) -> None:
-    """Raise ModelError for weights that no row of attention has: they were changed after the softmax."""
+    """Raise ModelError for weights that no row of attention has: the weights were changed after the softmax."""
     if bool((weights < 0).any()):
-        raise _refusal(module, "multiplies its values with weights less than 0")
+        raise _refusal(module, "its attention weights are partly negative")
     if bool((weights.float().sum(-1) > 1 + _ROUNDING).any()):
-        raise _refusal(module, "multiplies its values with weights that sum to more than 1")
+        raise _refusal(module, "its attention weights sum to more than 1")
 
 
-def _refusal(module: nn.Module, why: str, reason: str = "they were changed after the softmax") -> ModelError:
+def _refusal(module: nn.Module, why: str, reason: str = "the weights were changed after the softmax") -> ModelError:
     return ModelError(
-        f"the attention of {type(module).__name__} can't be read: it {why}",
-        hint=f"{reason}; name another model (-m)",
+        f"the attention of {type(module).__name__} can't be read: {why}",
+        hint=f"{reason}; use another model (-m)",
     )

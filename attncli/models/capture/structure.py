@@ -313,8 +313,9 @@ class _StateRecorder:
     def _checked(self, module: nn.Module, state: Tensor) -> Tensor:
         if state.ndim != 3 or state.shape[0] != self.rows or state.shape[1] < self.virtual + self.tokens:
             raise ModelError(
-                f"the states of {type(module).__name__} can't be read: {self.rows} × {self.tokens} tokens went in "
+                f"the hidden states of {type(module).__name__} can't be read: {self.rows} × {self.tokens} "
+                "tokens went in "
                 f"and {' × '.join(map(str, state.shape))} numbers came out",
-                hint="name another model (-m)",
+                hint="use another model (-m)",
             )
         return self.of_text(state)

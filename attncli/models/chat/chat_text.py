@@ -221,7 +221,9 @@ class _TemplateRun(NamedTuple):
             contents = self.contents(text, prompted)
             boundaries = self.boundaries(text, end)
         except StoppedError:
-            warnings.append(f"the chat template of {self.form.model} is slow: where its messages stand was not sought")
+            warnings.append(
+                f"the chat template of {self.form.model} is slow, so the positions of its messages were not looked up"
+            )
             return tuple(MessagePlace(role, None, None) for role in roles), warnings
         spans = message_spans(contents, boundaries, end)
         return tuple(map(MessagePlace, roles, spans, contents)), warnings
@@ -287,27 +289,27 @@ class _TemplateRun(NamedTuple):
         if rendering.kind == "syntax":
             return ModelError(f"{subject} is broken: {message}", hint=self._other_hint)
         if rendering.kind == "refused":
-            return FailedError(f"{subject} refuses the conversation: {message}", hint="change the messages as it says")
-        hint = "give it what that place needs, in a message or beside the messages"
+            return FailedError(f"{subject} refuses the conversation: {message}", hint="change the messages accordingly")
+        hint = "add what the template needs there, in a message or next to the messages"
         return FailedError(f"{subject} fails on the conversation: {message}", hint=hint)
 
     def stopped(self, *, slow: bool) -> ModelError:
         """The error for a template that had to be stopped."""
-        limit = f"{self.sandbox.seconds:g} seconds" if slow else "memory than a template may"
+        limit = f"{self.sandbox.seconds:g} seconds" if slow else "memory than is allowed"
         message = f"the chat template of {self.form.model} ({self.template.origin}) took more {'than ' * slow}{limit}"
         return ModelError(f"{message} and was stopped", hint=self._other_hint)
 
     def _warnings(self, lacks_prompt: bool) -> Iterator[str]:
         subject = f"the chat template of {self.form.model}"
         for name in self.form.undefined_tokens(self.template):
-            yield f"{subject} speaks of {name}, which its files do not name"
+            yield f"{subject} uses {name}, which its files don't define"
         for name in ("tools", "documents"):
             if self.conversation.variables.get(name) and name not in self.template.source:
-                yield f"{subject} knows no {name}: they are left out"
+                yield f"{subject} doesn't use {name}: they are left out"
         if lacks_prompt:
             yield f"{subject} has no generation prompt"
 
     @property
     def _other_hint(self) -> str:
         others = [name for name in self.form.templates if name != self.template.name]
-        return f"choose another one with --template: {', '.join(others)}" if others else "try another -m"
+        return f"choose another with --template: {', '.join(others)}" if others else "use another model (-m)"

@@ -191,6 +191,6 @@ def _package_folders() -> list[str]:
 
 def _start_error(reason: str) -> FailedError:
     return FailedError(
-        f"chat templates run in a process of their own, which could not be started: {reason}",
-        hint="see that Python's jinja2 is whole: pip install --force-reinstall jinja2",
+        f"chat templates run in a separate process, which could not be started: {reason}",
+        hint="reinstall jinja2: pip install --force-reinstall jinja2",
     )

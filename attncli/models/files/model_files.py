@@ -21,9 +21,7 @@ if TYPE_CHECKING:
     from attncli.models.files.weight_files import WeightFiles
 
 _WEIGHTS_NAMES = ("adapter_model.safetensors", "adapter_model.bin")
-_BASE_HINT = (
-    "put its base model where base_model_name_or_path in its adapter_config.json says, or correct the name there"
-)
+_BASE_HINT = "put the base model where base_model_name_or_path in adapter_config.json says, or correct that name"
 
 
 def base_reference(ref: ModelRef, config: Path) -> ModelRef:
@@ -31,18 +29,20 @@ def base_reference(ref: ModelRef, config: Path) -> ModelRef:
     fields = weight_headers.read_json(config)
     name, revision = fields.get("base_model_name_or_path"), fields.get("revision")
     if not isinstance(name, str) or not name:
-        hint = f"name the base model there, in base_model_name_or_path: {config}"
-        raise ModelError(f"the adapter {ref.name} does not say which model it changes", hint=hint)
+        hint = f"write the name of the base model as base_model_name_or_path into {config}"
+        raise ModelError(f"the adapter {ref.name} doesn't name its base model", hint=hint)
     try:
         base = parse_reference(name)
         if base.kind is Kind.HUB and isinstance(revision, str) and revision:
             base = parse_reference(name, revision=revision)
     except (ModelError, UsageError) as error:
-        raise ModelError(f"the adapter {ref.name} changes '{name}', and {error.message}", hint=_BASE_HINT) from error
+        raise ModelError(
+            f"the base model '{name}' of the adapter {ref.name} is unavailable: {error.message}", hint=_BASE_HINT
+        ) from error
     # The configuration is untrusted: it must not be able to run code, as `file.py:function` does.
     if base.kind not in (Kind.HUB, Kind.FOLDER, Kind.FILE):
         raise ModelError(
-            f"the adapter {ref.name} changes '{name}', which is no model of the hub or a folder", hint=_BASE_HINT
+            f"the base model '{name}' of the adapter {ref.name} is neither on the hub nor a folder", hint=_BASE_HINT
         )
     return base
 
@@ -53,12 +53,12 @@ def check_adapter(ref: ModelRef, source: Source, *, allow_pickle: bool) -> None:
     Raises ModelError if peft is missing, for missing or broken weights, and for a pickle that isn't allowed.
     """
     if find_spec("peft") is None:
-        message = f"{ref.name} is an adapter, and applying one needs the package peft"
+        message = f"{ref.name} is an adapter, which needs the package peft"
         raise ModelError(message, hint="pip install 'attncli[adapters]'")
     name = _adapter_weights(ref, source)
     if name.endswith(".bin") and not allow_pickle:
-        message = f"the weights of the adapter {ref.name} are a pickle ({name}), which can run any program it holds"
-        raise ModelError(message, hint="pass --allow-pickle if you trust where it comes from")
+        message = f"the weights of the adapter {ref.name} are stored as pickle ({name}), which can run any code"
+        raise ModelError(message, hint="add --allow-pickle if you trust its source")
     path = source.find(name)
     if path is not None and name.endswith(".safetensors"):
         weight_headers.read_header(path, repair_hint=source.repair_hint)
@@ -71,7 +71,7 @@ def check_adapter_header(ref: ModelRef, source: Source) -> None:
     """
     name = _adapter_weights(ref, source)
     if name.endswith(".bin"):
-        message = f"the weights of the adapter {ref.name} are a pickle ({name}), which has no header to read"
+        message = f"the weights of the adapter {ref.name} are stored as pickle ({name}), which has no header to read"
         raise ModelError(message, hint=f"save them as {_WEIGHTS_NAMES[0]}")
 
 
@@ -79,7 +79,7 @@ def _adapter_weights(ref: ModelRef, source: Source) -> str:
     name = next((name for name in _WEIGHTS_NAMES if source.has(name)), None)
     if name is None:
         message = f"the adapter {ref.name} has no weights: {_WEIGHTS_NAMES[0]} is missing"
-        hint = f"put {_WEIGHTS_NAMES[0]} beside its {ADAPTER_CONFIG}, or name its base model"
+        hint = f"put {_WEIGHTS_NAMES[0]} next to its {ADAPTER_CONFIG}, or use its base model"
         raise source.listing_error() or ModelError(message, hint=hint)
     return name
 
@@ -158,8 +158,8 @@ class ModelFiles(NamedTuple):
     def _refuse_tokenizer(self) -> None:
         path = self.ref.tokenizer_file
         if path is not None:
-            message = f"{self.ref.name} is a tokenizer's file, without the weights of a model"
-            raise ModelError(message, hint=f"`attn tokenize` reads it; else name the model's folder: {path.parent}")
+            message = f"{self.ref.name} is only a tokenizer, without the weights of a model"
+            raise ModelError(message, hint=f"attn tokenize can read it; for the model, give its folder: {path.parent}")
 
 
 def open_files(ref: ModelRef, *, refresh: bool = False, progress: Progress = silent) -> ModelFiles:
@@ -176,7 +176,7 @@ def open_files(ref: ModelRef, *, refresh: bool = False, progress: Progress = sil
     base = base_reference(ref, config)
     base_files = ModelFiles(base, _open_source(base, refresh=refresh, progress=progress))
     if _adapter_config(base_files) is not None:
-        message = f"the adapter {ref.name} changes {base.name}, which is itself an adapter"
+        message = f"the base model {base.name} of the adapter {ref.name} is itself an adapter"
         raise ModelError(message, hint=f"merge {base.name} into its own base model first")
     return ModelFiles(ref, files.source, base_files)
 
@@ -209,24 +209,26 @@ def _open_source(ref: ModelRef, *, refresh: bool, progress: Progress) -> Source:
         listed = f"built-in models: {', '.join(f'builtin:{name}' for name in names)}"
         hint = f"did you mean builtin:{near}?" if near else listed
         raise ModelError(f"there is no built-in model {ref.location}", hint=hint)
-    what = "makes a module of its own, which comes without a tokenizer and files"
+    what = "is a Python function, which has no tokenizer and no files"
     if ref.kind is Kind.PRESET:
         what = "is an architecture without weights and without a tokenizer"
-    counts = f"attn params {ref.name} counts it"
-    hint = f"name a model of the hub as org/name, or a local folder; {counts}"
+    counts = f"count its parameters with attn params {ref.name}"
+    hint = f"use a model from the hub (org/name) or a local folder; {counts}"
     raise ModelError(f"{ref.name} {what}", hint=hint)
 
 
 def _missing_file_error(ref: ModelRef, source: Source, name: str) -> ModelError:
-    message = f"{ref.name} has no {name}" if ref.kind is not Kind.FILE else f"there is no {name} beside {ref.name}"
+    message = f"{ref.name} has no {name}" if ref.kind is not Kind.FILE else f"there is no {name} next to {ref.name}"
     gguf = min((other for other in source.names() if other.endswith(".gguf")), default=None)
     if gguf is not None:
         from attncli.models.files.weight_files import sibling_reference
 
-        return ModelError(message, hint=f"name one of its files: {sibling_reference(ref, gguf)}")
+        return ModelError(message, hint=f"give one of its files: {sibling_reference(ref, gguf)}")
     if ref.kind is Kind.FOLDER and is_repository(ref.name):
-        return ModelError(message, hint=f"that is a folder here; for the hub's model of that name: {ref.name}@main")
-    return ModelError(message, hint="a model is a config.json, its weights and its tokenizer's files in one folder")
+        return ModelError(
+            message, hint=f"{ref.name} is a folder here; for the model of this name on the hub, write {ref.name}@main"
+        )
+    return ModelError(message, hint="a model folder needs a config.json, weights and the files of a tokenizer")
 
 
 def no_text_error(files: ModelFiles) -> UsageError | None:
@@ -238,7 +240,7 @@ def no_text_error(files: ModelFiles) -> UsageError | None:
     # Older files call the image processor a feature extractor too.
     is_audio = "sampling_rate" in settings or "feature_extractor" in settings
     inputs, instead = ("sounds", "a sound with --audio") if is_audio else ("pictures", "a picture with --image")
-    return UsageError(f"{files.ref.name} reads {inputs} and no text", hint=f"give it {instead}, and leave the text out")
+    return UsageError(f"{files.ref.name} reads {inputs}, not text", hint=f"give {instead}, and leave the text out")
 
 
 def processor_settings(files: ModelFiles, part: Literal["image_processor", "feature_extractor"]) -> dict[str, Any]:
@@ -250,7 +252,7 @@ def processor_settings(files: ModelFiles, part: Literal["image_processor", "feat
     if path is None:
         what = "pictures" if part == "image_processor" else "sounds"
         raise files.listing_error() or ModelError(
-            f"{files.ref.name} doesn't say how {what} are made ready for it: it has no {PREPROCESSOR_FILE}",
-            hint=f"name a model of {what} (-m), or put that file beside its config.json",
+            f"{files.ref.name} has no {PREPROCESSOR_FILE}, which says how {what} are preprocessed",
+            hint=f"use another model for {what} (-m), or put that file next to its config.json",
         )
     return read_json(path, repair_hint=files.repair_hint)

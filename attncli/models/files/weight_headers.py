@@ -54,9 +54,9 @@ def header_end(first: bytes, size: int) -> int:
     """The offset at which the header ends, from a file's first eight bytes and its size. Raises BrokenFileError."""
     end = int.from_bytes(first[:LENGTH_BYTES], "little") + LENGTH_BYTES
     if size < LENGTH_BYTES or end > MAX_HEADER_BYTES:
-        raise BrokenFileError("it is no safetensors file")
+        raise BrokenFileError("it is not a safetensors file")
     if end > size:
-        raise BrokenFileError(f"it was cut short: it ends after {size:,} bytes, within its header")
+        raise BrokenFileError(f"it is incomplete: it ends after {size:,} bytes, within its header")
     return end
 
 
@@ -67,13 +67,13 @@ def parse_header(header: bytes, available: int) -> dict[str, TensorEntry]:
     or too many tensors, or whose offsets and shapes contradict the file's size or one another.
     """
     if header.count(b"{") + header.count(b",") > MAX_HEADER_VALUES:
-        raise BrokenFileError("its header lists more tensors than any model has")
+        raise BrokenFileError("its header lists too many tensors")
     try:
         # As text: bytes might be taken for UTF-16, which the safetensors library refuses.
         fields = json.loads(header.decode("utf-8"), object_pairs_hook=_reject_duplicates)
         tensors = {name: _tensor_entry(**entry) for name, entry in fields.items() if name != "__metadata__"}
     except (ValueError, TypeError, AttributeError, RecursionError) as error:
-        raise BrokenFileError("its header is not one of a safetensors file") from error
+        raise BrokenFileError("its header is not valid") from error
     for name in tensors:
         check_name(name)
     _check_extent(tensors, available)
@@ -117,7 +117,7 @@ def _check_extent(tensors: Mapping[str, TensorEntry], available: int) -> None:
     needed = max(end for _, end in spans)
     if needed > available:
         missing = f"{needed - available:,} of its {needed:,} bytes of weights are missing"
-        raise BrokenFileError(f"it was cut short: {missing}")
+        raise BrokenFileError(f"it is incomplete: {missing}")
     if needed < available:
         raise BrokenFileError(f"it is {available - needed:,} B longer than its tensors")
     if any(begin != before or end < begin for (_, before), (begin, end) in pairwise(spans)):
@@ -129,10 +129,10 @@ def _check_extent(tensors: Mapping[str, TensorEntry], available: int) -> None:
         if shape and min(shape) < 0:
             raise BrokenFileError(f"its tensor {quote_name(name)} has a negative size")
         if prod(shape) * bits != (end - begin) * 8:
-            raise BrokenFileError(f"its tensor {quote_name(name)} has another size than its shape and type give")
+            raise BrokenFileError(f"its tensor {quote_name(name)} has a size that doesn't match its shape and type")
 
 
-FETCH_AGAIN = "fetch or copy the file again"
+FETCH_AGAIN = "download or copy the file again"
 
 _LFS_POINTER = b"version https://git-lfs.github.com/spec/"
 
@@ -140,7 +140,7 @@ _LFS_POINTER = b"version https://git-lfs.github.com/spec/"
 def check_readable(path: Path) -> None:
     """Raise ModelError if a file can't be opened, or is a git-lfs pointer to a file that wasn't downloaded."""
     if _first_bytes(path, len(_LFS_POINTER)) == _LFS_POINTER:
-        message = f"{path} is a git-lfs pointer: a stand-in for a file that was not fetched"
+        message = f"{path} is a git-lfs pointer: the file itself was not downloaded"
         raise ModelError(message, hint=f"run `git lfs pull` in {path.parent}")
 
 
@@ -159,7 +159,7 @@ def check_gguf(path: Path, *, repair_hint: str = FETCH_AGAIN) -> None:
     """Raise ModelError unless the file can be read and starts with GGUF's magic number."""
     with check_file(path, repair_hint):
         if _first_bytes(path, 4) != b"GGUF":
-            raise BrokenFileError("it is no GGUF file")
+            raise BrokenFileError("it is not a GGUF file")
 
 
 def check_pickle(path: Path, *, repair_hint: str = FETCH_AGAIN) -> None:
@@ -173,7 +173,7 @@ def read_json(path: Path, *, repair_hint: str = FETCH_AGAIN) -> dict[str, object
     with check_file(path, repair_hint):
         found = parse_json(read_bytes(path))
         if not isinstance(found, dict):
-            raise BrokenFileError("it holds no JSON object")
+            raise BrokenFileError("it doesn't contain a JSON object")
         return found
 
 
@@ -189,7 +189,7 @@ def read_bytes(path: Path) -> bytes:
     """The content of a file that is read whole. Raises BrokenFileError for one larger than any model has."""
     content = _first_bytes(path, MAX_JSON_BYTES + 1)
     if len(content) > MAX_JSON_BYTES:
-        raise BrokenFileError(f"it has more than {MAX_JSON_BYTES:,} bytes")
+        raise BrokenFileError(f"it is larger than {MAX_JSON_BYTES:,} bytes")
     return content
 
 
@@ -203,11 +203,11 @@ def parse_json(content: bytes) -> object:
     try:
         found = json.loads(content.decode("utf-8"))
     except UnicodeDecodeError as error:
-        raise BrokenFileError("it is no JSON: its text is not UTF-8") from error
+        raise BrokenFileError("it is not valid JSON: its text is not UTF-8") from error
     except RecursionError as error:
         raise BrokenFileError(f"it is nested deeper than {MAX_JSON_DEPTH} levels") from error
     except ValueError as error:
-        raise BrokenFileError("it is no JSON") from error
+        raise BrokenFileError("it is not valid JSON") from error
     check_depth(found)
     return found
 
@@ -242,7 +242,7 @@ def check_types(fields: Mapping[str, object], path: str = "") -> None:
             "an object": isinstance(value, dict),
         }
         if what is not None and value is not None and not fits[what]:
-            raise BrokenFileError(f"its {path}{name} is {quote_name(json.dumps(value))} where {what} belongs")
+            raise BrokenFileError(f"its {path}{name} is {quote_name(json.dumps(value))} instead of {what}")
         if isinstance(value, dict) and name.endswith("config"):
             check_types(value, f"{path}{name}.")
 
@@ -264,7 +264,7 @@ def check_ordinary(path: Path) -> None:
     except OSError as error:
         raise _unreadable_error(path, error) from error
     if kind is not None:
-        raise ModelError(f"{path} is {kind} and no ordinary file", hint="put the file itself in its place")
+        raise ModelError(f"{path} is {kind} instead of a regular file", hint="replace it by the file itself")
 
 
 @contextmanager
@@ -290,4 +290,4 @@ def _first_bytes(path: Path, count: int) -> bytes:
 
 def _unreadable_error(path: Path, error: OSError) -> ModelError:
     reason = error.strerror or type(error).__name__
-    return ModelError(f"{path} can't be read: {reason}", hint="check its permissions and its disk")
+    return ModelError(f"{path} can't be read: {reason}", hint="check its permissions and the disk")

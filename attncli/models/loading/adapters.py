@@ -45,8 +45,8 @@ _WRAPPERS = ("base_model.model.", "base_model.")
 #: Methods whose virtual tokens are keys and values before those of every layer; those of others are embeddings.
 _PREFIX_METHODS = frozenset({"PREFIX_TUNING", "CARTRIDGE"})
 
-_BASE_HINT = "name the base that it was trained on, in base_model_name_or_path of its adapter_config.json"
-_OTHER_ADAPTER_HINT = "name its base model instead (-m), or another adapter"
+_BASE_HINT = "write the base model that it was trained on as base_model_name_or_path into its adapter_config.json"
+_OTHER_ADAPTER_HINT = "use its base model instead (-m), or another adapter"
 
 
 @dataclass(frozen=True)
@@ -92,8 +92,8 @@ class Adapter:
         if not getattr(self._config, "is_adaption_prompt", False):
             return ()
         return (
-            f"{self.name} attends to its adaption prompt with a second softmax, whose gated output is added to that of "
-            "the heads; the patterns are those of the first softmax, over the text",
+            f"{self.name} attends to its adaption prompt with a second softmax; the patterns show only the first "
+            "softmax, over the text",
         )
 
     def __call__(self, **arguments: Any) -> Any:
@@ -182,9 +182,9 @@ def check_applicable(files: ModelFiles) -> None:
     """Raise ModelError for an adapter whose loading would fetch other models, or run code that its files name."""
     fields = _adapter_fields(files)
     if fields.get("peft_type") == "XLORA":
-        reason = "peft loads an X-LoRA only if each of the adapters that it mixes is handed over as well"
+        reason = "peft can load an X-LoRA only together with all adapters that it mixes"
     elif fields.get("peft_type") == "SHADOW" and fields.get("shadow_model", "mirror") != "mirror":
-        reason = f"its shadow is another model, {str(fields['shadow_model'])!r}"
+        reason = f"it needs a second model, {str(fields['shadow_model'])!r}"
     elif fields.get("megatron_config"):
         reason = "its configuration names a module to import (megatron_core)"
     else:
@@ -238,8 +238,8 @@ def apply_adapter(base: PreTrainedModel, files: ModelFiles, saved: Mapping[str, 
     kind = str(_adapter_fields(files).get("peft_type"))
     if kind not in peft.PEFT_TYPE_TO_CONFIG_MAPPING:
         raise ModelError(
-            f"peft {peft.__version__} doesn't know the kind of the adapter {files.ref.name}: {kind!r}",
-            hint="pip install -U peft, or name its base model instead (-m)",
+            f"peft {peft.__version__} doesn't know the type of the adapter {files.ref.name}: {kind!r}",
+            hint="pip install -U peft, or use its base model instead (-m)",
         )
     what = f"the adapter {files.ref.name} ({kind}) can't be applied to {type(base).__name__}"
     # It warns about settings of training.

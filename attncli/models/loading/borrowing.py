@@ -87,7 +87,7 @@ def _refuse_acting_wrapper(wrapper: Any) -> None:
     name = type(wrapper).__name__
     if "FullyShardedDataParallel" in name:
         raise ModelError(
-            f"the weights of this model are spread over processes by {name}",
+            f"the weights of this model are distributed over processes by {name}",
             hint=f"pass the model inside, model.module, within {name}.summon_full_params(model)",
         )
     for adapter in wrapper.active_adapters if is_peft_model(wrapper) else ():
@@ -95,8 +95,8 @@ def _refuse_acting_wrapper(wrapper: Any) -> None:
         kind = str(getattr(config.peft_type, "value", config.peft_type))
         if kind in _CHOOSING_ADAPTERS:
             raise ModelError(
-                f"the adapter {adapter!r} of this {name} ({kind}) chooses among several for each input, so it needs "
-                "more than a text",
+                f"the adapter {adapter!r} of this {name} ({kind}) chooses among several adapters for each input, which "
+                "is not supported",
                 hint="pass the model without it: model.get_base_model()",
             )
 
@@ -106,8 +106,8 @@ def refuse_without_numbers(module: nn.Module, name: str) -> None:
     offloaded = any(hasattr(part, "_hf_hook") for part in module.modules())
     if not offloaded and any(tensor.is_meta for tensor in module.parameters()):
         raise ModelError(
-            f"the weights of {name} are on the meta device, which holds shapes and no numbers",
-            hint="load them: model= takes a name or a path too",
+            f"the weights of {name} are on the meta device, which has shapes but no values",
+            hint="load the weights, or pass the model's name or path as model=",
         )
 
 

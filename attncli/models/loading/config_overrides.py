@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from copy import deepcopy
 from typing import Any
@@ -10,16 +9,18 @@ from typing import Any
 from transformers import PreTrainedConfig
 
 from attncli.errors import UsageError
-from attncli.models.files.reference import closest
+from attncli.models.loading.config_changes import (
+    MODEL_TYPE,
+    RENAMED_FIELDS,
+    check_model_type,
+    parse_value,
+    split_change,
+    unknown_field_error,
+)
 from attncli.models.loading.configuration import CONFIGURATION_ERRORS
 from attncli.models.loading.library_errors import library_errors
-from attncli.quantities import whole_number
 
 _LAYER_COUNT = "num_hidden_layers"
-#: Former names of fields, which old config.json files have and transformers still reads.
-_RENAMED_FIELDS = {"torch_dtype": "dtype"}
-#: The field that decides which other fields there are.
-_MODEL_TYPE = "model_type"
 
 
 def override_fields(config: PreTrainedConfig, fields: Mapping[str, Any], changes: Sequence[str]) -> dict[str, Any]:
@@ -31,17 +32,14 @@ def override_fields(config: PreTrainedConfig, fields: Mapping[str, Any], changes
     """
     raw = deepcopy(dict(fields))
     for change in changes:
-        key, equals, value = change.partition("=")
-        if not equals or not key.strip():
-            raise UsageError(f"--set {change}: that sets nothing", hint="write it as in --set num_hidden_layers=48")
-        _apply_change(config, raw, key.strip(), value.strip())
+        _apply_change(config, raw, *split_change(change))
     return raw
 
 
 def rebuild_config(config: PreTrainedConfig, fields: Mapping[str, Any]) -> PreTrainedConfig:
     """A configuration of the same class with other fields. Raises UsageError if the class rejects them."""
-    what = f"{type(config).__name__} can't be as --set makes it"
-    hint = "set the fields that it names together, or choose another value"
+    what = f"{type(config).__name__} doesn't accept the values of --set"
+    hint = "change the fields that it mentions together, or choose another value"
     with library_errors(what, hint, raised=UsageError, catch=CONFIGURATION_ERRORS):
         return type(config).from_dict(deepcopy(dict(fields)))
 
@@ -55,58 +53,20 @@ def _apply_change(config: PreTrainedConfig, raw: dict[str, Any], key: str, value
         if not isinstance(inner, PreTrainedConfig):
             raise _unknown_field_error(config, key)
         owner, fields = inner, fields.setdefault(part, {})
-    name = owner.attribute_map.get(field, _RENAMED_FIELDS.get(field, field))
+    name = owner.attribute_map.get(field, RENAMED_FIELDS.get(field, field))
     known = owner.to_dict()
     if name not in known:
         raise _unknown_field_error(config, key)
-    if name == _MODEL_TYPE and value != known[name]:
-        raise UsageError(
-            f"--set {key} can't make {value} of a configuration of {known[name]}: its other fields are those of "
-            f"{known[name]}",
-            hint="name a configuration or a preset of that kind; attn params --list-presets lists them",
-        )
-    new = _parse_value(key, value, known[name])
+    if name == MODEL_TYPE:
+        check_model_type(value, known[name])
+    new = parse_value(key, value, known[name])
     if name == owner.attribute_map.get(_LAYER_COUNT, _LAYER_COUNT):
         fields.update(_resize_layer_lists(fields, known[name], new))
     # The other names that it may have in a file.
-    for alias, target in (*owner.attribute_map.items(), *_RENAMED_FIELDS.items()):
+    for alias, target in (*owner.attribute_map.items(), *RENAMED_FIELDS.items()):
         if target == name:
             fields.pop(alias, None)
     fields[name] = new
-
-
-def _parse_value(key: str, value: str, old: object) -> Any:
-    """A value of the same type as the old one; if that is None, JSON or else a string."""
-    if isinstance(old, bool):
-        found: Any = {"true": True, "false": False, "1": True, "0": False}.get(value.lower())
-        kind = "true or false"
-    elif isinstance(old, int):
-        found, kind = whole_number(value), "a whole number"
-    elif isinstance(old, float):
-        found, kind = _parse_json(value, (int, float)), "a number"
-    elif isinstance(old, list | dict):
-        found, kind = _parse_json(value, type(old)), "a list in JSON" if isinstance(old, list) else "an object in JSON"
-    elif isinstance(old, str):
-        return value
-    else:
-        whole = whole_number(value)
-        if whole is not None:
-            return whole
-        try:
-            return json.loads(value)
-        except ValueError:
-            return value
-    if found is None:
-        raise UsageError(f"--set {key} can't be {value!r}: it is {kind}", hint=f"it is {json.dumps(old)[:60]} now")
-    return found
-
-
-def _parse_json(value: str, kinds: type | tuple[type, ...]) -> Any:
-    try:
-        found = json.loads(value)
-    except ValueError:
-        return None
-    return found if isinstance(found, kinds) and not isinstance(found, bool) else None
 
 
 def _resize_layer_lists(fields: Mapping[str, Any], old: object, new: int) -> Iterator[tuple[str, Any]]:
@@ -122,12 +82,9 @@ def _resize_layer_lists(fields: Mapping[str, Any], old: object, new: int) -> Ite
 
 def _unknown_field_error(config: PreTrainedConfig, key: str) -> UsageError:
     names = sorted(set(_field_paths(config)))
-    near = closest(key, names)
     # A field of a sub-configuration, written without its path.
-    nested = next((name for name in names if name.endswith(f".{key}")), None)
-    meant = nested or near
-    hint = f"did you mean --set {meant}=…?" if meant else "name a field of its config.json; those of parts take dots"
-    return UsageError(f"{type(config).__name__} has no field {key!r}", hint=hint)
+    nested = [name for name in names if name.endswith(f".{key}")]
+    return unknown_field_error(type(config).__name__, key, names, nested)
 
 
 def _field_paths(config: PreTrainedConfig, path: str = "") -> Iterator[str]:

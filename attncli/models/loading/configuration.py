@@ -53,8 +53,8 @@ def read_config(files: ModelFiles, *, trust_remote_code: bool = False) -> PreTra
         fetch_code(files, [name for names in listed for name in names if name])
     elif "auto_map" in raw and raw.get("model_type") not in transformers.CONFIG_MAPPING:
         raise ModelError(
-            f"{files.ref.name} runs code of its own",
-            hint="read that code first; --trust-remote-code lets it run",
+            f"{files.ref.name} needs Python code that comes with it",
+            hint="read that code first; --trust-remote-code runs it",
         )
     return _load_config(files, path.parent, raw, trust_remote_code=trust_remote_code)
 
@@ -99,7 +99,7 @@ def model_class(
     if found is None:
         raise ModelError(
             f"transformers {transformers.__version__} has no model for {config.model_type!r}",
-            hint="pip install -U transformers, or name another model (-m)",
+            hint="pip install -U transformers, or use another model (-m)",
         )
     cls: type[PreTrainedModel] = found
     return cls
@@ -143,13 +143,13 @@ def _bad_config_error(files: ModelFiles, raw: dict[str, Any] | None, error: Exce
     kind = None if raw is None else raw.get("model_type")
     if raw is not None and kind is None:
         return ModelError(
-            f"the config.json of {files.ref.name} names no model_type",
-            hint="it isn't a transformers configuration; add the model_type, or name another model (-m)",
+            f"the config.json of {files.ref.name} has no model_type",
+            hint="it is not a transformers configuration; add the model_type, or use another model (-m)",
         )
     if raw is not None and kind not in transformers.CONFIG_MAPPING:
         return ModelError(
             f"transformers {transformers.__version__} doesn't know the model_type {kind!r} of {files.ref.name}",
-            hint="pip install -U transformers, or name another model (-m)",
+            hint="pip install -U transformers, or use another model (-m)",
         )
     message = f"the configuration of {files.ref.name} is not valid: {reason_of(error)}"
     return ModelError(message, hint=files.repair_hint)

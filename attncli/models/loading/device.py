@@ -45,7 +45,8 @@ def choose_device(requested: str = "auto") -> torch.device:
     if name in devices:
         return torch.device(name)
     raise UsageError(
-        f"no device {requested!r} on this machine", hint=f"--device takes auto or one of: {', '.join(devices)}"
+        f"there is no device {requested!r} on this machine",
+        hint=f"--device accepts auto or one of {', '.join(devices)}",
     )
 
 
@@ -55,7 +56,7 @@ def choose_dtype(requested: str, device: torch.device) -> torch.dtype | str:
     Raises UsageError for a name that isn't in `DTYPES`.
     """
     if requested not in DTYPES:
-        raise UsageError(f"no number format {requested!r}", hint=f"--dtype takes one of: {', '.join(DTYPES)}")
+        raise UsageError(f"there is no number format {requested!r}", hint=f"--dtype accepts {', '.join(DTYPES)}")
     if requested == "auto":
         return torch.float32 if device.type == "cpu" else "auto"
     dtype = getattr(torch, requested)
@@ -102,14 +103,14 @@ def out_of_memory_error(device: torch.device, dtype: torch.dtype | None, paramet
     used = dtype_name(dtype) if dtype is not None else "float32"
     need, halved, free = parameters * _DTYPE_BYTES.get(used, 4), parameters * 2, free_memory(device)
     if used == "float32" and (free is None or halved < _WEIGHTS_SHARE * free):
-        hint = f"--dtype bfloat16 takes {gib(halved)}"
+        hint = f"--dtype bfloat16 needs {gib(halved)}"
     else:
         fits = blocks // 2 if free is None else int(blocks * _WEIGHTS_SHARE * free / max(1, halved))
         last = min(fits, blocks) - 1
-        hint = f"-l 0-{last} reads fewer layers" if last > 0 else "-l 0 reads one layer alone"
+        hint = f"-l 0-{last} loads fewer layers" if last > 0 else "-l 0 loads only one layer"
     room = "" if free is None else f", and {gib(free)} are free"
-    other = "" if device.type == "cpu" else ", and --device cpu has other memory"
-    return FailedError(f"out of memory on {device}: the weights take {gib(need)} in {used}{room}", hint=hint + other)
+    other = "" if device.type == "cpu" else ", and --device cpu uses main memory"
+    return FailedError(f"out of memory on {device}: the weights need {gib(need)} in {used}{room}", hint=hint + other)
 
 
 def gib(count: int) -> str:
@@ -141,8 +142,8 @@ def device_map_options(
         return {}
     if find_spec("accelerate") is None:
         raise FailedError(
-            f"{name} takes {gib(need)}, and {gib(free)} are free on {target}",
-            hint="pip install 'attncli[large]' to spread it over all devices, or take fewer layers with -l",
+            f"{name} needs {gib(need)}, and {gib(free)} are free on {target}",
+            hint="pip install 'attncli[large]' to spread the model over all devices, or use fewer layers (-l)",
         )
     return {"device_map": "auto"}
 

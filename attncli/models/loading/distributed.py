@@ -160,6 +160,6 @@ class TorchrunProcesses(Communicator):
 
 def _connection_lost_error(error: BaseException) -> FailedError:
     return FailedError(
-        f"the processes that share the texts lost one another: {reason_of(error)}",
-        hint="one of them may have run out of memory; torchrun says which ended first",
+        f"the processes that share the texts lost connection: {reason_of(error)}",
+        hint="one of them may have run out of memory; torchrun tells which one ended first",
     )

@@ -51,8 +51,8 @@ def refuse_without_modality(model: type[PreTrainedModel], modality: Modality, na
     others = [other for other, arguments in MODALITIES.items() if any(argument in parameters for argument in arguments)]
     instead = f"{_MODALITY_WORDS[others[0]]} with --{others[0]}" if others else "a text"
     raise UsageError(
-        f"{name} takes no {_MODALITY_WORDS[modality].split()[1]}s",
-        hint=f"give it {instead} instead of --{modality}, or name another model (-m)",
+        f"{name} doesn't read {_MODALITY_WORDS[modality].split()[1]}s",
+        hint=f"give it {instead} instead of --{modality}, or use another model (-m)",
     )
 
 
@@ -99,7 +99,7 @@ def report_run_errors(model: PreTrainedModel, arguments: Collection[str]) -> Ite
             what = _MODALITY_WORDS[given[0]].split()[1]
             raise ModelError(
                 f"{type(model).__name__} can't be run on this {what}: {reason_of(error)}",
-                hint=f"its way to take a {what} isn't known here: name another model (-m)",
+                hint=f"attn doesn't know how this model reads a {what}: use another model (-m)",
             ) from error
         if isinstance(error, LookupError | RuntimeError) or not others or any(name in arguments for name in others):
             raise
@@ -108,6 +108,6 @@ def report_run_errors(model: PreTrainedModel, arguments: Collection[str]) -> Ite
         )
         flag = f"give it {_MODALITY_WORDS[missing]} with --{missing}, or " if missing else ""
         raise ModelError(
-            f"{type(model).__name__} can't run on a text alone: it takes {' or '.join(others)} as well",
-            hint=f"{flag}name a model of texts (-m)",
+            f"{type(model).__name__} can't run on only a text: it also needs {' or '.join(others)}",
+            hint=f"{flag}use a model that reads text (-m)",
         ) from error

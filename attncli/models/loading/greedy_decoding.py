@@ -41,14 +41,16 @@ def greedy_decode(model: LoadedModel, arguments: Mapping[str, Tensor | bool], co
     module: Any = model.module
     if not module.can_generate():
         raise UsageError(
-            f"{model.class_name} has no language-model head to write with",
-            hint="leave --generate out; or name a model that writes, or pass one with its head",
+            f"{model.class_name} has no language-model head, so it can't generate text",
+            hint="leave --generate out, or use a model with a language-model head",
         )
     given = {name: value.to(model.device) for name, value in arguments.items() if isinstance(value, Tensor)}
     given.pop("decoder_input_ids", None)
     generate = module.generate if model.adapter is None else model.adapter.generate
     # Settings of wrong types raise almost anything.
-    errors = library_errors(f"{model.class_name} can't write by itself", "give the text with --target")
+    errors = library_errors(
+        f"{model.class_name} can't generate text by itself", "give the decoder's text with --target"
+    )
     with errors, memory_guard(model.device, lambda: module), model.borrowed():
         if model.virtual_tokens:
             return _decode_by_passes(model, given, count)

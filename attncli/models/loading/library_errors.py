@@ -12,7 +12,7 @@ from attncli.errors import AttnError, ModelError, reason_of
 @contextmanager
 def library_errors(
     what: str,
-    hint: str = "correct the field of its configuration that this is about, or name another model (-m)",
+    hint: str = "correct that field of its configuration, or use another model (-m)",
     *,
     raised: type[AttnError] = ModelError,
     catch: tuple[type[Exception], ...] | None = None,
@@ -31,8 +31,8 @@ def library_errors(
     except Exception as error:
         if user is not None and isinstance(error, ImportError):
             raise ModelError(
-                f"{user} needs a package that isn't installed: {reason_of(error)}",
-                hint="install the package that it names",
+                f"{user} needs a package that is not installed: {reason_of(error)}",
+                hint="install that package",
             ) from error
         is_caught = not _raised_here(error) if catch is None else isinstance(error, catch)
         if not is_caught or (is_out_of_memory(error) and MemoryError not in (catch or ())):

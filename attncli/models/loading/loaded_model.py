@@ -285,8 +285,8 @@ def wrap_model(module: nn.Module, name: str | None = None) -> LoadedModel:
         return wrap_peft_model(module, name)
     if not isinstance(module, PreTrainedModel):
         raise ModelError(
-            f"a {type(given).__name__} is no transformers model",
-            hint="model= takes a name, a path, or a loaded transformers.PreTrainedModel",
+            f"a {type(given).__name__} is not a transformers model",
+            hint="model= has to be a name, a path, or a loaded transformers.PreTrainedModel",
         )
     lists = block_lists(module)
     blocks = {block_list.path: block_list.describe_layers() for block_list in lists}

@@ -84,7 +84,7 @@ def whole_class(
     if found is None:
         raise ModelError(
             f"transformers {transformers.__version__} has no model for {config.model_type!r}",
-            hint="pip install -U transformers, or name another model",
+            hint="pip install -U transformers, or use another model",
         )
     return found
 
@@ -111,11 +111,11 @@ def named_class_note(cls: type[nn.Module], config: PreTrainedConfig) -> str | No
     """Why a model is counted as this class, where its configuration names none or another; None where it names it."""
     named = [str(name) for name in config.architectures or ()]
     if not named:
-        return f"config.json names no architecture: counted as {cls.__name__}"
+        return f"config.json has no architectures: counted as {cls.__name__}"
     if cls.__name__ in named:
         return None
     known = getattr(transformers, named[0], None)
-    why = "transformers doesn't have" if known is None else "doesn't take this configuration"
+    why = "transformers doesn't have" if known is None else "doesn't accept this configuration"
     return f"config.json names {named[0]}, which {why}: counted as {cls.__name__}"
 
 
@@ -180,11 +180,11 @@ def _build(cls: type[nn.Module], config: PreTrainedConfig) -> nn.Module:
         count += func is torch.empty
         if count > MAX_BUILT_TENSORS:
             # A number in a configuration can ask for modules without end: no model has so many tensors.
-            raise RuntimeError(f"it asks for more than {MAX_BUILT_TENSORS:,} tensors")
+            raise RuntimeError(f"it needs more than {MAX_BUILT_TENSORS:,} tensors")
         return call_without_values(func, args, kwargs)
 
     what = f"{cls.__name__} can't be built from its configuration"
-    hint = "correct the field that it names in config.json, or name another model"
+    hint = "correct that field in config.json, or use another model"
     errors = library_errors(what, hint, catch=CONFIGURATION_ERRORS, user=cls.__name__)
     with errors, torch.device("meta"), TorchCalls(call):
         return cls(config)

@@ -29,7 +29,7 @@ def call_module_function(ref: ModelRef) -> nn.Module:
     path = ref.path.resolve()
     spec = spec_from_file_location(path.stem, path)
     if spec is None or spec.loader is None:
-        raise ModelError(f"{ref.path} can't be imported", hint="name a file that Python can import")
+        raise ModelError(f"{ref.path} can't be imported", hint="use a file that Python can import")
     file = module_from_spec(spec)
     # The file may import modules of its folder, and its classes may look up their module (dataclasses do).
     sys.path.insert(0, str(path.parent))
@@ -42,13 +42,15 @@ def call_module_function(ref: ModelRef) -> nn.Module:
     function = getattr(file, str(ref.file), None)
     if not callable(function):
         known = sorted(name for name, value in vars(file).items() if callable(value) and not name.startswith("_"))
-        listed = f"it has {', '.join(known[:8])}" if known else "define one that returns a torch.nn.Module"
+        listed = (
+            f"its functions are {', '.join(known[:8])}" if known else "define a function that returns a torch.nn.Module"
+        )
         raise ModelError(f"{ref.path} has no function {ref.file}", hint=listed)
     with _reported_failure(ref), torch.device("meta"):
         module = function()
     if not isinstance(module, nn.Module):
         raise ModelError(
-            f"{ref.name} returned a {type(module).__name__}, which is no module", hint="return a torch.nn.Module"
+            f"{ref.name} returned a {type(module).__name__}, which is not a module", hint="return a torch.nn.Module"
         )
     return module
 
@@ -59,7 +61,7 @@ def _reported_failure(ref: ModelRef) -> Iterator[None]:
         yield
     except Exception as error:  # the user's code may fail in any way
         message = f"{ref.name} failed with {type(error).__name__}: {reason_of(error)}"
-        raise ModelError(message, hint="mend the function; --debug shows where it failed") from error
+        raise ModelError(message, hint="fix the function; --debug shows where it failed") from error
 
 
 # --- Code that comes with a model

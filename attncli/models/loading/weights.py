@@ -123,7 +123,7 @@ def load_model(
     missing = sorted(_missing_tensors(module, info) - (set() if adapter is None else head_parameter_names(module)))
     warnings = () if adapter is None else adapter.warnings
     if missing:
-        what = f"{len(missing)} tensors outside the blocks aren't in the weights and were set at random"
+        what = f"{len(missing)} tensors outside the layers are missing in the weights and have random values"
         warnings = (f"{what}, {missing[0]} first", *warnings)
     return LoadedModel(
         name=files.ref.name,
@@ -221,7 +221,7 @@ def _from_pretrained(
         options["attn_implementation"] = "eager"
     if plan.saved:
         options["ignore_mismatched_sizes"] = True
-    what, hint = f"{name} can't be loaded", f"the weights don't fit the configuration beside them: {files.repair_hint}"
+    what, hint = f"{name} can't be loaded", f"the weights don't match the configuration: {files.repair_hint}"
     # A configuration or a file of weights that is wrong may raise almost anything.
     reading = lean_gguf_loading() if weights.kind == "gguf" else nullcontext()
     with library_errors(what, hint, catch=(Exception,), user=name), reading, TorchCalls(call_without_values):
@@ -238,7 +238,7 @@ def _from_pretrained(
             if isinstance(error, AttnError) or "mismatch" not in str(error):
                 raise
             # The message of transformers refers to a report that it has logged, which is suppressed.
-            raise ValueError("tensors of other shapes than its configuration says") from error
+            raise ValueError("tensors have other shapes than its configuration says") from error
     names = saved_parameters(plan.saved)
     mismatched = [key[0] if isinstance(key, tuple) else key for key in info["mismatched_keys"]]
     info["missing_keys"] = set(info["missing_keys"]) - set(names)
@@ -257,11 +257,13 @@ def _refuse_incomplete(module: PreTrainedModel, info: Mapping[str, Any], files: 
     mismatched = sorted(map(str, info["mismatched_keys"]))
     if missing or mismatched:
         absent = [*missing, *mismatched]
-        hint = f"the weights belong to another configuration: {files.repair_hint}"
+        hint = f"the weights don't match the configuration: {files.repair_hint}"
         if hasattr(module.config, "vision_config") and not mismatched:
             # The base class of a captioning model has a text part that the checkpoint doesn't have (BLIP).
-            hint = "give it a picture with --image: its weights may be of a model that reads texts beside one"
-        message = f"{files.ref.name}: {len(absent)} tensors of the model aren't in its weights, {absent[0]} first"
+            hint = "give a picture with --image: the weights may be of a model that reads pictures with texts"
+        message = (
+            f"{files.ref.name}: {len(absent)} tensors of the model are missing in its weights, the first is {absent[0]}"
+        )
         raise ModelError(message, hint=hint)
 
 
@@ -281,8 +283,8 @@ def _refuse_headless(module: PreTrainedModel, info: Mapping[str, Any], files: Mo
     missing = sorted(head_parameter_names(module) & set(info["missing_keys"]))
     if missing:
         raise ModelError(
-            f"the weights of {files.ref.name} have no language-model head to write with ({missing[0]})",
-            hint="leave --generate out, give the text with --target, or name a model with its head (-m)",
+            f"the weights of {files.ref.name} have no language-model head ({missing[0]}), so it can't generate text",
+            hint="leave --generate out, give the decoder's text with --target, or use a model with a head (-m)",
         )
 
 

@@ -85,28 +85,28 @@ def read_photo(path: str | Path) -> Photo:
                 if width * height > MAX_PIXELS:
                     raise _too_large_error(name, f", {width:,} × {height:,}")
                 frames = getattr(image, "n_frames", 1)
-                notes = (f"{name} holds {frames:,} pictures, and the first was taken",) if frames > 1 else ()
+                notes = (f"{name} contains {frames:,} pictures, and the first one was used",) if frames > 1 else ()
                 image.load()
                 return Photo(name, _to_rgb(ImageOps.exif_transpose(image)), notes)
         except Image.DecompressionBombError as error:
             raise _too_large_error(name) from error
         except Image.UnidentifiedImageError as error:
             raise FailedError(
-                f"{name} is no picture that Pillow can read", hint="--image takes a PNG, JPEG, WebP, GIF, BMP or TIFF"
+                f"{name} is not a picture that Pillow can read", hint="use a PNG, JPEG, WebP, GIF, BMP or TIFF file"
             ) from error
         # Decoders of broken files may raise any of these.
         except (OSError, SyntaxError, ValueError, ArithmeticError, LookupError, EOFError, MemoryError) as error:
             if isinstance(error, OSError) and error.errno is not None:
                 message = f"{name} can't be read: {(error.strerror or reason_of(error)).lower()}"
-                raise FailedError(message, hint="name the file of a picture with --image") from error
+                raise FailedError(message, hint="check the path after --image") from error
             message = f"{name} is broken: {reason_of(error)}"
-            raise FailedError(message, hint="it may have been cut short: copy or fetch the file again") from error
+            raise FailedError(message, hint="it may be incomplete: copy or download the file again") from error
 
 
 def _too_large_error(name: str, size: str = "") -> FailedError:
     return FailedError(
         f"{name} has too many pixels{size}: more than {MAX_PIXELS // 1_000_000} million",
-        hint="make it smaller; models see some hundred pixels a side",
+        hint="make it smaller; models use a few hundred pixels per side",
     )
 
 
@@ -147,7 +147,7 @@ def _check_wanted_sizes(processor: Any, files: ModelFiles) -> None:
         area = (sides.get("height") or 0) * (sides.get("width") or 0)
         if max([area, *numbers], default=0) > MAX_PIXELS:
             raise ModelError(
-                f"{files.ref.name} wants pictures of more than {MAX_PIXELS // 1_000_000} million pixels ({name})",
+                f"{files.ref.name} asks for pictures of more than {MAX_PIXELS // 1_000_000} million pixels ({name})",
                 hint=f"correct {name} in its {PREPROCESSOR_FILE}",
             )
 
@@ -164,7 +164,7 @@ def _processor_class(settings: dict[str, Any], files: ModelFiles) -> Any:
     names = [name.removesuffix("Fast").removesuffix("Pil") for name in names if name]
     if not names:
         raise ModelError(
-            f"{PREPROCESSOR_FILE} of {files.ref.name} names no image processor",
+            f"{PREPROCESSOR_FILE} of {files.ref.name} has no image processor",
             hint="add its image_processor_type, such as ViTImageProcessor",
         )
     # The variant for Pillow has a suffix; a few processors exist without it.
@@ -174,7 +174,7 @@ def _processor_class(settings: dict[str, Any], files: ModelFiles) -> Any:
             return cls
     raise ModelError(
         f"transformers {transformers.__version__} has no {names[0]} that works without torchvision",
-        hint="pip install torchvision, or name another model (-m)",
+        hint="pip install torchvision, or use another model (-m)",
     )
 
 
@@ -184,14 +184,14 @@ def prepare_picture(photo: Photo, processor: Any) -> PreparedPicture:
     Raises UsageError if the processor fails or doesn't return one picture.
     """
     processor = getattr(processor, "image_processor", processor)
-    what = f"{photo.name} can't be made ready for the model"
+    what = f"{photo.name} can't be preprocessed for the model"
     with library_errors(what, "try another picture", raised=UsageError, catch=PROCESSOR_ERRORS):
         inputs = processor(images=photo.pixels, input_data_format="channels_last", return_tensors="pt")
     name = next((name for name in ("pixel_values", "flattened_patches") if name in inputs), None)
     values = inputs.get(name)
     if name is None or getattr(values, "ndim", 0) not in (3, 4) or len(values) != 1:
         raise UsageError(
-            "the model doesn't take pictures as one grid of pixels", hint="name a ViT, CLIP, Swin, BLIP or GIT model"
+            "the model doesn't accept a picture as one grid of pixels", hint="use a ViT, CLIP, Swin, BLIP or GIT model"
         )
     pixels = denormalize(values[0].float().numpy(), processor) if values.ndim == 4 else None
     return PreparedPicture({name: values, **inputs}, pixels)

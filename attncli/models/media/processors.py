@@ -84,7 +84,7 @@ def _processor_class(files: ModelFiles) -> Any:
         )
     if not isinstance(cls, type) or not issubclass(cls, transformers.ProcessorMixin):
         raise ModelError(
-            f"{files.ref.name} doesn't say which processor of transformers puts pictures into its texts",
+            f"{files.ref.name} doesn't say which processor of transformers combines its texts and pictures",
             hint=f"add its processor_class, such as LlavaProcessor, to its {PROCESSOR_FILE}",
         )
     return cls
@@ -103,8 +103,8 @@ def _load_part(files: ModelFiles, name: str) -> Any:
     if name in loaders:
         return loaders[name](files)
     raise ModelError(
-        f"the processor of {files.ref.name} has a part that isn't known here: {name}",
-        hint="load it with transformers.AutoProcessor, and pass it as processor= beside model= in Python",
+        f"the processor of {files.ref.name} has an unknown part: {name}",
+        hint="load it with transformers.AutoProcessor, and pass it as processor= together with model= in Python",
     )
 
 
@@ -146,10 +146,10 @@ def prepare_prompt(
     mark = getattr(processor, "image_token", None)
     if mark is None:
         raise UsageError(
-            f"a {type(processor).__name__} doesn't put pictures into texts, as this model needs it",
-            hint="pass processor= the whole processor of the model, such as transformers.AutoProcessor's",
+            f"a {type(processor).__name__} doesn't combine texts and pictures, which this model needs",
+            hint="pass the model's whole processor as processor=, for instance from transformers.AutoProcessor",
         )
-    what = f"{photo.name} can't be made ready for the model"
+    what = f"{photo.name} can't be preprocessed for the model"
     errors = library_errors(what, "try another picture", raised=UsageError, catch=PROCESSOR_ERRORS)
     if not isinstance(text, str):
         with errors:
@@ -171,12 +171,14 @@ def _check_marks(text: str, processor: Any) -> None:
     for name, what in (("video_token", "video"), ("audio_token", "sound")):
         mark = getattr(processor, name, None)
         if mark is not None and str(mark) in text:
-            raise UsageError(f"the text has a place for a {what}: {mark}", hint="leave it out: --image is a picture")
+            raise UsageError(
+                f"the text has a placeholder for a {what}: {mark}", hint="leave it out: --image gives a picture"
+            )
     mark = str(processor.image_token)
     if text.count(mark) > 1:
         raise UsageError(
-            f"the text has {text.count(mark)} places for pictures ({mark}), and one picture is given",
-            hint=f"leave {mark} out, or write it once: several pictures can't be shown",
+            f"the text has {text.count(mark)} placeholders for pictures ({mark}), and one picture was given",
+            hint=f"leave {mark} out, or write it once",
         )
 
 
@@ -188,13 +190,13 @@ def _prepare_ids(photo: Photo, processor: Any, picture_id: int, ids: Sequence[in
     expected, count = PicturePrompt(_run(photo, processor, mark)).ids.count(picture_id), ids.count(picture_id)
     if count != expected:
         raise UsageError(
-            f"the ids hold {count} tokens of a picture ({picture_id}), and this one takes {expected}",
-            hint="give the text instead of its ids, or the ids that the model's processor makes of both",
+            f"the token ids contain {count} picture tokens ({picture_id}), and this picture needs {expected}",
+            hint="give the text instead of token ids, or the token ids of the model's processor",
         )
     prompt = PicturePrompt(_run(photo, given, mark))
     if prompt.ids != list(ids):
         raise UsageError(
-            f"a {type(processor).__name__} changes the ids that it is given", hint="give the text instead of its ids"
+            f"a {type(processor).__name__} changes the token ids", hint="give the text instead of token ids"
         )
     return prompt
 
@@ -254,8 +256,8 @@ def _written_picture(processor: Any, mark: str) -> str:
             plain, shown = sandbox.render(form.templates[DEFAULT].source, messages, variables, [Call([0]), Call([1])])
     except StoppedError as error:
         raise ModelError(
-            f"the chat template, which says where a picture goes, {'takes too long' if error.slow else 'failed'}",
-            hint=f"write {mark} where the picture goes in the text",
+            f"the chat template, which places the picture, {'takes too long' if error.slow else 'failed'}",
+            hint=f"write {mark} in the text where the picture belongs",
         ) from error
     before, written = ((each.text or "").partition(_TEXT_MARK)[0] for each in (plain, shown))
     around = written.removeprefix(before) if written.startswith(before) else ""

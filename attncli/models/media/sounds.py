@@ -59,9 +59,9 @@ def read_recording(path: str | Path) -> Recording:
     name = str(path)
     samples, rate = _read_samples(name)
     if not len(samples):
-        raise FailedError(f"{name} holds no sound: its length is 0", hint="give a recording of at least a moment")
+        raise FailedError(f"{name} is empty: its length is 0", hint="use a recording that is not empty")
     if not np.isfinite(samples).all():
-        raise FailedError(f"{name} is broken: it holds samples that are no numbers", hint="record or convert it again")
+        raise FailedError(f"{name} is broken: some samples are not numbers", hint="record or convert it again")
     return Recording(name, samples.mean(axis=1, dtype=np.float32), rate, samples.shape[1])
 
 
@@ -76,15 +76,15 @@ def _read_samples(name: str) -> tuple[Wave, int]:
             if sound.frames * sound.channels > MAX_SAMPLES:
                 raise FailedError(
                     f"{name} is too long: {sound.frames / sound.samplerate / 60:,.0f} minutes",
-                    hint="cut out the seconds to be looked at",
+                    hint="cut out the part that you need",
                 )
             return sound.read(dtype="float32", always_2d=True), int(sound.samplerate)
     except OSError as error:
         reason = (error.strerror or reason_of(error)).lower()
-        raise FailedError(f"{name} can't be read: {reason}", hint="name the file of a sound with --audio") from error
+        raise FailedError(f"{name} can't be read: {reason}", hint="check the path after --audio") from error
     except (soundfile.LibsndfileError, ValueError, RuntimeError, TypeError) as error:
         raise FailedError(
-            f"{name} is no sound that can be read", hint="--audio takes WAV, FLAC, OGG, MP3 or AIFF; convert it to one"
+            f"{name} is not a readable sound file", hint="use a WAV, FLAC, OGG, MP3 or AIFF file"
         ) from error
 
 
@@ -97,7 +97,7 @@ def feature_extractor(files: ModelFiles) -> Any:
     cls = getattr(transformers, name, None) if isinstance(name, str) else None
     if cls is None or getattr(cls, "is_dummy", False):
         raise ModelError(
-            f"{files.ref.name} doesn't say which feature extractor of transformers makes sounds ready for it",
+            f"{files.ref.name} doesn't say which feature extractor of transformers it needs",
             hint=f"add a feature_extractor_type, such as WhisperFeatureExtractor, to its {PREPROCESSOR_FILE}",
         )
     what, invalid = f"the feature extractor of {files.ref.name} can't be built", (TypeError, ValueError, KeyError)
@@ -114,20 +114,20 @@ def prepare_sound(recording: Recording, extractor: Any, *, truncate: bool) -> Pr
     rate = int(extractor.sampling_rate)
     samples, notes = recording.samples, list[str]()
     if recording.channels > 1:
-        notes.append(f"the {recording.channels} channels of {recording.name} were mixed to one")
+        notes.append(f"the {recording.channels} channels of {recording.name} were mixed down to one")
     if recording.rate != rate:
         import soxr
 
-        notes.append(f"{recording.name} was resampled from {recording.rate:,} to {rate:,} samples a second")
+        notes.append(f"{recording.name} was resampled from {recording.rate:,} to {rate:,} Hz")
         samples = soxr.resample(samples, recording.rate, rate).astype(np.float32)
     # Whisper's name for the length of its window; other models take any length.
     window = getattr(extractor, "n_samples", None)
     if window is not None:
         notes.append(_window_note(recording, window / rate, truncate=truncate))
         samples = samples[:window]
-    what = f"{recording.name} can't be made ready for the model"
+    what = f"{recording.name} can't be preprocessed for the model"
     failures = (TypeError, ValueError, ArithmeticError, RuntimeError, LookupError)
-    with library_errors(what, "try a longer sound", raised=UsageError, catch=failures):
+    with library_errors(what, "use a longer recording", raised=UsageError, catch=failures):
         inputs = extractor(samples, sampling_rate=rate, return_tensors="pt")
     seconds = (window if window is not None else len(samples)) / rate
     return PreparedSound(dict(inputs), seconds, tuple(notes))
@@ -136,12 +136,10 @@ def prepare_sound(recording: Recording, extractor: Any, *, truncate: bool) -> Pr
 def _window_note(recording: Recording, window: float, *, truncate: bool) -> str:
     if recording.seconds <= window:
         silence = window - recording.seconds
-        return (
-            f"the model hears {window:g} s at a time: {recording.seconds:.2f} s of sound, then {silence:.2f} of silence"
-        )
+        return f"the model reads {window:g} s: {recording.seconds:.2f} s of sound, then {silence:.2f} s of silence"
     if not truncate:
         raise UsageError(
-            f"{recording.name} lasts {recording.seconds:.1f} s and the model hears {window:g} s at a time",
-            hint=f"--truncate takes the first {window:g} s",
+            f"{recording.name} lasts {recording.seconds:.1f} s, and the model reads {window:g} s",
+            hint=f"add --truncate to use the first {window:g} s",
         )
-    return f"the model hears {window:g} s at a time: the first of {recording.seconds:.1f} s"
+    return f"the model reads {window:g} s: the first of {recording.seconds:.1f} s"

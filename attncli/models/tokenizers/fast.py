@@ -267,7 +267,7 @@ def _error_reason(path: Path, error: BaseException) -> str:
     return (
         reason_of(error)[:300]
         if kind in known
-        else f"its model is of type {kind[:40]}, and known are {', '.join(known)}"
+        else f"its model type {kind[:40]} is unknown; known are {', '.join(known)}"
     )
 
 

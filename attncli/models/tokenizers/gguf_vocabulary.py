@@ -180,7 +180,9 @@ class Vocabulary(NamedTuple):
         if len(numbers) < len(self.tokens):
             twice = next(token for number, token in enumerate(self.tokens) if numbers[token] != number)
             first = self.tokens.index(twice)
-            raise BrokenFileError(f"its vocabulary has {quote_name(twice)} twice, as {first:,} and {numbers[twice]:,}")
+            raise BrokenFileError(
+                f"its vocabulary contains {quote_name(twice)} twice, as {first:,} and {numbers[twice]:,}"
+            )
         return numbers
 
     def scores(self) -> list[float]:
@@ -188,7 +190,7 @@ class Vocabulary(NamedTuple):
         if found is None or len(found) < len(self.tokens):
             raise BrokenFileError(f"it has {len(found or ()):,} scores for {len(self.tokens):,} tokens")
         if not all(isinstance(score, int | float) for score in found):
-            raise BrokenFileError("its scores are no numbers")
+            raise BrokenFileError("its scores are not numbers")
         return found
 
     def merges(self, numbers: Mapping[str, int]) -> list[tuple[str, str]] | None:
@@ -200,7 +202,7 @@ class Vocabulary(NamedTuple):
         pairs = [(merge[: (place := merge.find(" ", 1))], merge[place + 1 :]) for merge in listed]
         for merge, (left, right) in zip(listed, pairs, strict=True):
             if left not in numbers or right not in numbers or left + right not in numbers:
-                raise BrokenFileError(f"its merge {quote_name(merge)} names what is no token")
+                raise BrokenFileError(f"its merge {quote_name(merge)} is not of tokens")
         return pairs
 
 
@@ -218,13 +220,13 @@ def read_gguf_tokenizer(path: Path, *, name: str, repair_hint: str) -> FastToken
         build = _BUILDERS.get(model) if isinstance(model, str) else None
         if build is None:
             known = ", ".join(_BUILDERS)
-            raise BrokenFileError(f"its tokenizer is of the kind {model!r}, and those that can be read are {known}")
+            raise BrokenFileError(f"its tokenizer type {model!r} is unknown; known are {known}")
         vocabulary = _read_vocabulary(metadata)
         backend = build(vocabulary)
     note = None
     if model == "gpt2" and vocabulary.split not in SPLITS:
-        known = "they are split as GPT-2 does, so ids may be wrong"
-        note = f"{name}: how it splits texts ({vocabulary.split}) isn't known here; {known}"
+        known = "GPT-2's rule is used, so token ids may be wrong"
+        note = f"{name}: its pre-tokenizer ({vocabulary.split}) is unknown; {known}"
     limit = finite_length(metadata.get(f"{metadata.get('general.architecture')}.context_length"))
     return FastTokenizer(backend, max_length=limit, note=note)
 
@@ -235,9 +237,9 @@ def _read_vocabulary(metadata: Mapping[str, object]) -> Vocabulary:
         raise BrokenFileError("it has no list of tokens")
     kinds = metadata.get("tokenizer.ggml.token_type", [])
     if not isinstance(kinds, list) or (kinds and len(kinds) < len(tokens)):
-        raise BrokenFileError(f"its kinds of tokens are no list of {len(tokens):,}")
+        raise BrokenFileError(f"its token types are not a list of {len(tokens):,} entries")
     if any(type(kind) is not int or not 0 <= kind <= _MOST_KINDS for kind in kinds):
-        raise BrokenFileError("a kind of token is unknown")
+        raise BrokenFileError("a token type is unknown")
     # Ids without a token get a name each, which no text can be cut into.
     return Vocabulary([token or f"[EMPTY_{number}]" for number, token in enumerate(tokens)], kinds, metadata)
 

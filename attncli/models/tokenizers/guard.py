@@ -30,7 +30,7 @@ _GROWTH = {
     "Metaspace": 5, "BPEDecoder": 2, "WordPiece": 2,
 }  # fmt: skip
 _CHILDREN = ("normalizers", "pretokenizers", "decoders")
-_HINT = "look at its tokenizer.json, or try another -m"
+_HINT = "check its tokenizer.json, or use another model (-m)"
 
 #: The part of a tokenizer.json that is searched for the parts before its vocabulary, which mostly comes last.
 _HEAD_BYTES = 1 << 20
@@ -61,7 +61,7 @@ class GrowthLimit:
         self._bound = prod(factor for _, factor in self._steps) * self._later
         decoder = growth(part_state(backend.decoder))
         if decoder > MAX_TEXT_GROWTH:
-            raise ModelError(f"the tokenizer's decoder would make {decoder:,.0f} bytes of one", hint=_HINT)
+            raise ModelError(f"the tokenizer's decoder would turn one byte into {decoder:,.0f}", hint=_HINT)
 
     def check(self, texts: Sequence[str]) -> None:
         """Raise ModelError if texts would become too large together."""
@@ -90,8 +90,8 @@ def _refuse_growth(size: int, factor: float, first: int | None = None) -> None:
     """Raise ModelError if `size` bytes, which were `first` before the first step, may become too many."""
     if size * factor > max(MAX_NORMALIZED_BYTES, MAX_TEXT_GROWTH * (first or size)):
         raise ModelError(
-            f"the tokenizer would make up to {size * factor:,.0f} bytes of {first or size:,}: more than any model does",
-            hint="look at Replace and Prepend in its tokenizer.json, or try another -m",
+            f"the tokenizer would turn {first or size:,} bytes into up to {size * factor:,.0f}, which is too much",
+            hint="check Replace and Prepend in its tokenizer.json, or use another model (-m)",
         )
 
 
@@ -120,7 +120,7 @@ def check_charsmap(content: bytes) -> None:
     """
     length = int.from_bytes(content[:4], "little")
     if content and length > len(content) - 4:
-        raise BrokenFileError(f"its precompiled_charsmap claims a table of {length:,} bytes and has {len(content):,}")
+        raise BrokenFileError(f"its precompiled_charsmap declares a table of {length:,} bytes and has {len(content):,}")
 
 
 def _charsmaps(normalizer: object) -> Iterator[bytes]:

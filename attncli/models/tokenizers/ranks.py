@@ -88,9 +88,9 @@ def _read_tiktoken(content: bytes) -> list[bytes]:
             case [token, rank] if rank.isdigit():
                 ranks[int(rank)] = _decode(token, f"line {number}")
             case [_, *_]:
-                raise BrokenFileError(f"line {number} is no token in base64 and its rank")
+                raise BrokenFileError(f"line {number} is not a token in base64 and its rank")
     if sorted(ranks) != list(range(len(ranks))):
-        raise BrokenFileError(f"its {len(ranks):,} ranks don't run from 0 to {len(ranks) - 1:,}")
+        raise BrokenFileError(f"its {len(ranks):,} ranks are not 0 to {len(ranks) - 1:,}")
     return [ranks[rank] for rank in range(len(ranks))]
 
 
@@ -100,7 +100,7 @@ def _read_tekken(content: Any) -> _Ranks:
         case {"config": {"pattern": str(pattern), **settings}, "vocab": list(entries)}:
             special = _tekken_special(content.get("special_tokens"), settings.get("default_num_special_tokens"))
         case _:
-            raise BrokenFileError('a tekken.json has a "config" with a "pattern", and a "vocab"')
+            raise BrokenFileError('a tekken.json needs a "config" with a "pattern", and a "vocab"')
     size = settings.get("default_vocab_size")
     tokens = []
     for number, entry in enumerate(entries[: max(size - len(special), 0)] if isinstance(size, int) else entries):
@@ -117,9 +117,9 @@ def _tekken_special(entries: Any, count: Any) -> list[str]:
         try:
             names = [str(entry["token_str"]) for entry in sorted(entries, key=lambda entry: entry["rank"])]
         except (TypeError, KeyError) as error:
-            raise BrokenFileError('its "special_tokens" are no list of ranks and names') from error
+            raise BrokenFileError('its "special_tokens" are not a list of ranks and names') from error
     if isinstance(count, int) and count < len(names):
-        raise BrokenFileError(f"it has {len(names):,} special tokens and says {count:,}")
+        raise BrokenFileError(f"it has {len(names):,} special tokens and declares {count:,}")
     last = min(count, _MOST_SPECIAL) if isinstance(count, int) else len(names)
     return [*names, *(f"<SPECIAL_{number}>" for number in range(len(names), last))]
 
@@ -128,7 +128,7 @@ def _decode(token: bytes, where: str) -> bytes:
     try:
         return b64decode(token, validate=True)
     except ValueError as error:
-        raise BrokenFileError(f"{where} is no base64") from error
+        raise BrokenFileError(f"{where} is not base64") from error
 
 
 def _build(ranks: _Ranks) -> Backend:

@@ -132,8 +132,8 @@ def _missing_tokenizer_error(files: TokenizerFiles) -> ModelError:
     if (error := files.source.listing_error()) is not None:
         return error
     if files.find("config.json") is None:
-        message = f"{files.ref.name} is no model: it has neither a config.json nor a tokenizer"
-        return ModelError(message, hint="name the folder that holds them, or a model of the hub as org/name")
+        message = f"{files.ref.name} is not a model: it has neither a config.json nor a tokenizer"
+        return ModelError(message, hint="give the folder that contains them, or a model on the hub as org/name")
     return NoTokenizerError(files.ref.name)
 
 
@@ -165,12 +165,12 @@ def load_with_transformers(name: str, found: Sequence[Path], *, trust_remote_cod
             for extra, (packages, endings) in _EXTRA_PACKAGES.items():
                 missing = [package for package in packages if not _is_installed(package)]
                 if missing and any(path.name.endswith(endings) for path in found):
-                    message = f"the tokenizer of {name} needs what is not installed: {', '.join(missing)}"
+                    message = f"the tokenizer of {name} needs packages that are not installed: {', '.join(missing)}"
                     raise ModelError(message, hint=f"pip install 'attncli[{extra}]'") from error
             # Without the folder, which may be a temporary one.
             reason = " ".join(str(error).replace(f"{found[0].parent}{os.sep}", "").split()) or type(error).__name__
             message = f"transformers could not load the tokenizer of {name}: {reason}"
-            raise ModelError(message, hint="--input-ids needs no tokenizer") from error
+            raise ModelError(message, hint="give token ids instead: --input-ids") from error
 
 
 def _check_sentencepiece(path: Path) -> None:
@@ -247,8 +247,8 @@ def _companion_files(files: TokenizerFiles, path: Path, name: str) -> dict[str, 
         # `roberta-vocab.json` goes with `roberta-merges.txt`.
         other = path.name.removesuffix("vocab.json").removesuffix("merges.txt") + part
         if (each := files.find(other)) is None:
-            hint = f"put {other} beside it, or name a tokenizer.json"
-            raise ModelError(f"{files.ref.name} is half of a vocabulary, and {other} is not beside it", hint=hint)
+            hint = f"put {other} next to it, or use a tokenizer.json"
+            raise ModelError(f"{files.ref.name} is only half of a vocabulary, and {other} is missing", hint=hint)
         found[part] = each
     return found
 
@@ -369,7 +369,8 @@ class PythonTokenizer:
                 return list(self._loaded.encode(text, add_special_tokens=False, **options))
             except Exception as error:  # each class raises its own
                 raise ModelError(
-                    f"the tokenizer {self.class_name} could not cut the text: {reason_of(error)}", hint="try another -m"
+                    f"the tokenizer {self.class_name} failed on the text: {reason_of(error)}",
+                    hint="use another model (-m)",
                 ) from error
 
     def _add_special_tokens(

@@ -39,8 +39,8 @@ def load_tokenizer(files: TokenizerFiles, *, trust_remote_code: bool = False) ->
         return _load_gguf(files, gguf)
     if path is None and config.code is not None and not trust_remote_code:
         raise ModelError(
-            f"the tokenizer of {files.ref.name} is code that came with it ({config.code}), and was not run",
-            hint="--trust-remote-code runs it; --input-ids needs no tokenizer",
+            f"the tokenizer of {files.ref.name} is Python code that comes with it ({config.code}), which was not run",
+            hint="add --trust-remote-code to run it, or give token ids with --input-ids",
         )
     if path is None or (config.code is not None and trust_remote_code):
         from attncli.models.tokenizers.slow import load_slow_tokenizer
@@ -50,7 +50,7 @@ def load_tokenizer(files: TokenizerFiles, *, trust_remote_code: bool = False) ->
 
     note = None
     if config.code is not None:
-        used = f"its tokenizer.json was used, and not its own class {config.code}"
+        used = f"its tokenizer.json was used instead of its own class {config.code}"
         note = f"{files.ref.name}: {used} (--trust-remote-code)"
     tokenizer = read_fast_tokenizer(path, config, repair_hint=files.source.repair_hint, note=note)
     if gguf is None or (tokens := _gguf_tokens(files)) is None:
@@ -92,8 +92,8 @@ def wrap_tokenizer(tokenizer: Any) -> Tokenizer:
 
     if not isinstance(tokenizer, Backend):
         raise UsageError(
-            f"tokenizer is a {type(tokenizer).__name__}, which is no tokenizer of transformers or tokenizers",
-            hint="load it with transformers.AutoTokenizer, or name the model with model=",
+            f"tokenizer is a {type(tokenizer).__name__}, which is not a tokenizer of transformers or tokenizers",
+            hint="load it with transformers.AutoTokenizer, or give the model's name as model=",
         )
     from attncli.models.tokenizers.fast import FastTokenizer
 

@@ -22,7 +22,7 @@ class NoTokenizerError(ModelError):
     """The model has no tokenizer: its input has to be ids."""
 
     def __init__(self, model: str) -> None:
-        super().__init__(f"{model} has no tokenizer", hint="give it numbers instead of a text: --input-ids")
+        super().__init__(f"{model} has no tokenizer", hint="give token ids instead of a text: --input-ids")
 
 
 class Piece(NamedTuple):

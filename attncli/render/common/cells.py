@@ -14,7 +14,7 @@ from attncli.render.common.terminal import Terminal
 class Glyphs(NamedTuple):
     """Symbols that the text views use besides letters and digits.
 
-    dot: no label or no value.  separator: between parts of a line.  dash: a range, or a missing number.
+    dot: nothing here, as no label or no value.  separator: between parts of a line.  dash: a range.
     cut: one cell, marks shortened text.  pointer: points at the text above it.
     """
 
@@ -43,7 +43,7 @@ _ZERO_WIDTH_JOINER = "\u200d"
 _ZERO_WIDTH_SPACING_MARKS = frozenset("\u302e\u302f\U00016ff0\U00016ff1")
 
 #: Characters above ASCII that the text views draw with: one cell each.
-_DRAWING_CHARACTERS = frozenset("–…│┃←⏎⇥⟨⟩◌█▉▊▋▌▍▎▏├└─")
+_DRAWING_CHARACTERS = frozenset("␣–…│┃←⏎⇥⟨⟩◌█▉▊▋▌▍▎▏├└─")
 
 
 def cell_width(text: str) -> int:

@@ -46,7 +46,7 @@ _REPLACED = {ord(_SPACING_MARK_CELL): "", **{code: f"\\x{code:02x}" for code in 
 #: In ASCII also the ellipsis of rich.
 _REPLACED_ASCII = {**_REPLACED, ord("…"): "~"}
 #: Cells between blocks side by side.
-_BESIDE_GAP = 4
+BESIDE_GAP = 4
 #: Wider than any row or table, which rich would crop in its own way.
 _UNLIMITED = 1_000_000
 _PLAIN = Style.null()
@@ -142,10 +142,10 @@ class Beside:
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         left, between, right = (_block_lines(it, console, options) for it in (self.left, self.between, self.right))
         column, width = (max(map(Segment.get_line_length, lines), default=0) for lines in (left, right))
-        if column + _BESIDE_GAP + width > options.max_width:
+        if column + BESIDE_GAP + width > options.max_width:
             left, right = [*left, *between, *right], []
         for line, other in zip_longest(left, right, fillvalue=list[Segment]()):
-            fill = column + _BESIDE_GAP - Segment.get_line_length(line) if other else 0
+            fill = column + BESIDE_GAP - Segment.get_line_length(line) if other else 0
             yield from (*line, Segment(" " * fill), *other, Segment.line())
 
 
@@ -162,6 +162,11 @@ def separate_blocks(blocks: Iterable[Block]) -> list[RenderableType]:
     """Blocks under one another, a blank line between two; empty blocks are left out."""
     filled = [block for block in blocks if block]
     return [each for index, block in enumerate(filled) for each in ([Text(), *block] if index else block)]
+
+
+def count_lines(rows: Block, terminal: Terminal) -> int:
+    """How many lines rows take on a terminal."""
+    return render_blocks([rows], terminal._replace(color=ColorDepth.NONE)).count("\n") if rows else 0
 
 
 def render_blocks(blocks: Iterable[Block], terminal: Terminal) -> str:

@@ -20,7 +20,7 @@ _DOTTED_CIRCLE = "◌"
 _ZERO_WIDTH_JOINER = "\u200d"
 
 #: How the spaces of a token are drawn, in Unicode and in ASCII.
-_SPACES = {" ": "·", "\n": "⏎", "\t": "⇥"}
+_SPACES = {" ": "␣", "\n": "⏎", "\t": "⇥"}
 _ASCII_SPACES = {" ": "_"}
 
 #: Control characters with a short escape.
@@ -43,7 +43,7 @@ _MORE_EMOJI = frozenset("↔↕⬛")
 
 
 def visible(text: str, *, unicode: bool = True) -> str:
-    r"""A token's text with its spaces (`·`), newlines (`⏎`) and tabs (`⇥`) drawn and unsafe characters escaped.
+    r"""A token's text with its spaces (`␣`), newlines (`⏎`) and tabs (`⇥`) drawn and unsafe characters escaped.
 
     unicode: False for ASCII alone: a space is `_`, a newline `\n`, and `é` is `\u{e9}`.
 

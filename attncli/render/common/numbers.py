@@ -89,9 +89,9 @@ def _scientific(value: float, decimals: int) -> str:
 
 
 def metric_number(value: float | None, terminal: Terminal) -> str:
-    """A metric's value: two digits after the point, one from a hundred on, a dash for None."""
+    """A metric's value: two digits after the point, one from a hundred on, a dot for None."""
     if value is None:
-        return glyphs(terminal).dash
+        return glyphs(terminal).dot
     return f"{value:z.1f}" if abs(value) >= 100 else f"{value:z.2f}"
 
 
@@ -102,7 +102,7 @@ def uniform_number(value: float | None, terminal: Terminal, decimals: int = 2) -
     '0.0045'
     """
     if value is None:
-        return glyphs(terminal).dash
+        return glyphs(terminal).dot
     is_zero = round(value, decimals) == 0
     return two_digits(value) if is_zero and abs(value) > 1e-9 else cell_number(value, decimals)
 

@@ -13,11 +13,12 @@ from rich.style import Style
 from rich.text import Text
 
 from attncli.render.common.cells import cell_width, glyphs, pad
-from attncli.render.common.colormap import LABEL_COLORS, has_colormap, text_color_on, weight_color
-from attncli.render.common.console import Flow, rgb_style, sentence, text
+from attncli.render.common.colormap import has_colormap, text_color_on, weight_color
+from attncli.render.common.console import rgb_style, sentence, text
 from attncli.render.common.escape import ascii_safe
 from attncli.render.common.numbers import percent_text
 from attncli.render.common.terminal import Terminal
+from attncli.render.compare.context import context_line, group_style
 from attncli.render.views.compare import CompareView, cosine_text
 from attncli.results.compare import Matrix, State
 
@@ -26,7 +27,9 @@ DENSITY_RAMP = " .:-=+*#%@"
 _DECIMAL_CELLS, _HUNDREDTHS_CELLS, _SHADE_CELLS = 6, 4, 2
 _SCALE_CELLS = 20
 #: The size of the map; terminal cells are about twice as high as wide.
-_MAX_COLUMNS, _MAP_ROWS = 72, 13
+_MAX_COLUMNS, _MAP_ROWS, _FEWEST_MAP_ROWS = 72, 13, 6
+#: Cells of a sentence beside the matrix at least, and between the two.
+MIN_BESIDE, _GAP = 20, 2
 #: Occurrences up to which each has its number on the map; of more, a cell shows its most frequent group as a letter.
 _MAX_NUMBERS = 60
 #: Occurrences up to which labels stand beside the numbers, on maps of at least the width below.
@@ -41,14 +44,6 @@ _LETTERS = "abcdefghijklmnopqrstuvwxyz"
 Marks = dict[tuple[int, int], Text]
 
 
-def group_style(view: CompareView, index: int, terminal: Terminal) -> str | Style:
-    """The colour of an occurrence's group; bold without groups or colours."""
-    if not (has_colormap(terminal.color) and view.has_groups):
-        return "bold"
-    color = LABEL_COLORS[view.group(index) % len(LABEL_COLORS)]
-    return rgb_style(text_color_on(color), color)
-
-
 class MatrixScale(NamedTuple):
     """The values at the ends of the colour scale (or of the density ramp)."""
 
@@ -60,14 +55,14 @@ class MatrixScale(NamedTuple):
         return (value - self.low) / (self.high - self.low) if self.high - self.low > 1e-9 else 1.0
 
     def cell(self, value: float, width: int) -> tuple[str, str | Style]:
-        """One value in `width` cells."""
+        """One value in `width` cells: a number on its shade, or without colours the number or the shade alone."""
         hundredths = str(round(100 * value)) if width >= _HUNDREDTHS_CELLS else ""
         number = cosine_text(value) if width >= _DECIMAL_CELLS else hundredths
         if has_colormap(self.terminal.color):
             color = weight_color(self.share(value), self.terminal.color)
             return number.rjust(width - 1) + " ", rgb_style(text_color_on(color), color)
         ink = DENSITY_RAMP[round(min(max(self.share(value), 0.0), 1.0) * (len(DENSITY_RAMP) - 1))]
-        return number.rjust(width - 1) + ink if number else ink * width, ""
+        return f"{number.rjust(width - 1)} " if number else ink * width, ""
 
     def legend(self) -> Text:
         """The scale with its ends: `0.78 <ramp> 0.97`."""
@@ -78,50 +73,92 @@ class MatrixScale(NamedTuple):
         return Text.assemble(f"{low} ", *((" ", rgb_style(bg=color)) for color in steps), f" {high}")
 
 
-def matrix_rows(matrix: Matrix, view: CompareView, terminal: Terminal) -> list[RenderableType]:
-    """The heatmap, ordered by label. No rows if it doesn't fit the terminal."""
-    names = view.names
-    name_width, tag_width = max(map(len, names)), max(map(cell_width, view.tags))
-    margin = name_width + 1 + (tag_width + 1 if tag_width else 0)
-    room = (terminal.width - margin) // len(names)
-    widths = _DECIMAL_CELLS, _HUNDREDTHS_CELLS, _SHADE_CELLS
-    cell = next((it for it in widths if it <= room and name_width < it + (it == _SHADE_CELLS)), None)
-    if cell is None:
-        return []
-    order = sorted(range(len(names)), key=view.group)
+def matrix_scale(matrix: Matrix, terminal: Terminal) -> MatrixScale:
+    """The scale from the least to the greatest value off the diagonal."""
     values = matrix[~np.eye(len(matrix), dtype=bool)]
-    scale = MatrixScale(float(values.min()), float(values.max()), terminal)
+    return MatrixScale(float(values.min()), float(values.max()), terminal)
+
+
+class MatrixLayout(NamedTuple):
+    """How wide the columns of a matrix are: of the numbers, the labels beside them, and the cells."""
+
+    names: int
+    tags: int
+    cell: int
+
+    @property
+    def margin(self) -> int:
+        return self.names + 1 + (self.tags + 1 if self.tags else 0)
+
+    @property
+    def shows_numbers(self) -> bool:
+        return self.cell != _SHADE_CELLS
+
+    @classmethod
+    def fit(cls, view: CompareView, width: int) -> MatrixLayout | None:
+        """The layout with the widest cells that fit; None if none do."""
+        names, tags = max(map(len, view.names)), max(map(cell_width, view.tags))
+        room = (width - cls(names, tags, 0).margin) // len(view.names)
+        widths = _DECIMAL_CELLS, _HUNDREDTHS_CELLS, _SHADE_CELLS
+        cell = next((it for it in widths if it <= room and names < it + (it == _SHADE_CELLS)), None)
+        return None if cell is None else cls(names, tags, cell)
+
+
+def matrix_rows(matrix: Matrix, view: CompareView, layout: MatrixLayout, terminal: Terminal) -> list[RenderableType]:
+    """The heatmap, ordered by label, its sentences beside it where there is room for them."""
+    names, cell = view.names, layout.cell
+    order = sorted(range(len(names)), key=view.group)
+    scale = matrix_scale(matrix, terminal)
+    room = terminal.width - layout.margin - len(names) * cell - _GAP
     same = (glyphs(terminal).dot.rjust(cell - 1).ljust(cell), "dim")
     rows: list[RenderableType] = []
     for index in order:
-        name = text(names[index].rjust(name_width), group_style(view, index, terminal))
-        tag = text(f" {pad(view.tags[index], tag_width)} " if tag_width else " ")
+        name = text(names[index].rjust(layout.names), group_style(view, index, terminal))
+        tag = text(f" {pad(view.tags[index], layout.tags)} " if layout.tags else " ")
         cells = (same if other == index else scale.cell(float(matrix[index, other]), cell) for other in order)
-        rows.append(Text.assemble(name, tag, *cells))
+        beside = context_line(view.result.occurrences[index], room, view) if room >= MIN_BESIDE else text("")
+        rows.append(Text.assemble(name, tag, *cells, " " * _GAP, beside))
     end = 0 if cell == _SHADE_CELLS else 1
     headings = "".join(f"{names[index]:>{cell - end}}{' ' * end}" for index in order)
-    note = [Text("50 means 0.50", "dim")] if cell == _HUNDREDTHS_CELLS else []
-    heading = Text.assemble(" " * margin, (headings, "dim"))
-    return [heading, *rows, Text(), Flow([scale.legend(), *note], "   ")]
+    return [Text.assemble(" " * layout.margin, (headings, "dim")), *rows]
 
 
-def map_rows(state: State, view: CompareView, terminal: Terminal) -> list[RenderableType]:
-    """The map between bars, and the share of the variance that it shows."""
+def shows_sentences(view: CompareView, layout: MatrixLayout | None, terminal: Terminal) -> bool:
+    """Whether `matrix_rows` shows the sentences beside the matrix."""
+    return layout is not None and terminal.width - layout.margin - len(view.names) * layout.cell - _GAP >= MIN_BESIDE
+
+
+def scale_parts(matrix: Matrix, layout: MatrixLayout, terminal: Terminal) -> list[Text]:
+    """The legend of a matrix: its scale, where there are colours or shades, and what hundredths mean."""
+    shaded = has_colormap(terminal.color) or not layout.shows_numbers
+    hundredths = [text("50 means 0.50", "dim")] if layout.cell == _HUNDREDTHS_CELLS else []
+    return [*([matrix_scale(matrix, terminal).legend()] if shaded else []), *hundredths]
+
+
+def map_rows(state: State, view: CompareView, terminal: Terminal, *, room: int | None = None) -> list[RenderableType]:
+    """The map between bars, and the share of the variance that it shows.
+
+    room: how many lines it may take; no map for too few.
+    """
     if state.positions is None or state.explained is None:
         return []
     width = min(terminal.width - 2, _MAX_COLUMNS)
     rows = _MAP_ROWS if len(view.names) > 6 else _MAP_ROWS - 4
+    if room is not None:
+        rows = min(rows, room - 1)
+        if rows < _FEWEST_MAP_ROWS:
+            return []
     if len(view.names) <= _MAX_NUMBERS:
         marks, moved = _number_marks(state.positions, view, width, rows, terminal)
-        key = " (some moved to be read)" if moved else ""
+        key = " (some numbers are moved to be readable)" if moved else ""
     else:
         marks = _group_marks(state.positions, view, width, rows, terminal)
         letters = (
             f"{_LETTERS[place % len(_LETTERS)]} {group or 'no label'}" for place, group in enumerate(view.groups)
         )
-        key = f" ({', '.join(letters)})" if view.has_groups else " (. few, @ many)"
+        key = f" ({', '.join(letters)})" if view.has_groups else " (. few occurrences, @ many)"
     across, up = (percent_text(share) for share in state.explained)
-    title = f"a map in two principal components, {across} and {up} of the variance{key}:"
+    title = f"Map (two principal components with {across} and {up} of the variance){key}"
     return [sentence(ascii_safe(title, terminal)), *(_map_row(row, marks, width, terminal) for row in range(rows))]
 
 

@@ -55,8 +55,8 @@ def compare_table(result: CompareResult) -> Table:
     if not any(state.similarity is not None for state in result.states):
         count = len(result.occurrences)
         raise UsageError(
-            f"{count:,} occurrences have {count * (count - 1) // 2:,} pairs, too many rows for a table",
-            hint="-o FILE.npz holds the vectors, --format jsonl a line for each occurrence",
+            f"{count:,} occurrences have {count * (count - 1) // 2:,} pairs, which is too many for a table",
+            hint="use -o FILE.npz for the vectors, or --format jsonl for one line per occurrence",
         )
     return COLUMNS, _pair_rows(result)
 

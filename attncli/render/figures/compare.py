@@ -35,6 +35,7 @@ from attncli.render.figures.text_layout import (
     write_line,
 )
 from attncli.render.views.compare import RANDOM_WORDS, CompareView, group_color
+from attncli.render.views.compare_answer import answer
 from attncli.results.compare import CompareResult, State
 
 #: Inches: the side of a matrix at most and at least (with its colour bar), and its largest cells.
@@ -75,7 +76,7 @@ def compare_figure(result: CompareResult, form: str, *, title: str | None = None
     states = [state for state in chosen if state.shown is not None or _has_map(state)]
     if not states and len(result.states) < 2:
         raise UsageError(
-            "a figure needs three occurrences, or several states", hint="give more sentences, or --state all"
+            "a figure needs at least three occurrences or several states", hint="give more sentences, or --state all"
         )
     return render_figure(lambda: _draw_figure(view, states, title, form), form)
 
@@ -102,22 +103,30 @@ def _draw_figure(view: CompareView, states: Sequence[State], title: str, form: s
     matrix_end = _MARGIN + room + max(side, _MIN_MATRIX_SIDE)
     key = room_for([*names.key], SMALL_SIZE) + _KEY_MARK if names.key else 0.0
     width = matrix_end + (_GAP + _MAP_SIZE[0] + key if has_maps else 0) + _MARGIN
-    whole = max(width, (_PATH_SIZE[0] + _LEGEND) if has_path else 0, _MIN_WIDTH)
+    headings = [drawable(_heading(state, view), form) for state in states]
+    said = room_for(headings, CAPTION_SIZE) + 2 * EDGE if headings else 0.0
+    whole = max(width, said, (_PATH_SIZE[0] + _LEGEND) if has_path else 0, _MIN_WIDTH)
     figure = Figure(figsize=(whole, _TITLE + len(states) * height + (_PATH_SIZE[1] + 0.9 if has_path else 0)))
     write_line(figure, title, top=0.12, left=EDGE, size=TITLE_SIZE)
     scale = _shared_scale(states)
     for place, state in enumerate(states):
         top = _TITLE + place * height
-        write_line(figure, view.state_title(state.state), top=top, left=EDGE, size=CAPTION_SIZE)
+        write_line(figure, headings[place], top=top, left=EDGE, size=CAPTION_SIZE)
         if state.shown is not None:
             corner = _MARGIN + room, top + 0.3 + room
-            _draw_similarity(figure, _off_diagonal(state.shown), names, scale, corner=corner, cell=cell)
+            _draw_similarity(figure, _off_diagonal(state.shown), names, scale, view.measure, corner=corner, cell=cell)
         if _has_map(state):
             _draw_map(axes_at(figure, matrix_end + _GAP, top + 0.3 + room, *_MAP_SIZE), state, names)
     if has_path:
         top = _TITLE + len(states) * height + 0.35
         _draw_path(axes_at(figure, _MARGIN + 0.4, top, *_PATH_SIZE), view, form)
     return figure
+
+
+def _heading(state: State, view: CompareView) -> str:
+    """The answer, and of which state it is: `The senses come apart: …, at state 6, after layer 5 (the last)`."""
+    said, title = answer(state, view).rstrip("."), view.state_title(state.state)
+    return f"{said}, at {title}" if said else title
 
 
 def _shared_scale(states: Sequence[State]) -> Scale:
@@ -133,13 +142,20 @@ def _off_diagonal(matrix: Array) -> Array:
 
 
 def _draw_similarity(
-    figure: Figure, values: Array, names: _Names, scale: Scale, *, corner: tuple[float, float], cell: float
+    figure: Figure,
+    values: Array,
+    names: _Names,
+    scale: Scale,
+    measure: str,
+    *,
+    corner: tuple[float, float],
+    cell: float,
 ) -> None:
     sides = AxisLabels(names.tagged), AxisLabels(names.tagged)
     axes, picture = draw_matrix(figure, values, sides, scale, corner=corner, cell=cell)
     draw_numbers(axes, picture, values, cell=cell)
     (left, top), side = corner, len(values) * cell
-    draw_color_bar(figure, picture, "cosine", (left, top + side + 0.18), width=max(min(side, COLOR_BAR_WIDTH), 2.2))
+    draw_color_bar(figure, picture, measure, (left, top + side + 0.18), width=max(min(side, COLOR_BAR_WIDTH), 2.2))
 
 
 def _draw_map(axes: Axes, state: State, names: _Names) -> None:
@@ -179,6 +195,6 @@ def _draw_path(axes: Axes, view: CompareView, form: str) -> None:
     axes.set_xticks(states[::step], [str(state) for state in states[::step]])
     axes.tick_params(labelsize=SMALL_SIZE, length=2)
     axes.set_xlabel("state", size=LABEL_SIZE)
-    axes.set_ylabel("similarity", size=LABEL_SIZE)
+    axes.set_ylabel("mean cosine", size=LABEL_SIZE)
     axes.grid(axis="y", linewidth=0.4, color="0.85")
     axes.spines[["top", "right"]].set_visible(False)

@@ -64,7 +64,7 @@ def _draw_figure(result: HeadsResult, form: str, title: str | None) -> Figure:
         facts += [] if is_texts else text
         title = title or (f"{result.model}: B minus A" if is_texts else "B minus A")
     # Special characters are visible, but not spaces.
-    title = visible(title).replace("·", " ") if " " in title else visible(title)
+    title = visible(title).replace("␣", " ")
     notes = [] if difference is None else [_DIFFERENCE_COLORS]
     return compose_figure(drawable(title, form), [drawable(fact, form) for fact in facts], parts, notes)
 

@@ -135,7 +135,7 @@ def _explanation(
 
 
 def _fixed(value: float | None, decimals: int, terminal: Terminal) -> str:
-    return glyphs(terminal).dash if value is None else f"{value:z.{decimals}f}"
+    return glyphs(terminal).dot if value is None else f"{value:z.{decimals}f}"
 
 
 # --- patterns
@@ -188,7 +188,7 @@ def _change_of(changed: StackDifference, pattern: Pattern) -> HeadChange:
 
 def _change_words(head: HeadChange, terminal: Terminal) -> Text:
     """`change 0.531`."""
-    change = glyphs(terminal).dash if head.change is None else weight_number(head.change, decimals_for(head.change))
+    change = glyphs(terminal).dot if head.change is None else weight_number(head.change, decimals_for(head.change))
     return row("change ", (change, "bold"))
 
 
@@ -207,7 +207,7 @@ def _head_changes(here: Stack, head: HeadChange, terminal: Terminal) -> Table:
     rows: list[list[Part]] = []
     for name in (name for name in METRICS if name in before.values):
         change = head.changes.get(name)
-        changed = glyphs(terminal).dash if change is None else signed_number(change)
+        changed = glyphs(terminal).dot if change is None else signed_number(change)
         sides = (_fixed(value, 3, terminal) for value in (before.values[name], head.values.get(name)))
         words = meaning(name, here.key_medium) if terminal.width >= _ROOM_FOR_MEANINGS else ""
         rows.append([name, *sides, (changed, "bold"), (words, "dim")])

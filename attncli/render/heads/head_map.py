@@ -118,10 +118,6 @@ def value_map(stack: Stack, values: Mapping[Head, float | None], heat: HeatScale
     """
     texts = _number_texts(values, heat, small=small)
     widest = max(map(len, texts.values()))
-    # Without colours, a ramp character stands before each number, if there is room; signed numbers have their sign.
-    fits = _layout(stack, heat.terminal.width, (widest + 2,)).block >= _most_heads(stack)
-    has_ramp = not heat.colored and heat.min_width == 1 and fits
-    heat = heat if heat.min_width > 1 else heat.without_signs()
     drawn: set[int] = set()
 
     def cell(head: Head, width: int) -> StyledText:
@@ -131,11 +127,10 @@ def value_map(stack: Stack, values: Mapping[Head, float | None], heat: HeatScale
         drawn.add(width)
         if width <= widest:
             return heat.cell(value, width)
-        content = f"{heat.ascii_text(value) if has_ramp else ''}{texts[head]:>{widest}}".center(width)
-        return content, heat.shade(value) if heat.colored else ""
+        return f"{texts[head]:>{widest}}".center(width), heat.shade(value) if heat.colored else ""
 
     grid = head_map(stack, cell, (widest + 2, widest + 1, max(2, heat.min_width), heat.min_width), heat.terminal)
-    numbers_alone = not heat.colored and not has_ramp and min(drawn) > widest
+    numbers_alone = not heat.colored and min(drawn) > widest
     return grid if numbers_alone else [*grid, Text(), heat.legend()]
 
 
@@ -161,10 +156,9 @@ _BARS = (20, 10, 0)
 def metric_rows(stack: Stack, metric: str, terminal: Terminal, *, top: int) -> Rows:
     """The map of a metric, and its `top` heads ranked, with the value of uniform attention."""
     view = metric_map(stack, metric)
-    above_dots = len(view.known) < len(view.values)
     rows: Rows = [
         stack_row(stack, terminal),
-        *([tokens_row(stack.keys, terminal, above_dots=above_dots)] if has_text(stack) else []),
+        *([tokens_row(stack.keys, terminal)] if has_text(stack) else []),
         Text(),
         sentence_row((strong(f"{metric}:"), quiet(f" {view.meaning}")), terminal),
         note_row(view.evidence, terminal),

@@ -18,7 +18,6 @@ from attncli.results.heads import HeadsResult, Stack
 from attncli.results.patterns import Pattern
 from attncli.results.tokens import Token
 
-_SPACE = "␣"
 #: Cells of the text of a position in a sentence.
 LONGEST_POSITION = 32
 #: Cells of a tile with the letter of a label.
@@ -82,7 +81,8 @@ def _fact_row(first: Text, facts: Iterable[str], terminal: Terminal) -> Flow:
 
 def model_row(result: HeadsResult, terminal: Terminal) -> Flow:
     """The first line of a view: the model and how it was run."""
-    return _fact_row(text(name_text(result.model, terminal), "bold"), model_facts(result), terminal)
+    facts = model_facts(result, full=terminal.full)
+    return _fact_row(text(name_text(result.model, terminal), "bold"), facts, terminal)
 
 
 def stack_row(stack: Stack, terminal: Terminal) -> Flow:
@@ -91,11 +91,9 @@ def stack_row(stack: Stack, terminal: Terminal) -> Flow:
     return _fact_row(text(name, "bold"), facts, terminal)
 
 
-def tokens_row(tokens: Sequence[Token], terminal: Terminal, *, above_dots: bool = False) -> Text:
-    """The text as its tokens, in one line. above_dots: draw spaces as ␣, as dots mean something else in the picture."""
+def tokens_row(tokens: Sequence[Token], terminal: Terminal) -> Text:
+    """The text as its tokens, in one line."""
     shown = tokens[: terminal.width]
-    if above_dots and terminal.unicode:
-        shown = [token._replace(text=token.text.replace(" ", _SPACE)) for token in shown]
     texts = [token_text(token, terminal) for token in shown]
     return Text(" ").join(
         text(content + direction_end(content), "dim" if token.special else "")

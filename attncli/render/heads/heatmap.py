@@ -8,12 +8,13 @@ its labels is drawn by `pattern_grid`, small ones without labels by `thumbnails`
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import lru_cache
 
 from rich.style import Style
 from rich.text import Text
 
+from attncli.render.common.cells import glyphs
 from attncli.render.common.colormap import difference_color, has_colormap, text_color_on, weight_color
 from attncli.render.common.console import Flow, StyledText, rgb_style, row
 from attncli.render.common.numbers import hundredths, two_digits
@@ -21,25 +22,22 @@ from attncli.render.common.terminal import Rgb, Terminal
 
 #: ASCII density ramp, from no weight to full scale.
 DENSITY_RAMP = " .:-=+*#%@"
-#: The same for use beside numbers, without + and -, which would read as signs.
-SIGNLESS_RAMP = " .:=*#%@"
-# Least widths of a cell that shows hundredths: `100` and a space, or two digits between ramp characters.
+# Least widths of a cell that shows hundredths: `100` and a space, on colour or alone.
 _DIGITS_ON_COLOR = 4
-_DIGITS_IN_INK = 5
-ROWS_LOOK_AT_COLUMNS = "rows look at columns"
+_DIGITS_ALONE = 4
+ROWS_LOOK_AT_COLUMNS = "attention weight, rows look at columns"
 
 
 @dataclass(frozen=True, slots=True)
 class HeatScale:
     """Draws weights on a terminal, from 0 to `full`, the weight of the brightest colour or densest character.
 
-    relative: digits are hundredths of `full`, for weights that are not shares of 1.  ramp: used without colours.
+    relative: digits are hundredths of `full`, for weights that are not shares of 1.
     """
 
     full: float
     terminal: Terminal
     relative: bool = False
-    ramp: str = DENSITY_RAMP
 
     @property
     def min_width(self) -> int:
@@ -63,32 +61,31 @@ class HeatScale:
 
     def ascii_text(self, weight: float) -> str:
         """The character of the ramp for a weight."""
-        return self.ramp[round(min(max(self.share(weight), 0.0), 1.0) * (len(self.ramp) - 1))]
-
-    def without_signs(self) -> HeatScale:
-        """The same scale with a ramp that has no + and -, for cells with numbers."""
-        return replace(self, ramp=SIGNLESS_RAMP)
+        return DENSITY_RAMP[round(min(max(self.share(weight), 0.0), 1.0) * (len(DENSITY_RAMP) - 1))]
 
     def shade(self, weight: float) -> Style:
         """The colour of a weight as background, with a text colour that is readable on it."""
         return _shade(self.color(weight))
 
     def cell(self, weight: float, width: int) -> StyledText:
-        """A weight in `width` cells, with its hundredths if there is room: on its colour or between ramp characters."""
+        """A weight in `width` cells: its hundredths if there is room, on its colour or alone; else colour or ink.
+
+        A number has no ink beside it, which would read as a part of it; less than half a hundredth is a dot.
+        """
         text = hundredths(self.share(weight) if self.relative else weight) if self.has_digits(width) else ""
         if self.colored:
             if text:
                 return f"{text:>2}".center(width), self.shade(weight)
             return " " * width, rgb_style(bg=self.color(weight))
+        if self.has_digits(width):
+            return f"{text or glyphs(self.terminal).dot:>3}".center(width), "" if text else "dim"
         ink = self.ascii_text(weight)
-        if text:
-            return f"{ink}{text:>2}{ink}"[: width - 1].center(width), ""
         # Cells of one or two characters touch, as in a picture; wider ones leave a space, as in a table.
         return (ink * (width if width <= 2 else width - 1)).ljust(width), ""
 
     def has_digits(self, width: int) -> bool:
         """Whether cells of this width also show their weights as digits."""
-        return width >= (_DIGITS_ON_COLOR if self.colored else _DIGITS_IN_INK)
+        return width >= (_DIGITS_ON_COLOR if self.colored else _DIGITS_ALONE)
 
     def digits_note(self) -> str:
         """What the digits in cells mean, with the largest weight as example: `93 means 0.93`; empty where no weight is
@@ -102,12 +99,13 @@ class HeatScale:
         """The scale as a legend: `0 <ramp> 0.93`."""
         full = two_digits(self.full)
         steps = (self.cell(step / 19 * self.full, 1) for step in range(20))
-        return row("0 ", *steps, f" {full}") if self.colored else row(f"0 [{self.ramp}] {full}")
+        return row("0 ", *steps, f" {full}") if self.colored else row(f"0 [{DENSITY_RAMP}] {full}")
 
     def legend_row(self, *notes: str, digits: bool) -> Flow:
-        """Below a picture: the scale, notes, and what digits in cells mean, if there are any."""
+        """Below a picture: the scale, notes, and what digits in cells mean; these need no scale of ink."""
         shown = [*notes, *([self.digits_note()] if digits else [])]
-        return Flow([self.legend(), *(Text(note, "dim") for note in shown if note)], "   ")
+        scale = [] if digits and not self.colored else [self.legend()]
+        return Flow([*scale, *(Text(note, "dim") for note in shown if note)], "   ")
 
 
 @lru_cache(maxsize=4096)

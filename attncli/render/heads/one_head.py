@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from rich.table import Table
 from rich.text import Text
 
-from attncli.render.common.console import Flow, Part, Rows, row
+from attncli.render.common.console import Flow, Part, Rows, count_lines, row
 from attncli.render.common.escape import ascii_safe
 from attncli.render.common.numbers import metric_number, plus_minus, weight_number
 from attncli.render.common.terminal import Terminal
@@ -16,13 +16,15 @@ from attncli.render.heads.heatmap import ROWS_LOOK_AT_COLUMNS, HeatScale
 from attncli.render.heads.pattern_grid import fitted_grid, grid_rows
 from attncli.render.views.crossing import QUADRANTS_NOTE, quadrant_rows
 from attncli.render.views.header import NORM_NOTE, ROLLOUT_NOTE, scope_note, unit_note
-from attncli.render.views.metric_map import metric_rows
+from attncli.render.views.metric_map import MetricRow, metric_rows, telling_rows
 from attncli.render.views.overview import label_sentence, shows_label
 from attncli.render.views.patterns import full_scale, head_of, is_one_weight
 from attncli.render.views.sentences import Position, Words, strong
 from attncli.results.heads import HeadMetrics, Stack
 from attncli.results.patterns import Pattern
 
+# So many metrics of a head are shown however little room there is.
+_FEWEST_METRICS = 2
 # Widths from which on tables have the meanings of metrics, and those of means the counts of texts and the meanings.
 _ROOM_FOR_MEANINGS = 60
 _ROOM_FOR_COUNTS, _ROOM_FOR_MEANINGS_OF_MEANS = 50, 96
@@ -33,16 +35,28 @@ def one_head(stack: Stack, pattern: Pattern, terminal: Terminal, *, weighting: s
     head = head_of(stack, pattern)
     assert head is not None
     quadrants = _quadrant_rows(head, stack, terminal)
-    return [
+    rows: Rows = [
         stack_row(stack, terminal),
         title_row(head, stack, terminal),
         note_row(NORM_NOTE if weighting == "norm" else "", terminal),
         *_pattern_rows(stack, pattern, terminal, relative=weighting == "norm"),
-        Text(),
         note_row(scope_note(stack, weighting=weighting), terminal),
-        metric_table(head, stack, terminal),
-        *([Text(), note_row(QUADRANTS_NOTE, terminal), *quadrants] if quadrants else []),
     ]
+    if quadrants:
+        rows += [note_row(QUADRANTS_NOTE, terminal), *quadrants, Text()]
+    # The line of the model stands above, and the table has a heading.
+    left = max(terminal.lines - count_lines(rows, terminal) - 2, _FEWEST_METRICS)
+    return [*rows, *metrics_in(left, head, stack, terminal)]
+
+
+def metrics_in(lines: int, head: HeadMetrics, stack: Stack, terminal: Terminal) -> Rows:
+    """The metrics that tell something of this head, in so many lines; all of them with `full`."""
+    if terminal.full:
+        return [metric_table(metric_rows(head, stack), terminal)]
+    telling = telling_rows(head, stack)
+    if not telling:
+        return [note_row("no metric of this head is far from uniform attention (--full shows all)", terminal)]
+    return [metric_table(telling[:lines], terminal)]
 
 
 def rollout(stack: Stack, pattern: Pattern, terminal: Terminal) -> Rows:
@@ -61,7 +75,6 @@ def _pattern_rows(stack: Stack, pattern: Pattern, terminal: Terminal, *, relativ
     grid = fitted_grid(stack, pattern, terminal)
     heat = HeatScale(full_scale((grid.pattern,)), terminal, relative)
     digits = heat.has_digits(grid.cell)
-    heat = heat.without_signs() if digits else heat
     notes = note_row(unit_note(stack), terminal), pooling_row(stack, grid.pattern, terminal)
     scale = heat.legend_row(ROWS_LOOK_AT_COLUMNS, digits=digits)
     return [*notes, Text(), *grid_rows(stack, grid, heat), Text(), scale]
@@ -91,11 +104,11 @@ def number_table(heading: Sequence[str], rows: Sequence[Sequence[Part]]) -> Tabl
     return table
 
 
-def metric_table(head: HeadMetrics, stack: Stack, terminal: Terminal) -> Table:
-    """The head's metrics, with those of uniform attention and what they measure."""
+def metric_table(metrics: Sequence[MetricRow], terminal: Terminal) -> Table:
+    """Metrics of a head, with those of uniform attention and what they measure."""
     wide = terminal.width >= _ROOM_FOR_MEANINGS
     rows: list[list[Part]] = []
-    for each in metric_rows(head, stack):
+    for each in metrics:
         value, uniform = metric_number(each.value, terminal), metric_number(each.uniform, terminal)
         rows.append([each.name, (value, "bold"), (uniform, "dim"), (each.meaning if wide else "", "dim")])
     return number_table(("here", "uniform"), rows)

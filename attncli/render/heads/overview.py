@@ -4,13 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from math import ceil
 
+from rich.console import JustifyMethod
 from rich.table import Table
 from rich.text import Text
 
 from attncli.render.common.cells import glyphs
-from attncli.render.common.console import Flow, Rows, StyledText, row, side_by_side, text
-from attncli.render.common.escape import ascii_safe
+from attncli.render.common.console import (
+    Flow,
+    Part,
+    Rows,
+    StyledText,
+    column_table,
+    count_lines,
+    row,
+    side_by_side,
+    text,
+)
+from attncli.render.common.escape import ascii_safe, token_text
 from attncli.render.common.numbers import metric_number, plus_minus, uniform_number
 from attncli.render.common.terminal import Terminal
 from attncli.render.heads.head_map import head_map
@@ -23,72 +35,125 @@ from attncli.render.heads.header import (
     stack_row,
     tokens_row,
 )
-from attncli.render.heads.thumbnails import GAP, SKETCH_LETTERS, sketch_rows
+from attncli.render.heads.thumbnails import GAP, sketch_rows
 from attncli.render.views.crossing import crossing_view
 from attncli.render.views.header import has_single_key, has_text, scope_note, single_key_note
 from attncli.render.views.metric_words import ordered_labels
-from attncli.render.views.overview import Standout, label_target
+from attncli.render.views.overview import (
+    HeadLink,
+    Standout,
+    head_link,
+    label_sentence,
+    label_target,
+    layer_links,
+    resting_sentence,
+    shown_label,
+    top_key,
+)
 from attncli.results.heads import Stack
 
 # Cells per letter, the best width first.
 _CELL_WIDTHS = (3, 2, 1)
-# With more layers than this, the upper half stands beside the lower half: a screen has 24 lines.
+# Where it isn't known how many lines there are, more layers than this stand in parts side by side.
 _MOST_LAYERS = 20
-# Cells before the first head.
-_LAYER_MARGIN = 6
+# Cells before the first head of a narrow part.
+_NARROW_MARGIN = 3
+_LINKS, _LINK_GAP = "strongest link", 4
 
 
-def overview(stack: Stack, found: tuple[Standout, ...], terminal: Terminal) -> Rows:
-    """The stack's map, its legend, a sentence for each head in `found`, and sketches if there is room."""
+def overview(stack: Stack, found: tuple[Standout, ...], terminal: Terminal, *, room: int) -> Rows:
+    """The heads in `found` with a sentence each, then the map of all heads, in at most `room` lines if possible.
+
+    Below them, the strongest link of each layer and pictures of the heads, as far as there is room; all with `full`.
+    """
     rows: Rows = [stack_row(stack, terminal)]
     if has_text(stack):
-        rows.append(tokens_row(stack.keys, terminal, above_dots=any(not head.labels for head in stack.metrics)))
+        rows.append(tokens_row(stack.keys, terminal))
     if has_single_key(stack):
         return [*rows, note_row(single_key_note(stack), terminal, "")]
-    sketches = sketch_rows(stack, terminal)
-    rows += [Text(), *letter_map(stack, terminal), Text(), _legend(stack, terminal, sketched=bool(sketches))]
-    rows.append(note_row(scope_note(stack), terminal))
-    standouts = [Text(), *standout_rows(found, terminal)] if found else []
-    return [*rows, *standouts, *([Text(), *sketches] if sketches else [])]
+    rows += [Text(), *standout_rows(found, terminal)] if found else []
+    resting = note_row(resting_sentence(stack), terminal)
+    rows += [*([] if found else [Text()]), resting, Text()]
+    legend = legend_row(stack, terminal)
+    below: Rows = [legend, note_row(scope_note(stack), terminal)]
+    pictures = sketch_rows(stack, terminal, legend, room=room - count_lines(rows, terminal))
+    if pictures and not terminal.full:
+        # Their captions have the letters, too.
+        return [*rows, *pictures]
+    left = room - count_lines([*rows, *below], terminal)
+    return [*rows, *_map_and_links(stack, terminal, left), *below, *([Text(), *pictures] if pictures else [])]
 
 
-def letter_map(stack: Stack, terminal: Terminal) -> list[Text]:
-    """The map: a row per layer, and per head the letter of its first label, or a dot."""
-    labels = {(head.layer, head.head): head.labels for head in stack.metrics}
+def _map_and_links(stack: Stack, terminal: Terminal, room: int) -> Rows:
+    """The map of all heads, with the strongest link of each layer beside it if both fit, else below it."""
+    links = layer_links(stack)
+    grid = letter_map(stack, terminal, most=room)
+    if not links:
+        return [*grid]
+    lines = {layer: link_row(link, terminal) for layer, link in links.items()}
+    whole = len(grid) == len(stack.layers) + 1 and set(links) <= {layer.layer for layer in stack.layers}
+    width = max(each.cell_len for each in grid)
+    if whole and width + _LINK_GAP + max(each.cell_len for each in lines.values()) <= terminal.width:
+        column = [Text(_LINKS, "dim"), *(lines.get(layer.layer, Text()) for layer in stack.layers)]
+        return [*side_by_side([grid, column], width=width, gap=_LINK_GAP)]
+    return [*grid, *_listed_links(list(links.values()), terminal, room - len(grid))]
+
+
+def _listed_links(links: Sequence[HeadLink], terminal: Terminal, room: int) -> Rows:
+    """The strongest links of all layers in as many lines as there is room for, or of every layer with `full`."""
+    ordered = sorted(links, key=lambda link: link.uniform - link.weight)
+    for count in range(len(ordered), 0, -1):
+        chosen = ordered[:count]
+        named = links if count == len(ordered) else chosen
+        flow = Flow([Text(f"{_LINKS}:", "dim"), *(link_row(link, terminal) for link in named)], "   ", indent=2)
+        if terminal.full or len(list(flow.rows(terminal.width))) <= room:
+            return [flow]
+    return []
+
+
+def link_row(link: HeadLink, terminal: Terminal) -> Text:
+    """`5.11 sat → cat 0.79`"""
+    return row((link.head.name, "bold"), " ", _link_text(link, terminal))
+
+
+def letter_map(stack: Stack, terminal: Terminal, *, most: int | None = None) -> list[Text]:
+    """The map: a row per layer, and per head the letter of its first label, or a dot.
+
+    most: lines that it may take; a deep model's layers then stand in several parts side by side.
+    """
+    labels = {(head.layer, head.head): shown_label(head, stack) for head in stack.metrics}
 
     def letter(head: tuple[int, int], width: int) -> StyledText:
         if head not in labels:  # not selected
             return " " * width, ""
         if labels[head]:
-            return label_tile(labels[head][0], terminal, width)
+            return label_tile(labels[head], terminal, width)
         return glyphs(terminal).dot.center(width), "dim"
 
-    if not _is_split(stack, terminal):
+    parts = _part_count(stack, terminal, _MOST_LAYERS if most is None else most - 1)
+    if parts == 1:
         return head_map(stack, letter, _CELL_WIDTHS, terminal)
-    half, middle = terminal._replace(width=(terminal.width - GAP) // 2), (len(stack.layers) + 1) // 2
-    parts = (replace(stack, layers=layers) for layers in (stack.layers[:middle], stack.layers[middle:]))
-    maps = [head_map(part, letter, _CELL_WIDTHS, half) for part in parts]
+    part = terminal._replace(width=(terminal.width - GAP * (parts - 1)) // parts)
+    size = ceil(len(stack.layers) / parts)
+    pieces = [stack.layers[start : start + size] for start in range(0, len(stack.layers), size)]
+    maps = [head_map(replace(stack, layers=layers), letter, _CELL_WIDTHS, part) for layers in pieces]
     return side_by_side(maps, width=max(each.cell_len for rows in maps for each in rows), gap=GAP)
 
 
-def _is_split(stack: Stack, terminal: Terminal) -> bool:
-    """Whether the map is higher than most screens, and its lower layers fit beside the upper ones."""
+def _part_count(stack: Stack, terminal: Terminal, most: int) -> int:
+    """In how many parts the layers stand side by side, so that none has more than `most`, if they are wide enough."""
     heads = max((layer.heads for layer in stack.layers), default=0)
-    return len(stack.layers) > _MOST_LAYERS and 2 * (heads + _LAYER_MARGIN) + GAP <= terminal.width
+    widest = max((terminal.width + GAP) // (heads + _NARROW_MARGIN + GAP), 1)
+    return min(max(ceil(len(stack.layers) / max(most, 1)), 1), widest)
 
 
-def _legend(stack: Stack, terminal: Terminal, *, sketched: bool) -> Flow:
-    """What the letters mean that the map, and the sketches below it, show."""
-    letters = SKETCH_LETTERS if sketched else 1
-    names = ordered_labels(name for head in stack.metrics for name in head.labels[:letters])
+def legend_row(stack: Stack, terminal: Terminal) -> Flow:
+    """What the letters mean that the map shows; a dot is a head that stands out by none of them."""
+    names = ordered_labels(name for head in stack.metrics if (name := shown_label(head, stack)))
     entries = [label_row(name, label_target(name, stack), terminal) for name in names]
     if any(not head.labels for head in stack.metrics):
-        dot = f" {glyphs(terminal).dot} ", "dim"
-        entries.append(row(dot, " none of these" if entries else " no label"))
-    if _is_split(stack, terminal):
-        # The ruler of a map has no room for these words where two maps stand side by side.
-        entries.append(Text("layers down, heads across", "dim"))
-    return Flow(entries, "  ")
+        entries.append(row((f" {glyphs(terminal).dot} ", "dim"), " no label"))
+    return Flow([Text("each head's letter: what it looks at", "dim"), *entries], "  ")
 
 
 def standout_rows(found: Sequence[Standout], terminal: Terminal) -> Rows:
@@ -134,3 +199,43 @@ def crossing_rows(stack: Stack, terminal: Terminal) -> Rows:
             parts.append(row(f"{ascii_safe(direction, terminal)} ", value, uniform))
         rows.append(Flow(parts, "  ", indent=width + 6))
     return [*rows]
+
+
+def head_lines(stack: Stack, terminal: Terminal, room: int) -> Rows:
+    """A line for each head: its letter, what it does, the token that it reads most, and its strongest link."""
+    shown = stack.metrics if len(stack.metrics) < room else stack.metrics[: max(room - 2, 1)]
+    keys = [top_key(stack, head) for head in shown]
+    links = [head_link(stack, head) for head in shown]
+    dot = glyphs(terminal).dot, "dim"
+    labels = [shown_label(head, stack) for head in shown]
+    does = [
+        sentence_text(label_sentence(head, name, stack), terminal) if name else ""
+        for head, name in zip(shown, labels, strict=True)
+    ]
+    weights = [head.values.get("token") for head in shown]
+    columns: list[tuple[str, JustifyMethod, Sequence[Part]]] = [
+        (
+            "head",
+            "left",
+            [
+                row(label_tile(name, terminal), (f" {head.name}", "bold"))
+                for head, name in zip(shown, labels, strict=True)
+            ],
+        ),
+        (
+            "reads most",
+            "left",
+            [
+                dot if key is None else f"{token_text(key, terminal)} {metric_number(weight, terminal)}"
+                for key, weight in zip(keys, weights, strict=True)
+            ],
+        ),
+        (_LINKS, "left", [dot if link is None else _link_text(link, terminal) for link in links]),
+        ("", "left", [(each, "dim") for each in does]),
+    ]
+    more = len(stack.metrics) - len(shown)
+    return [column_table(columns), *([Text(f"and {more:,} more heads (--full)", "dim")] if more else [])]
+
+
+def _link_text(link: HeadLink, terminal: Terminal) -> Text:
+    return row(f"{sentence_text(link.sentence, terminal)} ", (metric_number(link.weight, terminal), "bold"))

@@ -13,7 +13,7 @@ from attncli.render.common.numbers import two_digits
 from attncli.render.common.terminal import Terminal
 from attncli.render.heads.header import content_text, note_row, sentence_text, stack_row
 from attncli.render.heads.heatmap import HeatScale
-from attncli.render.heads.one_head import metric_table
+from attncli.render.heads.one_head import metrics_in
 from attncli.render.heads.patch_map import ascii_map, colored_map, map_width, plain_picture, query_mark
 from attncli.render.views.patches import (
     MOST_MAPS,
@@ -29,6 +29,8 @@ from attncli.render.views.patterns import head_of
 from attncli.results.heads import HeadsResult, Stack
 from attncli.results.patterns import Grid, Picture
 
+# Metrics of a head below its map.
+_MOST_METRICS = 5
 # Cells between maps.
 _GAP = 3
 # Lines that a single map may take, and one of several.
@@ -70,7 +72,7 @@ def _stack_maps(
         return rows
     head = head_of(stack, stack.patterns[0])
     rows += hint
-    return rows if head is None else [*rows, Text(), metric_table(head, stack, terminal)]
+    return rows if head is None else [*rows, Text(), *metrics_in(_MOST_METRICS, head, stack, terminal)]
 
 
 def head_maps(stack: Stack, picture: Picture | None, terminal: Terminal) -> Rows:

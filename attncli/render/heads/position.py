@@ -6,6 +6,7 @@ The table shows the weight of each key, a bar, uniform attention's weight, and t
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from itertools import islice
 
 from rich.console import JustifyMethod
@@ -13,22 +14,33 @@ from rich.table import Table
 from rich.text import Text
 
 from attncli.render.common.cells import bar, bar_scale, cell_width, clusters, glyphs, shorten
-from attncli.render.common.console import Part, Rows, column_table, row
+from attncli.render.common.console import BESIDE_GAP, Beside, Flow, Part, Rows, column_table, count_lines, row
 from attncli.render.common.escape import direction_end, fit_width, running_text, token_text
 from attncli.render.common.numbers import decimals_for, two_digits, weight_number
 from attncli.render.common.terminal import Terminal
-from attncli.render.heads.header import sentence_row, stack_row
+from attncli.render.heads.header import note_row, sentence_row, stack_row
 from attncli.render.heads.heatmap import HeatScale
 from attncli.render.heads.one_head import title_row
 from attncli.render.heads.patch_view import head_maps, one_map
 from attncli.render.heads.ranking import ranking_rows
 from attncli.render.heads.shaded_text import ShadedToken, mark_query, shaded_text, strip_rows
 from attncli.render.views.patches import MapView, patch_weights
-from attncli.render.views.reading import ARRIVES_HERE, LOOKS_FROM_HERE, has_top_heads, reading_sentence
+from attncli.render.views.reading import (
+    ARRIVES_HERE,
+    LOOKS_FROM_HERE,
+    has_top_heads,
+    ordinary_and_resting,
+    readers_sentence,
+    reading_sentence,
+    resting_note,
+    stands_out,
+)
 from attncli.results.heads import HeadsResult, Stack
-from attncli.results.patterns import RowReading
+from attncli.results.patterns import ColumnReading, KeyRead, RowReading
 
 _LONGEST_TEXT = 16
+# From this width on, heads and keys stand side by side; of either at least so many are shown.
+_ROOM_FOR_BOTH, _FEWEST_KEYS = 72, 3
 # The fewest cells of a key's context, and the cells of bars; the longest that fits is used.
 _LEAST_CONTEXT = 30
 _BARS = (20, 10, 6)
@@ -42,6 +54,8 @@ _FEW_HEADS = 16
 
 def position_rows(result: HeadsResult, stack: Stack, terminal: Terminal) -> Rows:
     """One query in one stack: its weights on all keys, or on one key in every head."""
+    if stack.readers is not None:
+        return readers_rows(result, stack, stack.readers, terminal)
     if stack.ranking is not None:
         return ranking_rows(stack, stack.ranking, terminal, weighting=result.weighting, top=result.top)
     reading = stack.reading
@@ -58,14 +72,104 @@ def position_rows(result: HeadsResult, stack: Stack, terminal: Terminal) -> Rows
         rows += [*one_map(whole, grid, result.picture, terminal), Text()]
         if 1 < len(stack.patterns) <= _FEW_HEADS:
             return [*rows, *head_maps(stack, result.picture, terminal)]
-        return [*rows, key_table(stack, reading, heat, in_context=False)]
+        return [*rows, key_table(stack, reading, heat, reading.top, terminal.width, in_context=False)]
     of_text = stack.key_medium.kind == "tokens"
     here = ARRIVES_HERE if result.weighting == "rollout" else LOOKS_FROM_HERE
     shaded = _whole_text(stack, reading, heat, here) if reading.lines is None and of_text else None
-    table = key_table(stack, reading, heat, in_context=shaded is None and of_text)
-    if shaded is None:
-        return [*rows, Text(), table, Text(), *strip_rows(stack, reading, heat, here)]
-    return [*rows, Text(), *shaded, Text(), heat.legend(), Text(), table]
+    picture = [*shaded, heat.legend()] if shaded is not None else strip_rows(stack, reading, heat, here)
+    strongest = _strongest_rows(stack, reading, terminal)
+    used = count_lines([*rows, *picture], terminal) + 3 + len(strongest[:1])
+    left = terminal.lines - 1 - used
+    tables = _reading_tables(stack, reading, heat, strongest, left, in_context=shaded is None and of_text)
+    return [*rows, Text(), *tables, Text(), *picture]
+
+
+def _reading_tables(
+    stack: Stack, reading: RowReading, heat: HeatScale, strongest: Rows, room: int, *, in_context: bool
+) -> Rows:
+    """The heads that read most, then the means over heads: ordinary tokens, and below them those where heads rest."""
+    terminal = heat.terminal
+    ordinary, resting = ordinary_and_resting(stack, reading)
+    rest: Rows = [_resting_row(stack, resting, terminal)] if resting and ordinary else []
+    keys = ordinary or list(reading.top)
+    beside = bool(strongest) and terminal.width >= _ROOM_FOR_BOTH and not in_context
+    most = max(room - len(rest), _FEWEST_KEYS) if beside or not strongest else max(room // 2, _FEWEST_KEYS)
+    most = len(keys) if terminal.full else most
+    heads = strongest[: len(strongest) if terminal.full else most + 1]
+    if not beside:
+        means = [key_table(stack, reading, heat, keys[:most], terminal.width, in_context=in_context), *rest]
+        return [*heads, Text(), *means] if heads else means
+    width = max(each.cell_len for each in heads if isinstance(each, Text))
+    table = key_table(stack, reading, heat, keys[:most], terminal.width - width - BESIDE_GAP, in_context=False)
+    return [Beside(heads, [table]), *rest]
+
+
+def _resting_row(stack: Stack, resting: Sequence[KeyRead], terminal: Terminal) -> Flow:
+    """`[CLS] 0.354, [SEP] 0.053: special tokens, where weight rests that has nothing to read`"""
+    parts = [f"{token_text(stack.keys[key.place], terminal)} {weight_number(key.weight)}" for key in resting]
+    return note_row(f"{', '.join(parts)}: {resting_note(stack)}", terminal)
+
+
+def _strongest_rows(stack: Stack, reading: RowReading, terminal: Terminal) -> list[Text]:
+    """A heading, and a row for each of the heads that read an ordinary token most; none for a single head."""
+    strongest = [head for head in reading.strongest if stands_out(head)]
+    if reading.heads < 2 or not strongest:
+        return []
+    name = max(len(head.name) for head in strongest)
+    keys = [token_text(stack.keys[head.place or 0], terminal) for head in strongest]
+    width = min(max(map(cell_width, keys)), _LONGEST_TEXT)
+    rows = [
+        row(
+            (f"{head.name:>{name}}", "bold"),
+            f"  {fit_width(key, width, terminal)}  ",
+            (weight_number(head.weight), "bold"),
+        )
+        for head, key in zip(strongest, keys, strict=True)
+    ]
+    return [Text("strongest heads", "dim"), *rows]
+
+
+def readers_rows(result: HeadsResult, stack: Stack, readers: ColumnReading, terminal: Terminal) -> Rows:
+    """Who reads one key: the heads by their mean weight on it, and the positions by the mean over heads."""
+    rows: Rows = [
+        stack_row(stack, terminal),
+        sentence_row(readers_sentence(stack, readers, result.weighting), terminal),
+    ]
+    largest = max((key.weight for key in readers.top), default=0.0)
+    heat = HeatScale(max(largest, 1e-12), terminal, relative=result.weighting == "norm")
+    left = len(readers.top) if terminal.full else max(terminal.lines - count_lines(rows, terminal) - 5, _FEWEST_KEYS)
+    if not readers.top:
+        return [*rows, Text(), note_row("no other token may attend to it: the mask hides it", terminal, "")]
+    reading = RowReading(
+        readers.key, readers.heads, readers.weights, readers.uniform, readers.visible, readers.top[:left], readers.own
+    )
+    side = replace(stack, keys=stack.queries, key_lines=stack.query_lines)
+    heads = _reader_heads(readers, left, terminal)
+    width = max((each.cell_len for each in heads), default=0)
+    beside = bool(heads) and terminal.width >= _ROOM_FOR_BOTH
+    room = terminal.width - (width + BESIDE_GAP if beside else 0)
+    table = key_table(side, reading, heat, reading.top, room, in_context=False)
+    itself = "without the token itself; heads: means over the tokens that may attend to it"
+    note = note_row(itself, terminal)
+    if beside:
+        return [*rows, Text(), Beside(heads, [table]), Text(), note]
+    return [*rows, Text(), *heads, *([Text()] if heads else []), table, Text(), note]
+
+
+def _reader_heads(readers: ColumnReading, most: int, terminal: Terminal) -> list[Text]:
+    if readers.heads < 2:
+        return []
+    shown = [head for head in readers.ranked if stands_out(head)][:most]
+    name = max((len(head.name) for head in shown), default=0)
+    rows = [
+        row(
+            (f"{head.name:>{name}}", "bold"),
+            ("  " + weight_number(head.weight), "bold"),
+            ("" if head.uniform is None else f"  uniform {weight_number(head.uniform)}", "dim"),
+        )
+        for head in shown
+    ]
+    return [Text("heads that read it", "dim"), *rows]
 
 
 def _whole_text(stack: Stack, reading: RowReading, heat: HeatScale, here: str) -> Rows | None:
@@ -82,15 +186,18 @@ def _whole_text(stack: Stack, reading: RowReading, heat: HeatScale, here: str) -
 # --- the table of keys
 
 
-def key_table(stack: Stack, reading: RowReading, heat: HeatScale, *, in_context: bool) -> Table:
-    """A row per key. in_context: with the text around it, or its whole line."""
-    terminal, top, decimals = heat.terminal, reading.top, decimals_for(heat.full)
+def key_table(
+    stack: Stack, reading: RowReading, heat: HeatScale, top: Sequence[KeyRead], width: int, *, in_context: bool
+) -> Table:
+    """A row per key of `top`, in `width` cells. in_context: with the text around it, or its whole line."""
+    terminal, decimals = heat.terminal, decimals_for(heat.full)
+    reading = replace(reading, top=tuple(top))
     title, labels = "" if reading.lines is None else "line", _labels(stack, reading, terminal)
     weights = [weight_number(key.weight, decimals) for key in top]
     evens = ["" if key.uniform is None else weight_number(key.uniform, decimals) for key in top]
     heads = [f"{key.head} ({weight_number(key.head_weight)})" for key in top]
     has_heads, even = has_top_heads(reading), 0 if reading.uniform is None else _taken("uniform", evens)
-    room = terminal.width - max(len(title), *(label.cell_len for label in labels), 1) - _taken("weight", weights)
+    room = width - max(len(title), *(label.cell_len for label in labels), 1) - _taken("weight", weights)
     room -= _taken("top head", heads) if has_heads else 0
     least = _LEAST_CONTEXT + 2 if in_context else 0
     # In little room, the bars get shorter, then the bars and the uniform column go, then the top heads.

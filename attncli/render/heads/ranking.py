@@ -28,7 +28,7 @@ _ROOM_FOR_BARS = 64
 def ranking_rows(stack: Stack, ranking: Ranking, terminal: Terminal, *, weighting: str, top: int) -> Rows:
     """The query and the key, the map of the heads' weights, and the `top` heads with the key's rank in their rows."""
     view, key = ranking_view(stack, ranking), _key_words(ranking, terminal)
-    heat = HeatScale(view.largest, terminal, weighting == "norm").without_signs()
+    heat = HeatScale(view.largest, terminal, weighting == "norm")
     norms = "each head's weight times the norm of what it reads there"
     by = norms if weighting == "norm" else "the weight of each head"
     title = (*view.sentence[:-1], key, quiet(f", by {by}"))

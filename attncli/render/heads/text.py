@@ -7,12 +7,13 @@ The views are in the other modules: `overview` (all heads), `one_head`, `thumbna
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from rich.text import Text
 
 from attncli.metrics import PROBED
 from attncli.render.common.cells import glyphs
-from attncli.render.common.console import Rows, render_blocks, separate_blocks
+from attncli.render.common.console import Rows, count_lines, render_blocks, separate_blocks
 from attncli.render.common.terminal import Terminal
 from attncli.render.heads.circuits import circuits_rows
 from attncli.render.heads.difference import difference_rows
@@ -21,18 +22,18 @@ from attncli.render.heads.head_map import metric_rows
 from attncli.render.heads.header import model_row, note_row, query_and_key_rows, stack_row, tokens_row
 from attncli.render.heads.heatmap import ROWS_LOOK_AT_COLUMNS, HeatScale
 from attncli.render.heads.one_head import average_rows, one_head, rollout
-from attncli.render.heads.overview import crossing_rows, overview
+from attncli.render.heads.overview import crossing_rows, head_lines, legend_row, overview
 from attncli.render.heads.patch_view import patch_rows
 from attncli.render.heads.position import position_rows
 from attncli.render.heads.steps_walk import steps_rows
-from attncli.render.heads.thumbnails import pool_to_thumbnails, thumbnail_rows
+from attncli.render.heads.thumbnails import pool_to_thumbnails, sketch_rows, thumbnail_rows
 from attncli.render.views.header import NORM_NOTE, averaged_noun, has_single_key, has_text, single_key_note
 from attncli.render.views.overview import Standout, standouts
 from attncli.render.views.patterns import full_scale, is_one_weight
 from attncli.results.heads import HeadsResult, Stack
 
-# Sentences of overviews, on wide and on narrow terminals.
-_NARROW, _SENTENCES, _FEW_SENTENCES = 60, 8, 5
+# Sentences of overviews, on wide and on narrow terminals, and of full ones.
+_NARROW, _SENTENCES, _FEW_SENTENCES, _ALL_SENTENCES = 60, 5, 4, 40
 
 
 def heads_text(result: HeadsResult, terminal: Terminal) -> str:
@@ -57,7 +58,7 @@ def _view(result: HeadsResult, terminal: Terminal) -> Rows:
     if (metric := result.metric) is not None and not result.chosen:
         maps = (metric_rows(stack, metric, terminal, top=result.top) for stack in result.stacks)
         return [*separate_blocks(maps), *_interval_note(result, terminal)]
-    if any(stack.reading or stack.ranking for stack in result.stacks):
+    if any(stack.reading or stack.ranking or stack.readers for stack in result.stacks):
         return separate_blocks(position_rows(result, stack, terminal) for stack in result.stacks)
     if result.texts is not None and len(metrics) == 1:
         return average_rows(*metrics[0], terminal, noun=averaged_noun(result))
@@ -73,6 +74,22 @@ def _view(result: HeadsResult, terminal: Terminal) -> Rows:
     return _several_heads(stacks, terminal, result.weighting)
 
 
+def _listed_heads(stacks: Sequence[Stack], terminal: Terminal) -> Rows:
+    """The pictures with their tokens, else a line for each head; nothing with `full`, or of a crop."""
+    whole = all(head.link is not None for stack in stacks for head in stack.metrics)
+    if terminal.full or not whole or any(has_single_key(stack) for stack in stacks):
+        return []
+    parts = []
+    for stack in stacks:
+        above: Rows = [stack_row(stack, terminal), tokens_row(stack.keys, terminal), Text()]
+        room = (terminal.lines - 1) // len(stacks) - count_lines(above, terminal)
+        pictures = sketch_rows(
+            replace(stack, sketches=stack.patterns), terminal, legend_row(stack, terminal), room=room
+        )
+        parts.append([*above, *(pictures or head_lines(stack, terminal, room))])
+    return separate_blocks(parts)
+
+
 def _interval_note(result: HeadsResult, terminal: Terminal) -> Rows:
     """Below a picture or ranking of means: what ± is. Nothing for a single text, which has no interval."""
     if (result.texts or 0) < 2:
@@ -83,14 +100,20 @@ def _interval_note(result: HeadsResult, terminal: Terminal) -> Rows:
 
 def _overviews(result: HeadsResult, terminal: Terminal) -> Rows:
     """The overviews of all stacks under one another, and a hint what to type next."""
-    sentences = _SENTENCES if terminal.width >= _NARROW else _FEW_SENTENCES
-    limit = max(sentences // max(len(result.stacks), 1), 2)
+    sentences = _ALL_SENTENCES if terminal.full else _SENTENCES if terminal.width >= _NARROW else _FEW_SENTENCES
+    several = max(len(result.stacks), 1)
+    limit = max(sentences // several, 2)
     always = PROBED if result.probe is not None else None
-    found = [standouts(stack, limit, always=always) for stack in result.stacks]
-    parts = (overview(stack, some, terminal) for stack, some in zip(result.stacks, found, strict=True))
-    rows = separate_blocks([*parts, *(crossing_rows(stack, terminal) for stack in result.stacks)])
+    found = [standouts(stack, limit, always=always, resting=terminal.full) for stack in result.stacks]
+    crossing = [crossing_rows(stack, terminal) for stack in result.stacks]
+    room = (terminal.lines - 1 - sum(count_lines(rows, terminal) + 1 for rows in crossing if rows)) // several
+    parts = (overview(stack, some, terminal, room=room) for stack, some in zip(result.stacks, found, strict=True))
+    rows = separate_blocks([*parts, *crossing])
     first = next((standout for some in found for standout in some), None)
-    return rows if result.texts is not None or first is None else [*rows, *_hint(first, terminal)]
+    if result.texts is not None or first is None:
+        return rows
+    hint = _hint(first, terminal)
+    return [*rows, *hint] if terminal.full or count_lines([*rows, *hint], terminal) < terminal.lines else rows
 
 
 def _hint(first: Standout, terminal: Terminal) -> Rows:
@@ -101,7 +124,9 @@ def _hint(first: Standout, terminal: Terminal) -> Rows:
 
 
 def _several_heads(stacks: Sequence[Stack], terminal: Terminal, weighting: str) -> Rows:
-    """Small pictures of the selected heads of each stack, all on one scale."""
+    """Small pictures of the selected heads of each stack, all on one scale; a line for each where they don't fit."""
+    if listed := _listed_heads(stacks, terminal):
+        return listed
     small = [pool_to_thumbnails(stack, terminal) for stack in stacks]
     heat = HeatScale(full_scale(pattern for stack in small for pattern in stack.patterns), terminal)
     parts: list[Rows] = []

@@ -2,24 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from math import ceil, isnan
 
 from rich.text import Text
 
-from attncli.render.common.console import Flow, Part, Rows, row, side_by_side
+from attncli.render.common.cells import cell_width, glyphs, shorten
+from attncli.render.common.console import Flow, Part, Rows, count_lines, row, side_by_side
+from attncli.render.common.escape import token_text
 from attncli.render.common.numbers import metric_number, weight_number
 from attncli.render.common.terminal import Terminal
 from attncli.render.heads.header import label_row, label_tile, note_row, pooling_row
 from attncli.render.heads.heatmap import ROWS_LOOK_AT_COLUMNS, HeatScale, half_blocks
 from attncli.render.views.header import scope_note
 from attncli.render.views.metric_words import label_of, ordered_labels
-from attncli.render.views.overview import caption_metrics, ordered_metrics
+from attncli.render.views.overview import caption_metrics, ordered_metrics, shown_label, top_key
 from attncli.render.views.patterns import full_scale, head_of, is_one_weight, pooled_evenly, visible_weights
 from attncli.render.views.sentences import Words
 from attncli.results.heads import HeadMetrics, Stack
 from attncli.results.patterns import Pattern
+from attncli.results.tokens import Token
 
 # Cells between blocks that stand side by side.
 GAP = 2
@@ -29,8 +32,8 @@ _THUMBNAIL_SIDE = 18
 _MOST_TOKENS = 25
 # Cells a side of a sketch: two rows of four and the map fill a screen.
 _SKETCH_SIDE = 12
-#: So many of a head's letters stand beside the name of its sketch.
-SKETCH_LETTERS = 2
+# Cells of a sketch that shows every weight, at most; and of the name of a token below it.
+_MOST_SKETCHED, _LONGEST_KEY = 48, 7
 
 
 def pool_to_thumbnails(stack: Stack, terminal: Terminal, *, least: int = 1) -> Stack:
@@ -67,13 +70,14 @@ def _caption(head: HeadMetrics, labels: Sequence[str], terminal: Terminal) -> Te
     return row((head.name, "bold"), *tiles)
 
 
-def arrange_in_rows(blocks: Sequence[Sequence[Text]], terminal: Terminal) -> list[Text]:
-    """Blocks in rows of about the same number, each with a blank line after it."""
+def arrange_in_rows(blocks: Sequence[Sequence[Text]], terminal: Terminal, *, blank: bool = True) -> list[Text]:
+    """Blocks in rows of about the same number, each with a blank line after it, if that is wanted."""
     width = min(max(each.cell_len for block in blocks for each in block), terminal.width)
     most = max((terminal.width + GAP) // (width + GAP), 1)
     count = ceil(len(blocks) / ceil(len(blocks) / most))
     groups = [blocks[start : start + count] for start in range(0, len(blocks), count)]
-    return [each for group in groups for each in [*side_by_side(group, width=width, gap=GAP), Text()]]
+    after = [Text()] if blank else []
+    return [each for group in groups for each in [*side_by_side(group, width=width, gap=GAP), *after]]
 
 
 def thumbnail(stack: Stack, pattern: Pattern, heat: HeatScale, side: int = _THUMBNAIL_SIDE) -> list[Text]:
@@ -109,19 +113,91 @@ def _uniform_rows(stack: Stack, heads: Sequence[HeadMetrics], terminal: Terminal
     return rows
 
 
-def sketch_rows(stack: Stack, terminal: Terminal) -> Rows:
-    """A sketch of each head with its name and letters, and their common scale; nothing if they need over two rows."""
-    across = (terminal.width + GAP) // (_SKETCH_SIDE + GAP)
-    if not stack.sketches or 2 * across < len(stack.sketches):
-        return []
+def sketch_rows(stack: Stack, terminal: Terminal, legend: Flow, *, room: int) -> Rows:
+    """A small picture of every head with the first letters of the tokens beside it, its name, its letter and the
+    ordinary token that it reads most; and their common scale, with the legend of the letters beside it.
+
+    Nothing where they take more than `room` lines, unless the terminal is `full`.
+    """
+    for patterns, zoom in _sketch_sizes(stack, terminal) if stack.sketches else ():
+        heat = HeatScale(full_scale(patterns), terminal)
+        blocks = [
+            [*_with_initials(stack, pattern, heat, zoom), _sketch_caption(stack, head, terminal)]
+            for pattern in patterns
+            if (head := head_of(stack, pattern)) is not None
+        ]
+        shown = ROWS_LOOK_AT_COLUMNS if patterns[0].bins is not None else f"{ROWS_LOOK_AT_COLUMNS}; {_INITIALS}"
+        scale = Flow([*heat.legend_row(shown, digits=False).parts, *legend.parts[1:]], "  ")
+        pooled = pooling_row(stack, patterns[0], terminal)
+        rows: Rows = [*arrange_in_rows(blocks, terminal, blank=patterns[0].bins is not None), scale, pooled]
+        if terminal.full or count_lines(rows, terminal) <= room:
+            return rows
+    return []
+
+
+_INITIALS = "letters: the tokens' first"
+
+
+def _sketch_sizes(stack: Stack, terminal: Terminal) -> Iterator[tuple[list[Pattern], int]]:
+    """The sketches larger and as they are, then pooled: patterns, and the cells that one weight takes."""
+    side = max(stack.sketches[0].weights.shape)
+    for zoom in (4, 2, 1):
+        if side * zoom <= _MOST_SKETCHED and side * zoom + 2 <= terminal.width:
+            yield list(stack.sketches), zoom
+    small = _SKETCH_SIDE
     # A character is twice as high as wide, and half-blocks are as high as wide.
-    rows = _SKETCH_SIDE if HeatScale(1.0, terminal).half_blocks else _SKETCH_SIDE // 2
-    small = [pooled_evenly(pattern, rows, _SKETCH_SIDE) for pattern in stack.sketches]
-    heat = HeatScale(full_scale(small), terminal)
-    blocks = [
-        [*thumbnail(stack, pattern, heat, _SKETCH_SIDE), _caption(head, head.labels[:SKETCH_LETTERS], terminal)]
-        for pattern in small
-        if (head := head_of(stack, pattern)) is not None
+    high = small if HeatScale(1.0, terminal).half_blocks else small // 2
+    if side > small:
+        yield [pooled_evenly(pattern, high, small) for pattern in stack.sketches], 1
+
+
+def _sketch_caption(stack: Stack, head: HeadMetrics, terminal: Terminal) -> Text:
+    """`5.11 T cat`"""
+    key = top_key(stack, head)
+    label = shown_label(head, stack)
+    tile = [" ", label_tile(label, terminal, 1)] if label else []
+    name = "" if key is None else f" {shorten(token_text(key, terminal), _LONGEST_KEY, glyphs(terminal).cut)}"
+    return row((head.name, "bold"), *tile, (name, "" if label == "token" else "dim"))
+
+
+def _with_initials(stack: Stack, pattern: Pattern, heat: HeatScale, zoom: int) -> list[Text]:
+    """A small heatmap with the first letters of its tokens above and to the left; without them where it is pooled."""
+    picture = _zoomed(stack, pattern, heat, zoom)
+    if pattern.bins is not None:
+        return picture
+    columns = "".join(_initial(token, heat.terminal).ljust(zoom) for token in stack.keys)
+    letters = [_initial(token, heat.terminal) for token in stack.queries]
+    # Half-blocks show two rows in a line.
+    step = 2 if heat.half_blocks else 1
+    lines = [letter for letter in letters for _ in range(zoom)] if heat.half_blocks else letters
+    sides = ["".join(dict.fromkeys(lines[at : at + step])) for at in range(0, len(lines), step)]
+    if heat.half_blocks and zoom == 1:
+        sides = ["".join(lines[at : at + 2]) for at in range(0, len(lines), 2)]
+    elif heat.half_blocks:
+        sides = [side if at % (zoom // 2) == 0 else "" for at, side in enumerate(sides)]
+    return [
+        row(("  " + columns, "dim")),
+        *(row((f"{side:>2}", "dim"), line) for side, line in zip(sides, picture, strict=True)),
     ]
-    scale = heat.legend_row(ROWS_LOOK_AT_COLUMNS, digits=heat.has_digits(1))
-    return [*arrange_in_rows(blocks, terminal), scale, pooling_row(stack, small[0], terminal)]
+
+
+def _initial(token: Token, terminal: Terminal) -> str:
+    """The first letter of a token, one cell wide; a dot where it has none."""
+    letters = (letter for letter in (token.text.strip() or token.token) if letter.isalnum())
+    letter = next(letters, (token.text.strip() or token.token)[:1])
+    fits = letter.isprintable() and cell_width(letter) == 1 and (terminal.unicode or letter.isascii())
+    return letter if fits else glyphs(terminal).dot
+
+
+def _zoomed(stack: Stack, pattern: Pattern, heat: HeatScale, zoom: int) -> list[Text]:
+    values = visible_weights(stack, pattern)
+    if heat.half_blocks:
+        zoomed = values.repeat(zoom, axis=0).repeat(zoom, axis=1).tolist()
+        return [
+            row(*cells)
+            for cells in half_blocks([[None if isnan(v) else heat.color(v) for v in each] for each in zoomed])
+        ]
+    return [
+        row(*(" " * zoom if isnan(value) else heat.cell(value, min(zoom, 2)) for value in weights))
+        for weights in values.tolist()
+    ]

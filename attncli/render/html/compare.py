@@ -8,6 +8,7 @@ from attncli.render.common.colormap import VIRIDIS_HEX
 from attncli.render.common.escape import printable
 from attncli.render.html.page import pack_finely, page, rounded, rounded_all
 from attncli.render.views.compare import RANDOM_WORDS, CompareView, group_color
+from attncli.render.views.compare_answer import answer, evidence
 from attncli.render.views.header import SEPARATOR
 from attncli.results.compare import CompareResult, Matrix, State
 
@@ -29,6 +30,7 @@ def compare_data(result: CompareResult) -> dict[str, object]:
     return {
         "facts": [SEPARATOR.join([model, device, dtype, states])],
         "notes": [note for note in notes if note],
+        "measure": view.measure,
         "colors": VIRIDIS_HEX,
         "groups": [[tag, group_color(place)] for place, tag in enumerate(view.groups)] if view.has_groups else [],
         "occurrences": [_occurrence_data(index, view) for index in range(len(view.names))],
@@ -59,6 +61,7 @@ def _state_data(state: State, view: CompareView) -> dict[str, object]:
     shown = state.shown
     return {
         "title": view.state_title(state.state),
+        "answer": [said for said in (answer(state, view), evidence(state, view)) if said],
         "said": view.state_sentences(state),
         "similarity": None if shown is None else pack_finely(shown),
         "scale": None if shown is None else _scale_ends(shown),

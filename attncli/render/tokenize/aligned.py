@@ -6,7 +6,7 @@
 
     A  [CLS]*  the   mole   s     [SEP]*
        101     1996  16709│2015  102
-    B          the  ·m  │oles
+    B          the  ␣m  │oles
                1169  285│4316
                      ~~~~~~~~~~
 

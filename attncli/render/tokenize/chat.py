@@ -192,7 +192,7 @@ def _summary(chat: Chat, terminal: Terminal) -> Iterator[Line]:
 
 def _share_phrases(chat: Chat) -> Iterator[str]:
     if chat.content_tokens is None or chat.template_tokens is None:
-        yield "content not known, as a message was not found in the text"
+        yield "content unknown: a message was not found in the text"
         return
     share = chat.template_tokens / max(len(chat.owners), 1)
     yield f"content {_token_count(chat.content_tokens)}"
@@ -211,7 +211,8 @@ def _note_lines(chat: Chat, terminal: Terminal) -> Iterator[Line]:
         yield from flow(parts, separator=" ", width=terminal.width, indent=_INDENT)
     if chat.double_bos:
         words = (
-            "the template writes a special token that the tokenizer would add again: encode the text without adding any"
+            "the template writes a special token that the tokenizer would add again: tokenize the text without "
+            "adding any"
         )
         yield from flow([Line.of(word) for word in words.split()], separator=" ", width=terminal.width, indent=_INDENT)
 

@@ -203,16 +203,17 @@ def _statistics_rows(
 ) -> Iterator[tuple[str, list[str]]]:
     stats = [text.stats for text in texts]
     for name, count in _COUNTS:
-        yield name, [f"{count(each):,}" for each in stats]
+        if terminal.full or any(map(count, stats)):
+            yield name, [f"{count(each):,}" for each in stats]
     for name, ratio in _RATIOS:
         yield name, [_number_text(ratio(each), terminal) for each in stats]
     parity = [row[0] for row in comparison.parity]
     yield f"parity to {keys[0]}", [_number_text(value, terminal) for value in parity]
-    yield f"cuts shared with {keys[0]}", [_number_text(value, terminal) for value in comparison.agreement[0]]
+    yield f"same splits as {keys[0]}", [_number_text(value, terminal) for value in comparison.agreement[0]]
 
 
 def _number_text(value: float | None, terminal: Terminal) -> str:
-    return glyphs(terminal).dash if value is None else f"{value:.2f}"
+    return glyphs(terminal).dot if value is None else f"{value:.2f}"
 
 
 def _right_aligned(text: str, width: int) -> str:
@@ -224,11 +225,11 @@ def statistics_notes(texts: Sequence[TokenizedText], keys: Sequence[str], termin
     stats = texts[0].stats
     notes = [*why_no_fertility(stats)] if stats.fertility is None else []
     if not notes and stats.unspaced_scripts:
-        notes.append(f"fertility is without {words_left_out(stats)}")
+        notes.append(f"fertility leaves out {words_left_out(stats)}")
     for text, key in zip(texts, keys, strict=True):
         if text.stats.has_much_unknown:
             notes.append(
-                f"{key} has unknown tokens for {unknown_share_text(text.stats)}, which flatters its other figures"
+                f"{key} has unknown tokens for {unknown_share_text(text.stats)}, so its other figures look too good"
             )
     for note in notes:
         words = [Line.of(StyledSpan(word, DIM)) for word in note.split(" ")]
@@ -244,7 +245,7 @@ def difference_lines(
         if all(difference.segment.same_cuts[model] for difference in differences):
             yield from _same_cuts_lines(comparison, model, keys, terminal)
     if differences:
-        count = f" {len(differences):,} place{'' if len(differences) == 1 else 's'} not cut alike:"
+        count = f" {len(differences):,} difference{'' if len(differences) == 1 else 's'} in splitting:"
         yield Line.of(StyledSpan(MARK, MARK_STYLE), StyledSpan(count, DIM))
     for difference in differences[:_MAX_DIFFERENCES]:
         yield from _one_difference(difference, cells, keys, terminal)
@@ -254,7 +255,7 @@ def difference_lines(
 
 def _same_cuts_lines(comparison: Comparison, model: int, keys: Sequence[str], terminal: Terminal) -> list[Line]:
     place = comparison.ids[model]
-    sentence = f"{keys[model]} cuts the text as {keys[0]} does"
+    sentence = f"{keys[model]} splits the text as {keys[0]} does"
     if place is None:
         parts = [f"{sentence}, and its ids are the same"]
     else:
@@ -296,15 +297,15 @@ def tokens_line(cells: Sequence[Cell], terminal: Terminal) -> Line:
 
 
 def textless_token_lines(texts: Sequence[TokenizedText], keys: Sequence[str], terminal: Terminal) -> Iterator[Line]:
-    """Which models have tokens for no character of the text; these count as tokens, but make no cut."""
+    """Which models have tokens without a character of the text; these count as tokens, but make no cut."""
     for text, key in zip(texts, keys, strict=True):
         count = sum(token.start is not None and token.start == token.end for token in text.tokens)
         if count:
             tokens = f"{count:,} token{'' if count == 1 else 's'}"
             parts = [
-                f"{key} has {tokens} for no character of the text",
+                f"{key} has {tokens} without a character of the text",
                 "(a space put before it):",
-                "counted, but no cut",
+                "counted, but not a split",
             ]
             yield from flow(
                 [Line.of(StyledSpan(part, DIM)) for part in parts], separator=" ", width=terminal.width, indent=2

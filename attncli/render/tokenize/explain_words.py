@@ -54,7 +54,7 @@ _PAIR_CELLS = 20
 _FALLBACKS = {
     "byte": ", but its bytes {} are",
     "unknown": ": {} stands for it",
-    "dropped": ": it is left out, as there is no unknown token",
+    "dropped": ": it is dropped, because there is no unknown token",
 }
 
 
@@ -80,14 +80,14 @@ def word_lines(word: Word, columns: MergeColumns, room: int, terminal: Terminal)
         case ScoredWord():
             return list(_scored_lines(word, room, terminal))
         case LookedUpWord():
-            return _unknown_lines(word, "as it is not in the vocabulary", room, terminal)
+            return _unknown_lines(word, "because it is not in the vocabulary", room, terminal)
 
 
 def _matched_lines(word: MatchedWord, room: int, terminal: Terminal) -> Iterator[Line]:
     """A row for each match, with the longer candidates that aren't in the vocabulary."""
     if word.too_long:
         yield from _unknown_lines(
-            word, f"as it has {len(word.form):,} characters, more than the model looks at", room, terminal
+            word, f"because it has {len(word.form):,} characters, more than the model's limit", room, terminal
         )
         return
     (last, *_) = entry_texts(word.tokens[-1:], terminal)
@@ -186,7 +186,7 @@ def merge_lines(word: MergedWord, columns: MergeColumns, room: int, terminal: Te
     if left := sum(step.times for step in steps[_MAX_MERGES:]):
         yield Line.of(StyledSpan(f"and {left:,} more merge{'' if left == 1 else 's'}", DIM))
     if not steps:
-        yield from sentence_lines("no pair of these has a rank", room)
+        yield from sentence_lines("none of these pairs has a rank", room)
     elif left or not fits:
         yield from piece_lines(["=", *entry_texts(word.tokens, terminal)], room)
 

@@ -9,7 +9,7 @@
 
     biopsy      bio    not biopsy, biops, biop
                 ##psy
-    as they are in the vocabulary: take a of the mole
+    already in the vocabulary: take a of the mole
 
 Steps of normalisers and pre-tokenizers are put in words from their kinds and settings.
 """
@@ -48,14 +48,15 @@ _MAX_WORDS = 16
 _MAX_SEGMENTS = 8
 #: How each kind of model cuts a word.
 _RULES = {
-    "BPE": "of all neighbours, the pair of lowest rank merges, until no pair has a rank."
-    " A row has rank, pair and the word after it",
-    "WordPiece": "the longest one that begins the word, then the longest with {prefix} that goes on, and so to its end",
-    "Unigram": "of all ways to cut a word, the one with the highest sum of scores, which are log probabilities;"
-    " beneath it the second best",
+    "BPE": "of all neighbouring pairs, the one with the lowest rank is merged, until no pair has a rank."
+    " Each row: rank, pair, and the word after the merge",
+    "WordPiece": "the longest token at the beginning of the word, then the longest with {prefix} that continues it,"
+    " and so on",
+    "Unigram": "of all ways to split a word, the one with the highest sum of scores (log probabilities);"
+    " below it the second best",
     "WordLevel": "each word is looked up",
 }
-_TAKES_WHOLE = "a word that is one of them is taken at once, without merges"
+_TAKES_WHOLE = "a word that is in the vocabulary is used directly, without merges"
 
 
 def explain_text(explanation: Explanation, terminal: Terminal) -> str:
@@ -123,7 +124,7 @@ def _normalized_lines(explanation: Explanation, room: int, terminal: Terminal) -
         yield Line.of(StyledSpan(f"and {len(changed) - _MAX_SEGMENTS:,} more between added tokens", DIM))
     if not changed:
         steps = ", ".join(_step_texts(explanation.normalizer, terminal))
-        yield from sentence_lines(f"(nothing to change: {steps})", room)
+        yield from sentence_lines(f"(nothing changed: {steps})", room)
 
 
 def _change_lines(segment: Segment, steps: Sequence[Step], room: int, terminal: Terminal) -> Iterator[Line]:
@@ -165,9 +166,7 @@ def _added_token_lines(explanation: Explanation, room: int, terminal: Terminal) 
     added = [pre_token.text for pre_token in explanation.pre_tokens if pre_token.added is not None]
     written = [piece_text(text, terminal) for text in dict.fromkeys(added)]
     return (
-        [*piece_lines(written, room), *sentence_lines("(written in the text, and taken as they are)", room)]
-        if written
-        else []
+        [*piece_lines(written, room), *sentence_lines("(special tokens written in the text)", room)] if written else []
     )
 
 
@@ -185,7 +184,7 @@ def _whole_word_lines(explanation: Explanation, terminal: Terminal) -> list[Line
     if not words:
         return []
     parts = [
-        *sentence_lines("as they are in the vocabulary:", terminal.width),
+        *sentence_lines("already in the vocabulary:", terminal.width),
         *(Line.of(text) for text in words[:MAX_PIECES]),
     ]
     if len(words) > MAX_PIECES:
@@ -201,7 +200,7 @@ def _special_lines(explanation: Explanation, room: int, terminal: Terminal) -> l
     special = [explanation.tokens[index] for index in explanation.special]
     if not special:
         return []
-    return [*piece_lines(entry_texts(special, terminal), room), *sentence_lines("(put in by the post-processor)", room)]
+    return [*piece_lines(entry_texts(special, terminal), room), *sentence_lines("(added by the post-processor)", room)]
 
 
 def _disagreement_lines(explanation: Explanation, room: int) -> list[Line]:
@@ -209,8 +208,8 @@ def _disagreement_lines(explanation: Explanation, room: int) -> list[Line]:
     if explanation.agrees:
         return []
     dropout = explanation.model.settings.get("dropout")
-    reason = f": at each call it leaves out merges at random (dropout {dropout})" if dropout else ""
-    return sentence_lines(f"the tokenizer itself gave other tokens than these steps lead to{reason}", room)
+    reason = f": it leaves out merges at random (dropout {dropout})" if dropout else ""
+    return sentence_lines(f"the tokenizer itself gives other tokens than these steps{reason}", room)
 
 
 # --- Steps in words

@@ -40,8 +40,8 @@ _PLAIN_QUOTES = str.maketrans({"“": '"', "”": '"', "…": "..."})
 #: The reasons of `DeadEntry` in words.
 REASONS = {
     "normalized": "whose text is changed first",
-    "cut": "whose text is cut into others",
-    "duplicate": "whose text another entry takes",
+    "cut": "whose text is split into other tokens",
+    "duplicate": "whose text becomes another entry",
     "unknown": "whose text becomes the unknown token",
 }
 
@@ -83,10 +83,10 @@ def unreachable_text(models: Sequence[str], found: Sequence[Unreachable], termin
 def unreachable_sentence(found: Unreachable) -> str:
     """How many vocabulary entries their own texts never encode to, and why."""
     if not found.entries:
-        return f"vocabulary: each of {found.tried:,} entries is reached by its own text"
+        return f"vocabulary: each of {found.tried:,} entries is produced by its own text"
     reasons = ", ".join(f"{count:,} {REASONS[reason]}" for reason, count in found.reasons.items())
     return (
-        f"vocabulary: {len(found.entries):,} of {found.tried:,} entries are never reached by their own text: {reasons}"
+        f"vocabulary: {len(found.entries):,} of {found.tried:,} entries are never produced by their own text: {reasons}"
     )
 
 

@@ -116,7 +116,7 @@ def _blocks(cells: Iterable[Cell], terminal: Terminal) -> Iterator[tuple[Line, L
 
 def statistics_phrases(stats: TokenStats) -> Iterator[str]:
     """The statistics of a text, each as a phrase."""
-    yield f"{_counted(stats.words, 'word')} (runs of non-space)"
+    yield _counted(stats.words, "word")
     yield from _fertility(stats)
     if stats.continued_words:
         yield f"{stats.continued_words:,} continued"
@@ -141,7 +141,7 @@ def why_no_fertility(stats: TokenStats) -> Iterator[str]:
     if unspaced := _unspaced_scripts(stats):
         yield f"no fertility: no spaces between words in {_listed(unspaced)}"
     elif stats.unspaced_scripts:
-        yield "no fertility: symbols are no words"
+        yield "no fertility: symbols are not words"
 
 
 def words_left_out(stats: TokenStats) -> str:
@@ -154,7 +154,7 @@ def _unspaced_scripts(stats: TokenStats) -> list[str]:
 
 
 def _unknown_caveat(stats: TokenStats) -> str:
-    return f" for {unknown_share_text(stats)}, which flatters the other figures" if stats.has_much_unknown else ""
+    return f" for {unknown_share_text(stats)}, so the other figures look too good" if stats.has_much_unknown else ""
 
 
 def unknown_share_text(stats: TokenStats) -> str:

@@ -2,8 +2,8 @@
 
     3 texts · org/bert
 
-    tokens                    16  added special ones left out
-    fertility               1.14  tokens per word; 1 leaves every word whole, lower is better
+    tokens                    16  without added special tokens
+    fertility               1.14  tokens per word; 1: no word is split; lower is better
     …
 
     by script  tokens  words  characters  bytes/token  fertility  continued  unknown
@@ -40,7 +40,8 @@ _ASCII_LETTERS = str.maketrans({"é": "e", "α": "alpha", "–": "-"})
 class _Figure(NamedTuple):
     """A row of the table: its name, its value for each tokenizer, and its meaning.
 
-    always: whether it is shown even if no tokenizer has it (`is_known`).
+    always: whether it is shown even if no tokenizer has it (`is_known`).  tells: whether it says something, unless all
+    is asked for.
     """
 
     name: str
@@ -48,6 +49,7 @@ class _Figure(NamedTuple):
     meaning: str
     always: bool = True
     is_known: Callable[[TokenizerStatistics], bool] = bool
+    tells: Callable[[TokenizerStatistics], bool] = bool
 
 
 class TextLine(NamedTuple):
@@ -129,7 +131,7 @@ def _figure_lines(
     statistics: Sequence[TokenizerStatistics], parity: Sequence[Parity], terminal: Terminal
 ) -> list[Line]:
     """The table of all figures."""
-    figures = [figure for figure in _known_figures(terminal) if figure.always or any(map(figure.is_known, statistics))]
+    figures = [figure for figure in _known_figures(terminal) if _is_shown(figure, statistics, terminal)]
     rows = [(figure.name, [figure.value(each) for each in statistics]) for figure in figures]
     meanings = [figure.meaning for figure in figures]
     if parity:
@@ -139,11 +141,18 @@ def _figure_lines(
     return figure_table("", names, rows, terminal, meanings=[_ascii_safe(meaning, terminal) for meaning in meanings])
 
 
+def _is_shown(figure: _Figure, statistics: Sequence[TokenizerStatistics], terminal: Terminal) -> bool:
+    """Whether a figure says something of one of the tokenizers, or all are asked for."""
+    if not (figure.always or any(map(figure.is_known, statistics))):
+        return False
+    return terminal.full or any(map(figure.tells, statistics))
+
+
 def _known_figures(terminal: Terminal) -> Iterator[_Figure]:
     def number(value: float | None) -> str:
         return _decimal(value, terminal)
 
-    yield _Figure("tokens", lambda s: f"{s.total.tokens:,}", "added special ones left out")
+    yield _Figure("tokens", lambda s: f"{s.total.tokens:,}", "without added special tokens")
     yield _Figure("special tokens", lambda s: f"{s.total.special_tokens:,}", "added by the tokenizer")
     yield _Figure(
         "words", lambda s: f"{s.total.words:,}", "runs of non-space, in scripts that put spaces between words"
@@ -151,39 +160,59 @@ def _known_figures(terminal: Terminal) -> Iterator[_Figure]:
     yield _Figure("characters", lambda s: f"{s.total.characters:,}", "")
     yield _Figure("bytes", lambda s: f"{s.total.bytes:,}", "in UTF-8")
     yield _Figure(
-        "fertility", lambda s: number(s.total.fertility), "tokens per word; 1 leaves every word whole, lower is better"
+        "fertility", lambda s: number(s.total.fertility), "tokens per word; 1: no word is split; lower is better"
     )
     yield _Figure(
         "continued words",
         lambda s: _share(s.total.continued_words_share, terminal),
-        "of several tokens, punctuation aside; lower is better",
+        "words of several tokens, without punctuation; lower is better",
     )
     yield _Figure("bytes/token", lambda s: number(s.total.bytes_per_token), "higher is better")
     yield _Figure("characters/token", lambda s: number(s.total.characters_per_token), "higher is better")
-    yield _Figure("unknown", lambda s: f"{s.total.unknown:,}", "tokens for what the vocabulary can't spell; 0 is best")
+    yield _Figure(
+        "unknown",
+        lambda s: f"{s.total.unknown:,}",
+        "tokens for text that is not in the vocabulary; 0 is best",
+        tells=lambda s: s.total.unknown > 0,
+    )
     yield _Figure(
         "unknown text",
         lambda s: _share(s.total.unknown_characters_share, terminal),
-        "characters that these took the place of; 0 is best",
+        "characters that became these; 0 is best",
+        tells=lambda s: s.total.unknown > 0,
     )
-    yield _Figure("distinct tokens", lambda s: f"{s.total.distinct_tokens:,}", "that these texts use")
-    yield _Figure("vocabulary", lambda s: _count(s.vocabulary_size, terminal), "tokens that there are")
+    yield _Figure("distinct tokens", lambda s: f"{s.total.distinct_tokens:,}", "in these texts")
+    yield _Figure("vocabulary", lambda s: _count(s.vocabulary_size, terminal), "tokens in total")
     yield _Figure(
         _ascii_safe("Rényi efficiency", terminal),
         lambda s: number(s.total.renyi_efficiency),
-        "how evenly the distinct tokens seen are used, 0 to 1 (α = 2.5); higher is better",
+        "how evenly the distinct tokens are used, 0 to 1 (α = 2.5); higher is better",
         always=False,
         is_known=lambda s: s.total.renyi_efficiency is not None,
     )
-    yield _Figure("shortest text", lambda s: _count(s.lengths.minimum, terminal), "tokens, special ones included")
-    yield _Figure("median text", lambda s: _median(s.lengths.median, terminal), "")
-    yield _Figure("longest text", lambda s: _count(s.lengths.maximum, terminal), "")
-    yield _Figure("model takes", lambda s: _count(s.lengths.max_length, terminal), "tokens at most")
-    yield _Figure("longer texts", lambda s: f"{s.lengths.longer:,}", "of more tokens than the model takes")
+    yield _Figure(
+        "shortest text",
+        lambda s: _count(s.lengths.minimum, terminal),
+        "tokens, with added special tokens",
+        tells=_has_several,
+    )
+    yield _Figure("median text", lambda s: _median(s.lengths.median, terminal), "", tells=_has_several)
+    yield _Figure("longest text", lambda s: _count(s.lengths.maximum, terminal), "", tells=_has_several)
+    yield _Figure("model limit", lambda s: _count(s.lengths.max_length, terminal), "tokens")
+    yield _Figure(
+        "longer texts",
+        lambda s: f"{s.lengths.longer:,}",
+        "with more tokens than the model limit",
+        tells=lambda s: s.lengths.longer > 0,
+    )
+
+
+def _has_several(statistics: TokenizerStatistics) -> bool:
+    return statistics.texts > 1
 
 
 def _parity_meaning(parity: Sequence[Parity]) -> str:
-    means = "tokens for each token of the first one; below 1 it needs fewer"
+    means = "tokens per token of the first one; below 1: fewer tokens"
     lost = any(each.tokens is None for each in parity)
     return f"{means}; none where much of the text became unknown tokens" if lost else means
 
@@ -219,7 +248,7 @@ def _script_tables(
     by_name = [{script.script: script for script in each.scripts} for each in statistics]
 
     def rows(value: Callable[[ScriptStatistics], str]) -> list[Row]:
-        none = glyphs(terminal).dash
+        none = glyphs(terminal).dot
         return [
             (_script_name(name), [value(scripts_of[name]) if name in scripts_of else none for scripts_of in by_name])
             for name in scripts
@@ -267,7 +296,8 @@ def _unknown_text_sentence(statistics: TokenizerStatistics) -> str:
     which = f" ({', '.join(much)})" if much and len(scripts) > 1 else ""
     share = whole.unknown_characters_share or 0.0
     return (
-        f"{share:.0%} of the text became unknown tokens{which}: its other figures {'there ' if which else ''}flatter it"
+        f"{share:.0%} of the text became unknown tokens{which}: its other figures {'there ' if which else ''}look "
+        "too good"
     )
 
 
@@ -307,19 +337,19 @@ def _ascii_safe(text: str, terminal: Terminal) -> str:
 
 
 def _decimal(value: float | None, terminal: Terminal) -> str:
-    return glyphs(terminal).dash if value is None else f"{value:,.2f}"
+    return glyphs(terminal).dot if value is None else f"{value:,.2f}"
 
 
 def _share(value: float | None, terminal: Terminal) -> str:
-    return glyphs(terminal).dash if value is None else f"{value:.1%}"
+    return glyphs(terminal).dot if value is None else f"{value:.1%}"
 
 
 def _count(value: int | None, terminal: Terminal) -> str:
-    return glyphs(terminal).dash if value is None else f"{value:,}"
+    return glyphs(terminal).dot if value is None else f"{value:,}"
 
 
 def _median(value: float | None, terminal: Terminal) -> str:
-    return glyphs(terminal).dash if value is None else f"{value:,.1f}".removesuffix(".0")
+    return glyphs(terminal).dot if value is None else f"{value:,.1f}".removesuffix(".0")
 
 
 # --- Tables

@@ -169,7 +169,7 @@ def _columns(text: TokenizedText, cells: Sequence[Cell], terminal: Terminal) -> 
         _column("text", [cell.text for cell in cells]),
         _column("characters", _range_texts(tokens, lambda token: (token.start, token.end), shown), right=True),
         _column("bytes", _range_texts(tokens, lambda token: (token.byte_start, token.byte_end), shown), right=True),
-        _column("word", [shown.dash if token.word is None else str(token.word) for token in tokens], right=True),
+        _column("word", [shown.dot if token.word is None else str(token.word) for token in tokens], right=True),
         _column("note", notes),
     ]
     return [column for column in columns if column.name != "note" or any(notes)]
@@ -184,7 +184,7 @@ def _range_texts(
 ) -> list[str]:
     """Half-open ranges, as in the JSON; a dash for a token without a place in the text."""
     places = (place(token) for token in tokens)
-    return [shown.dash if start is None else f"{start}{shown.dash}{end}" for start, end in places]
+    return [shown.dot if start is None else f"{start}{shown.dash}{end}" for start, end in places]
 
 
 def _token_notes(text: TokenizedText) -> list[str]:

@@ -17,7 +17,7 @@ import numpy as np
 from attncli.render.common.cells import shorten
 from attncli.render.common.colormap import LABEL_COLORS
 from attncli.render.common.escape import direction_end, printable
-from attncli.render.common.numbers import metric_number, p_value, percent_text
+from attncli.render.common.numbers import metric_number, p_value
 from attncli.render.common.terminal import Terminal
 from attncli.results.compare import (
     CompareResult,
@@ -26,7 +26,6 @@ from attncli.results.compare import (
     Matrix,
     Neighbours,
     Reference,
-    Senses,
     State,
 )
 
@@ -38,15 +37,15 @@ _MAX_PAIRED = 6
 #: Pairs that are listed in place of a matrix, misses, and names of a group.
 _MAX_NAMED_PAIRS, _MAX_MISSES, _MAX_NAMES = 3, 8, 12
 #: Occurrences from which on groups are reported.
-_MIN_FOR_GROUPS = 4
-_SMALL_P = 0.05
+MIN_FOR_GROUPS = 4
+SMALL_P = 0.05
 # A baseline whose interval is wider is shown with it.
 _WIDE_INTERVAL = 0.02
 _MEASURES = {
-    "none": "Cosine",
-    "baseline": "Cosine less the baseline",
-    "standardize": "Cosine, standardised",
-    "abtt": "Cosine, without the top directions",
+    "none": "cosine",
+    "baseline": "cosine minus the baseline",
+    "standardize": "cosine of standardised vectors",
+    "abtt": "cosine of all-but-the-top vectors",
 }
 _TERMINAL = Terminal()
 
@@ -138,6 +137,15 @@ class CompareView:
             return sentence
         return f"{self.label(self.result.word)}: {sentence[0].lower()}{sentence[1:]}"
 
+    @property
+    def measure(self) -> str:
+        """What similarities are: `cosine`, or with the adjustment."""
+        return _MEASURES.get(self.result.adjust, "cosine")
+
+    def tagged_name(self, index: int) -> str:
+        """`5 (river)`, or without a label its number alone."""
+        return f"{self.names[index]} ({self.tags[index]})" if self.tags[index] else self.names[index]
+
     def state_title(self, state: int) -> str:
         """`state 3, after layer 2`."""
         where = "before layer 0" if state == 0 else f"after layer {state - 1}"
@@ -145,11 +153,10 @@ class CompareView:
         return f"state {state}, {where}{last}"
 
     def state_sentences(self, state: State) -> list[str]:
-        """Sentences about the pairs, the labels, the groups, the words and the dimensions of a state."""
+        """Sentences about the labels, the groups, the words and the dimensions of a state, after its answer."""
         return [
-            *_pair_sentence(state, self),
             *_label_sentences(state, self),
-            *(_group_sentence(state.groups, self.names) if len(self.names) >= _MIN_FOR_GROUPS else ()),
+            *(_group_sentence(state.groups, self.names) if len(self.names) >= MIN_FOR_GROUPS else ()),
             *_spread_sentence(state, self),
             *_word_sentences(state, self),
             *_dimension_sentence(state),
@@ -164,21 +171,22 @@ class CompareView:
         some = "" if len(sampled) == len(self.names) else f", of {len(sampled):,} drawn at random"
         pairs = np.arange(len(self.names)), state.nearest, state.nearest_similarity
         return [
-            f"{len(self.names):,} occurrences are too many for a matrix; -o FILE.npz holds their vectors",
-            f"nearest neighbours{some}: {self._pair_list(order, *pairs)}",
-            f"farthest from any: {self._pair_list(order[::-1], *pairs)}",
+            f"{len(self.names):,} occurrences are too many for a matrix; -o FILE.npz contains their vectors.",
+            f"Most similar to their nearest neighbour{some}: {self._pair_list(order, *pairs)}.",
+            f"Least similar to it: {self._pair_list(order[::-1], *pairs)}.",
         ]
 
-    def extreme_sentences(self, state: State) -> list[str]:
-        """The most and the least similar pairs, if the matrix doesn't fit."""
+    def extreme_sentences(self, state: State, *, fits: bool) -> list[str]:
+        """The most and the least similar pairs, in place of a matrix.  fits: whether it fits the terminal's width."""
         assert state.shown is not None
         rows, columns = np.triu_indices(len(self.names), k=1)
         pairs = rows, columns, state.shown[rows, columns]
         order = np.argsort(-pairs[2], kind="stable")
         return [
-            f"the matrix of {len(self.names)} has no room here; --json, --format csv and -o FILE.npz hold it",
-            f"most alike: {self._pair_list(order, *pairs)}",
-            f"least alike: {self._pair_list(order[::-1], *pairs)}",
+            f"The matrix of {len(self.names)} occurrences is too large for the screen; "
+            f"{'--full shows' if fits else '--json, --format csv and -o FILE.npz contain'} it.",
+            f"Most similar: {self._pair_list(order, *pairs)}.",
+            f"Least similar: {self._pair_list(order[::-1], *pairs)}.",
         ]
 
     def _pair_list(self, order: Indices, first: Indices, second: Indices, values: Matrix) -> str:
@@ -192,8 +200,9 @@ class CompareView:
         if best is None or len(self.result.states) < 2:
             return ""
         return (
-            f"{self.with_word('Labels are farthest')} apart at state {best.state}: {cosine_text(best.within)} and "
-            f"{cosine_text(best.across)} (the largest of {len(self.result.states)}, chosen afterwards)."
+            f"{self.with_word('The labels are farthest')} apart at state {best.state}: same label "
+            f"{cosine_text(best.within)}, other label {cosine_text(best.across)} (chosen from "
+            f"{len(self.result.states)} states after seeing them, so no test)."
         )
 
     @property
@@ -203,8 +212,8 @@ class CompareView:
         if sample is None:
             return ""
         return (
-            f"Random pairs: {sample.pairs:,} of {sample.words:,} words in {sample.sentences:,} {sample.source}, no two "
-            "of one sentence."
+            f"Random pairs: {sample.pairs:,} pairs of {sample.words:,} words in {sample.sentences:,} {sample.source}, "
+            "each pair from two sentences."
         )
 
     @property
@@ -249,32 +258,12 @@ def _letters(number: int) -> str:
 # --- Sentences about a state
 
 
-def _pair_sentence(state: State, view: CompareView) -> Iterator[str]:
-    if state.shown is None:
-        return
-    names, measure = view.names, _MEASURES.get(view.result.adjust, "Cosine")
-    rows, columns = np.triu_indices(len(names), k=1)
-    values = state.shown[rows, columns]
-    least, most = int(values.argmin()), int(values.argmax())
-    if len(values) == 1:
-        value = float(values[0])
-        precise = cosine_text(value) if value < 0.995 or value == 1 else f"{value:.4f}"
-        text = f"{measure} of {names[0]} and {names[1]}: {precise}"
-    else:
-        (low, first), (high, last) = (
-            (cosine_text(float(values[i])), f"{names[rows[i]]}–{names[columns[i]]}") for i in (least, most)
-        )
-        text = f"{measure} from {low} ({first}) to {high} ({last})"
-    if state.percentile is not None and state.reference is not None and view.result.sample is not None:
-        share = float(state.percentile[rows[least], columns[least]])
-        pair = "it" if len(rows) == 1 else "even the least"
-        random = f"random words have {_baseline_text(state.reference)}, and " if view.result.adjust == "none" else ""
-        among = "every random pair" if share == 1 else f"{percent_text(share)} of random pairs"
-        text += f"; {random}{pair} is higher than {among}"
-    yield f"{text}."
+def precise_cosine(value: float) -> str:
+    """A cosine to two digits, or to four where it is nearly 1."""
+    return cosine_text(value) if value < 0.995 or value == 1 else f"{value:.4f}"
 
 
-def _baseline_text(reference: Reference) -> str:
+def baseline_text(reference: Reference) -> str:
     """The baseline, with its interval where the sample is so small that this is wide."""
     text, ends = cosine_text(reference.baseline), reference.baseline_interval
     if ends is None or not ends[1] - ends[0] > _WIDE_INTERVAL:
@@ -286,47 +275,20 @@ def _label_sentences(state: State, view: CompareView) -> Iterator[str]:
     senses = state.senses
     if senses is None:
         return
-    if senses.within is not None and senses.across is not None:
-        within, across = cosine_text(senses.within), cosine_text(senses.across)
-        yield (
-            f"{view.with_word('Same label')} {within}, other label {across}: "
-            f"{cosine_text(senses.separation)} apart{_test_text(senses)}."
-        )
-    elif senses.why_no_p:
-        yield f"Labels say nothing here: {senses.why_no_p}."
     if senses.silhouette is not None:
-        yield f"Silhouette {cosine_text(senses.silhouette)} (1: apart, 0: overlapping)."
+        yield f"Silhouette {cosine_text(senses.silhouette)} (1: separate, 0: overlapping)."
     if senses.neighbours is not None:
         yield from _neighbour_sentences(senses.neighbours, view)
 
 
-def _test_text(senses: Senses) -> str:
-    test = senses.permutation
-    if test is None:
-        return f" (no test: {senses.why_no_p})" if senses.why_no_p else ""
-    how = f"all {test.labelings:,}" if test.exact else f"{test.labelings:,} random"
-    few = test.exact and test.smallest > _SMALL_P
-    limit = f", and with so few none below {p_value(test.smallest)} is possible" if few else ""
-    return f" (permutation test over {how} labelings: p = {p_value(test.p)}{limit})"
-
-
 def _neighbour_sentences(neighbours: Neighbours, view: CompareView) -> Iterator[str]:
-    several = neighbours.of > 1
-    right = "have their nearest neighbour among their own label" if several else "has its nearest neighbour there"
-    of = f" of {view.label(view.result.word)}" if len(view.result.words) > 1 else ""
-    chance = neighbours.chance * neighbours.of
-    yield f"{neighbours.right} of {neighbours.of}{of} {right} (chance: {chance:.2f})."
-    if not neighbours.right:
-        return
-    for miss in neighbours.wrong[:_MAX_MISSES]:
-        mine, theirs = (
-            f"{view.names[index]} ({view.label(str(view.result.occurrences[index].label))})"
-            for index in (miss.occurrence, miss.nearest)
-        )
-        how = f"{theirs} is just as near" if miss.tied else f"it is nearest to {theirs}"
-        yield f"Not {mine}: {how}, {cosine_text(miss.similarity)}."
-    if len(neighbours.wrong) > _MAX_MISSES:
-        yield f"And {len(neighbours.wrong) - _MAX_MISSES:,} more have not."
+    yield f"By chance {neighbours.chance * neighbours.of:.2f} of {neighbours.of} would be nearest to their own label."
+    for miss in neighbours.wrong[:_MAX_MISSES] if neighbours.right else ():
+        mine, theirs = (view.tagged_name(index) for index in (miss.occurrence, miss.nearest))
+        how = "just as near to" if miss.tied else "nearest to"
+        yield f"{mine} is {how} {theirs}: {cosine_text(miss.similarity)}."
+    if neighbours.right and len(neighbours.wrong) > _MAX_MISSES:
+        yield f"{len(neighbours.wrong) - _MAX_MISSES:,} more are nearest to another label."
 
 
 def _group_sentence(groups: Groups | None, names: Sequence[str]) -> Iterator[str]:
@@ -334,16 +296,16 @@ def _group_sentence(groups: Groups | None, names: Sequence[str]) -> Iterator[str
         return
     figures = ""
     if groups.silhouette is not None and groups.p is not None:
-        among = f", looked for among {groups.sampled}" if groups.sampled else ""
-        figures = f" (silhouette {groups.silhouette:.2f}, p = {p_value(groups.p)} against one group{among})"
+        among = f", computed on {groups.sampled} of them" if groups.sampled else ""
+        figures = f" (silhouette {groups.silhouette:.2f}, p = {p_value(groups.p)} against a single group{among})"
     if groups.clear:
-        listed = "; ".join(_name_list([names[index] for index in group]) for group in groups.members)
-        yield f"{len(groups.members)} clear groups{figures}: {listed}."
+        listed = "; ".join(name_list([names[index] for index in group]) for group in groups.members)
+        yield f"{len(groups.members)} clear groups: {listed}{figures}."
     else:
-        yield f"No clear groups: {groups.why_not}{figures}."
+        yield f"There are no clear groups: {groups.why_not}{figures}."
 
 
-def _name_list(names: Sequence[str]) -> str:
+def name_list(names: Sequence[str]) -> str:
     if len(names) <= _MAX_NAMES:
         return ", ".join(names)
     return f"{', '.join(names[: _MAX_NAMES - 2])} and {len(names) - _MAX_NAMES + 2:,} more"
@@ -357,10 +319,10 @@ def _spread_sentence(state: State, view: CompareView) -> Iterator[str]:
     if view.result.adjust != "none":
         similarity, raw = f"{cosine_text(state.adjusted_self_similarity)} (raw {similarity})", "raw "
     chance = state.explained_variance_random
-    random = "" if chance is None else f"; of as many random words {cosine_text(chance)}"
+    random = "" if chance is None else f"; {cosine_text(chance)} for as many random words"
     yield (
         f"{view.with_word('Self-similarity')} {similarity}, {raw}explained variance "
-        f"{cosine_text(state.explained_variance)} (the share that one vector explains{random})."
+        f"{cosine_text(state.explained_variance)} (share that one direction explains{random})."
     )
 
 
@@ -368,10 +330,10 @@ def _word_sentences(state: State, view: CompareView) -> Iterator[str]:
     for word in state.words:
         across = ", ".join(f"{view.label(other)} {cosine_text(value)}" for other, value in word.across.items())
         inner = cosine_text(word.self_similarity)
-        yield f"{view.label(word.word)} ({word.occurrences:,}): {inner} to itself, {across}."
+        yield f"{view.label(word.word)} ({word.occurrences:,}): mean cosine {inner} to itself, {across}."
 
 
 def _dimension_sentence(state: State) -> Iterator[str]:
     if state.dimensions:
         listed = ", ".join(f"{each.dimension} ({100 * each.share:.1f} %)" for each in state.dimensions)
-        yield f"Dimensions that make up the mean cosine: {listed}."
+        yield f"Dimensions that contribute most to the mean cosine: {listed}."

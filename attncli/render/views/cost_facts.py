@@ -10,7 +10,7 @@ from attncli.render.common.numbers import bytes_text, context_text, flops_text, 
 from attncli.results.costs import CACHE_BITS, Cache, Costs, Fits, Flops, Lora, Training, in_bytes
 
 #: Where there is no number.
-DASH = "–"
+NOTHING = "·"
 #: The dtype of caches and of comparisons, which nearly every model runs in.
 USUAL_DTYPE = "bfloat16"
 #: Left out, as it takes the same memory as bfloat16.
@@ -147,7 +147,7 @@ def compared_costs(costs: Sequence[Costs]) -> Iterator[tuple[str, list[str]]]:
     """The costs of several models, in the usual dtype: a label, and a text for each model."""
     yield f"memory, {USUAL_DTYPE}", [bytes_text(cost.memory[USUAL_DTYPE]) for cost in costs]
     if any(cost.published and cost.published.is_packed for cost in costs):
-        yield "  as published", [bytes_text(cost.published.bytes) if cost.published else DASH for cost in costs]
+        yield "  as published", [bytes_text(cost.published.bytes) if cost.published else NOTHING for cost in costs]
     if any(cost.cache for cost in costs):
         per_token = [cost.cache.per_token if cost.cache else 0 for cost in costs]
         yield f"cache a token, {USUAL_DTYPE}", [_cache_bytes(numbers) for numbers in per_token]
@@ -157,9 +157,9 @@ def compared_costs(costs: Sequence[Costs]) -> Iterator[tuple[str, list[str]]]:
         yield f"longest context, {USUAL_DTYPE}", [_longest_context(cost) for cost in costs]
     if any(cost.training for cost in costs):
         totals = [cost.training[USUAL_DTYPE].total if cost.training else None for cost in costs]
-        yield f"training, {USUAL_DTYPE}", [DASH if total is None else bytes_text(total) for total in totals]
+        yield f"training, {USUAL_DTYPE}", [NOTHING if total is None else bytes_text(total) for total in totals]
     if any(cost.lora for cost in costs):
-        yield "LoRA", [f"{cost.lora.parameters:,}" if cost.lora else DASH for cost in costs]
+        yield "LoRA", [f"{cost.lora.parameters:,}" if cost.lora else NOTHING for cost in costs]
 
 
 def _longest_context(costs: Costs) -> str:

@@ -15,13 +15,21 @@ NORM_NOTE = "weights times the norm of what is read there (Kobayashi et al. 2020
 ROLLOUT_NOTE = "how much of each token (columns) reaches each position (rows), heads averaged"
 
 
-def model_facts(result: HeadsResult) -> list[str]:
-    """Device, dtype, and over how many texts or probes the values are means."""
+#: What most commands run on, and what `--dtype auto` gives there: headers name only other devices and dtypes.
+_USUAL = ("cpu", "float32")
+
+
+def model_facts(result: HeadsResult, *, full: bool = False) -> list[str]:
+    """Device and dtype where they aren't the usual ones, and over how many texts or probes the values are means.
+
+    full: device and dtype in any case.
+    """
+    run = [fact for fact in (result.device, result.dtype) if full or fact not in _USUAL]
     if result.needle is not None:
         needle = result.needle
         means = f"mean over {count_noun(needle.texts, 'needle')}: {needle.needle_tokens} of {needle.tokens:,} tokens"
-        return [result.device, result.dtype, means]
-    return [result.device, result.dtype, *([] if result.texts is None else [_mean_words(result.texts, result.probe)])]
+        return [*run, means]
+    return [*run, *([] if result.texts is None else [_mean_words(result.texts, result.probe)])]
 
 
 def _mean_words(texts: int, probe: Probe | None) -> str:
@@ -31,12 +39,13 @@ def _mean_words(texts: int, probe: Probe | None) -> str:
 
 
 def stack_facts(stack: Stack) -> list[str]:
-    """The line above each stack: `encoder · 6 layers × 12 heads · 12 tokens · each sees every other`.
+    """The line above each stack: `encoder · bidirectional · 6 layers × 12 heads · 12 tokens`.
 
     It also says which heads were selected, where that takes few words.
     """
     chosen = _selected_heads(stack)
-    return [stack.stack, _shape(stack), *([chosen] if chosen else []), *_direction_facts(stack)]
+    sight = _sight(stack)
+    return [stack.stack, *([sight] if sight else []), _shape(stack), *([chosen] if chosen else []), *_size_facts(stack)]
 
 
 def _shape(stack: Stack) -> str:
@@ -77,30 +86,35 @@ def _noun_with_numbers(noun: str, numbers: list[int]) -> str:
     return f"{noun}s {', '.join(most)} and {last}" if most else f"{noun} {last}"
 
 
-def _direction_facts(stack: Stack) -> list[str]:
-    """How many positions look at how many, and whether each sees all others."""
-    queries, keys, window = len(stack.queries), len(stack.keys), stack.key_medium.window
-    all_queries, all_keys = stack.whole or (queries, keys)
-    mutual = "each sees every other" if stack.full else "some see later ones"
-    sight = "each sees itself and earlier ones" if stack.causal else mutual
+def _sight(stack: Stack) -> str:
+    """Which keys a query may attend to: `causal` or `bidirectional`; empty for cross-attention, which sees all keys."""
+    window = stack.key_medium.window
+    if is_cross(stack):
+        return ""
     if window is not None:
-        sight = f"each sees its own window of {window} × {window}"
+        return f"bidirectional in windows of {window} × {window}"
+    return "causal" if stack.causal else "bidirectional" if stack.full else "bidirectional, partly masked"
+
+
+def _size_facts(stack: Stack) -> list[str]:
+    """How many positions look at how many."""
+    queries, keys = len(stack.queries), len(stack.keys)
+    all_queries, all_keys = stack.whole or (queries, keys)
     of_text = stack.key_medium.kind == "tokens"
     if not queries:
-        across = "decoder tokens look at encoder tokens"
-        return [across if is_cross(stack) else sight.replace("each", "each token", 1)]
+        return ["decoder tokens look at encoder tokens"] if is_cross(stack) else []
     if is_cross(stack):
         verb = "looks at" if queries == 1 else "look at"
         looking = _part_of_whole(queries, all_queries, f"decoder {stack.unit}")
         read = _part_of_whole(keys, all_keys, f"encoder {stack.unit}") if of_text else _key_count(stack)
         return [f"{looking} {verb} {read}"]
     if not of_text:
-        return [_key_count(stack), sight]
+        return [_key_count(stack)]
     if stack.unit != "token" and (stack.reading or stack.ranking):
         # The query is one position within a word or line, not all of it.
-        return [f"{count_noun(all_keys, stack.unit)}, seen from one position", sight]
+        return [f"{count_noun(all_keys, stack.unit)}, seen from one position"]
     at = "" if keys == all_keys or stack.ranking else f", looking at {keys:,} of {all_keys:,}"
-    return [_part_of_whole(queries, all_queries, stack.unit) + at, sight]
+    return [_part_of_whole(queries, all_queries, stack.unit) + at]
 
 
 def _part_of_whole(count: int, whole: int, noun: str) -> str:

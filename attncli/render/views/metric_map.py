@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
+from attncli.metrics import METRICS
 from attncli.render.views.metric_words import evidence_words, meaning
 from attncli.render.views.overview import ordered_metrics, ranked_heads
 from attncli.results.heads import HeadMetrics, Interval, Stack
@@ -42,6 +43,24 @@ def metric_rows(head: HeadMetrics, stack: Stack) -> list[MetricRow]:
         words = meaning(name, stack.key_medium) + evidence
         rows.append(MetricRow(name, value, uniform.get(name), head.interval(name), texts, words))
     return rows
+
+
+# A share tells of a head if it is so far from uniform attention; other metrics, if they differ by such a part of it.
+_TELLING_SHARE, _TELLING_PART = 0.15, 0.25
+
+
+def telling_rows(head: HeadMetrics, stack: Stack) -> list[MetricRow]:
+    """The metrics by which a head differs from uniform attention, the largest difference first."""
+    rows = []
+    for each in metric_rows(head, stack):
+        if each.value is None or each.uniform is None or not stack.has_evidence(each.name, head.layer):
+            continue
+        is_share = each.name in METRICS and METRICS[each.name].is_share
+        part = abs(each.value - each.uniform) / (1.0 if is_share else max(abs(each.uniform), 1e-9))
+        if part >= (_TELLING_SHARE if is_share else _TELLING_PART):
+            rows.append((part, each))
+    rows.sort(key=lambda pair: (pair[1].name not in head.labels, -pair[0]))
+    return [each for _, each in rows]
 
 
 class MetricMap(NamedTuple):

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from attncli.metrics import LABELS, METRICS, WeightAt, WeightOnSpecial
 from attncli.render.views.header import has_single_key
 from attncli.render.views.metric_words import label_of, ordered_labels, read_token
 from attncli.render.views.sentences import Sentence, Words
 from attncli.results.heads import HeadMetrics, Interval, Stack
+from attncli.results.tokens import Token
 
 # For heads without a label: the metric, whether its smallest or largest value counts, and the sentence.
 _EXTREMES = tuple(
@@ -19,10 +21,13 @@ _EXTREMES = tuple(
     if sentence
 )
 _MOST_PER_LABEL = 2
+_FIRST = next(name for name, metric in METRICS.items() if metric.formula == WeightAt(("first",)))
 # A metric tells of a head from so many times uniform attention's value on.
 _LEAST_LIFT = 1.5
 # An extreme is told of a head where it differs from uniform attention by at least this share of its value.
-_LEAST_DIFFERENCE = 0.1
+_LEAST_DIFFERENCE = 0.3
+# A weight between two tokens is told where it is at least so far above uniform attention.
+_LEAST_EXCESS = 0.25
 # The metrics below the small picture of a head.
 _MOST_METRICS = 2
 _DEFAULT_METRICS = tuple(name for name, metric in METRICS.items() if metric.in_captions)
@@ -48,16 +53,18 @@ class Standout:
         return self.head.interval(self.metric)
 
 
-def standouts(stack: Stack, limit: int, *, always: str | None = None) -> tuple[Standout, ...]:
+def standouts(stack: Stack, limit: int, *, always: str | None = None, resting: bool = False) -> tuple[Standout, ...]:
     """At most `limit` heads: the strongest two of each label in turn, then the extremes if there is room.
 
-    always: a label of which the strongest head is listed even if no head has enough of it.
+    always: a label of which the strongest head is listed even if no head has enough of it.  resting: whether heads that
+    rest on special tokens, or on the first token of a causal stack, are listed with the others.
     """
     if has_single_key(stack):
         return ()
     unlabelled = [] if always is None else _strongest_unlabelled(stack, always)
-    labelled = [*_labelled(stack, limit - len(unlabelled)), *unlabelled]
+    labelled = [*_labelled(stack, limit - len(unlabelled), resting=resting), *unlabelled]
     taken = {standout.head.name for standout in labelled}
+    taken |= {head.name for head in stack.metrics if not resting and rests(head, stack)}
     # With few heads, the extremes would only list all of them.
     room = min(limit - len(labelled), len(stack.metrics) // 2)
     return (*labelled, *_extremes(stack, taken)[: max(room, 0)])
@@ -77,12 +84,30 @@ def ranked_heads(stack: Stack, metric: str) -> list[HeadMetrics]:
     return sorted(heads, key=lambda head: -(head.values[metric] or 0.0))
 
 
-def _labelled(stack: Stack, limit: int) -> list[Standout]:
+def shown_label(head: HeadMetrics, stack: Stack) -> str | None:
+    """The label that stands for a head on maps: its first.
+
+    A head of a causal stack that reads the first token rests on it, even if that isn't enough for the label `first`.
+    """
+    if not head.labels:
+        return None
+    name = head.labels[0]
+    return _FIRST if stack.causal and _is_of_one_key(name) and head.token_index == 0 else name
+
+
+def rests(head: HeadMetrics, stack: Stack) -> bool:
+    """Whether the head rests by its label: on special tokens, or on the first token."""
+    rule = LABELS.get(shown_label(head, stack) or "")
+    return rule is not None and rule.rests
+
+
+def _labelled(stack: Stack, limit: int, *, resting: bool) -> list[Standout]:
     """The strongest of each label in turn; a head counts under its first label, which the map shows."""
-    names = ordered_labels(head.labels[0] for head in stack.metrics if head.labels)
+    listed = [head for head in stack.metrics if head.labels and (resting or not rests(head, stack))]
+    names = ordered_labels(head.labels[0] for head in listed)
     queues = []
     for name in names:
-        heads = [head for head in ranked_heads(stack, name) if head.labels[:1] == (name,)]
+        heads = [head for head in ranked_heads(stack, name) if head in listed and head.labels[:1] == (name,)]
         queues.append(heads[:_MOST_PER_LABEL])
     chosen: dict[str, tuple[HeadMetrics, str]] = {}
     for rank in range(_MOST_PER_LABEL):
@@ -119,6 +144,59 @@ def _extremes(stack: Stack, taken: set[str]) -> list[Standout]:
         if head.name not in taken and not near:
             found.setdefault(head.name, _standout(stack, head, metric, (Words(sentence),)))
     return list(found.values())
+
+
+def resting_sentence(stack: Stack) -> str:
+    """How many heads rest on special tokens or on the first token, and what that means; empty where none does."""
+    heads = [head for head in stack.metrics if rests(head, stack)]
+    if not heads:
+        return ""
+    names = ordered_labels(name for head in heads if (name := shown_label(head, stack)))
+    places = " or ".join(f"{LABELS[name].target} ({LABELS[name].letter})" for name in names)
+    several = "head rests" if len(heads) == 1 else "heads rest"
+    why = "attention sinks, where weight goes that has nothing to read"
+    return f"{len(heads):,} of {len(stack.metrics):,} {several} on {places}: {why}"
+
+
+# --- links between tokens
+
+
+class HeadLink(NamedTuple):
+    """A head and its strongest link between ordinary tokens, as a sentence: `the → cat`."""
+
+    head: HeadMetrics
+    sentence: Sentence
+    weight: float
+    uniform: float
+
+
+def head_link(stack: Stack, head: HeadMetrics) -> HeadLink | None:
+    """The strongest link of a head; None where it is not far from uniform attention, or not known."""
+    link = head.link
+    if link is None or link.excess < _LEAST_EXCESS or link.weight < _LEAST_LIFT * link.uniform:
+        return None
+    arrow = (Words(stack.queries[link.query]), Words(" → "), Words(stack.keys[link.key]))
+    return HeadLink(head, arrow, link.weight, link.uniform)
+
+
+def layer_links(stack: Stack) -> dict[int, HeadLink]:
+    """The strongest link of each layer, in the head where it stands out most."""
+    strongest: dict[int, HeadMetrics] = {}
+    for head in stack.metrics:
+        known = strongest.get(head.layer)
+        if head.link is not None and (known is None or known.link is None or head.link.excess > known.link.excess):
+            strongest[head.layer] = head
+    found = ((layer, head_link(stack, head)) for layer, head in strongest.items())
+    return {layer: link for layer, link in found if link is not None}
+
+
+def top_key(stack: Stack, head: HeadMetrics) -> Token | None:
+    """The ordinary token that most queries of a head read; None where its weight is near that of uniform attention."""
+    name = next(name for name, metric in METRICS.items() if metric.of_one_key)
+    value, even = head.values.get(name), _uniform(stack, head, name)
+    if value is None or value < _LEAST_LIFT * (even or 0.0):
+        return None
+    return read_token(head, stack)
 
 
 # --- labels

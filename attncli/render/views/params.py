@@ -15,7 +15,7 @@ from attncli.render.common.escape import SLASHES, name_text, printable
 from attncli.render.common.numbers import range_text, share_text
 from attncli.render.common.table import Column, Row, Table
 from attncli.render.common.terminal import Terminal
-from attncli.render.views.cost_facts import DASH, Facts, compared_costs, cost_facts, labelled, optional_costs
+from attncli.render.views.cost_facts import NOTHING, Facts, compared_costs, cost_facts, labelled, optional_costs
 from attncli.results.params import ModelParameters, Node, ParameterCount, ParamsResult
 from attncli.results.reconciliation import Reconciliation, TensorDifference
 from attncli.results.summaries import (
@@ -197,7 +197,7 @@ def _component_row(name: str, weights: int, biases: int, count: ParameterCount) 
 
 
 def _number_or_dash(number: int) -> str:
-    return f"{number:,}" if number else DASH
+    return f"{number:,}" if number else NOTHING
 
 
 def layer_tables(count: ParameterCount) -> tuple[Table, Table]:

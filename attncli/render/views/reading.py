@@ -7,12 +7,14 @@ from typing import NamedTuple
 from attncli.render.views.header import unit_noun
 from attncli.render.views.sentences import NO_BREAK, Position, Sentence, Words, quiet, strong
 from attncli.results.heads import Stack
-from attncli.results.patterns import HeadWeight, Ranking, RowReading
+from attncli.results.patterns import ColumnReading, HeadRead, HeadWeight, KeyRead, Ranking, RowReading
 
 #: The words beside the mark that points at the query.
 LOOKS_FROM_HERE = "looks from here"
 #: The same of a rollout.
 ARRIVES_HERE = "arrives here"
+# A head tells of a key from so many times uniform attention's weight on.
+_LEAST_LIFT = 1.5
 HIDDEN_BY_MASK = "is hidden from it by the model's mask"
 
 
@@ -51,6 +53,35 @@ def has_top_heads(reading: RowReading) -> bool:
     return reading.heads > 1 and all(key.head is not None for key in reading.top)
 
 
+def ordinary_and_resting(stack: Stack, reading: RowReading) -> tuple[list[KeyRead], list[KeyRead]]:
+    """The keys that a position reads most: ordinary ones, and those on which heads rest."""
+    resting = stack.resting if stack.key_medium.kind == "tokens" and stack.unit == "token" else frozenset()
+    ordinary = [key for key in reading.top if key.place not in resting]
+    return ordinary, [key for key in reading.top if key.place in resting]
+
+
+def stands_out(head: HeadRead) -> bool:
+    """Whether a head reads a key by far more than uniform attention does."""
+    return head.uniform is None or head.weight >= _LEAST_LIFT * head.uniform
+
+
+def resting_note(stack: Stack) -> str:
+    """What the keys are that stand apart."""
+    special = any(stack.keys[place].special for place in stack.resting)
+    first = any(not stack.keys[place].special for place in stack.resting)
+    names = [*(["special tokens"] if special else []), *(["the first token"] if first else [])]
+    return f"{' and '.join(names)}, where weight rests that has nothing to read"
+
+
+def readers_sentence(stack: Stack, readers: ColumnReading, weighting: str) -> Sentence:
+    """`who reads cat (token 2), mean of all 72 heads`"""
+    key = Position(readers.key, length=readers.key_tokens)
+    every = "all " if readers.heads == sum(layer.heads for layer in stack.layers) else ""
+    many = f", mean of {every}{readers.heads:,} heads" if readers.heads > 1 else ""
+    norms = ", weights times the norm of what is read (Kobayashi et al. 2020)" if weighting == "norm" else ""
+    return quiet("who reads "), strong(key), quiet(f"{many}{norms}")
+
+
 class RankingView(NamedTuple):
     """All heads by their weight from a query on a key.
 
@@ -70,7 +101,7 @@ def ranking_view(stack: Stack, ranking: Ranking) -> RankingView:
     hidden = ""
     if all(head.rank is None for head in ranking.heads):
         later = stack.causal and ranking.key.index > ranking.query.index
-        why = "comes later, and each token sees earlier ones alone"
+        why = "comes later, and in a causal model no token attends to later ones"
         hidden = f"{why if later else HIDDEN_BY_MASK}: no head looks there from"
     sentence = (quiet("how much "), strong(query), quiet(f" looks{NO_BREAK}at "), strong(key))
     return RankingView(sentence, query, key, hidden, max((head.weight for head in ranking.heads), default=0.0))

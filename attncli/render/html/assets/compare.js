@@ -1,6 +1,7 @@
 // The page of a word in context: sentences, and what a state makes of them.
 
 const view = element("section", { id: "state" });
+const details = element("section", { id: "details" });
 const sentences = element("section", { id: "sentences" }, element("h3", {}, "Sentences"), sentenceTable());
 const path = data.path ? paths(data.path) : null;
 
@@ -39,10 +40,12 @@ function point(...indices) {
 async function drawState(index) {
   const state = data.states[index];
   const said = state.said.map((sentence) => element("p", {}, sentence));
-  const parts = [element("h2", {}, state.title)];
+  const answered = state.answer.map((sentence, place) => element("p", { class: place ? "" : "answer" }, sentence));
+  const parts = [];
   if (state.similarity && data.occurrences.length > 2) parts.push(await similarities(state));
   if (state.map) parts.push(plane(state, pointAt));
-  view.replaceChildren(parts.shift(), element("div", { class: "side-by-side" }, ...parts), ...said);
+  view.replaceChildren(...answered, groupLegend() || "", element("div", { class: "side-by-side" }, ...parts));
+  details.replaceChildren(element("h3", {}, state.title), ...said);
 }
 
 function pointAt(index, event) {
@@ -67,10 +70,10 @@ async function similarities(state) {
     above: name,
     isDim: () => false,
     paint: (canvas) => paintSquare(canvas, values, color),
-    number: (row, column) => ({ text: figure(values.value(row, column)), ink: inkOn(color(values.value(row, column))) }),
+    number: (row, column) => ({ text: row === column ? "" : figure(values.value(row, column)), ink: inkOn(color(values.value(row, column))) }),
     words: (row, column) => pairWords(row, column, values, shares),
   }, Math.min(view.clientWidth || 640, 720), (row, column) => (row === null ? point() : point(row, column)));
-  return element("figure", {}, element("h3", {}, "Similarity"), picture, scaleLegend(figure(low), figure(high), "cosine; the diagonal says nothing"));
+  return element("figure", {}, element("h3", {}, `Similarity at ${state.title}`), picture, scaleLegend(figure(low), figure(high), data.measure));
 }
 
 function paintSquare(canvas, values, color) {
@@ -78,12 +81,16 @@ function paintSquare(canvas, values, color) {
   canvas.width = size;
   canvas.height = size;
   const image = new ImageData(size, size);
-  for (let at = 0; at < size * size; at++) image.data.set([...color(values.value(Math.floor(at / size), at % size)), 255], 4 * at);
+  for (let at = 0; at < size * size; at++) {
+    const [row, column] = [Math.floor(at / size), at % size];
+    // Each occurrence is like itself, which says nothing: the diagonal stays empty.
+    if (row !== column) image.data.set([...color(values.value(row, column)), 255], 4 * at);
+  }
   canvas.getContext("2d").putImageData(image, 0, 0);
 }
 
 function pairWords(row, column, values, shares) {
-  const beside = shares && row !== column ? element("div", { class: "dim" }, `more than ${(100 * shares.value(row, column)).toFixed(1)} % of random pairs`) : null;
+  const beside = shares && row !== column ? element("div", { class: "dim" }, `more similar than ${(100 * shares.value(row, column)).toFixed(1)} % of random pairs`) : null;
   return [
     element("div", {}, chip(row), " ", context(row)), element("div", {}, chip(column), " ", context(column)),
     element("b", {}, values.value(row, column).toFixed(3)), beside,
@@ -103,7 +110,7 @@ function groupLegend() {
 const several = data.states.length > 1;
 const options = data.states.map((state, index) => [`${index}`, state.title]);
 const controls = several ? element("div", { class: "controls" }, choice("state", "states", options, (value) => drawState(Number(value)))) : null;
-show(controls, groupLegend(), sentences, view, path, data.best && element("p", {}, data.best));
+show(controls, view, sentences, path, details, data.best && element("p", {}, data.best));
 const last = data.states.length - 1;
 if (several) document.querySelector("#states").value = `${last}`;
 if (last >= 0) drawState(last);

@@ -38,7 +38,7 @@ function plane(state, point) {
   });
   const [across, up] = state.explained.map((share) => `${Math.round(100 * share)} %`);
   const picture = svg("svg", { viewBox: `0 0 ${WIDE} ${HIGH}`, class: "plot", id: "map", role: "img", "aria-label": "map" }, ...marks.flat());
-  return element("figure", {}, element("h3", {}, "Map"), picture, element("p", { class: "dim" }, `two principal components: ${across} and ${up} of the variance`));
+  return element("figure", {}, element("h3", {}, "Map"), picture, element("p", { class: "dim" }, `Two principal components, with ${across} and ${up} of the variance.`));
 }
 
 /** Means over pairs as thick lines, single pairs as thin ones; random words beneath them. */
@@ -56,8 +56,8 @@ function paths({ states, tracks }) {
   const lines = tracks.map((track, place) => trackLine(track, place, states, x, y)).reverse();
   const picture = svg("svg", { viewBox: `0 0 ${WIDE} ${HIGH}`, class: "plot", id: "path", role: "img", "aria-label": "values over the states" }, ...rules.flat(), ...names, ...lines);
   const keys = tracks.filter(({ kind }) => kind !== "pair").map((track, place) => element("span", {}, element("i", { class: `key ${track.kind} line${place}` }), ` ${track.name}`));
-  if (tracks.some(({ kind }) => kind === "pair")) keys.push(element("span", {}, element("i", { class: "key pair" }), " single pairs"));
-  return element("figure", {}, element("h3", {}, "From state to state"), picture, element("p", { class: "dim keys" }, ...keys));
+  if (tracks.some(({ kind }) => kind === "pair")) keys.push(element("span", {}, element("i", { class: "key pair" }), " each pair"));
+  return element("figure", {}, element("h3", {}, "Mean cosine from state to state"), picture, element("p", { class: "dim keys" }, ...keys));
 }
 
 function trackLine(track, place, states, x, y) {

@@ -23,7 +23,7 @@ function filled(made, attributes, children) {
 
 /** A number as the terminal shows it: two decimals, one from a hundred on, a dash where there is none. */
 function figure(value) {
-  if (value === null || value === undefined) return "–";
+  if (value === null || value === undefined) return "·";
   const text = value.toFixed(Math.abs(value) >= 100 ? 1 : 2);
   return Number(text) === 0 ? text.replace("-", "") : text;
 }

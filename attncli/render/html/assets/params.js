@@ -80,7 +80,7 @@ function componentTable(model) {
   const cells = (components) => {
     const [weights, biases] = [1, 2].map((at) => sum(components.map((component) => component[at])));
     const counts = biased ? [weights, biases, weights + biases] : [weights + biases];
-    return [...counts.map((count) => (count ? grouped(count) : "–")), percent((weights + biases) / (model.total || 1))];
+    return [...counts.map((count) => (count ? grouped(count) : "·")), percent((weights + biases) / (model.total || 1))];
   };
   const rows = model.parts.flatMap((part) => [row("part", part.name, cells(componentsOf(part))), ...part.groups.flatMap((group) => groupRows(group, cells))]);
   const names = [...(biased ? ["weights", "biases"] : []), "parameters", "share"];
@@ -105,7 +105,7 @@ function differenceTable() {
   const names = data.models.map((model) => model.name);
   const parts = new Set(data.differences.map(([part]) => part)).size > 1;
   const rows = data.differences.map(([part, component, counts]) => {
-    const cells = counts.map((count) => (count ? grouped(count) : "–"));
+    const cells = counts.map((count) => (count ? grouped(count) : "·"));
     return row("", parts ? `${part}: ${component}` : component, counts.length === 2 ? [...cells, signed(counts[1] - counts[0])] : cells);
   });
   const totals = data.models.map((model) => model.total);
