@@ -215,7 +215,7 @@ def test_the_list_of_models_is_kept_until_a_file_changes(tmp_path: Path, monkeyp
     module.__file__ = str(tmp_path / "pack" / "utils" / "import_utils.py")
     module.define_import_structure = define  # type: ignore[attr-defined]
     model_scan.keep_scan(module)
-    kept = module.define_import_structure  # type: ignore[attr-defined]
+    kept = module.define_import_structure
     expected = {frozenset(["torch"]): {"models.bert": {"one"}}}
     assert kept(source.parent, prefix="models") == expected
     assert kept(str(source.parent / "__init__.py")) == {frozenset(["torch"]): {"bert": {"one"}}}

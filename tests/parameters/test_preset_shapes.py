@@ -31,7 +31,9 @@ def without_versions(packed: str) -> dict[str, object]:
 @pytest.mark.parametrize("name", preset_names())
 def test_they_are_those_of_the_preset(name: str) -> None:
     shipped = json.loads(FILE.read_text("utf-8"))[name]
-    assert without_versions(shipped) == without_versions(to_ship(read_preset(name))), "run the program to_ship is in"
+    assert without_versions(shipped) == without_versions(to_ship(read_preset(name))), (
+        "python -m attncli.api.ship_presets"
+    )
 
 
 def test_unfolded_they_are_what_the_cache_would_hold() -> None:
