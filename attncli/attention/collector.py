@@ -26,7 +26,7 @@ from attncli.attention.pattern_sums import (
     read_rollout,
     read_row,
 )
-from attncli.attention.readouts import compute_value_norms, read_metrics
+from attncli.attention.readouts import compute_value_norms, free_memory, read_metrics
 from attncli.attention.selection import EVERYTHING, HeadsRequest
 from attncli.attention.uniform_baseline import UniformBaseline, compute_uniform_baseline
 from attncli.errors import ModelError, UsageError
@@ -262,7 +262,9 @@ class Collector:
             layer.add_blocks(attention)
             return False
         pooled = self.request.weighting == "attention"
-        return layer.add_fused(fused, self._baseline(sides, fused), self.request.metrics, pooled=pooled)
+        has_patterns = layer.add_fused(fused, self._baseline(sides, fused), self.request.metrics, pooled=pooled)
+        free_memory()
+        return has_patterns
 
     def _roll_out(self, key: StackKey, sides: QueryKeySides, attention: Attention) -> Tensor | None:
         """The rollout up to this layer; None for cross-attention, and where keys have no query."""

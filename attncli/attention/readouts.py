@@ -26,8 +26,11 @@ A_ij ‖f(x_j)‖ instead of A_ij: a separator that a head attends to often has 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import ctypes
+import sys
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from functools import cache
 from typing import TYPE_CHECKING
 
 import torch
@@ -233,6 +236,22 @@ def _rows_in_tiles(
                 weights = (tile.scores[texts, :, row, column] - lse.transpose(1, 2)[queries]).exp()
                 sums.transpose(1, 2).index_put_(queries, weights, accumulate=True)
     return {name: sums if name in matches else (sums - lse).exp() for name, sums in rows.items()}
+
+
+@cache
+def _trim() -> Callable[[int], object] | None:
+    """The function of glibc that gives freed memory back; None for other libraries."""
+    return getattr(ctypes.CDLL(None), "malloc_trim", None) if sys.platform == "linux" else None
+
+
+def free_memory() -> None:
+    """Give the memory of freed tensors back to the system.
+
+    glibc keeps blocks of up to 32 MiB for the next ones of that size, which a long text's readouts are full of and the
+    model has none of: they would stay beside what its next layers take.
+    """
+    if (trim := _trim()) is not None:
+        trim(0)
 
 
 # --- Norm-weighted attention

@@ -1,9 +1,10 @@
 """`python -m tests.benchmarks [RUNS [MEGABYTES]]`: every benchmark, each against a named peer in the same run.
 
 RUNS: pairs of processes that are timed in turn, 21 or fewer for a quick look.  MEGABYTES: the size of the file that is
-cut into tokens, 100 or less. The whole takes the better part of an hour on two cores, most of it for long texts; a
-module of this folder alone (`python -m tests.benchmarks.reading 4096`) says one part. The table is Markdown, and stands
-in attncli/docs/benchmarks.md; the peers are in the extra `benchmarks`.
+cut into tokens, 100 or less. The figures of a decoder need the file that `tests/test_real_decoder.py` names. The whole
+takes the better part of an hour on two cores, most of it for long texts; a module of this folder alone
+(`python -m tests.benchmarks.reading 4096`) says one part. The table is Markdown, and stands in
+attncli/docs/benchmarks.md; the peers are in the extra `benchmarks`.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from importlib.util import find_spec
 from itertools import chain
 from pathlib import Path
 
-from tests.benchmarks import comparing, counting, pages, reading, startup, tokenizing
+from tests.benchmarks import added_memory, comparing, counting, decoders, pages, reading, startup, tokenizing
 from tests.benchmarks.processes import HEADER
 
 #: The peers that the extra `benchmarks` brings.
@@ -33,11 +34,13 @@ def main() -> None:
     print(machine(), HEADER, sep="\n\n", flush=True)
     every = (
         startup.run(runs),
+        decoders.run(runs),
         tokenizing.run(runs, megabytes=megabytes),
         counting.run(runs),
         comparing.run(runs),
         pages.run(),
         reading.run(runs),
+        added_memory.run(),
     )
     for ratio in chain(*every):
         print(ratio.row(), flush=True)

@@ -183,11 +183,11 @@ def difference(recorded: str, found: str, name: str) -> str:
     return "".join(line if line.endswith("\n") else f"{line}\n" for line in lines)
 
 
-def check(name: str, folder: Path) -> None:
+def check(name: str, folder: Path, attn: Callable[..., Outcome] = run_attn) -> None:
     """Fail with a diff unless a command writes what was recorded; skip it where what it needs is absent."""
     command = COMMANDS[name]
     if reason := absent(command):
         pytest.skip(reason)
-    found = written(command, outcome_of(command, folder))
+    found = written(command, outcome_of(command, folder, attn))
     if changed := difference(path_of(name).read_text("utf-8"), found, name):
         pytest.fail(f"{changed}\nIf this is meant: python -m tests.golden {name}", pytrace=False)

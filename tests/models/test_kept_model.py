@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -54,7 +55,7 @@ def test_it_answers_what_would_load_the_same_once(folder: Path) -> None:
 @pytest.mark.parametrize(
     "change", [{"dtype": "bfloat16"}, {"eager": False}, {"with_head": True}, {"device": "cpu"}, {"modality": "image"}]
 )
-def test_other_options_are_loaded(folder: Path, change: dict[str, object]) -> None:
+def test_other_options_are_loaded(folder: Path, change: dict[str, Any]) -> None:
     assert ModelKeeper(kept(folder)).find(files_of(folder), OPTIONS._replace(**change), full_depth) is None
 
 

@@ -54,6 +54,8 @@ _LEARNT = frozenset(
 _MOST_NAMES = 1 << 20
 #: Seconds between looking whether the time is up.
 _TICK = 0.5
+#: Seconds that a client may take to say that it waits for its command; others wait meanwhile, or run alone.
+_PATIENCE = 10.0
 
 
 class _Shared:
@@ -232,6 +234,7 @@ class Worker:
     def _run(self, message: dict[str, Any], connection: socket.socket, descriptors: list[int]) -> None:
         # A client that has waited too long runs the command itself, and has closed the connection.
         connection.sendall(pack({"ready": True}))
+        connection.settimeout(_PATIENCE)
         if connection.recv(1) != GO:
             connection.close()
             return

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from attncli.models.capture.structure import BlockList
     from attncli.models.files.model_files import ModelFiles
     from attncli.models.files.reference import ModelRef
+    from attncli.models.loading.forward import Modality
     from attncli.models.loading.loaded_model import LoadedModel
 
 #: Names of the files that decide what is loaded end so. A tokenizer's don't.
@@ -34,7 +35,7 @@ class LoadingOptions(NamedTuple):
     eager: bool
     with_head: bool
     predicts: bool
-    modality: str | None
+    modality: Modality | None
 
 
 class FileState(NamedTuple):
