@@ -46,7 +46,7 @@ MAY_IMPORT = {
     "results": {"choices", "effects", "errors", "metrics", "verbs"},
     "models": {"_version", "choices", "errors", "limits", "progress", "quantities"},
     "tokens": {"errors", "models", "results"},
-    "attention": {"effects", "errors", "metrics", "models", "results"},
+    "attention": {"effects", "errors", "metrics", "models", "progress", "results"},
     "embeddings": {"errors", "models", "results"},
     "parameters": {"components", "errors", "limits", "results"},
     "render": {"choices", "components", "effects", "errors", "metrics", "progress", "results", "verbs"},
@@ -371,7 +371,7 @@ def test_circles_are_found() -> None:
 #: File names that every verb or every folder may have.
 COMMON_FILE_NAMES = {
     "__init__", "__main__", "base", "types", "text", "html", "figures", "tables",
-    "heads", "tokenize", "params", "compare", "effects",
+    "heads", "tokenize", "params", "compare", "effects", "circuits",
 }  # fmt: skip
 
 

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from attncli.attention.collector import CollectedLayer
-    from attncli.attention.effects.ablation import AblatedRun, AblationEffects
+    from attncli.attention.effects.ablation import AblatedRun, AblationEffects, Means
     from attncli.attention.effects.outcome import CosineOutcome, LogitOutcome
     from attncli.attention.effects.prediction import RecordedRun
     from attncli.attention.inputs import ModelInputs
@@ -42,7 +42,8 @@ class EffectsRun:
 
     collected: the stacks, as their heads are named.  position: of the outcome, in the stack that predicts.
     run: the recorded untouched run, None without a language-model head.  files: None for a loaded module.
-    source: the inputs of the text that heads are patched from.
+    source: the inputs of the text that heads are patched from.  means: what `mean` puts in the place of heads, over
+    several texts; None for those of this one.
     """
 
     model: LoadedModel
@@ -57,6 +58,14 @@ class EffectsRun:
     outcome: LogitOutcome | CosineOutcome
     progress: Progress
     source: ModelInputs | None = None
+    means: Means | None = None
+
+    def ablated(self, inputs: ModelInputs) -> AblatedRun:
+        """A run on this text, or on another, whose heads can be replaced."""
+        from attncli.attention.effects.ablation import AblatedRun
+
+        position = self.position + self.model.virtual_queries if self.run is None else self.run.position
+        return AblatedRun.of(self.model, inputs.arguments, self.outcome, position)
 
     def name_token(self, number: int) -> OutcomeToken:
         """A token of the vocabulary by its id."""
@@ -107,39 +116,37 @@ def _measure_direct(run: EffectsRun) -> Measured:
 def _measure_zero(run: EffectsRun) -> Measured:
     from attncli.attention.effects.ablation import ablate
 
-    ablated = _ablated_run(run, run.inputs)
-    return _measured(run, ablate(ablated, None, progress=run.progress))
+    return _measured(run, ablate(run.ablated(run.inputs), None, progress=run.progress))
 
 
 def _measure_mean(run: EffectsRun) -> Measured:
     from attncli.attention.effects.ablation import ablate, mean_writes
 
-    ablated = _ablated_run(run, run.inputs)
+    ablated = run.ablated(run.inputs)
+    means = mean_writes(ablated, ordinary_positions(run)) if run.means is None else run.means
+    return _measured(run, ablate(ablated, means, progress=run.progress))
+
+
+def ordinary_positions(run: EffectsRun) -> dict[tuple[str, int], Tensor]:
+    """Which positions of each layer's queries aren't special, by its attention module and the number of that module's
+    call; all where none is left."""
     ordinary = {}
     for (_, _), (path, call), layer in _layer_calls(run):
         queries = layer.sides.queries
         kept = (queries.real & ~queries.special)[0]
         ordinary[path, call] = kept if bool(kept.any()) else queries.real[0]
-    means = mean_writes(ablated, ordinary)
-    return _measured(run, ablate(ablated, means, progress=run.progress))
+    return ordinary
 
 
 def _measure_patch(run: EffectsRun) -> Measured:
     from attncli.attention.effects.ablation import AblatedRun, patch, patching_way
 
     assert run.source is not None
-    ablated = _ablated_run(run, run.inputs)
+    ablated = run.ablated(run.inputs)
     source = AblatedRun.of(run.model, run.source.arguments, run.outcome, ablated.position, ablated.sites)
     warnings = () if patching_way(ablated, source) else (_NO_WAY,)
     described = source.describe()
     return replace(_measured(run, patch(ablated, source, run.progress)), source=described, warnings=warnings)
-
-
-def _ablated_run(run: EffectsRun, inputs: ModelInputs) -> AblatedRun:
-    from attncli.attention.effects.ablation import AblatedRun
-
-    position = run.position + run.model.virtual_queries if run.run is None else run.run.position
-    return AblatedRun.of(run.model, inputs.arguments, run.outcome, position)
 
 
 def _measured(run: EffectsRun, found: AblationEffects) -> Measured:

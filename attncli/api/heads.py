@@ -11,6 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from attncli.api.effects_lines import parse_columns, refuse_columns, run_effect_lines
 from attncli.api.heads_many import LocatedText, many_texts, run_averaged
 from attncli.api.heads_single import HeadsInput, check_target, run_single_text
 from attncli.api.loading import ModelLoader
@@ -69,6 +70,7 @@ def heads(
     audio: str | Path | None = None,
     processor: Any = None,
     probe: bool = False,
+    columns: str | Sequence[str] | None = None,
     needle: int | None = None,
     qk_ov: bool = False,
     seed: int = 0,
@@ -110,6 +112,7 @@ def heads(
     ids, are averaged: each head's metrics are means over the texts in which they are defined, each text weighing the
     same, with 95 % intervals (Student's t over texts). `probe` does the same with repeated sequences of random tokens,
     drawn with `seed`, instead of texts.
+    columns: what the tab-separated fields of several texts are, `"text,answer,contrast"`, for means of their effects.
     needle: how many random tokens take the place of a text, a few of which stand in them and again at the end: the
     metric `retrieval` is the share of these that a head finds (Wu et al. 2024), the mean over several texts.
     qk_ov: no text; what heads do by their weights alone, in `HeadsResult.qk_ov` (Elhage et al. 2021).
@@ -154,7 +157,7 @@ def heads(
     """
     inputs = HeadsInput(
         text, input_ids, probe, seed, target, target_ids, generate, image, audio, processor,
-        EncodingRequest(pair, no_special, truncate), needle, qk_ov,
+        EncodingRequest(pair, no_special, truncate), needle, qk_ov, columns,
     )  # fmt: skip
     options = HeadsOptions(
         against, layer, head, stack, query, key, metric, threshold, check, patterns, bins, by, hide_special, rollout,
@@ -207,6 +210,8 @@ def _run(inputs: HeadsInput, options: HeadsOptions, loader: ModelLoader, sharing
             "--target-ids": inputs.target_ids is not None,
         }
         result = run_media(inputs, loader, request, incompatible)
+    elif plan is not None and texts is not None:
+        result = run_effect_lines(inputs, texts, loader, request, parse_columns(inputs.columns))
     elif inputs.qk_ov:
         _refuse_single_text_options(inputs, options)
         result = run_circuits(inputs, loader, request)
@@ -287,9 +292,16 @@ def _effects_plan(inputs: HeadsInput, options: HeadsOptions) -> EffectsPlan | No
         "--against": options.against is not None,
         "--image": inputs.image is not None,
         "--audio": inputs.audio is not None,
-        "several texts": inputs.without_text is None and inputs.is_batch,
+        "several texts": options.effects.predict and inputs.without_text is None and inputs.is_batch,
+        "several lists of ids": inputs.without_text is None and inputs.is_batch and inputs.input_ids is not None,
+        "--patterns": options.patterns and inputs.is_batch,
     }
-    return parse_effects(Asked(*options.effects), query, others)
+    columns = parse_columns(inputs.columns)
+    refuse_columns(columns, options.effects._asdict())
+    plan = parse_effects(Asked(*options.effects, columns), query, others)
+    if plan is None and inputs.columns is not None:
+        raise UsageError("--columns goes with --effect", hint="add --effect zero, or leave --columns out")
+    return plan
 
 
 def _weighting(selection: Selection, options: HeadsOptions) -> Weighting:

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from attncli.api.effects import add_effects, find_position, prepare_run, require_head
+from attncli.api.effects import EffectsRun, add_effects, find_position, prepare_run, require_head
 from attncli.api.loading import ModelLoader, id_lists, model_limits, one_id_list, provenance
 from attncli.api.requests import EncodingRequest
 from attncli.attention.effects.patch_texts import check_same_length
@@ -45,7 +45,7 @@ class HeadsInput(NamedTuple):
     """What `heads` runs a model on: one text or many, ids, random tokens, a picture or a sound; and a decoder's input.
 
     The fields are those of `attncli.heads`; encoding: how texts are tokenized.  needle: tokens of the text of
-    `--needle`.  qk_ov: no text, the weights alone.
+    `--needle`.  qk_ov: no text, the weights alone.  columns: what the fields of several texts are.
     """
 
     text: Any = None
@@ -61,6 +61,7 @@ class HeadsInput(NamedTuple):
     encoding: EncodingRequest = EncodingRequest()
     needle: int | None = None
     qk_ov: bool = False
+    columns: str | Sequence[str] | None = None
 
     @property
     def without_text(self) -> str | None:
@@ -147,14 +148,23 @@ def run_single_text(inputs: HeadsInput, loader: ModelLoader, request: HeadsReque
     loaded = loader.load(files, depth, writes=generates, predicts=effects)
     if request.effects is not None:
         require_head(loaded, request.effects)
-    fitting = inputs.fit_to_model(encoded, loaded)
-    pair = add_target(loaded, tokenizer, fitting, inputs)
+    model = Model(loaded, tokenizer, files, loader.progress)
+    result, run = prepare_text(model, inputs, encoded, request)
+    return result if run is None else add_effects(result, run)
+
+
+def prepare_text(
+    model: Model, inputs: HeadsInput, encoded: EncodedText, request: HeadsRequest
+) -> tuple[HeadsResult, EffectsRun | None]:
+    """The result of one text, and what its effects are measured in, if some are asked for."""
+    fitting = inputs.fit_to_model(encoded, model.loaded)
+    pair = add_target(model.loaded, model.tokenizer, fitting, inputs)
     cut = f"the text was truncated to the {len(fitting.tokens):,} tokens that the model accepts"
     warnings = (cut,) if inputs.was_cut(encoded, fitting) else ()
-    return _run(_Model(loaded, tokenizer, files, loader.progress), pair, request, warnings=warnings)
+    return _run(model, pair, request, warnings=warnings)
 
 
-class _Model(NamedTuple):
+class Model(NamedTuple):
     """A loaded model with its tokenizer and files, if it has them."""
 
     loaded: LoadedModel
@@ -163,7 +173,9 @@ class _Model(NamedTuple):
     progress: Progress
 
 
-def _run(model: _Model, given: TextAndTarget, request: HeadsRequest, *, warnings: tuple[str, ...]) -> HeadsResult:
+def _run(
+    model: Model, given: TextAndTarget, request: HeadsRequest, *, warnings: tuple[str, ...]
+) -> tuple[HeadsResult, EffectsRun | None]:
     from attncli.attention.inputs import build_inputs
     from attncli.attention.stacks import collect
     from attncli.attention.steps import same_head_in_other_stacks, walk_heads
@@ -200,12 +212,12 @@ def _run(model: _Model, given: TextAndTarget, request: HeadsRequest, *, warnings
             progress=model.progress,
             source=_source_inputs(model, given, plan),
         )
-        return add_effects(result, run)
+        return result, run
     if request.steps is None:
-        return result
+        return result, None
     steps = walk_heads(collected, request.steps)
     others = same_head_in_other_stacks(collected, request.steps, steps)
-    return replace(result, steps=steps, notes=(*result.notes, *head_note, *_steps_note(steps[0], others)))
+    return replace(result, steps=steps, notes=(*result.notes, *head_note, *_steps_note(steps[0], others))), None
 
 
 def _choose_head(loaded: LoadedModel, inputs: ModelInputs, request: HeadsRequest) -> tuple[HeadsRequest, list[str]]:
@@ -252,7 +264,7 @@ def _quoted(token: Token) -> str:
     return f"{token.text.strip() or token.token} (token {token.index})"
 
 
-def _source_inputs(model: _Model, given: TextAndTarget, plan: EffectsPlan) -> ModelInputs | None:
+def _source_inputs(model: Model, given: TextAndTarget, plan: EffectsPlan) -> ModelInputs | None:
     """The inputs of the text that heads are patched from, which goes on as the text does; None without one.
 
     Raises UsageError where it has another number of tokens.

@@ -28,6 +28,7 @@ class HeadsInputOptions(NamedTuple):
     target: str | None
     target_ids: str | None
     generate: int | None
+    columns: str | None
     needle: int | None
     qk_ov: bool
 
@@ -55,6 +56,7 @@ heads_input_options = bundle(
     option("--audio FILE", "A sound file, for models that read audio; TEXT is its transcript."),
     option("--lines", "Treat each line as a separate text, and average the metrics over the texts."),
     option("--probe", "Run repeated random tokens instead of a text, to find induction heads."),
+    option("--columns NAMES", "With --effect: the tab-separated fields of each line, for instance text,answer,contrast."),
     option(
         "--needle",
         "Run N random tokens with a needle that is repeated at the end, instead of a text, to find retrieval heads.",
@@ -81,6 +83,8 @@ def read_heads_input(
     """
     from attncli.cli.texts import read_ids
 
+    if inputs.columns is not None and not inputs.lines:
+        raise UsageError("--columns names the fields of lines", hint="add --lines, or leave --columns out")
     if inputs.seed is not None and not (inputs.probe or inputs.needle is not None):
         raise UsageError("--seed has no effect without random tokens", hint="add --probe, or leave --seed out")
     if environment.process.world_size > 1 and _reads_stdin(source, inputs):
@@ -128,7 +132,7 @@ def _main_input(
         return HeadsInput(probe=inputs.probe, needle=inputs.needle, qk_ov=inputs.qk_ov, seed=seed), ()
     if several:
         stream = open_texts(source, environment, lines=inputs.lines)
-        return HeadsInput(_batch_items(stream)), stream.notes
+        return HeadsInput(_batch_items(stream), columns=inputs.columns), stream.notes
     text, ids, notes = read_one_text(source, environment)
     return HeadsInput(text, ids, image=image, audio=inputs.audio), notes
 

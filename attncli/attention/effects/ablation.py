@@ -322,20 +322,42 @@ def patching_way(run: AblatedRun, source: AblatedRun) -> float | None:
 
 
 def mean_writes(run: AblatedRun, ordinary: Mapping[tuple[str, int], Tensor]) -> Means:
-    """The mean of every head's output, and of every MLP's write, over the ordinary positions.
+    """The mean of every head's output, and of every MLP's write, over the ordinary positions of one text.
 
-    ordinary: which positions are, (tokens,), by an attention module's path and call; those of the last one are also
-    those of MLPs. Where there are other positions (virtual tokens of an adapter), all count.
+    ordinary: as `WriteSums.add` takes it.
     """
+    sums = WriteSums()
+    sums.add(run, ordinary)
+    return sums.means()
 
-    def mean(states: Tensor, chosen: Tensor | None) -> Tensor:
-        fits = chosen is not None and len(chosen) == len(states)
-        kept = states[chosen.to(states.device)] if fits and chosen is not None else states
-        return kept.double().mean(0).to(states.dtype)
 
-    means: dict[tuple[str, int] | WriteSite, Tensor] = {}
-    for site, states in zip(run.sites, run.recorded.heads, strict=True):
-        means[site.path, site.call] = mean(states[0], ordinary.get((site.path, site.call)))
-    last = next((ordinary[site.path, site.call] for site in reversed(run.sites)
-                 if (site.path, site.call) in ordinary), None)  # fmt: skip
-    return means | {site: mean(each[0], last) for site, each in run.recorded.writes.items()}
+@dataclass
+class WriteSums:
+    """Sums over positions of what heads and MLPs write, of all texts that were added."""
+
+    _sums: dict[tuple[str, int] | WriteSite, tuple[Tensor, int]] = field(default_factory=dict)
+
+    def add(self, run: AblatedRun, ordinary: Mapping[tuple[str, int], Tensor]) -> None:
+        """Add a text.
+
+        ordinary: which positions count, (tokens,), by an attention module's path and call; those of the last one are
+        also those of MLPs. Where there are other positions (virtual tokens of an adapter), all count.
+        """
+        for site, states in zip(run.sites, run.recorded.heads, strict=True):
+            self._add((site.path, site.call), states[0], ordinary.get((site.path, site.call)))
+        found = (ordinary.get((site.path, site.call)) for site in reversed(run.sites))
+        last = next((each for each in found if each is not None), None)
+        for write, states in run.recorded.writes.items():
+            self._add(write, states[0], last)
+
+    def means(self) -> Means:
+        return {key: (total / count).float() for key, (total, count) in self._sums.items()}
+
+    def _add(self, key: tuple[str, int] | WriteSite, states: Tensor, chosen: Tensor | None) -> None:
+        if chosen is not None and len(chosen) == len(states):
+            states = states[chosen.to(states.device)]
+        total, count = states.double().sum(0), len(states)
+        if key in self._sums:
+            before, texts = self._sums[key]
+            total, count = total + before, count + texts
+        self._sums[key] = total, count

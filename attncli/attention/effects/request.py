@@ -44,13 +44,14 @@ class EffectsPlan:
 
 
 class Asked(NamedTuple):
-    """The options of a prediction and of effects, as given."""
+    """The options of a prediction and of effects, as given. columns: what a file gives for each of its texts."""
 
     predict: bool
     kinds: str | Sequence[str]
     answer: TypedToken | None
     contrast: TypedToken | None
     patch_from: str | None
+    columns: Sequence[str] = ()
 
 
 def parse_effects(asked: Asked, query: Position | None, others: Mapping[str, bool]) -> EffectsPlan | None:
@@ -95,7 +96,7 @@ def _check_tokens(asked: Asked, kinds: Sequence[str]) -> None:
         raise UsageError("--answer goes with --effect or --predict", hint="add --effect direct, or leave --answer out")
     if asked.patch_from is not None and needs_source is None:
         raise UsageError("--patch-from goes with --effect patch", hint="add it, or leave --patch-from out")
-    if asked.patch_from is None and needs_source is not None:
+    if asked.patch_from is None and needs_source is not None and "patch_from" not in asked.columns:
         raise UsageError(
             f"--effect {needs_source} takes what heads write from another text",
             hint="give it with --patch-from: a text of as many tokens",

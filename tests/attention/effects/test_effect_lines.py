@@ -1,0 +1,112 @@
+"""Effects over several texts, each with its own tokens; and the two texts of patching."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+import attncli
+from attncli.attention.averages import confidence_interval
+from attncli.attention.effects.patch_texts import check_same_length
+from attncli.errors import UsageError
+from attncli.results.heads import HeadsResult
+from attncli.results.tokens import Token
+from tests.cli.conftest import attn
+
+LINES = ["abcdefgabcde\t=f\t=a", "xyzwvxyzw\t=v\t=q", "qrstuqrst\t=u\t=q"]
+COLUMNS = "text,answer,contrast"
+
+
+def effects(result: HeadsResult, kind: str) -> dict[str, float | None]:
+    return {head.name: head.values[kind] for stack in result.stacks for head in stack.effects}
+
+
+def test_means_of_what_each_text_gives_with_intervals() -> None:
+    result = attncli.heads(LINES, model="builtin:induction", effect="zero", columns=COLUMNS)
+    alone = []
+    for line in LINES:
+        text, answer, contrast = line.split("\t")
+        one = attncli.heads(text, model="builtin:induction", effect="zero", answer=answer, contrast=contrast)
+        alone.append(effects(one, "zero"))
+    (stack,) = result.stacks
+    for head in stack.effects:
+        values = [each[head.name] or 0 for each in alone]
+        mean = sum(values) / 3
+        assert head.values["zero"] == pytest.approx(mean, abs=1e-4)
+        interval = confidence_interval(mean, sum((value - mean) ** 2 for value in values), 3)
+        assert head.intervals["zero"] == pytest.approx(interval, abs=1e-3)
+    assert result.texts == 3 and result.effects is not None and result.effects.outcome.answer is None
+    assert (effects(result, "zero")["0.0"] or 0) > 3
+
+
+def test_the_mean_is_over_all_texts() -> None:
+    twice, once = (
+        attncli.heads(lines, model="builtin:induction", effect="mean", columns=COLUMNS)
+        for lines in ([LINES[0], LINES[1]], [LINES[0], LINES[0]])
+    )
+    alone = attncli.heads("abcdefgabcde", model="builtin:induction", effect="mean", answer="=f", contrast="=a")
+    assert effects(once, "mean") == pytest.approx(effects(alone, "mean"), abs=1e-4)
+    assert effects(twice, "mean") != pytest.approx(effects(once, "mean"), abs=1e-2)
+
+
+def test_a_file_with_a_source_for_each_text(tmp_path: Path) -> None:
+    path = tmp_path / "texts.tsv"
+    path.write_text("abcdefgabcde\tabcdXfgabcde\nxyzwvxyzw\txyzQvxyzw\n")
+    done = attn(
+        "heads", "-m", "builtin:induction", "-f", path, "--lines", "--columns", "text,patch_from",
+        "--effect", "patch", "--check", "0.0 patch > 0.8", "--json",
+    )  # fmt: skip
+    assert done.exit_code == 0, done.stderr
+
+
+@pytest.mark.parametrize(
+    ("columns", "message"),
+    [
+        ("answer", "--columns: there is no column of the text"),
+        ("text,colour", "--columns: there is no column 'colour'"),
+        ("text,text", "--columns: text is named twice"),
+    ],
+)
+def test_columns_that_say_nothing(columns: str, message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        attncli.heads(LINES, model="builtin:induction", effect="zero", columns=columns)
+
+
+def test_a_line_of_other_fields_is_named() -> None:
+    with pytest.raises(UsageError, match="text 2 has 1 fields, and --columns names 3"):
+        attncli.heads([LINES[0], "abc"], model="builtin:induction", effect="zero", columns=COLUMNS)
+    with pytest.raises(UsageError, match="text 1: --answer: 'nope' is 4 tokens"):
+        attncli.heads(["abc\tnope"], model="builtin:induction", effect="zero", columns="text,answer")
+
+
+def test_what_is_given_twice() -> None:
+    with pytest.raises(UsageError, match="--answer is a column of the file, too"):
+        attncli.heads(LINES, model="builtin:induction", effect="zero", columns=COLUMNS, answer="=a")
+    with pytest.raises(UsageError, match="--columns goes with --effect"):
+        attncli.heads(LINES, model="builtin:induction", columns=COLUMNS)
+
+
+def test_induction_hangs_on_the_previous_token_head() -> None:
+    """What the head that looks at the previous token wrote at the first copy decides what is continued."""
+    result = attncli.heads(
+        "abcdefgabcde", model="builtin:induction", effect="patch", patch_from="abcdXfgabcde", answer="=f"
+    )
+    found = effects(result, "patch")
+    assert (found["0.0"] or 0) > 0.8 and result.effects is not None
+    assert all(abs(value or 0) < 0.3 for name, value in found.items() if name.startswith("0.") and name != "0.0")
+    assert result.effects.source is not None and result.effects.source.value < result.effects.outcome.value
+
+
+def named(*texts: str) -> list[Token]:
+    return [Token(index, index + len(text), text, text) for index, text in enumerate(texts)]
+
+
+def test_texts_of_different_lengths_show_where_they_part() -> None:
+    one, other = named("The", " cat", " sat", " on"), named("The", " cat", " was", " sitting", " on")
+    with pytest.raises(UsageError) as caught:
+        check_same_length(one, [token._replace(id=99) if token.text == " was" else token for token in other])
+    assert caught.value.message == (
+        "the text has 4 tokens and --patch-from 5: The| cat|» sat«| on against The| cat|» was«| sitting| on"
+    )
+    assert caught.value.hint == "they differ first at token 2; change words until both have as many tokens"
