@@ -78,7 +78,10 @@ def test_a_layer_that_is_not_there(choice) -> None:
     with pytest.raises(UsageError) as caught:
         parse_selection(**choice).depth(block_lists(tiny.build(tiny.bert())))
     if choice == {"layer": "99"}:
-        assert (caught.value.message, caught.value.hint) == ("no layer 99 in the encoder", "-l takes layers 0-2")
+        assert (caught.value.message, caught.value.hint) == (
+            "there is no layer 99 in the encoder",
+            "-l accepts layers 0-2",
+        )
 
 
 def test_heads_in_a_layer() -> None:

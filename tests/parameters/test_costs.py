@@ -216,7 +216,7 @@ def test_adapter_requests(given: int | str | None, expected: LoraRequest | None)
 
 @pytest.mark.parametrize("given", ["", "0", "-1", "x", ":mlp", 0, "1e3"])
 def test_ranks_that_are_none(given: int | str) -> None:
-    with pytest.raises(UsageError, match="starts with a rank"):
+    with pytest.raises(UsageError, match="has to start with a rank"):
         parse_lora(given)
 
 

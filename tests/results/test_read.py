@@ -87,7 +87,7 @@ def test_values_of_another_type(change: Callable[[Any], object], tmp_path: Path)
     change(data)
     path = tmp_path / "saved.json"
     path.write_text(json.dumps(data), encoding="utf-8")
-    with pytest.raises(attncli.FailedError, match="isn't a valid result: "):
+    with pytest.raises(attncli.FailedError, match="is not a valid result: "):
         attncli.read(path)
 
 
