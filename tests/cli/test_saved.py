@@ -65,7 +65,7 @@ def test_arrays_of_heads(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("verb", "arguments", "message", "hint"),
     [
-        ("heads", ["TEXT"], "TEXT needs the model, and --result shows a saved result without it", "leave TEXT or --result out"),
+        ("heads", ["TEXT"], "TEXT needs the model", "leave TEXT or --result out"),
         ("heads", ["-m", "gpt2"], "--model needs the model, and --result shows a saved result without it", "--check"),
         ("heads", ["--query", "it"], "--query needs the model", "leave --query or --result out"),
         ("params", ["gpt2"], "MODEL needs the model", "leave MODEL or --result out"),
