@@ -41,7 +41,7 @@ def test_heads(head, names) -> None:
 def test_what_cannot_be_read_says_what_can(wrong) -> None:
     with pytest.raises(UsageError) as caught:
         parse_selection(**wrong)
-    assert caught.value.hint.startswith("-l takes" if "layer" in wrong else "-H takes")
+    assert caught.value.hint.startswith("-l accepts" if "layer" in wrong else "-H accepts")
 
 
 @pytest.mark.parametrize(
