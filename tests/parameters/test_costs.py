@@ -228,7 +228,7 @@ def test_a_name_that_no_model_has() -> None:
     error = unknown_name_error("atention", ["a", "b"], everything)
     assert error.message == "--lora: a, b has no component or module 'atention'"
     assert error.hint == "did you mean attention?"
-    assert unknown_name_error("c_attn", ["a"], everything[:1]).hint.startswith("name attention.query, attention.key,")
+    assert unknown_name_error("c_attn", ["a"], everything[:1]).hint.startswith("use attention.query, attention.key,")
 
 
 def test_names_of_other_families_stand_for_components() -> None:
