@@ -15,7 +15,7 @@ from attncli.render.figures.metric_map import head_maps, metric_maps
 from attncli.render.figures.panels import Array, Part, Scale, caption, compose_figure, render_figure
 from attncli.render.figures.patches import grid_weights, patch_maps, query_name
 from attncli.render.figures.position import position_parts
-from attncli.render.figures.steps import steps_parts
+from attncli.render.figures.steps_charts import steps_parts
 from attncli.render.figures.text_layout import drawable
 from attncli.render.views.difference import DIFFERENCE, both_tokens, compared_facts, difference_stacks
 from attncli.render.views.header import SEPARATOR, is_cross, model_facts, pooling_facts, stack_facts

@@ -19,7 +19,7 @@ from attncli.render.common.console import Flow, Rows, row, sentence
 from attncli.render.common.escape import ascii_safe, direction_end, fit_width, token_text
 from attncli.render.common.numbers import cell_number
 from attncli.render.common.terminal import Terminal
-from attncli.render.views.steps import (
+from attncli.render.views.steps_words import (
     KEYS_LISTED,
     Step,
     closing_steps,

@@ -12,7 +12,7 @@ import numpy as np
 from attncli.render.common.colormap import VIRIDIS_HEX
 from attncli.render.common.escape import printable, visible
 from attncli.render.html.page import pack, pack_pixels, page, rounded_metric
-from attncli.render.html.steps import steps_html
+from attncli.render.html.steps_page import steps_html
 from attncli.render.views.difference import DIFFERENCE, compared_facts, difference_stacks
 from attncli.render.views.header import SEPARATOR, is_cross, model_facts, pooling_facts, stack_facts
 from attncli.render.views.metric_words import label_of, meaning, ordered_labels

@@ -12,21 +12,13 @@ function headGrid(stack, { layer, view, shared, choose }) {
   const across = [...new Set(heads.map((head) => head.head))].sort((a, b) => a - b);
   const grid = element("div", { class: `grid ${view}`, role: "grid", "aria-label": "heads", "aria-busy": "true" });
   grid.style.setProperty("--heads", across.length);
-  fitWindow(grid, new Set(heads.map((head) => head.layer)).size);
+  const layers = new Set(heads.map((head) => head.layer)).size;
+  grid.style.setProperty("--layers", layers);
+  // All layers fit the height of the window, and a letter doesn't fit a small cell.
+  grid.classList.toggle("small", layers > 16);
   grid.append(element("div", { class: "row axis" }, element("span"), element("span", { class: "across" }, "head")), headings(across), ...rowsOf(stack, heads, across, choose));
   fill(grid, stack, heads, view, shared).then(() => grid.setAttribute("aria-busy", "false"));
   return grid;
-}
-
-/** Pixels of the window above and below the grid, the least side of a cell, and the side from which a letter fits. */
-const AROUND = 270;
-const [LEAST_CELL, CELL_WITH_LETTER] = [9, 30];
-
-/** All layers in the height of the window, with cells as small as that takes. */
-function fitWindow(grid, layers) {
-  const side = Math.max(LEAST_CELL, Math.floor((window.innerHeight - AROUND) / layers) - 3);
-  grid.style.setProperty("--fit", `${side}px`);
-  grid.classList.toggle("small", side < CELL_WITH_LETTER);
 }
 
 function headings(across) {

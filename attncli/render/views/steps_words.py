@@ -129,7 +129,9 @@ def _mask_words(steps: Steps, listed: Steps, query: str) -> str:
     """Which tokens are hidden; for causal models also when none is."""
     comes_to = "score −∞, weight 0"
     if not steps.hidden:
-        return f"causal: each token attends to itself and earlier ones; later ones would be hidden ({comes_to})"
+        return (
+            f"in a causal model each token attends to itself and earlier ones; later ones would be hidden ({comes_to})"
+        )
     tokens, are = ("1 token", "is") if steps.hidden == 1 else (f"{steps.hidden:,} tokens", "are")
     after = f" after {query}" if steps.causal else ""
     return f"{tokens}{after}{_hidden_positions(steps, listed)} {are} hidden: {comes_to}"

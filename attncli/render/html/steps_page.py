@@ -7,7 +7,7 @@ from attncli.render.common.numbers import cell_number
 from attncli.render.html.page import page, rounded
 from attncli.render.views.header import SEPARATOR, model_facts, stack_facts
 from attncli.render.views.sentences import raw_text
-from attncli.render.views.steps import all_steps, key_numbers
+from attncli.render.views.steps_words import all_steps, key_numbers
 from attncli.results.heads import HeadsResult
 from attncli.results.steps import Steps
 

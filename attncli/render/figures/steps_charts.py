@@ -26,7 +26,7 @@ from attncli.render.figures.text_layout import (
     write_lines,
 )
 from attncli.render.views.sentences import raw_text
-from attncli.render.views.steps import KeyNumbers, closing_steps, key_numbers, output_step, query_step
+from attncli.render.views.steps_words import KeyNumbers, closing_steps, key_numbers, output_step, query_step
 from attncli.results.steps import Steps
 
 #: Inches: a bar with its gap, all bars of a chart, the room for a number beside the longest, and between two charts.
