@@ -73,7 +73,11 @@ def test_shapes_that_differ_say_how(models: tuple[str, str], tmp_path: Path) -> 
     assert (outcome.code, outcome.text) == (2, "")
     assert "decoder 3 layers of 4 heads in" in outcome.err and "cross 3 layers of 4 heads in" in outcome.err
     longer = attn("heads", TEXT, "-m", models[0], "--against", f"{TEXT} the mole", "-H", "0.0")
-    assert longer.code == 2 and "by" in longer.err and "hint: leave -l, -H and --patterns out" in longer.err
+    assert (
+        longer.code == 2
+        and "by" in longer.err
+        and "hint: leave -l, -H, --query, --key and --patterns out" in longer.err
+    )
     assert attn("heads", TEXT, *(["-m", models[0]] * 3)).code == 2
 
 

@@ -118,16 +118,16 @@ def test_an_error_shows_what_mends_it() -> None:
 @pytest.mark.parametrize(
     ("options", "message", "hint"),
     [
-        ({"top": "5"}, "--top can't be '5': it has to be a whole number from 1 on", "for instance --top 10"),
-        ({"bins": 0}, "--bins can't be 0: it has to be a whole number from 1 on", "for instance --bins 64"),
-        ({"head": 1.8}, "'1.8' names nothing", 'give a head as a string: "1.8"'),
-        ({"head": [0.1]}, "'0.1' names nothing", 'give a head as a string: "0.1"'),
+        ({"top": "5"}, "--top can't be '5': it has to be a whole number of at least 1", "for instance --top 10"),
+        ({"bins": 0}, "--bins can't be 0: it has to be a whole number of at least 1", "for instance --bins 64"),
+        ({"head": 1.8}, "-H: '1.8' is not a head", 'give a head as a string: "1.8"'),
+        ({"head": [0.1]}, "-H: '0.1' is not a head", 'give a head as a string: "0.1"'),
         (
             {"layer": 1.0},
-            "'1.0' names nothing",
+            "-l: '1.0' is not a layer",
             "-l accepts layers from 0 and ranges of them: 3, 0-2,5 or -1 for the last one",
         ),
-        ({"seed": "a"}, "--seed can't be 'a': it has to be a whole number from 0 on", "for instance --seed 1"),
+        ({"seed": "a"}, "--seed can't be 'a': it has to be a whole number of at least 0", "for instance --seed 1"),
     ],
 )
 def test_a_keyword_of_the_wrong_kind_is_refused(options: dict[str, Any], message: str, hint: str) -> None:

@@ -147,7 +147,7 @@ def test_positions_are_of_the_stack_that_has_them(saved: tiny.Folders) -> None:
     (steps,) = attncli.heads(TEXT, model=folder, target="a tunnel", query="tunnel", steps=True).steps or ()
     assert steps.name == "decoder.0.0"
     (steps,) = attncli.heads(TEXT, model=folder, target="a tunnel", stack="cross", steps=True).steps or ()
-    assert (steps.name, len(steps.keys)) == ("cross.0.0", 6)
+    assert (steps.name, len(steps.keys)) == ("cross.0.1", 6)
 
 
 @pytest.mark.parametrize(
@@ -155,7 +155,7 @@ def test_positions_are_of_the_stack_that_has_them(saved: tiny.Folders) -> None:
     [
         ({"target": "a", "generate": 3}, "--target and --generate can't be combined", "leave one of them out"),
         ({"target": "a", "target_ids": [1]}, "--target and --target-ids can't be combined", "leave one of them out"),
-        ({"target": ""}, "the target is empty", "give it some text"),
+        ({"target": ""}, "--target is empty", "give it some text"),
         ({"generate": 0}, "0 tokens can't be written", "--generate takes a number from 1"),
         (
             {"generate": 64},
@@ -165,7 +165,7 @@ def test_positions_are_of_the_stack_that_has_them(saved: tiny.Folders) -> None:
         (
             {"target": "mole " * 70},
             "the target has 7\\d tokens, and the decoder accepts at most 64",
-            "add --truncate to shorten it to fit",
+            "add --truncate to shorten it",
         ),
     ],
 )
@@ -188,9 +188,9 @@ def test_models_without_a_decoder_say_so(option: tuple[str, str]) -> None:
     outcome = attn("heads", TEXT, *option)
     assert (outcome.code, outcome.text) == (2, "")
     does = (
-        "writes no text"
+        "doesn't generate text"
         if option[0] == "--generate"
-        else "is no encoder–decoder: there is no second text that it reads"
+        else "is not an encoder–decoder, so it has no decoder input"
     )
     assert outcome.error == (
         f"BertModel {does}",
@@ -200,7 +200,7 @@ def test_models_without_a_decoder_say_so(option: tuple[str, str]) -> None:
 
 def test_a_model_of_one_stack_that_writes_reads_no_target_either() -> None:
     model = tiny.build(tiny.gpt2())
-    with pytest.raises(UsageError, match="GPT2Model is no encoder–decoder"):
+    with pytest.raises(UsageError, match="is not an encoder–decoder, so it has no decoder input"):
         attncli.heads(model=model, input_ids=[5, 7], target_ids=[1, 2])
 
 
@@ -218,12 +218,14 @@ def test_a_rollout_is_of_the_stacks_that_have_one(saved: tiny.Folders, family: s
 
 
 def test_cross_attention_has_no_rollout(saved: tiny.Folders) -> None:
-    with pytest.raises(UsageError, match="cross-attention has no rollout"):
+    with pytest.raises(
+        UsageError, match="--rollout is not possible for cross-attention: its queries and keys are different tokens"
+    ):
         attncli.heads(TEXT, model=saved["t5"], rollout=True, stack="cross")
 
 
 def test_many_texts_have_no_target() -> None:
-    with pytest.raises(UsageError, match="--generate goes with one text"):
+    with pytest.raises(UsageError, match="--generate works on one text"):
         attncli.heads([TEXT, TARGET], generate=3)
 
 
@@ -231,7 +233,7 @@ def test_weights_without_a_head_write_nothing(tmp_path: Path) -> None:
     # T5's head is its token table, which the file has.
     assert attncli.heads(TEXT, model=save(tmp_path / "t5", "t5", head=False), generate=2).generated is not None
     tiny.save(tmp_path / "llama", tiny.llama())
-    with pytest.raises(ModelError, match=r"have no language-model head to write with \(lm_head\.weight\)"):
+    with pytest.raises(ModelError, match=r"have no language-model head"):
         attncli.heads(input_ids=[5, 6], model=str(tmp_path / "llama"), generate=2)
     with pytest.raises(UsageError, match="T5Model has no language-model head, so it can't generate text"):
         attncli.heads(input_ids=[5, 6], model=tiny.build(tiny.t5()), generate=2)
@@ -245,7 +247,9 @@ def test_a_model_of_one_stack_goes_on_from_the_text() -> None:
     assert [token.index for token in stack.queries] == list(range(19))
     # The first goes on with the last word of the text.
     assert [token.word for token in stack.queries[-7:]] == [1, 1, 1, 1, 1, None, 2]
-    with pytest.raises(UsageError, match="300 more tokens are too many"):
+    with pytest.raises(
+        UsageError, match="--generate 300 is too much: the model accepts at most 64 tokens, and 2 are used"
+    ):
         attncli.heads(input_ids=[5, 6], model=tiny.build(tiny.gpt2()), generate=300)
 
 

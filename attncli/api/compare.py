@@ -75,17 +75,17 @@ def compare(
 ) -> CompareResult:
     """Compare the vectors of a word in several sentences with each other, state by state.
 
-    sentences: texts, each perhaps followed by a tab and a sense label, or pairs of text and label. `[Brackets]` around
-    the word choose one of several.
-    versus: further words.  occurrence: which of several in a sentence (from 1, or `"all"`).
-    any_form: also match other case and regular inflections.  skip: leave out sentences without the word, or with the
-    word beyond the tokens that the model takes, instead of an error.
+    sentences: texts, each optionally followed by a tab and a label, or pairs of text and label. `[Brackets]` around the
+    word choose an occurrence where a sentence has several.
+    versus: other words to compare with.  occurrence: which one, where a sentence has several (from 1, or `"all"`).
+    any_form: also match other case and regular inflections.  skip: skip sentences without the word, or with the word
+    beyond the model's limit, instead of an error.
     state: `"0-6"`, `[0, 5]`, `-1`, `"all"` (0 is the embedding layer's output); None is the last. The result also
     summarizes the states before it.
     pool: how the vectors of a word's tokens become one: `mean`, `first`, `last`.
     adjust: `none`, `baseline`, `standardize` or `abtt`, with statistics of `reference` (sentences; None: those of the
     package; an empty list: none).  dimensions: list so many that contribute most to the cosine.
-    stack: `encoder` or `decoder`.  seed: for random pairs and permuted labels.
+    stack: `encoder` or `decoder`.  seed: of random pairs and permuted labels.
     model: a hub name, a path, or a loaded `transformers.PreTrainedModel` (then pass `tokenizer`); None is
     all-MiniLM-L6-v2.
 

@@ -116,26 +116,26 @@ def heads(
     needle: how many random tokens take the place of a text, a few of which stand in them and again at the end: the
     metric `retrieval` is the share of these that a head finds (Wu et al. 2024), the mean over several texts.
     qk_ov: no text; what heads do by their weights alone, in `HeadsResult.qk_ov` (Elhage et al. 2021).
-    no_special: add no special tokens.  truncate: cut to the number of tokens that the model takes.
+    no_special: add no special tokens.  truncate: shorten a text to the number of tokens that the model accepts.
     target, target_ids, generate: the decoder input of an encoder–decoder: a text, ids from its start token on, or the
     number of tokens to generate (greedily; a model of one stack continues the text).
-    image, audio: the file of a picture or a sound, with or without a text; `processor` goes with a loaded model.
+    image, audio: the file of a picture or a sound, with or without a text; `processor` is for a loaded model.
     model: a hub name, a path, or a loaded `transformers.PreTrainedModel` (then pass `tokenizer` for a text);
     None is all-MiniLM-L6-v2. A list of two compares them.
     against: another text to compare with. The result is then that of `text`, and its `difference` holds how the heads
     differ on the other text, the most changed first.
-    layer, head, stack: what to look at, as on the command line (`"0-2,5"`, `"5.5"`, `"decoder"`); None is everything.
+    layer, head, stack: what to show, as on the command line (`"0-2,5"`, `"5.5"`, `"decoder"`); None is everything.
     The result holds the pattern of a chosen head; `patterns=True` keeps those of all heads.
     query, key: the rows and columns of the patterns to keep: an index (`-1`), a word (`"it"`, `"it#2"`), a special
     token (`"cls"`) or a slice (`"3:9"`). For one query, a stack's `reading` is its row, as the mean over the heads; for
     one query and one key, its `ranking` lists the heads by that weight.
     metric: the metric to show; on a long text only this one is measured.  threshold: `"induction=0.3"`, the least value
-    for a label.  check: claims such as `"1.2 induction > 0.8"`; `failures` lists those that do not hold.
+    for a label.  check: claims such as `"1.2 induction > 0.8"`; `failures` lists those that are false.
     bins: pool patterns to so many bins a side; by default, exact up to 1,024 tokens and 64 bins beyond.
     by: `"word"` or `"line"` for patterns whose rows are means over the tokens of each, and whose columns are sums.
     hide_special: patterns without special tokens; each row is scaled to sum to 1 again.
-    rollout: one pattern a layer instead of one a head: how much of each token reaches each position through all layers
-    up to that one; by default the last layer's.  norm_weighted: weights times the norm of the value vectors.
+    rollout: one pattern per layer instead of one per head: how much of each token reaches each position through all
+    layers up to that one; by default the last layer's.  norm_weighted: weights times the norm of the value vectors.
     top: how many keys (or heads) a ranking lists.
     steps: compute one head's attention from one query step by step, with the model's own numbers: see
     `HeadsResult.steps`. By default the head that stands out most on an ordinary token, from the last ordinary

@@ -56,7 +56,7 @@ def params(
     allow_pickle: bool = False,
     progress: Progress = silent,
 ) -> ParamsResult:
-    """Count the parameters of a model from the shapes of its tensors, with the memory and compute that they take.
+    """Count the parameters of a model from the shapes of its tensors, and estimate the memory and arithmetic they cost.
 
     model: a hub name, a path, a `torch.nn.Module`, or a list of them to compare; None is all-MiniLM-L6-v2.
     source: where the shapes come from, `config` or `header` (of the weight files); None is the configuration if there

@@ -43,7 +43,7 @@ def tokenize(
     tokenizer: Any = None,
     progress: Progress = silent,
 ) -> TokenizeResult:
-    """Cut texts into tokens, each with its id and its offsets in characters and UTF-8 bytes, and count them.
+    """Split texts into tokens, each with its id and its offsets in characters and UTF-8 bytes, and count them.
 
     text: one text or several; `pair` is a second segment for each of them. Or `input_ids`: one list of ids or several,
     which are looked up in the vocabulary. With `lines` each line of a text is tokenized as a text.
@@ -52,13 +52,13 @@ def tokenize(
     chat: the text is a conversation, as JSON or as Python objects: a list of messages, or an object with `messages`,
     `tools` and anything else that the model's chat template uses; `template` chooses among several, `generation_prompt`
     adds the tokens that begin the model's answer.
-    no_special: add no special tokens.  truncate: cut to the number of tokens that the model takes.
-    special_as_text: read special tokens that are written in a text, as `<|endoftext|>` in code, as ordinary text (the
+    no_special: add no special tokens.  truncate: shorten to the number of tokens that the model accepts.
+    special_as_text: treat special tokens in a text, such as `<|endoftext|>` in code, as ordinary text (the
     `split_special_tokens` of transformers); for a text, not for a conversation or ids.
-    why: the tokenizer's steps for each text (`.why`).  lint: what is odd about it (`.findings`), and the entries of the
-    vocabulary that no text encodes to (`unreachable`).  stats: counts over all texts (`statistics`, `parity`).
+    why: the tokenizer's steps for each text (`.why`).  lint: what is unusual about it (`.findings`), and the entries of
+    the vocabulary that no text encodes to (`unreachable`).  stats: counts over all texts (`statistics`, `parity`).
     vocab: describe the vocabulary (`vocabularies`) and search it for every text, instead of tokenizing.
-    check: `same`, all models give the same tokens, or `lint`, no warnings; `failures` lists what does not hold.
+    check: `same`, all models give the same tokens, or `lint`, no warnings; `failures` lists what fails.
     allow_pickle: has no effect, as no tokenizer is read from a pickle; every verb takes it.
 
         >>> result = attncli.tokenize("Take a biopsy of the mole")

@@ -197,13 +197,13 @@ def _with_defaults(choice: HeadsOptions, plan: OutputPlan, *, one: bool, qk_ov: 
             f"{min(form.file_ending for form in drawn)} shows patterns, and --qk-ov is of weights alone",
             hint="-o FILE.txt, .json or .csv holds it",
         )
-    if choice.steps and drawn:
+    if choice.steps and any(form.part == "arrays" for form in drawn):
         raise UsageError(
-            f"{min(form.file_ending for form in drawn)} shows attention patterns, and --steps shows numbers instead",
-            hint="write the steps to a .txt, .json or .csv file",
+            ".npz contains attention patterns, and --steps shows numbers instead",
+            hint="write the steps to a .html, .png, .json or .csv file",
         )
     mapped = choice.metric or choice.effects.kinds
-    needed = any(not (mapped and form.part == "figure") for form in drawn)
+    needed = not choice.steps and any(not (mapped and form.part == "figure") for form in drawn)
     everything = needed and one and not (choice.against or choice.layer or choice.head)
     return choice._replace(layer=choice.layer or None, head=choice.head or None, patterns=choice.patterns or everything)
 

@@ -56,7 +56,7 @@ heads_input_options = bundle(
     option("--audio FILE", "A sound file, for models that read audio; TEXT is its transcript."),
     option("--lines", "Treat each line as a separate text, and average the metrics over the texts."),
     option("--probe", "Run repeated random tokens instead of a text, to find induction heads."),
-    option("--columns NAMES", "With --effect: the tab-separated fields of each line, for instance text,answer,contrast."),
+    option("--columns NAMES", "With --effect: the tab-separated fields of a line, such as text,answer,contrast."),
     option(
         "--needle",
         "Run N random tokens with a needle that is repeated at the end, instead of a text, to find retrieval heads.",

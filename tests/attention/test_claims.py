@@ -19,20 +19,20 @@ def test_claims_that_hold_say_nothing() -> None:
 
 def test_claims_that_hold_can_be_told() -> None:
     claims = parse_claims(["0.0 entropy == 0.5", "0.0 entropy > 0.8", "0.1 entropy > 0.1"])
-    assert list(claim_successes(claims, [stack()])) == ["0.0 entropy == 0.5 holds: it is 0.5"]
+    assert list(claim_successes(claims, [stack()])) == ["0.0 entropy == 0.5 is true: it is 0.5"]
 
 
 def test_claims_that_fail_say_what_was_found() -> None:
     assert failed("0.0 entropy > 0.8", "0.1 entropy > 0.1") == [
-        "0.0 entropy > 0.8 does not hold: it is 0.5",
-        "0.1 entropy > 0.1 does not hold: it has no value in this text",
+        "0.0 entropy > 0.8 is false: it is 0.5",
+        "0.1 entropy > 0.1 is false: it has no value in this text",
     ]
 
 
 @pytest.mark.parametrize(
     ("claim", "message", "hint"),
     [
-        ("0.0 entropy", "can't be read as a check", "0.8"),
+        ("0.0 entropy", "is not a check", "0.8"),
         ("0.0 entropy > x", "'x' isn't a number", "0.8"),
         ("0.0 entrpy > 1", "there is no metric 'entrpy'", "did you mean entropy?"),
         ("9.9 entropy > 1", "there is no head 9.9", "0.0"),

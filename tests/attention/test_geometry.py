@@ -94,7 +94,7 @@ def test_patches_are_named_by_row_and_column(typed: str, place: int) -> None:
 def test_a_patch_that_is_not_there_says_which_are() -> None:
     side = PicturePositions(2, 3, ("cls",)).side(7)
     assert side is not None
-    with pytest.raises(UsageError, match="--query: there is no patch 2,0 in 2 rows of  patches3") as caught:
+    with pytest.raises(UsageError, match="--query: there is no patch 2,0 in 2 rows of 3 patches") as caught:
         Position("2,0", "--query").span(side.tokens[0])
     assert caught.value.hint == "rows are numbered from 0 to 1, columns from 0 to 2"
 

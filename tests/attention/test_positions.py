@@ -73,14 +73,14 @@ def test_what_a_position_means(typed: str, span: tuple[int, int]) -> None:
 @pytest.mark.parametrize(
     ("typed", "message", "hint"),
     [
-        ("10", "--query: there is no token 10 in a text of  tokens10", "0 to 9"),
-        ("-11", "no token -11", "-1 to -10"),
+        ("10", "--query: there is no token 10 in a text of 10 tokens", "0 to 9"),
+        ("-11", "no token -11", "-1 is the last one"),
         ("4:4", "the slice 4:4 is empty", "0 to 9"),
         ("mol", "'mol' is not in the text", "moles"),
         ("molse", "'molse' is not in the text", "moles"),
         ("the moles", "'the moles' is several words", "--query 1:4"),
         ("moles the", "'moles the' is not in the text", "moles"),
-        ("saw#2", "'saw' occurs 1 time in the text, and not  times2", "saw#1"),
+        ("saw#2", "'saw' occurs 1 time in the text, and not 2 times", "saw#1"),
     ],
 )
 def test_what_is_not_there(typed: str, message: str, hint: str) -> None:
@@ -145,7 +145,7 @@ def test_a_position_that_is_hidden_is_told_with_its_neighbour(typed: str, messag
 
 
 def test_nothing_but_special_tokens() -> None:
-    with pytest.raises(UsageError, match="nothing but special"):
+    with pytest.raises(UsageError, match="--hide-special leaves no tokens: all of them are special"):
         View(hide_special=True).unit_spans([TEXT[0], TEXT[-1]], None)
 
 

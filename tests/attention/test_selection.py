@@ -41,7 +41,7 @@ def test_heads(head, names) -> None:
 def test_what_cannot_be_read_says_what_can(wrong) -> None:
     with pytest.raises(UsageError) as caught:
         parse_selection(**wrong)
-    assert caught.value.hint.startswith("-l takes" if "layer" in wrong else "-H takes")
+    assert caught.value.hint.startswith("-l accepts" if "layer" in wrong else "-H accepts")
 
 
 @pytest.mark.parametrize(
@@ -78,7 +78,10 @@ def test_a_layer_that_is_not_there(choice) -> None:
     with pytest.raises(UsageError) as caught:
         parse_selection(**choice).depth(block_lists(tiny.build(tiny.bert())))
     if choice == {"layer": "99"}:
-        assert (caught.value.message, caught.value.hint) == ("no layer 99 in the encoder", "-l takes layers 0-2")
+        assert (caught.value.message, caught.value.hint) == (
+            "there is no layer 99 in the encoder",
+            "-l accepts layers 0-2",
+        )
 
 
 def test_heads_in_a_layer() -> None:

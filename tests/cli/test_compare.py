@@ -49,7 +49,7 @@ def test_the_forms_agree(folder: Path, tmp_path: Path) -> None:
         np.testing.assert_allclose(units @ units.T, matrix, atol=1e-6)
         assert arrays["label"].tolist() == ["animal", "animal", "unit", "unit"]
         assert arrays["sentence"].tolist() == [1, 2, 4, 5]
-    assert "4 occurrences" in (tmp_path / "x.txt").read_text("utf-8")
+    assert "nearest to their own label" in (tmp_path / "x.txt").read_text("utf-8")
 
 
 @pytest.mark.parametrize(
@@ -60,15 +60,15 @@ def test_the_forms_agree(folder: Path, tmp_path: Path) -> None:
             "sentence 2 doesn't contain 'mole'",
             "it contains 'Moles': --any-form also finds Moles",
         ),
-        (("the mole", "a molecule"), "sentence 2 doesn't contain 'mole'", "it has 'molecule'; --skip"),
-        (("the mole",), "'mole' was found once", "one more sentence"),
-        (("the mole", "-f", "x"), "SENTENCE and -f can't be combined", "one way"),
-        (("a mole\tx\ty", "mole"), "sentence 1 has 2 tabs", "one tab"),
+        (("the mole", "a molecule"), "sentence 2 doesn't contain 'mole'", "it contains 'molecule'; --skip"),
+        (("the mole",), "'mole' was found once", "add a sentence"),
+        (("the mole", "-f", "x"), "SENTENCE and -f can't be combined", "not both"),
+        (("a mole\tx\ty", "mole"), "sentence 1 contains 2 tabs", "one tab"),
         (("the mole", "one mole", "--stack", "decoder"), "no stack 'decoder'", "encoder"),
         (("the mole", "one mole", "--adjust", "abtt"), "needs a reference sample", "--reference"),
         (("the mole", "one mole", "--occurrence", "x"), "--occurrence can't be 'x'", "--occurrence"),
         (("the mole", "one mole", "--seed", "-1"), "--seed can't be '-1'", "--seed 1"),
-        (("the mole", "one mole", "-o", "x.jsonl"), "ending says no known form", ".npz"),
+        (("the mole", "one mole", "-o", "x.jsonl"), "the ending .jsonl is not a known format", ".npz"),
     ],
 )
 def test_errors_are_two_lines_and_exit_with_2(

@@ -65,16 +65,16 @@ def test_arrays_of_heads(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("verb", "arguments", "message", "hint"),
     [
-        ("heads", ["TEXT"], "TEXT needs the model, and --result shows a saved result without it", "leave TEXT out"),
+        ("heads", ["TEXT"], "TEXT needs the model", "leave TEXT or --result out"),
         ("heads", ["-m", "gpt2"], "--model needs the model, and --result shows a saved result without it", "--check"),
-        ("heads", ["--query", "it"], "--result shows a saved result, and --query would need", "leave --query out"),
-        ("params", ["gpt2"], "--result shows a saved result, and MODEL would", "leave MODEL out"),
-        ("compare", ["mole"], "--result shows a saved result, and WORD would", "leave WORD out"),
-        ("tokenize", ["--stats"], "--result shows a saved result, and --stats would", "leave --stats out"),
-        ("tokenize", ["--check", "lint"], "--check lint needs findings", "save it with --lint"),
-        ("tokenize", ["--check", "same"], "--check same compares models, and there is one", "save the tokens of two"),
+        ("heads", ["--query", "it"], "--query needs the model", "leave --query or --result out"),
+        ("params", ["gpt2"], "MODEL needs the model", "leave MODEL or --result out"),
+        ("compare", ["mole"], "WORD needs the model", "leave WORD or --result out"),
+        ("tokenize", ["--stats"], "--stats needs the model", "leave --stats or --result out"),
+        ("tokenize", ["--check", "lint"], "--check lint needs findings", "save the result with --lint"),
+        ("tokenize", ["--check", "same"], "--check same compares models, and the result has", "save a result of two"),
         ("heads", ["--check", "first"], "--check: 'first' is not a check", ""),
-        ("heads", ["-o", "x.jsonl"], "-o x.jsonl: the ending says no known form", "end the name in one of .txt"),
+        ("heads", ["-o", "x.jsonl"], "-o x.jsonl: the ending .jsonl is not a known", "the name can end in .txt"),
     ],
 )  # fmt: skip
 def test_what_a_saved_result_refuses(verb: str, arguments: list[str], message: str, hint: str, tmp_path: Path) -> None:
@@ -117,7 +117,7 @@ def test_what_is_no_result(content: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("verb", "check", "failure"),
     [
-        ("heads", "0.0 first > 0.99", "0.0 first > 0.99 does not hold"),
+        ("heads", "0.0 first > 0.99", "0.0 first > 0.99 is false"),
         ("heads", "0.0 first >= 0", None),
         ("params", "20", None),
         ("params", "21", "tiny has 20 parameters, 1 fewer than the 21 expected"),

@@ -122,7 +122,7 @@ def test_a_failed_check_says_where_to_look(folder: Path, other: Path) -> None:
     outcome = attn("tokenize", "the moles", "--check", "same", *models)
     assert outcome.err.splitlines()[-1] == "hint: stdout shows the models side by side, with each difference"
     outcome = attn("tokenize", "the moles", "--check", "same", "--count", *models)
-    assert outcome.err.splitlines()[-1].startswith("hint: leave --count out to see the models beside one another")
+    assert outcome.err.splitlines()[-1].startswith("hint: leave --count out to see the models side by side")
     outcome = attn("tokenize", "the\u200b mole", "--check", "lint", "-m", str(folder))
     assert outcome.err.splitlines()[-1] == "hint: --lint shows where"
 

@@ -425,6 +425,7 @@ COMPARE: dict[str, Group] = {
         "three-truecolor": colored(f"attn compare mole {MOLES} -m bert", COLORS_ALL),
         "labels": "attn compare mole -f moles.tsv -m bert",
         "labels-256": colored("attn compare mole -f moles.tsv -m bert"),
+        "labels-full": "attn compare mole -f moles.tsv -m bert --full",
         "files": "attn compare mole -f moles.txt -f lines.txt -m bert --skip",
         "one-sentence": "attn compare mole 'a mole is a mole' --occurrence all -m bert",
         "causal": f"attn compare mole {MOLES} -m gpt2",

@@ -97,5 +97,7 @@ def test_a_class_whose_package_is_missing_is_told() -> None:
         def __init__(self, *_: Any) -> None:
             raise ImportError("Unavailable requires a library")
 
-    with pytest.raises(ModelError, match="Unavailable needs a package that isn't installed"):
+    with pytest.raises(
+        ModelError, match="Unavailable needs a package that is not installed: Unavailable requires a library"
+    ):
         empty_module(Unavailable, transformers.BertConfig())  # type: ignore[arg-type]

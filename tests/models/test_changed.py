@@ -79,22 +79,22 @@ def test_lists_of_layers_go_on_as_they_begin() -> None:
 @pytest.mark.parametrize(
     ("change", "message", "hint"),
     [
-        ("layers", "--set layers: that sets nothing", "write it as in --set num_hidden_layers=48"),
+        ("layers", "--set layers: there is no KEY=VALUE in it", "write for instance --set num_hidden_layers=48"),
         (
             "model_type=gpt2",
-            "--set model_type can't make gpt2 of a configuration of llama: its other fields are those of llama",
-            "name a configuration or a preset of that kind; attn params --list-presets lists them",
+            "--set model_type=gpt2: the model type can't be changed, because the other fields are those of llama",
+            "name a model or a preset of the type gpt2; attn params --list-presets lists the presets",
         ),
-        ("=5", "--set =5: that sets nothing", "write it as in --set num_hidden_layers=48"),
+        ("=5", "--set =5: there is no KEY=VALUE in it", "write for instance --set num_hidden_layers=48"),
         (
             "num_hiden_layers=5",
-            "LlamaConfig has no field 'num_hiden_layers'",
+            "--set num_hiden_layers: LlamaConfig has no such field",
             "did you mean --set num_hidden_layers=…?",
         ),
-        ("vocab_size=many", "--set vocab_size can't be 'many': it is a whole number", "it is 99 now"),
-        ("vocab_size=1.5", "--set vocab_size can't be '1.5': it is a whole number", "it is 99 now"),
-        ("use_cache=maybe", "--set use_cache can't be 'maybe': it is true or false", "it is true now"),
-        ("rms_norm_eps=small", "--set rms_norm_eps can't be 'small': it is a number", "it is 1e-06 now"),
+        ("vocab_size=many", "--set vocab_size can't be 'many': it has to be a whole number", "its value now is 99"),
+        ("vocab_size=1.5", "--set vocab_size can't be '1.5': it has to be a whole number", "its value now is 99"),
+        ("use_cache=maybe", "--set use_cache can't be 'maybe': it has to be true or false", "its value now is true"),
+        ("rms_norm_eps=small", "--set rms_norm_eps can't be 'small': it has to be a number", "its value now is 1e-06"),
     ],
 )
 def test_changes_that_cannot_be(change: str, message: str, hint: str) -> None:
@@ -104,7 +104,10 @@ def test_changes_that_cannot_be(change: str, message: str, hint: str) -> None:
 
 
 def test_another_kind_of_part_is_another_configuration_too() -> None:
-    with pytest.raises(UsageError, match=r"--set text_config.model_type can't make gpt2 of a configuration of llama"):
+    with pytest.raises(
+        UsageError,
+        match=r"--set text_config.model_type=gpt2: the model type",
+    ):
         override_fields(transformers.LlavaConfig(), {"model_type": "llava"}, ["text_config.model_type=gpt2"])
     assert changed("model_type=llama") == LLAMA
 

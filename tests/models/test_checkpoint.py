@@ -159,7 +159,8 @@ ENTRY = {"dtype": "F32", "shape": [2], "data_offsets": [0, 8]}
     ("header", "size", "told"),
     [
         (b'{"a": %b, "a": %b}' % ((json.dumps(ENTRY).encode(),) * 2), 8, "its header lists 'a' twice"),
-        (json.dumps({"a": {**ENTRY, "shape": [3]}}), 8, "its tensor 'a' has a size that doesn't match its"),
+        (json.dumps({"a": {**ENTRY, "shape": [3]}}), 8,
+         "its tensor 'a' has a size that doesn't match its shape and type"),
         (json.dumps({"a": {**ENTRY, "shape": [-1, -2]}}), 8, "its tensor 'a' has a negative size"),
         (json.dumps({"a": {**ENTRY, "shape": [2.0]}}), 8, "its header is not valid"),
         (json.dumps({"a": {**ENTRY, "shape": [True]}}), 8, "its header is not valid"),

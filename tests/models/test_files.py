@@ -135,7 +135,7 @@ def test_an_unrelated_folder_in_the_way_of_a_hub_name(tmp_path: Path, monkeypatc
 def test_weights_without_a_config_beside_them(model_folder: Path) -> None:
     (model_folder / "config.json").unlink()
     weights = model_folder / "model.safetensors"
-    with pytest.raises(ModelError, match=r"there is no config\.json beside"):
+    with pytest.raises(ModelError, match=r"there is no config\.json next to"):
         open_model(weights).require("config.json")
 
 
@@ -174,7 +174,10 @@ def test_a_preset_has_no_files() -> None:
 
 def test_a_function_has_no_files(tmp_path: Path) -> None:
     (tmp_path / "code.py").touch()
-    assert "comes without a tokenizer and files" in weights_refusal(f"{tmp_path / 'code.py'}:build").message
+    assert (
+        "is a Python function, which has no tokenizer and no files"
+        in weights_refusal(f"{tmp_path / 'code.py'}:build").message
+    )
 
 
 def test_builtin_models_are_listed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

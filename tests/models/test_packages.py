@@ -47,7 +47,7 @@ def test_a_file_of_a_package(site: Path) -> None:
     assert (ref.kind, ref.path, ref.weights_file) == (Kind.FILE, site / "moles" / "a.gguf", "a.gguf")
     assert parse_reference("package:moles/b.gguf").path == parse_reference("package:moles/more/b.gguf").path
     assert refused("package:moles") == (
-        "the package moles holds 2 models",
+        "the package moles contains 2 models",
         "write one of package:moles/a.gguf, package:moles/more/b.gguf",
     )
     assert refused("package:moles/c.gguf")[0] == "the package moles has no model c.gguf"
@@ -64,7 +64,7 @@ def test_a_package_without_a_model(site: Path) -> None:
 def test_a_package_that_is_not_installed(site: Path) -> None:
     install(site, "mole_models", *FILES)
     assert refused("package:mole-model") == (
-        "the package  is not installedmole-model",
+        "the package mole-model is not installed",
         "did you mean package:mole-models?",
     )
     assert refused("package:")[0] == "the name is missing after package:"

@@ -216,7 +216,7 @@ def test_adapter_requests(given: int | str | None, expected: LoraRequest | None)
 
 @pytest.mark.parametrize("given", ["", "0", "-1", "x", ":mlp", 0, "1e3"])
 def test_ranks_that_are_none(given: int | str) -> None:
-    with pytest.raises(UsageError, match="starts with a rank"):
+    with pytest.raises(UsageError, match="has to start with a rank"):
         parse_lora(given)
 
 
@@ -228,7 +228,7 @@ def test_a_name_that_no_model_has() -> None:
     error = unknown_name_error("atention", ["a", "b"], everything)
     assert error.message == "--lora: a, b has no component or module 'atention'"
     assert error.hint == "did you mean attention?"
-    assert unknown_name_error("c_attn", ["a"], everything[:1]).hint.startswith("name attention.query, attention.key,")
+    assert unknown_name_error("c_attn", ["a"], everything[:1]).hint.startswith("use attention.query, attention.key,")
 
 
 def test_names_of_other_families_stand_for_components() -> None:

@@ -38,16 +38,16 @@ def test_a_saved_result_is_saved_again_as_it_was(verb: str, tmp_path: Path) -> N
     [
         ("", "isn't JSON: Expecting value: line 1 column 1 (char 0)"),
         ("[" * 100_000, "isn't JSON: "),
-        ("[1]", "isn't a result of attn: it has no known schema"),
-        ('{"schema": "attncli.lens/1"}', "isn't a result of attn: it has no known schema"),
+        ("[1]", "is not a result of attn: it has no known schema"),
+        ('{"schema": "attncli.lens/1"}', "is not a result of attn: it has no known schema"),
         (
             '{"schema": "attncli.heads/9"}',
             "has the format 9 of attn heads, and this version of attn reads attncli.heads/1",
         ),
-        ('{"schema": "attncli.heads/1", "texts": 1, "stacks": []}', "isn't a whole result: it lacks 'model'"),
+        ('{"schema": "attncli.heads/1", "texts": 1, "stacks": []}', "is not a complete result: 'model' is missing"),
         (
             '{"schema": "attncli.tokenize/1", "texts": [{"record": 0, "ids": [5]}]}',
-            "holds ids or counts alone, which are no result to show",
+            "contains only ids or counts, which can't be shown as a result",
         ),
     ],
 )
@@ -87,7 +87,7 @@ def test_values_of_another_type(change: Callable[[Any], object], tmp_path: Path)
     change(data)
     path = tmp_path / "saved.json"
     path.write_text(json.dumps(data), encoding="utf-8")
-    with pytest.raises(attncli.FailedError, match="isn't a valid result: "):
+    with pytest.raises(attncli.FailedError, match="is not a valid result: "):
         attncli.read(path)
 
 

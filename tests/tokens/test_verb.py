@@ -80,7 +80,9 @@ def test_a_pair_stands_beside_the_text(model_folder: Path) -> None:
 
 def test_too_long_a_text_gets_a_note(model_folder: Path) -> None:
     result = attncli.tokenize(["the mole", "the mole dug a tunnel"], model=model_folder)
-    assert result.warnings == (f"text 2 of 2 has 7 tokens and {model_folder} takes 6 (add --truncate to shorten it)",)
+    assert result.warnings == (
+        f"text 2 of 2 has 7 tokens, and {model_folder} accepts at most 6 (add --truncate to shorten it)",
+    )
     assert attncli.tokenize("the mole dug a tunnel", model=model_folder).warnings[0].startswith("the text has 7 tokens")
     assert [text.max_length for text in result.texts] == [6, 6]
 
@@ -145,7 +147,7 @@ def test_the_slow_way_gets_a_note(tmp_path: Path) -> None:
     (tmp_path / "vocab.txt").write_text("[PAD]\n[UNK]\n[CLS]\n[SEP]\n[MASK]\nmole\n", encoding="utf-8")
     made.save(tmp_path, None, config={"model_type": "bert"})
     result = attncli.tokenize("mole", model=tmp_path)
-    assert "was read by transformers" in result.warnings[0]
+    assert "was loaded by transformers" in result.warnings[0]
     assert result.made_by.transformers is not None
 
 
@@ -161,25 +163,25 @@ def test_data_used_instead_of_code_gets_a_note(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({}, "either a text or ids"),
-        ({"text": "a", "input_ids": [1]}, "either a text or ids"),
+        ({}, "a text or token ids are missing"),
+        ({"text": "a", "input_ids": [1]}, "a text or token ids are missing"),
         ({"text": ""}, "the text is empty"),
         ({"text": ["a", ""]}, "text 2 of 2 is empty"),
         ({"text": []}, "the text is empty"),
         ({"text": "a", "pair": ""}, "the text is empty"),
         ({"text": "a\ud83d"}, "surrogate U.D83D. at position 1"),
-        ({"input_ids": []}, "there are no ids"),
-        ({"input_ids": [[1], []]}, "there are no ids"),
+        ({"input_ids": []}, "there are no token ids"),
+        ({"input_ids": [[1], []]}, "there are no token ids"),
         ({"input_ids": [1.5]}, "whole numbers"),
         ({"input_ids": ["1"]}, "whole numbers"),
         ({"input_ids": [1, [2]]}, "whole numbers"),
         ({"input_ids": 7}, "whole numbers"),
-        ({"input_ids": [-1]}, "-1 is no id"),
+        ({"input_ids": [-1]}, "-1 is not a token id"),
         ({"input_ids": [10**6]}, "no token 1000000"),
-        ({"input_ids": [1], "pair": "a"}, "a pair"),
-        ({"text": 3}, "a text is a string"),
-        ({"text": ["a", None]}, "a text is a string"),
-        ({"text": "a", "tokenizer": 3}, "no tokenizer of transformers"),
+        ({"input_ids": [1], "pair": "a"}, "--pair and --input-ids can't be combined"),
+        ({"text": 3}, "the text has to be a string"),
+        ({"text": ["a", None]}, "the text has to be a string"),
+        ({"text": "a", "tokenizer": 3}, "which is not a tokenizer of transformers or tokenizers"),
     ],
 )
 def test_refused(arguments: dict, message: str) -> None:
@@ -254,7 +256,7 @@ def test_special_tokens_as_text_of_a_tokenizer_in_python() -> None:
 
 @pytest.mark.parametrize("given", [{"text": [{"role": "user", "content": "x"}], "chat": True}, {"input_ids": [5]}])
 def test_special_tokens_as_text_are_for_texts(given: dict, model_folder: Path) -> None:
-    with pytest.raises(UsageError, match="--special-as-text is for texts") as caught:
+    with pytest.raises(UsageError, match="--special-as-text can't be combined with") as caught:
         attncli.tokenize(**given, model=model_folder, special_as_text=True)
     assert (caught.value.exit_code, caught.value.hint) == (2, "leave --special-as-text out")
 
@@ -271,7 +273,7 @@ def lossy() -> Backend:
 @pytest.mark.parametrize(
     ("text", "warned"),
     [
-        ("xyz", "has no token for 3 characters of the text, and leaves them out"),
+        ("xyz", "has no token for 3 characters of the text, and drops them"),
         ("ab x", "has no token for a character of the text"),
         ("ab\n", None),
         ("a b", None),
@@ -297,4 +299,4 @@ def test_a_broken_file_beside_the_tokenizer(name: str, model_folder: Path) -> No
     (model_folder / name).write_text('{"model_type": ', "utf-8")
     with pytest.raises(ModelError) as caught:
         attncli.tokenize("x", model=model_folder)
-    assert caught.value.message == f"{model_folder / name} can't be used: it is no JSON"
+    assert caught.value.message == f"{model_folder / name} can't be used: it is not valid JSON"

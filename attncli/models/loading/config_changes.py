@@ -54,7 +54,7 @@ def _check_change(declared: DeclaredFields, fields: Mapping[str, Any], key: str,
         return
     field = declared.aliases.get(first, first)
     if field == MODEL_TYPE:
-        check_model_type(value, fields[MODEL_TYPE])
+        check_model_type(key, value, fields[MODEL_TYPE])
         return
     values = (fields.get(first, fields.get(field)), declared.defaults.get(field, ...))
     known = [each for each in values if each is not ... and each is not None]
@@ -64,11 +64,11 @@ def _check_change(declared: DeclaredFields, fields: Mapping[str, Any], key: str,
         parse_value(key, value, known[0])
 
 
-def check_model_type(value: str, known: str) -> None:
+def check_model_type(key: str, value: str, known: str) -> None:
     """Raise UsageError for another type than the configuration's own."""
     if value != known:
         raise UsageError(
-            f"--set model_type={value}: the model type can't be changed, because the other fields are those of {known}",
+            f"--set {key}={value}: the model type can't be changed, because the other fields are those of {known}",
             hint=f"name a model or a preset of the type {value}; attn params --list-presets lists the presets",
         )
 

@@ -58,7 +58,7 @@ def _apply_change(config: PreTrainedConfig, raw: dict[str, Any], key: str, value
     if name not in known:
         raise _unknown_field_error(config, key)
     if name == MODEL_TYPE:
-        check_model_type(value, known[name])
+        check_model_type(key, value, known[name])
     new = parse_value(key, value, known[name])
     if name == owner.attribute_map.get(_LAYER_COUNT, _LAYER_COUNT):
         fields.update(_resize_layer_lists(fields, known[name], new))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from itertools import zip_longest
 
 from rich.console import RenderableType
 
@@ -14,7 +15,7 @@ from attncli.render.compare.context import context_rows
 from attncli.render.compare.matrix import MatrixLayout, map_rows, matrix_rows, scale_parts, shows_sentences
 from attncli.render.compare.path import path_rows
 from attncli.render.views.compare import CompareView
-from attncli.render.views.compare_answer import answer, evidence
+from attncli.render.views.compare_answer import answer, said
 from attncli.results.compare import CompareResult, State
 
 Block = Sequence[RenderableType]
@@ -70,8 +71,9 @@ def _answers(chosen: Sequence[State], view: CompareView, terminal: Terminal) -> 
 
 
 def _answer_rows(state: State, view: CompareView, terminal: Terminal) -> Block:
-    said = (answer(state, view), "bold"), (evidence(state, view), "")
-    return [sentence(ascii_safe(each, terminal), style=style) for each, style in said if each]
+    rows = [ascii_safe(each, terminal) for each in said(state, view)]
+    first = ["bold"] if answer(state, view) else []
+    return [sentence(each, style=style) for each, style in zip_longest(rows, first, fillvalue="")]
 
 
 def _layout(state: State, view: CompareView, terminal: Terminal) -> MatrixLayout | None:
@@ -112,8 +114,8 @@ def _heading(state: State, view: CompareView, layout: MatrixLayout | None, termi
 
 
 def _closing(view: CompareView, terminal: Terminal) -> Block:
-    said = (view.best_sentence, ""), (view.sample_sentence, "dim")
-    return [sentence(ascii_safe(each, terminal), indent=2, style=style) for each, style in said if each]
+    last = (view.best_sentence, ""), (view.sample_sentence, "dim")
+    return [sentence(ascii_safe(each, terminal), indent=2, style=style) for each, style in last if each]
 
 
 def _sentences(sentences: Iterable[str], terminal: Terminal) -> Block:
@@ -146,18 +148,18 @@ def _facts(view: CompareView, terminal: Terminal) -> Block:
 def _state_blocks(state: State, view: CompareView, terminal: Terminal) -> Iterator[Block]:
     """A state with its pictures and sentences; of several states with its answer too."""
     title = [text(view.state_title(state.state), "bold")]
-    said = [] if len(view.result.chosen) == 1 else _answer_rows(state, view, terminal)
+    answered = [] if len(view.result.chosen) == 1 else _answer_rows(state, view, terminal)
     layout = _layout(state, view, terminal)
     if layout is not None and state.shown is not None:
         narrow = terminal._replace(width=layout.margin + len(view.names) * layout.cell)
         legend = scale_parts(state.shown, layout, terminal)
         yield [
             *title,
-            *said,
+            *answered,
             *matrix_rows(state.shown, view, layout, narrow),
             *([Flow(legend, "   ")] if legend else []),
         ]
     else:
-        yield [*title, *said, *_without_matrix(state, view, layout, terminal)]
+        yield [*title, *answered, *_without_matrix(state, view, layout, terminal)]
     yield _sentences(view.state_sentences(state), terminal)
     yield map_rows(state, view, terminal)

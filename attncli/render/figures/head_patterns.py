@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from math import ceil
+from math import ceil, log
 from typing import NamedTuple
 
 import numpy as np
@@ -115,10 +115,12 @@ def _row_height(rows: int, cell: float) -> float:
     return max(cell, min(_MIN_ROW, _MIN_ALL_ROWS / rows))
 
 
-#: Inches: all tiles of a layer, one tile at most and at least, the thinnest, and the gap between two.
-_LAYER_WIDTH, _MAX_TILE, _MIN_TILE, _THINNEST_TILE, _TILE_GAP = 9.0, 0.9, 0.3, 0.12, 0.06
+#: Inches: all tiles across and down, one tile at most and at least, the thinnest, and the gap between two.
+_LAYER_WIDTH, _LAYERS_HEIGHT, _MAX_TILE, _MIN_TILE, _THINNEST_TILE, _TILE_GAP = 9.8, 4.6, 0.9, 0.3, 0.12, 0.06
 #: Inches: margins above the tiles (for `head` and the numbers of heads) and beside them; height of the colour bar.
 _MARGIN_ABOVE, _NUMBERS_TOP, _MARGIN_LEFT, _TILE_BAR_HEIGHT = 0.34, 0.24, 0.45, 0.55
+#: Width to height of a slide, and rows of tiles that title and scale take.
+_SLIDE, _ROWS_AROUND = 16 / 9, 1.5
 #: Points: names of heads, and the least size of tokens.
 _NAME_SIZE, _MIN_NAME_SIZE, _TOKEN_SIZE = 6.5, 4.2, 4.6
 #: Cells along a side of a tile, at most.
@@ -144,15 +146,55 @@ class _Tiles(NamedTuple):
 
 
 def head_tiles(
-    patterns: Mapping[tuple[int, int], Array], scale: Scale, legend: str, rows: AxisLabels, columns: AxisLabels
-) -> Part:
-    """The patterns of a stack by layer and head, on one scale.
+    patterns: Mapping[tuple[int, int], Array],
+    scale: Scale,
+    legend: str,
+    rows: AxisLabels,
+    columns: AxisLabels,
+    letters: Mapping[tuple[int, int], str] | None = None,
+) -> list[Part]:
+    """The patterns of a stack by layer and head, on one scale; of a deep model in several parts.
 
+    letters: the letter of each head's label, beside its name.
     rows, columns: the tokens of both sides, written beside the outer tiles if they fit; none for maps of patches.
     """
+    layers, heads = (sorted(set(side)) for side in zip(*patterns, strict=True))
+
+    # So many blocks of layers side by side are about as wide as a slide.
+    def shape(count: int) -> float:
+        return count * len(heads) / (ceil(len(layers) / count) + _ROWS_AROUND)
+
+    blocks = min(range(1, len(layers) + 1), key=lambda count: abs(log(shape(count) / _SLIDE)))
+    size = ceil(len(layers) / blocks)
+    groups = [set(layers[start : start + size]) for start in range(0, len(layers), size)]
+    named = letters or {}
+    return [
+        _tile_block(
+            {head: each for head, each in patterns.items() if head[0] in group},
+            scale,
+            legend if group is groups[0] else None,
+            rows,
+            columns,
+            named,
+            (size, len(heads) * len(groups)),
+        )
+        for group in groups
+    ]
+
+
+def _tile_block(
+    patterns: Mapping[tuple[int, int], Array],
+    scale: Scale,
+    legend: str | None,
+    rows: AxisLabels,
+    columns: AxisLabels,
+    letters: Mapping[tuple[int, int], str],
+    counts: tuple[int, int],
+) -> Part:
+    """Some layers. legend: None without a colour bar.  counts: of tiles, down and across the whole figure."""
     # Layers may have different windows: the smaller ones leave a part of the tile empty.
     down, across = (max(values.shape[axis] for values in patterns.values()) for axis in (0, 1))
-    tiles = _tile_layout(patterns, down, across)
+    tiles = _tile_layout(patterns, down, across, counts)
     least = min(tiles.width / across, tiles.height / down) * POINTS_PER_INCH
     named = (len(rows.texts), len(columns.texts)) == (down, across) and least >= _TOKEN_SIZE * 1.2
     left, above = EDGE + _MARGIN_LEFT, _MARGIN_ABOVE
@@ -172,25 +214,28 @@ def head_tiles(
             shown[: values.shape[0], : values.shape[1]] = values
             small = downsample(shown, min(_MAX_TILE_CELLS, int(max(tiles.width, tiles.height) * DPI)))
             picture = draw_image(axes, small, scale, (x, x + tiles.width, y + tiles.height, y))
-            axes.text(x, y - 0.02, f"{layer}.{head}", size=tiles.name, va="bottom", ha="left")
+            name = axes.text(x, y - 0.02, f"{layer}.{head}", size=tiles.name, va="bottom", ha="left")
+            if letter := letters.get((layer, head)):
+                name.set_text(f"{layer}.{head} {letter}")
             frame = Rectangle((x, y), tiles.width, tiles.height, fill=False, edgecolor="0.6", linewidth=0.3)
             axes.add_artist(frame)
         _write_numbers(axes, tiles, left, above)
         if named:
             _write_tokens(axes, tiles, rows.texts, columns.texts)
-        draw_color_bar(figure, picture, legend, (left, top + above + tall + 0.14))
+        if legend is not None:
+            draw_color_bar(figure, picture, legend, (left, top + above + tall + 0.14))
 
     notes = [AXES_NOTE] if columns.texts else []
     return Part(left + max(wide, COLOR_BAR_WIDTH), above + tall + _TILE_BAR_HEIGHT, draw, notes)
 
 
-def _tile_layout(patterns: Mapping[tuple[int, int], Array], rows: int, columns: int) -> _Tiles:
+def _tile_layout(patterns: Mapping[tuple[int, int], Array], rows: int, columns: int, counts: tuple[int, int]) -> _Tiles:
     layers, heads = (sorted(set(side)) for side in zip(*patterns, strict=True))
-    side = max(min(_MAX_TILE, _LAYER_WIDTH / len(heads)) - _TILE_GAP, _MIN_TILE)
+    side = max(min(_MAX_TILE, _LAYERS_HEIGHT / counts[0], _LAYER_WIDTH / counts[1]) - _TILE_GAP, _MIN_TILE)
     # In proportion to the cells, but never too thin to see.
     width = max(side * min(columns / rows, 1.0), _THINNEST_TILE)
     height = max(side * min(rows / columns, 1.0), _THINNEST_TILE)
-    fitting = _NAME_SIZE * width / text_width(f"{layers[-1]}.{heads[-1]}", _NAME_SIZE)
+    fitting = _NAME_SIZE * width / text_width(f"{layers[-1]}.{heads[-1]} T", _NAME_SIZE)
     name = max(min(_NAME_SIZE, fitting), _MIN_NAME_SIZE)
     return _Tiles(layers, heads, width, height, (width + _TILE_GAP, height + line_height(name) + 0.02), name)
 

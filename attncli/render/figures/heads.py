@@ -16,9 +16,12 @@ from attncli.render.figures.metric_map import head_maps, metric_maps
 from attncli.render.figures.panels import Array, Part, Scale, caption, compose_figure, render_figure
 from attncli.render.figures.patches import grid_weights, patch_maps, query_name
 from attncli.render.figures.position import position_parts
+from attncli.render.figures.steps_charts import steps_parts
 from attncli.render.figures.text_layout import drawable
 from attncli.render.views.difference import DIFFERENCE, both_tokens, compared_facts, difference_stacks
 from attncli.render.views.header import SEPARATOR, is_cross, model_facts, pooling_facts, stack_facts
+from attncli.render.views.metric_words import label_of, ordered_labels
+from attncli.render.views.overview import shown_label
 from attncli.render.views.patches import head_name
 from attncli.render.views.patterns import visible_weights
 from attncli.render.views.sentences import Position, text_excerpt
@@ -93,6 +96,8 @@ def _difference_result(result: HeadsResult, difference: HeadsDifference) -> Head
 def _parts(result: HeadsResult, form: str) -> list[Part]:
     if result.effects is not None or result.prediction is not None:
         return effect_parts(result, form)
+    if result.steps is not None:
+        return [part for steps in result.steps for part in steps_parts(steps, form)]
     stacks = [stack for stack in result.stacks if stack.patterns]
     if not stacks or (result.metric is not None and not result.chosen):
         return [head_maps(metric_maps(result))]
@@ -176,8 +181,12 @@ def _tile_parts(stack: Stack, scale: Scale, legend: str, form: str) -> list[Part
     patterns = {(each.layer, each.head or 0): each for each in stack.patterns}
     maps = {head: values for head, each in patterns.items() if (values := grid_weights(stack, each)) is not None}
     if maps:
-        part = head_tiles(maps, scale, legend.removesuffix(_ROWS_TO_COLUMNS), AxisLabels([]), AxisLabels([]))
-        return [caption(f"where {query_name(stack, form)} looks"), _with_pooling(part, stack)]
+        tiles = head_tiles(maps, scale, legend.removesuffix(_ROWS_TO_COLUMNS), AxisLabels([]), AxisLabels([]))
+        return [caption(f"where {query_name(stack, form)} looks"), *(_with_pooling(part, stack) for part in tiles)]
     shown: dict[tuple[int, int], Array] = {head: visible_weights(stack, each) for head, each in patterns.items()}
-    part = head_tiles(shown, scale, legend, *axis_labels(stack, stack.patterns[0], form))
-    return [_with_pooling(part, stack)]
+    named = {(head.layer, head.head): name for head in stack.metrics if (name := shown_label(head, stack))}
+    letters = {head: label_of(name).letter for head, name in named.items()}
+    tiles = head_tiles(shown, scale, legend, *axis_labels(stack, stack.patterns[0], form), letters)
+    explained = [f"{label_of(name).letter}: {label_of(name).target}" for name in ordered_labels(named.values())]
+    notes = [SEPARATOR.join(explained)] if explained else []
+    return [_with_pooling(part._replace(notes=[*notes, *part.notes]), stack) for part in tiles]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from math import ceil
+from math import ceil, sqrt
 from typing import NamedTuple
 
 import numpy as np
@@ -41,6 +41,10 @@ _MARGIN_LEFT, _MARGIN_ABOVE, _COLOR_BAR_HEIGHT, _GAP_BELOW = 0.5, 0.42, 0.42, 0.
 _FRAMED = "red frame: a head that earns the label of this metric"
 
 
+#: Width to height of a slide, and rows that a map's title and scale take.
+_SLIDE, _EXTRA_ROWS = 16 / 9, 3
+
+
 class HeadMap(NamedTuple):
     """One map. values: by layer and head.  notes: lines beneath the title.  framed: heads with a frame."""
 
@@ -57,9 +61,9 @@ class HeadMap(NamedTuple):
 
 
 def head_maps(maps: Sequence[HeadMap]) -> Part:
-    """Maps in rows of two, each on its own scale."""
-    across = min(len(maps), 2)
+    """Small multiples, each on its own scale, in as many columns as a slide is wide."""
     layers, heads = (max(len(each.sides[axis]) for each in maps) for axis in (0, 1))
+    across = min(max(round(sqrt(_SLIDE * len(maps) * (layers + _EXTRA_ROWS) / (heads + 1))), 1), len(maps))
     cell = min(_MAX_CELL, (_MAX_WIDTH_ALONE if across == 1 else _MAX_WIDTH_PAIRED) / heads)
     width = max(_MARGIN_LEFT + heads * cell + 0.25, _MIN_WIDTH)
     headings = [wrap_text(each.title, width - 0.3, HEADING_SIZE) for each in maps]

@@ -8,7 +8,7 @@ from __future__ import annotations
 import io
 import warnings
 from collections.abc import Callable, Iterable, Sequence
-from math import ceil, floor, log10
+from math import ceil, floor, log, log10
 from typing import Any, NamedTuple
 
 import matplotlib
@@ -54,6 +54,8 @@ _MAX_DECIMALS = 4
 _MAX_TICKS = 4
 #: Inches: the margin, the gap between two parts and beneath a caption, and the least width.
 EDGE, _GAP, _CAPTION_GAP, _MIN_WIDTH = 0.15, 0.18, 0.04, 3.6
+#: Width to height of a figure, as of a slide; inches between two columns of parts.
+_RATIO, _COLUMN_GAP = 16 / 9, 0.3
 #: Inches up to which a caption widens a figure.
 _MAX_CAPTION_WIDTH = 6.5
 #: Inches: the width of a colour bar.
@@ -89,15 +91,43 @@ def render_figure(draw: Callable[[], Figure], form: str) -> bytes:
         warnings.filterwarnings("ignore", message="Glyph .* missing from")
         # matplotlib doesn't shape complex scripts; the single letters are still readable.
         warnings.filterwarnings("ignore", message="Matplotlib currently does not support")
-        figure = draw()
+        figure = draw_slide(draw)
         families = families_for(text.get_text() for text in figure.findobj(Text))
         if len(families) > 1:
             # Where texts are placed depends on their widths, and so on their fonts.
             matplotlib.rcParams["font.family"] = families
-            figure = draw()
+            figure = draw_slide(draw)
         content = io.BytesIO()
         figure.savefig(content, format=form, dpi=DPI, metadata=_METADATA[form])
         return content.getvalue()
+
+
+def draw_slide(draw: Callable[[], Figure]) -> Figure:
+    """The figure that `draw` returns, in the middle of a page of 16:9."""
+    figure = draw()
+    width, height = map(float, figure.get_size_inches())
+    whole, tall = max(width, height * _RATIO), max(height, width / _RATIO)
+    _move(figure, figure.axes, figure.texts, left=(whole - width) / 2, size=(whole, tall))
+    return figure
+
+
+def _move(
+    figure: Figure, axes: Iterable[Axes], texts: Iterable[Text], *, left: float, size: tuple[float, float] | None = None
+) -> None:
+    """Move parts of a figure by `left` inches, and give the figure a new size, at whose top they stay."""
+    width, height = map(float, figure.get_size_inches())
+    whole, tall = size or (width, height)
+
+    def moved(x: float, y: float) -> tuple[float, float]:
+        return (x * width + left) / whole, 1 - (1 - y) * height / tall
+
+    for each in axes:
+        box = each.get_position(original=True)
+        corner, end = moved(box.x0, box.y0), moved(box.x1, box.y1)
+        each.set_position((*corner, end[0] - corner[0], end[1] - corner[1]))
+    for text in texts:
+        text.set_position(moved(*text.get_position()))
+    figure.set_size_inches(whole, tall)
 
 
 class Part(NamedTuple):
@@ -126,27 +156,63 @@ def caption(text: str) -> Part:
 
 
 def compose_figure(title: str, facts: Sequence[str], parts: Sequence[Part], notes: Iterable[str] = ()) -> Figure:
-    """Title, facts, parts and notes under one another, as wide as the widest part.
+    """Title, facts, parts and notes under one another; the parts in as many columns as come nearest to 16:9.
 
     notes: sentences on how to read the figure, before those of its parts.
     """
-    width = max(_MIN_WIDTH, *(part.width for part in parts)) + EDGE
+    columns = _in_columns(parts)
+    widths = [max(part.width for part in column) for column in columns]
+    width = max(_MIN_WIDTH, sum(widths) + (len(widths) - 1) * _COLUMN_GAP) + EDGE
     room = width - EDGE - EDGE
     notes = dict.fromkeys([*notes, *(note for part in parts for note in part.notes)])
     titles = wrap_text(title, room, TITLE_SIZE, most=_MAX_LINES)
     facts = [line for fact in facts for line in wrap_text(fact, room, HEADING_SIZE, most=_MAX_LINES)]
     explained = [line for note in notes for line in wrap_text(note, room, SMALL_SIZE)]
     above = len(titles) * line_height(TITLE_SIZE) + len(facts) * line_height(HEADING_SIZE)
-    body = sum(part.height + part.gap for part in parts)
+    body = max(map(_height, columns))
     height = EDGE + above + body + len(explained) * line_height(SMALL_SIZE) + EDGE
     figure = Figure(figsize=(width, height))
     top = write_lines(figure, titles, top=EDGE, left=EDGE, size=TITLE_SIZE)
     top = write_lines(figure, facts, top=top, left=EDGE, size=HEADING_SIZE, color=DIM_COLOR) + _GAP
+    left = 0.0
+    for column, wide in zip(columns, widths, strict=True):
+        _draw_column(figure, column, top, left)
+        left += wide + _COLUMN_GAP
+    write_lines(figure, explained, top=top + body, left=EDGE, size=SMALL_SIZE, color=DIM_COLOR)
+    return figure
+
+
+def _draw_column(figure: Figure, parts: Sequence[Part], top: float, left: float) -> None:
+    axes, texts = len(figure.axes), len(figure.texts)
     for part in parts:
         part.draw(figure, top)
         top += part.height + part.gap
-    write_lines(figure, explained, top=top, left=EDGE, size=SMALL_SIZE, color=DIM_COLOR)
-    return figure
+    _move(figure, figure.axes[axes:], figure.texts[texts:], left=left)
+
+
+def _height(parts: Sequence[Part]) -> float:
+    return sum(part.height + part.gap for part in parts)
+
+
+def _in_columns(parts: Sequence[Part]) -> list[list[Part]]:
+    """The parts in columns, in order; a caption stays above what it is of."""
+    groups: list[list[Part]] = []
+    for part in parts:
+        if groups and groups[-1][-1].gap == _CAPTION_GAP:
+            groups[-1].append(part)
+        else:
+            groups.append([part])
+
+    def split(count: int) -> list[list[Part]]:
+        size = ceil(len(groups) / count)
+        pieces = (groups[start : start + size] for start in range(0, len(groups), size))
+        return [[part for group in piece for part in group] for piece in pieces]
+
+    def distance(columns: list[list[Part]]) -> float:
+        wide = sum(max(part.width for part in column) for column in columns)
+        return abs(log(wide / max(map(_height, columns)) / _RATIO))
+
+    return min((split(count) for count in range(1, len(groups) + 1)), key=distance)
 
 
 def grid_corners(

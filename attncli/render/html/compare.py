@@ -8,7 +8,7 @@ from attncli.render.common.colormap import VIRIDIS_HEX
 from attncli.render.common.escape import printable
 from attncli.render.html.page import pack_finely, page, rounded, rounded_all
 from attncli.render.views.compare import RANDOM_WORDS, CompareView, group_color
-from attncli.render.views.compare_answer import answer, evidence
+from attncli.render.views.compare_answer import said
 from attncli.render.views.header import SEPARATOR
 from attncli.results.compare import CompareResult, Matrix, State
 
@@ -61,7 +61,7 @@ def _state_data(state: State, view: CompareView) -> dict[str, object]:
     shown = state.shown
     return {
         "title": view.state_title(state.state),
-        "answer": [said for said in (answer(state, view), evidence(state, view)) if said],
+        "answer": said(state, view),
         "said": view.state_sentences(state),
         "similarity": None if shown is None else pack_finely(shown),
         "scale": None if shown is None else _scale_ends(shown),

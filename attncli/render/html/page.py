@@ -38,6 +38,7 @@ _PAGE_ASSETS = {
     "frames": ("bytes", "matrix", "weights", "heads_grid", "heads_links", "heads_sound", "heads"),
     "params": ("params",),
     "tokens": ("tokens",),
+    "steps": ("steps",),
     "compare": ("bytes", "matrix", "compare_plots", "compare"),
 }
 #: Characters that could end the block of JSON, or begin a comment in it.

@@ -190,6 +190,10 @@ def _known_figures(terminal: Terminal) -> Iterator[_Figure]:
         always=False,
         is_known=lambda s: s.total.renyi_efficiency is not None,
     )
+    yield from _length_figures(terminal)
+
+
+def _length_figures(terminal: Terminal) -> Iterator[_Figure]:
     yield _Figure(
         "shortest text",
         lambda s: _count(s.lengths.minimum, terminal),

@@ -153,13 +153,12 @@ class CompareView:
         return f"state {state}, {where}{last}"
 
     def state_sentences(self, state: State) -> list[str]:
-        """Sentences about the labels, the groups, the words and the dimensions of a state, after its answer."""
+        """Sentences about the labels, the groups and the words of a state, after its answer."""
         return [
             *_label_sentences(state, self),
             *(_group_sentence(state.groups, self.names) if len(self.names) >= MIN_FOR_GROUPS else ()),
             *_spread_sentence(state, self),
             *_word_sentences(state, self),
-            *_dimension_sentence(state),
         ]
 
     def nearest_sentences(self, state: State) -> list[str]:
@@ -331,9 +330,3 @@ def _word_sentences(state: State, view: CompareView) -> Iterator[str]:
         across = ", ".join(f"{view.label(other)} {cosine_text(value)}" for other, value in word.across.items())
         inner = cosine_text(word.self_similarity)
         yield f"{view.label(word.word)} ({word.occurrences:,}): mean cosine {inner} to itself, {across}."
-
-
-def _dimension_sentence(state: State) -> Iterator[str]:
-    if state.dimensions:
-        listed = ", ".join(f"{each.dimension} ({100 * each.share:.1f} %)" for each in state.dimensions)
-        yield f"Dimensions that contribute most to the mean cosine: {listed}."

@@ -21,6 +21,8 @@ from attncli.results.compare import Groups, Miss, Neighbours, Senses, State, Wor
 _APART_SHARE, _LEAST_APART = 0.25, 0.01
 #: Similarities that differ by less are rounding errors.
 _EQUAL = 1e-6
+#: A share of random pairs that says something of all pairs.
+_MOST = 0.5
 #: Digits of two means, so many as tell them apart.
 _DIGITS = (2, 3, 4)
 #: Occurrences that an answer names.
@@ -51,6 +53,19 @@ def evidence(state: State, view: CompareView) -> str:
         within, across, apart = difference_texts(senses.within, senses.across)
         return f"Same label {within}, other label {across}: difference {apart}{_test_text(senses)}."
     return _random_sentence(state, view)
+
+
+def said(state: State, view: CompareView) -> list[str]:
+    """The answer, its evidence, and the dimensions that were asked for."""
+    sentences = answer(state, view), evidence(state, view), _dimension_sentence(state)
+    return [sentence for sentence in sentences if sentence]
+
+
+def _dimension_sentence(state: State) -> str:
+    if not state.dimensions:
+        return ""
+    listed = ", ".join(f"{each.dimension} ({100 * each.share:.1f} %)" for each in state.dimensions)
+    return f"Dimensions that contribute most to the mean cosine: {listed}."
 
 
 def difference_texts(first: float, second: float) -> tuple[str, str, str]:
@@ -148,7 +163,8 @@ def _random_sentence(state: State, view: CompareView) -> str:
         return ""
     rows, columns = np.triu_indices(len(view.names), k=1)
     share = float(state.percentile[rows, columns].min())
-    pairs = "This pair is" if len(rows) == 1 else "All pairs are"
+    pairs = "This pair is" if len(rows) == 1 else "All pairs are" if share >= _MOST else "The least similar pair is"
     among = "all random pairs" if share == 1 else f"{percent_text(share)} of random pairs"
-    random = f" (mean {baseline_text(state.reference)})" if view.result.adjust == "none" else ""
-    return f"{pairs} more similar than {among}{random}."
+    random = f", whose mean is {baseline_text(state.reference)}" if view.result.adjust == "none" else ""
+    only = "" if share >= _MOST else "only "
+    return f"{pairs} {only}more similar than {among}{random}."
