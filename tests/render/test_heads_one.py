@@ -113,7 +113,7 @@ def test_wide_and_combining_characters_keep_the_columns() -> None:
         "0 猫   100      ·      ·      ·",
         "1 e\u0301     90     10      ·      ·",
         "2 ◌\u0301x     ·     90     10      ·",
-        "3 👍      ·      ·     90     10",
+        "3 👍     ·      ·     90     10",
     ]
 
 

@@ -129,7 +129,7 @@ def shown(terminal: Terminal, count: int = 8, **changes: object) -> str:
 
 def test_half_blocks_in_colour() -> None:
     lines = SGR.sub("", shown(Terminal(60, ColorDepth.TRUE, height=60))).splitlines()
-    assert sum("▀" * 12 in line for line in lines) == 12
+    assert sum("▀" * 12 in line for line in lines) == 18
     assert "Ct▀▀▀▀▀▀▀▀▀▀▀▀  Ct▀▀▀▀▀▀▀▀▀▀▀▀  Ct▀▀▀▀▀▀▀▀▀▀▀▀" in "\n".join(lines)
 
 

@@ -155,7 +155,7 @@ def _sketch_caption(stack: Stack, head: HeadMetrics, terminal: Terminal) -> Text
     """`5.11 T cat`"""
     key = top_key(stack, head)
     label = shown_label(head, stack)
-    tile = [" ", label_tile(label, terminal, 1)] if label else []
+    tile: list[Part] = [" ", label_tile(label, terminal, 1)] if label else []
     name = "" if key is None else f" {shorten(token_text(key, terminal), _LONGEST_KEY, glyphs(terminal).cut)}"
     return row((head.name, "bold"), *tile, (name, "" if label == "token" else "dim"))
 

@@ -12,7 +12,7 @@ function headGrid(stack, { layer, view, shared, choose }) {
   const across = [...new Set(heads.map((head) => head.head))].sort((a, b) => a - b);
   const grid = element("div", { class: `grid ${view}`, role: "grid", "aria-label": "heads", "aria-busy": "true" });
   grid.style.setProperty("--heads", across.length);
-  const layers = new Set(heads.map((head) => head.layer)).size;
+  const layers = layer === null ? stack.layers.length : 1;
   grid.style.setProperty("--layers", layers);
   // All layers fit the height of the window, and a letter doesn't fit a small cell.
   grid.classList.toggle("small", layers > 16);
