@@ -37,7 +37,7 @@ def vocabulary_token(token: OutcomeToken | PredictedToken) -> Token:
 def effect_number(value: float | None, largest: float) -> str:
     """An effect with its sign; empty where there is none. largest: the largest of those beside it."""
     decimals = next((digits for least, digits in _DECIMALS if abs(largest) >= least), _MOST_DECIMALS)
-    return "" if value is None else f"{value:+.{decimals}f}"
+    return "" if value is None else f"{value:+z.{decimals}f}"
 
 
 def share_number(probability: float) -> str:
