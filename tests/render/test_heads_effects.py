@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -16,13 +17,14 @@ from attncli.render.views.effects import (
     EffectMap,
     disagreement_sentence,
     effect_number,
+    prediction_view,
     ranked_rows,
     share_number,
     shown_layers,
 )
 from attncli.results.base import to_dict
 from attncli.results.heads import HeadsResult
-from tests.render.effects_samples import IT, with_effects, with_prediction
+from tests.render.effects_samples import IT, PREDICTION, with_effects, with_prediction
 from tests.render.heads_samples import SGR
 
 PREDICTED = """\
@@ -93,6 +95,14 @@ def test_many_layers_are_cut_to_those_with_the_largest_effects() -> None:
     values = {(layer, 0): float(layer % 5) for layer in range(20)}
     assert shown_layers([EffectMap("direct", "", "", values)], range(20), 4) == [4, 9, 14, 19]
     assert shown_layers([EffectMap("direct", "", "", values)], range(20), 30) == list(range(20))
+
+
+def test_few_states_of_many_are_the_first_the_last_ones_and_some_between() -> None:
+    state = PREDICTION.lens[0]
+    lens = tuple(replace(state, state=number) for number in range(31))
+    view = prediction_view(with_prediction(), replace(PREDICTION, lens=lens), rows=9, tokens=1)
+    assert [row.state for row in view.rows] == [0, 5, 10, 16, 21, 27, 28, 29, 30]
+    assert view.left_out == 22
 
 
 def test_numbers() -> None:
