@@ -401,6 +401,9 @@ def _check_comparison(models: int, inputs: HeadsInput, options: HeadsOptions) ->
     if against is not None and not (isinstance(text, str) and isinstance(against, str)):
         raise UsageError("--against compares one text with another one", hint="give one TEXT, or leave --against out")
     second = "--against" if against is not None else "the second -m"
+    if options.effects.effect or options.effects.predict:
+        flag = "--effect" if options.effects.effect else "--predict"
+        raise UsageError(f"{flag} can't be combined with {second}", hint="run it once for each")
     for name, reason in _SINGLE_RUN_OPTIONS.items():
         if getattr(options, name):
             flag = f"--{name.replace('_', '-')}"

@@ -113,7 +113,6 @@ effect_options = bundle(
     option(
         "--effect KIND",
         f"What each head does to the answer's logit: {', '.join(EFFECTS)}, or several.",
-        "kinds",
         multiple=True,
         complete="effects",
     ),
@@ -202,7 +201,7 @@ def _with_defaults(choice: HeadsOptions, plan: OutputPlan, *, one: bool, qk_ov: 
             ".npz contains attention patterns, and --steps shows numbers instead",
             hint="write the steps to a .html, .png, .json or .csv file",
         )
-    mapped = choice.metric or choice.effects.kinds
+    mapped = choice.metric or choice.effects.effect
     needed = not choice.steps and any(not (mapped and form.part == "figure") for form in drawn)
     everything = needed and one and not (choice.against or choice.layer or choice.head)
     return choice._replace(layer=choice.layer or None, head=choice.head or None, patterns=choice.patterns or everything)
