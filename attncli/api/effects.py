@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from attncli.attention.effects.request import EffectsPlan, TypedToken
 from attncli.attention.effects.tokens import find_token, name_token, outcome_position
@@ -32,6 +32,15 @@ if TYPE_CHECKING:
 
 #: A head by its stack's name, its layer and its number.
 HeadPlace = tuple[str, int, int]
+
+
+class Opened(NamedTuple):
+    """A loaded model with its tokenizer and files, if it has them."""
+
+    loaded: LoadedModel
+    tokenizer: Tokenizer | None
+    files: ModelFiles | None
+    progress: Progress
 
 
 @dataclass(frozen=True)
@@ -191,27 +200,29 @@ def require_head(model: LoadedModel, plan: EffectsPlan) -> None:
     )
 
 
-def prepare_run(
-    model: LoadedModel,
-    tokenizer: Tokenizer | None,
-    files: ModelFiles | None,
+def measure_effects(
+    result: HeadsResult,
+    opened: Opened,
     inputs: ModelInputs,
     collected: Sequence[CollectedStack],
     plan: EffectsPlan,
     *,
     position: int,
     top: int,
-    progress: Progress,
-) -> EffectsRun:
-    """Run the model once, and find the answer and the contrast.
+) -> HeadsResult:
+    """The result with what the plan asks for: one run for the outcome, then each kind of effect.
 
     Raises UsageError for tokens that the vocabulary doesn't have.
     """
     from attncli.attention.effects.prediction import record_run
 
+    model, tokenizer, files, progress = opened
     run = record_run(model, inputs.arguments, position + model.virtual_queries) if model.predicts else None
     outcome = _vector_outcome(model, files, inputs, position) if run is None else _logit_outcome(run, tokenizer, plan)
-    return EffectsRun(model, tokenizer, files, inputs, collected, plan, top, position, run, outcome, progress)
+    return add_effects(
+        result,
+        EffectsRun(model, tokenizer, files, inputs, collected, plan, top, position, run, outcome, progress),
+    )
 
 
 def _logit_outcome(run: RecordedRun, tokenizer: Tokenizer | None, plan: EffectsPlan) -> LogitOutcome:
