@@ -139,15 +139,16 @@ def run_single_text(inputs: HeadsInput, loader: ModelLoader, request: HeadsReque
     # positions are only known later.
     view = request.steps or request.view
     later = bool(inputs.target_flags) or files is None or files.base is not None
-    for position in () if later else (view.query, view.key):
+    plan = request.effects
+    for position in () if later else (view.query, view.key, None if plan is None else plan.query):
         view.unit_spans(encoded.tokens, position)
     if view.hide_special and not later and not any(token.special for token in encoded.tokens):
         raise UsageError("--hide-special: the text has no special tokens", hint="leave --hide-special out")
-    generates, effects = inputs.generate is not None, request.effects is not None
-    depth = full_depth(request.selection) if generates or effects else request.selection.depth
-    loaded = loader.load(files, depth, writes=generates, predicts=effects)
-    if request.effects is not None:
-        require_head(loaded, request.effects)
+    generates = inputs.generate is not None
+    depth = full_depth(request.selection) if generates or plan is not None else request.selection.depth
+    loaded = loader.load(files, depth, writes=generates, predicts=plan is not None)
+    if plan is not None:
+        require_head(loaded, plan)
     model = Model(loaded, tokenizer, files, loader.progress)
     result, run = prepare_text(model, inputs, encoded, request)
     return result if run is None else add_effects(result, run)
