@@ -61,8 +61,8 @@ def split_line(given: LocatedText, columns: Sequence[str]) -> EffectLine:
             f"{given.place} has {len(fields)} fields, and --columns names {len(columns)}",
             hint=f"a line reads {'<tab>'.join(columns)}",
         )
-    return EffectLine(given.place, **{name: field or None for name, field in zip(columns, fields, strict=True)} | {
-        "text": fields[columns.index("text")]})  # fmt: skip
+    named = {name: field or None for name, field in zip(columns, fields, strict=True)}
+    return EffectLine(given.place, named.pop("text") or "", **named)
 
 
 def run_effect_lines(
