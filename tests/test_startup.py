@@ -61,7 +61,7 @@ def test_help_and_version_import_nothing_heavy(arguments: tuple[str, ...], shown
     ("words", "expected"),
     [
         ("attn ", {"compare", "heads", "params", "tokenize"}),
-        ("attn heads --pat", {"--patterns"}),
+        ("attn heads --pat", {"--patterns", "--patch-from"}),
         ("attn tokenize --format js", {"json", "jsonl"}),
         ("attn heads --metric e", {"entropy"}),
         ("attn params --lora 8:moe.r", {"8:moe.router"}),

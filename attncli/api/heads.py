@@ -374,6 +374,9 @@ def _check_comparison(models: int, inputs: HeadsInput, options: HeadsOptions) ->
         raise UsageError("two models and two texts are too much at once", hint="leave --against out, or one -m")
     if against is not None and not (isinstance(text, str) and isinstance(against, str)):
         raise UsageError("--against compares two texts", hint="give both as texts, or leave --against out")
+    if options.effects.effect or options.effects.predict:
+        flag = "--effect" if options.effects.effect else "--predict"
+        raise UsageError(f"{flag} is about one model", hint="run it once for each model")
     for name, message in _SINGLE_RUN_OPTIONS.items():
         if getattr(options, name):
             raise UsageError(message, hint=f"leave --{name.replace('_', '-')} out, or look at one model and text")

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from attncli.api.effects import EffectsRun, add_effects, find_position, prepare_run, require_head
+from attncli.api.effects import EffectsRun, Opened, add_effects, find_position, prepare_run, require_head
 from attncli.api.loading import ModelLoader, id_lists, one_id_list, provenance
 from attncli.api.requests import EncodingRequest
 from attncli.attention.effects.patch_texts import check_same_length
@@ -24,11 +24,9 @@ if TYPE_CHECKING:
     from attncli.attention.inputs import ModelInputs
     from attncli.attention.selection import HeadsRequest, Selection
     from attncli.models.capture.structure import BlockList
-    from attncli.models.files.model_files import ModelFiles
     from attncli.models.loading.loaded_model import LoadedModel
     from attncli.models.loading.weights import Depth
     from attncli.models.tokenizers.types import Tokenizer
-    from attncli.progress import Progress
     from attncli.results.steps import Steps
 
 #: Up to so many tokens, special ones included, nearly every head gives most of its weight to a neighbour or the first.
@@ -133,20 +131,21 @@ def run_single_text(inputs: HeadsInput, loader: ModelLoader, request: HeadsReque
     # positions are only known later.
     view = request.steps or request.view
     later = bool(inputs.target_flags) or files is None or files.base is not None
-    for position in () if later else (view.query, view.key):
+    effects = request.effects
+    for position in () if later else (view.query, view.key, None if effects is None else effects.query):
         view.unit_spans(encoded.tokens, position)
-    generates, effects = inputs.generate is not None, request.effects is not None
-    depth = full_depth(request.selection) if generates or effects else request.selection.depth
-    loaded = loader.load(files, depth, writes=generates, predicts=effects)
-    if request.effects is not None:
-        require_head(loaded, request.effects)
-    model = Model(loaded, tokenizer, files, loader.progress)
-    result, run = prepare_text(model, inputs, encoded, request)
+    generates = inputs.generate is not None
+    depth = full_depth(request.selection) if generates or effects is not None else request.selection.depth
+    loaded = loader.load(files, depth, writes=generates, predicts=effects is not None)
+    if effects is not None:
+        require_head(loaded, effects)
+    opened = Opened(loaded, tokenizer, files, loader.progress)
+    result, run = prepare_text(opened, inputs, encoded, request)
     return result if run is None else add_effects(result, run)
 
 
 def prepare_text(
-    model: Model, inputs: HeadsInput, encoded: EncodedText, request: HeadsRequest
+    model: Opened, inputs: HeadsInput, encoded: EncodedText, request: HeadsRequest
 ) -> tuple[HeadsResult, EffectsRun | None]:
     """The result of one text, and what its effects are measured in, if some are asked for."""
     fitting = inputs.fit_to_model(encoded, model.loaded)
@@ -156,17 +155,8 @@ def prepare_text(
     return _run(model, pair, request, warnings=warnings)
 
 
-class Model(NamedTuple):
-    """A loaded model with its tokenizer and files, if it has them."""
-
-    loaded: LoadedModel
-    tokenizer: Tokenizer | None
-    files: ModelFiles | None
-    progress: Progress
-
-
 def _run(
-    model: Model, given: TextAndTarget, request: HeadsRequest, *, warnings: tuple[str, ...]
+    model: Opened, given: TextAndTarget, request: HeadsRequest, *, warnings: tuple[str, ...]
 ) -> tuple[HeadsResult, EffectsRun | None]:
     from attncli.attention.inputs import build_inputs
     from attncli.attention.stacks import collect
@@ -174,7 +164,9 @@ def _run(
 
     loaded, plan = model.loaded, request.effects
     if plan is not None:
-        request = replace(request, read_at=_outcome_position(loaded, given, plan))
+        tokens = given.text.tokens if given.target is None else given.target
+        written = 0 if given.generated is None else len(given.generated.ids)
+        request = replace(request, read_at=find_position(loaded, tokens, plan, written))
     inputs = build_inputs(
         loaded,
         [given.text.tokens],
@@ -189,13 +181,8 @@ def _run(
     result = heads_result(loaded, stacks, request, warnings=warnings, notes=notes)
     result = replace(result, generated=given.generated)
     if plan is not None and request.read_at is not None:
-        run = prepare_run(
-            *(loaded, model.tokenizer, model.files, inputs, collected, plan),
-            position=request.read_at,
-            top=request.top,
-            progress=model.progress,
-            source=_source_inputs(model, given, plan),
-        )
+        source = _source_inputs(model, given, plan)
+        run = prepare_run(model, inputs, collected, plan, position=request.read_at, top=request.top, source=source)
         return result, run
     if request.steps is None:
         return result, None
@@ -204,7 +191,7 @@ def _run(
     return replace(result, steps=steps, notes=(*result.notes, *_steps_note(steps[0], others))), None
 
 
-def _source_inputs(model: Model, given: TextAndTarget, plan: EffectsPlan) -> ModelInputs | None:
+def _source_inputs(model: Opened, given: TextAndTarget, plan: EffectsPlan) -> ModelInputs | None:
     """The inputs of the text that heads are patched from, which goes on as the text does; None without one.
 
     Raises UsageError where it has another number of tokens.
@@ -225,21 +212,11 @@ def _source_inputs(model: Model, given: TextAndTarget, plan: EffectsPlan) -> Mod
     return build_inputs(model.loaded, [(*encoded.tokens, *text.tokens[own:])], [segments], target=given.target)
 
 
-def _outcome_position(loaded: LoadedModel, given: TextAndTarget, plan: EffectsPlan) -> int:
-    tokens = given.text.tokens if given.target is None else given.target
-    return find_position(loaded, tokens, plan, 0 if given.generated is None else len(given.generated.ids))
-
-
 def _few_tokens_note(given: TextAndTarget, request: HeadsRequest) -> Iterator[str]:
     """A note where heads are labelled by what they do, and the text is so short that nearly all do the same."""
     count = len(given.text.tokens)
-    if (
-        count <= _FEW_TOKENS
-        and request.effects is None
-        and request.view == EVERYTHING
-        and not request.selection.chosen
-        and request.steps is None
-    ):
+    of_all_heads = request.view == EVERYTHING and not request.selection.chosen
+    if count <= _FEW_TOKENS and of_all_heads and request.steps is None and request.effects is None:
         several = f"{count} token{'s are' if count > 1 else ' is'}"
         yield f"{several} too few to tell heads apart by; a sentence shows more, and --probe most"
 

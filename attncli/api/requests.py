@@ -42,11 +42,11 @@ class EncodingRequest(NamedTuple):
 class EffectsRequest(NamedTuple):
     """What the model predicts at a position, and what its heads do to it, as `attncli.heads` explains.
 
-    kinds: of effects, as `--effect` takes them.  answer, contrast: tokens as typed, or ids.
+    effect: kinds of effects, as `--effect` takes them.  answer, contrast: tokens as typed, or ids.
     """
 
     predict: bool = False
-    kinds: str | Sequence[str] = ()
+    effect: str | Sequence[str] = ()
     answer: str | int | None = None
     contrast: str | int | None = None
     patch_from: str | None = None

@@ -76,7 +76,6 @@ effect_options = bundle(
     option(
         "--effect KIND",
         f"What each head does to the answer's logit: {', '.join(EFFECTS)}, or several.",
-        "kinds",
         multiple=True,
         complete="effects",
     ),
@@ -164,7 +163,7 @@ def _with_defaults(choice: HeadsOptions, plan: OutputPlan, *, one: bool, qk_ov: 
             f"{min(form.file_ending for form in drawn)} shows patterns, and --steps is a walk through numbers",
             hint="-o FILE.txt, .json or .csv holds the walk",
         )
-    mapped = choice.metric or choice.effects.kinds
+    mapped = choice.metric or choice.effects.effect
     needed = any(not (mapped and form.part == "figure") for form in drawn)
     everything = needed and one and not (choice.against or choice.layer or choice.head)
     return choice._replace(layer=choice.layer or None, head=choice.head or None, patterns=choice.patterns or everything)

@@ -58,7 +58,7 @@ def effect_sentences(result: HeadsResult, spell: Spell) -> Iterator[str]:
 
 def effect_standouts(stack: Stack, kinds: Sequence[str], spell: Spell, most: int) -> list[dict[str, object]]:
     """The heads with the largest effects, and what each reads from the position, as the page lists heads."""
-    rows = []
+    rows: list[dict[str, object]] = []
     for row in ranked_rows([stack], kinds)[:most]:
         reads = "" if row.reads is None else f"reads {spell(row.reads)} {row.weight or 0.0:.2f}"
         rows.append({"head": row.name, "sentence": reads, "label": row.label, "metric": kinds[0],

@@ -37,7 +37,7 @@ def vocabulary_token(token: OutcomeToken | PredictedToken) -> Token:
 def effect_number(value: float | None, largest: float) -> str:
     """An effect with its sign; empty where there is none. largest: the largest of those beside it."""
     decimals = next((digits for least, digits in _DECIMALS if abs(largest) >= least), _MOST_DECIMALS)
-    return "" if value is None else f"{value:+.{decimals}f}"
+    return "" if value is None else f"{value:+z.{decimals}f}"
 
 
 def share_number(probability: float) -> str:
@@ -102,17 +102,16 @@ def _state_place(state: int, last: int) -> str:
 
 
 def _shown_states(lens: Sequence[LensState], rows: int) -> list[LensState]:
-    """The states that fit: the first and the last, where the answer is the likeliest first, and others evenly."""
+    """The states that fit: the first, the last ones, where the answer becomes the likeliest, and others evenly."""
     if len(lens) <= rows:
         return list(lens)
-    first_right = next((place for place, each in enumerate(lens) if each.answer.rank == 1), len(lens) - 1)
-    chosen = {0, len(lens) - 1, first_right}
-    # More of the later ones, where predictions form.
-    wanted = [round((len(lens) - 1) * (step / (rows - 1)) ** 0.6) for step in range(rows)]
-    for place in sorted(wanted, reverse=True):
-        if len(chosen) < rows:
-            chosen.add(place)
-    return [lens[place] for place in sorted(chosen)]
+    last = len(lens) - 1
+    first_right = next((place for place, each in enumerate(lens) if each.answer.rank == 1), last)
+    # Predictions form in the last layers.
+    chosen = {0, first_right, *range(last - rows // 2 + 1, last + 1)}
+    before, free = last - rows // 2, max(rows - len(chosen), 0)
+    chosen |= {round(before * step / (free + 1)) for step in range(1, free + 1)}
+    return [lens[place] for place in sorted(chosen)[-max(rows, 1) :]] if rows else []
 
 
 # --- Effects
