@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from attncli.models.files.model_files import ModelFiles
     from attncli.parameters.inventory import Inventory
     from attncli.results.costs import Published
+    from attncli.results.params import WeightFile
     from attncli.results.reconciliation import Reconciliation
 
 #: Libraries whose versions decide which module a configuration gives.
@@ -37,7 +38,8 @@ class ModelShapes(NamedTuple):
     reconciliation: the differences to a checkpoint, where one is on this disk.
     unknown_packing: the tensors of a checkpoint that are packed in an unknown way, for a sentence; None without any.
     quantization: the settings by which the published weights are packed.  published: these weights, where files say how
-    large they are.
+    large they are.  state_dtype: of states in a cache, where the engine that runs such files fixes it.  files: of the
+    weights.
     """
 
     name: str
@@ -54,6 +56,8 @@ class ModelShapes(NamedTuple):
     unknown_packing: str | None = None
     quantization: Mapping[str, Any] | None = None
     published: Published | None = None
+    state_dtype: str | None = None
+    files: tuple[WeightFile, ...] | None = None
 
 
 def shapes_from_module(module: nn.Module, name: str | None = None) -> ModelShapes:
@@ -128,7 +132,7 @@ class ConfiguredShapes:
         key_fields: Mapping[str, Any] | None,
         facts: Mapping[str, Any],
     ):
-        quantization = fields.get("quantization_config")
+        quantization = fields.get("quantization_config") or fields.get("quantization")
         self._config, self._changes, self._build, self._fields = fields, changes, build, key_fields
         self._facts = {**facts, "quantization": quantization if isinstance(quantization, Mapping) else None}
         self._cache = ShapeCache.default()

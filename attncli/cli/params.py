@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from attncli.api.requests import LoadingRequest, ParamsRequest
-from attncli.choices import BY, SOURCES
+from attncli.choices import ALLOCATIONS, BY, KV_DTYPES, OPTIMIZERS, RECOMPUTE, SOURCES
 from attncli.cli.command import Choice, WholeNumber, completer
 from attncli.cli.environment import Environment
 from attncli.cli.options import (
@@ -44,13 +44,33 @@ params_options = bundle(
     "Cost",
     option("--context N", "Tokens a text, as 8192 or 128k. [default: the model's most]"),
     option("--batch N", "Texts at once. [default: 1]"),
-    option("--fit SIZE", "The longest context that fits, in 24GiB or 2x80GB of memory."),
+    option(
+        "--fit SIZE",
+        "The longest context that fits, in 24GiB or 2x80GB of memory; with --context whether that fits, with --training"
+        " the largest batch.",
+    ),
+    option(
+        "--kv-dtype DTYPE[,DTYPE]",
+        f"What keys and values are cached in, or K,V: {', '.join(KV_DTYPES)}. [default: the checkpoint's own]",
+    ),
+    option(
+        "--kv-allocation",
+        "window: layers with a window keep that; full: all tokens. [default: window]",
+        type=Choice(ALLOCATIONS),
+    ),
     option(
         "--lora RANK[:COMPONENT,...]",
         "What adapters add, as 16, 16:attention,mlp.up, or 16:c_attn as in peft. [default: query and value]",
         complete="adapters",
     ),
-    option("--training", "What training holds: weights, gradients, AdamW."),
+    option("--training", "What training holds: weights, gradients, optimizer, activations."),
+    option("--optimizer", "Whose states training holds. [default: adamw]", type=Choice(OPTIMIZERS)),
+    option(
+        "--recompute",
+        "Activations that the backward pass computes again: none, selective (the attention's weights, as"
+        " FlashAttention does), or full (each layer). [default: selective]",
+        type=Choice(RECOMPUTE),
+    ),
 )
 
 
@@ -59,7 +79,8 @@ params_options = bundle(
     help="Count a model's parameters by component, and say what they cost to keep and to run. Reads no weights.",
     examples=(
         "attn params preset:gpt2 preset:gpt2-xl",
-        "attn params preset:llama3.1-70b --fit 80GiB --training",
+        "attn params preset:llama3.1-70b --fit 80GiB --kv-dtype q8_0",
+        "attn params preset:llama3.1-8b --training --lora 16 --fit 24GiB --context 4096",
         "attn params preset:deepseek-v3 --by layer",
     ),
 )

@@ -17,7 +17,7 @@ from attncli.components import COMPONENTS
 from attncli.parameters.classify import width_in, width_out
 from attncli.parameters.inventory import FIELDS, Settings, Tensor
 from attncli.parameters.name_rules import INDEX_KEY_RULE, INDEXER_RULES, Kind
-from attncli.results.costs import CachedLayer, Compressed
+from attncli.results.cache import CachedLayer, Compressed
 
 if TYPE_CHECKING:
     from attncli.parameters.classify import LocatedShare, TensorShare
@@ -61,7 +61,8 @@ class AttentionLayer(NamedTuple):
     latent.  window: how many tokens a query sees; None for all.  cross: the layer's attention to another sequence.
     positions: how many it attends to, however long the text; None where nothing fixes that.
     index_keys: the keys by which sparse attention chooses.  compressed: what it keeps of each block of tokens.
-    word: the kind of the layer by the configuration; None where that lists none.
+    word: the kind of the layer by the configuration; None where that lists none.  values_cached: how many of the cached
+    numbers are values.
     """
 
     part: str
@@ -76,6 +77,7 @@ class AttentionLayer(NamedTuple):
     index_keys: int = 0
     compressed: tuple[Compressed, ...] = ()
     word: str | None = None
+    values_cached: int = 0
 
     def visible_positions(self, context: int) -> int:
         """How many positions a query attends to where the text has `context` tokens."""
@@ -130,6 +132,7 @@ def attention_layers(
         compressed = tuple(entries[module] for module in modules if module in entries)
         words = () if cross else _listed_layers(path, settings)
         word = str(words[layer]) if layer < len(words) else None
+        keys, values_cached = _cached_numbers(shares, widths)
         found.append(
             AttentionLayer(
                 part,
@@ -137,13 +140,14 @@ def attention_layers(
                 layer,
                 widths["query"],
                 widths["output"],
-                _cached_numbers(shares, widths),
+                keys + values_cached,
                 None if cross or (words and word is None) else _window(word, path, settings, blocks=bool(compressed)),
                 cross,
                 positions if cross or part == "encoder" else None,
                 0 if compressed else _index_width(shares, settings),
                 compressed,
                 word,
+                values_cached,
             )
         )
     return tuple(layer for layer in found if layer.cached or layer.queries)
@@ -201,8 +205,8 @@ def _projection_width(share: TensorShare, *, is_output: bool) -> int:
     return share.parameters // (width_out(matrix) if is_output else width_in(matrix))
 
 
-def _cached_numbers(shares: Sequence[TensorShare], widths: Mapping[str, int]) -> int:
-    """Numbers cached per token: keys and values, or with latent attention the latent and the keys' rotary part.
+def _cached_numbers(shares: Sequence[TensorShare], widths: Mapping[str, int]) -> tuple[int, int]:
+    """Numbers of keys and of values cached per token; with latent attention the latent and the keys' rotary part.
 
     Where values have no projection, they are the keys before the norm, and both are cached.
     """
@@ -212,7 +216,7 @@ def _cached_numbers(shares: Sequence[TensorShare], widths: Mapping[str, int]) ->
             kinds[share.tensor].add(share.component.rpartition(".")[2])
     # Multi-head latent attention: a projection to the latent and the shared rotary part of the key.
     latents = [width_out(tensor) for tensor, found in kinds.items() if found == {"latent", "key"}]
-    return sum(latents) if latents else widths["key"] + (widths["value"] or widths["key"])
+    return (sum(latents), 0) if latents else (widths["key"], widths["value"] or widths["key"])
 
 
 def _window(word: str | None, path: str, settings: Settings, *, blocks: bool) -> int | None:
@@ -359,6 +363,8 @@ def _cached_layer(
         cross_positions=cross_attention[0].positions if cross_attention else None,
         index_keys=sum(layer.index_keys for layer in own),
         compressed=tuple(part for layer in own for part in layer.compressed),
+        values=sum(layer.values_cached for layer in own),
+        cross_values=sum(layer.values_cached for layer in cross_attention),
     )
 
 

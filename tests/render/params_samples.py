@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from attncli.results.base import MadeBy
-from attncli.results.costs import Cache, CachedLayer, Costs, Fit, Fits, Flops, Lora, LoraComponent, Training
+from attncli.results.cache import Cache, CachedLayer
+from attncli.results.costs import Costs, Fit, Fits, Flops, Lora, LoraComponent, Training
 from attncli.results.params import (
     Active,
     AlternativeCount,

@@ -13,7 +13,7 @@ from attncli.render.common.cells import cell_width
 from attncli.render.common.terminal import ColorDepth, Terminal
 from attncli.render.params.text import params_text
 from attncli.render.views.params import short_names
-from attncli.results.costs import Cache, CachedLayer
+from attncli.results.cache import Cache, CachedLayer
 from attncli.results.params import Component, Layer, Node, ParameterCount, ParamsResult
 from tests.render.heads_samples import SGR
 from tests.render.params_samples import COUNTED, compared, model, result

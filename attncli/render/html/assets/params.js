@@ -110,7 +110,8 @@ function differenceTable() {
   });
   const totals = data.models.map((model) => model.total);
   const last = totals.length === 2 ? [signed(totals[1] - totals[0])] : [];
-  rows.unshift(row("part", "total", [...totals.map(grouped), ...last]));
+  const costs = data.costs.map(([label, texts]) => row("", label, last.length ? [...texts, ""] : texts));
+  rows.unshift(row("part", "total", [...totals.map(grouped), ...last]), ...costs);
   return table(["component", ...names, ...(names.length === 2 ? ["difference"] : [])], rows, "differences");
 }
 
@@ -137,8 +138,8 @@ function branch(node) {
 
 // --- the page ---
 
-function detailsOf(model) {
-  const rows = model.details.map(([label, text]) => element("tr", {}, element("th", {}, label), element("td", {}, text)));
+function detailsOf(facts) {
+  const rows = facts.map(([label, text]) => element("tr", {}, element("th", {}, label), element("td", {}, text)));
   return rows.length ? element("table", { class: "details" }, element("tbody", {}, ...rows)) : null;
 }
 
@@ -146,8 +147,8 @@ function modelSection(model, most, alone) {
   const facts = model.facts.map((fact, index) => element("p", { class: index ? "total" : "dim" }, fact));
   const modules = model.tree.length ? [element("h3", {}, "Modules"), tree(model.tree)] : [];
   return element(
-    "section", { class: "model" }, alone ? null : element("h2", {}, model.name), ...facts, bars(model, most),
-    ...(alone ? [componentTable(model)] : []), ...layerTable(model), ...modules, detailsOf(model),
+    "section", { class: "model" }, alone ? null : element("h2", {}, model.name), ...facts, detailsOf(model.answer), bars(model, most),
+    ...(alone ? [componentTable(model)] : []), ...layerTable(model), ...modules, detailsOf(model.details),
   );
 }
 
