@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from attncli.components import COMPONENTS
 from attncli.parameters.classify import width_in, width_out
 from attncli.parameters.inventory import FIELDS, Settings, Tensor
-from attncli.parameters.name_rules import INDEX_KEY_RULE, INDEXER_RULES, Kind
+from attncli.parameters.name_rules import INDEX_KEY_RULE, INDEXER_RULES, MERGED_RULE, Kind
 from attncli.results.cache import CachedLayer, Compressed
 
 if TYPE_CHECKING:
@@ -62,7 +62,7 @@ class AttentionLayer(NamedTuple):
     positions: how many it attends to, however long the text; None where nothing fixes that.
     index_keys: the keys by which sparse attention chooses.  compressed: what it keeps of each block of tokens.
     word: the kind of the layer by the configuration; None where that lists none.  values_cached: how many of the cached
-    numbers are values.
+    numbers are values.  is_merged: whether it attends to another sequence too, with the same projections (T5Gemma 2).
     """
 
     part: str
@@ -78,6 +78,7 @@ class AttentionLayer(NamedTuple):
     compressed: tuple[Compressed, ...] = ()
     word: str | None = None
     values_cached: int = 0
+    is_merged: bool = False
 
     def visible_positions(self, context: int) -> int:
         """How many positions a query attends to where the text has `context` tokens."""
@@ -148,9 +149,15 @@ def attention_layers(
                 compressed,
                 word,
                 values_cached,
+                _is_merged(shares),
             )
         )
     return tuple(layer for layer in found if layer.cached or layer.queries)
+
+
+def _is_merged(shares: Sequence[TensorShare]) -> bool:
+    labels = {f":{name}" for share in shares for name in share.tensor.classes}
+    return MERGED_RULE.matches(sorted(labels))
 
 
 def _compressed_entries(tensors: Iterable[Tensor]) -> dict[str, Compressed]:
@@ -262,6 +269,8 @@ def _is_past_last_layer(part: str, stack: str, layer: int, settings: Settings) -
 
 # --- Recurrent states
 
+#: The kernel of a convolution to which each token adds weights of its own (Inkling 2), (positions, channels).
+STATIC_KERNEL = ".static_weight"
 #: Fields with the size of a channel's state, and with the number of heads that share the keys.
 _STATE_SIZE_FIELDS = ("ssm_state_size", "mamba_d_state", "state_size")
 _KEY_HEAD_FIELDS = ("num_k_heads", "linear_num_key_heads", "n_groups", "num_heads", "num_attention_heads")
@@ -291,9 +300,17 @@ def recurrent_states(located: Iterable[LocatedShare], settings: Settings) -> dic
         path = next((share for share in shares if share.component == "mixer.output"), shares[0]).tensor.module
         columns = settings.find_number(path, _CONVOLUTION_COLUMNS)
         kernels = (share for share in shares if _is_depthwise(share, columns))
-        inputs = sum(each.parameters // each.tensor.shape[-1] * (columns or each.tensor.shape[-1]) for each in kernels)
+        inputs = sum(_kept_inputs(each, columns) for each in kernels)
         states[part, layer] = inputs + _recurrent_numbers(shares, path, settings)
     return states
+
+
+def _kept_inputs(share: TensorShare, columns: int | None) -> int:
+    """The inputs that a convolution over positions keeps: of each channel as many as its kernel has, or `columns`."""
+    if share.tensor.name.endswith(STATIC_KERNEL):
+        return share.parameters  # (positions, channels)
+    positions = share.tensor.shape[-1]
+    return share.parameters // positions * (columns or positions)
 
 
 def _is_depthwise(share: TensorShare, columns: int | None) -> bool:
@@ -304,6 +321,8 @@ def _is_depthwise(share: TensorShare, columns: int | None) -> bool:
     shape = share.tensor.shape
     if share.is_bias or share.component != "mixer.convolution":
         return False
+    if share.tensor.name.endswith(STATIC_KERNEL):
+        return len(shape) == 2
     if len(shape) == 2:
         return columns is not None and shape[1] == columns + 1
     return share.tensor.kind is Kind.CONVOLUTION and len(shape) == 3 and shape[1] == 1
@@ -336,7 +355,7 @@ def cached_layers(located: Sequence[LocatedShare], settings: Settings) -> tuple[
     # The stacks that generate tokens: no tower, and no encoder beside a decoder.
     in_blocks = [entry for entry in located if entry.location.stack is not None]
     generating = [entry for entry in in_blocks if entry.location.part not in _PARALLEL_PARTS]
-    generating = [each for each in generating if "encoder" not in str(each.location.stack).split(".")] or generating
+    generating = [each for each in generating if not _is_encoder(str(each.location.stack))] or generating
     attending: dict[tuple[str, int], list[AttentionLayer]] = defaultdict(list)
     for layer in attention_layers(generating, settings, positions=encoder_positions(located)):
         # Layers of a checkpoint past the last one are for training (multi-token prediction), and don't run.
@@ -348,23 +367,29 @@ def cached_layers(located: Sequence[LocatedShare], settings: Settings) -> tuple[
     )
 
 
+def _is_encoder(stack: str) -> bool:
+    return any(step.endswith("encoder") for step in stack.split("."))
+
+
 def _cached_layer(
     key: tuple[str, int], attending: Iterable[AttentionLayer], state: int, settings: Settings
 ) -> CachedLayer:
     self_attention = [layer for layer in attending if not layer.cross]
     cross_attention = [layer for layer in attending if layer.cross]
     own = [layer for layer in self_attention if not _shares_cache(layer, settings)]
+    # An attention to both sequences keeps both.
+    crossing = [*cross_attention, *(layer for layer in own if layer.is_merged)]
     return CachedLayer(
         *key,
         per_token=sum(layer.cached for layer in own),
         window=self_attention[0].window if self_attention else None,
-        cross=sum(layer.cached for layer in cross_attention),
+        cross=sum(layer.cached for layer in crossing),
         state=state,
         cross_positions=cross_attention[0].positions if cross_attention else None,
         index_keys=sum(layer.index_keys for layer in own),
         compressed=tuple(part for layer in own for part in layer.compressed),
         values=sum(layer.values_cached for layer in own),
-        cross_values=sum(layer.values_cached for layer in cross_attention),
+        cross_values=sum(layer.values_cached for layer in crossing),
     )
 
 

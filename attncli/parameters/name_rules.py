@@ -168,6 +168,9 @@ PROJECTION_RULES = (
 INDEXER_RULES = tuple(rule for rule in UNITS if rule.meaning == "indexer")
 INDEX_KEY_RULE = next(rule for rule in PROJECTION_RULES if rule.meaning == "key")
 
+#: An attention to its own sequence and another one at once.
+MERGED_RULE = Rule("merged", ":*MergedAttention")
+
 #: The unit whose parent is a mixture of experts.
 EXPERTS_RULE = next(rule for rule in UNITS if rule.meaning == "experts")
 
@@ -181,6 +184,8 @@ _ATTENTION = (
     # torch's MultiheadAttention may learn an extra key and value that belong to no token.
     Rule(".key", "bias_k", (Kind.PACKED_ATTENTION,)),
     Rule(".value", "bias_v", (Kind.PACKED_ATTENTION,)),
+    # Short convolutions over the positions of keys and values.
+    Rule("mixer.convolution", "sconv *_convolution *_sconv"),
     # These names are certain, even inside a fused module.
     Rule("QUERY", "q_proj"),
     Rule(".key", "k_proj"),
@@ -356,6 +361,8 @@ TOWERS = (
     # Attention to a tower is no part of it.
     Rule("", "*cross_att* *_attn *_layer_norm"),
     Rule("audio", "audio* *_audio speech* *audio_tower* *audio_encoder* vocoder hifigan talker code2wav token2wav"),
+    # Codes of pictures.
+    Rule("vision", "vqmodel vq_model"),
     Rule("vision", "vision* visual* image_encoder *vision_tower* *image_tower* vit pixel_level_module :*VisionModel"),
     Rule("text", "text* *language_model* *text_model text_encoder :*TextModel"),
 )

@@ -110,7 +110,11 @@ def _walked(cache: Any) -> Iterator[tuple[str, int]]:
                 count = sum(each.numel() for each in tensors_in(value) if each.is_floating_point())
                 if count:
                     found[name + attribute] += count
-    yield from found.items()
+        # What some caches keep beside their layers.
+        for attribute, value in vars(part).items():
+            if attribute != "layers":
+                found[name + attribute] += sum(each.numel() for each in tensors_in(value) if each.is_floating_point())
+    yield from (+found).items()
 
 
 def tensors_in(value: object) -> Iterator[Any]:
