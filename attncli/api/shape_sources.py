@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from fractions import Fraction
 from math import prod
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
@@ -23,11 +22,13 @@ from attncli.models.files.checkpoint import Checkpoint, local_checkpoint, read_c
 from attncli.models.files.model_files import ModelFiles, open_files
 from attncli.models.files.reference import Kind, ModelRef, parse_reference
 from attncli.models.files.sources import MODULES_FILE, SentenceModule, SubfolderSource, sentence_modules
+from attncli.parameters.count import locate_shares
 from attncli.parameters.inventory import inventory_from_header
+from attncli.parameters.published import stored_components
 from attncli.parameters.quantization import unpack
 from attncli.parameters.reconcile import prediction_layers
 from attncli.progress import Progress
-from attncli.results.costs import Published, PublishedComponent
+from attncli.results.costs import Published
 from attncli.results.params import WeightFile
 
 if TYPE_CHECKING:
@@ -288,26 +289,9 @@ def _published_in_files(checkpoint: Checkpoint, unpacked: UnpackedCheckpoint, in
         elements[tensor.dtype] += prod(tensor.shape)
     dtype = max(elements, key=lambda name: elements[name])
     is_packed = scheme is not None or dtype not in _DTYPE_NAMES
-    components = _stored_components(unpacked, inventory) if is_packed else ()
-    return Published(scheme or _DTYPE_NAMES.get(dtype, dtype), stored, 8 * stored / parameters, components)
-
-
-def _stored_components(unpacked: UnpackedCheckpoint, inventory: Inventory) -> tuple[PublishedComponent, ...]:
-    """The stored bytes by component; a matrix that holds several is shared out by their parameters."""
-    from attncli.components import PLACES
-    from attncli.parameters.count import locate_shares
-
     sizes = {each.name: each.stored_bytes for each in unpacked.weights}
-    numbers: dict[str, int] = defaultdict(int)
-    stored: dict[str, Fraction] = defaultdict(Fraction)
-    for share, _ in locate_shares(inventory):
-        if share.parameters and share.tensor.name in sizes:
-            numbers[share.component] += share.parameters
-            stored[share.component] += Fraction(sizes[share.tensor.name] * share.parameters, share.tensor.parameters)
-    return tuple(
-        PublishedComponent(name, numbers[name], round(stored[name]), float(8 * stored[name] / numbers[name]))
-        for name in sorted(numbers, key=PLACES.__getitem__)
-    )
+    components = stored_components(sizes, locate_shares(inventory)) if is_packed else ()
+    return Published(scheme or _DTYPE_NAMES.get(dtype, dtype), stored, 8 * stored / parameters, components)
 
 
 def _packing_notes(unpacked: UnpackedCheckpoint) -> Iterator[str]:

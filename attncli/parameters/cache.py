@@ -16,12 +16,11 @@ from typing import TYPE_CHECKING, NamedTuple
 from attncli.components import COMPONENTS
 from attncli.parameters.classify import width_in, width_out
 from attncli.parameters.inventory import FIELDS, Settings, Tensor
-from attncli.parameters.name_rules import INDEX_KEY_RULE, INDEXER_RULES, MERGED_RULE, Kind
+from attncli.parameters.name_rules import INDEX_KEY_RULE, INDEXER_RULES, MERGED_RULE, PREDICTION_RULE, Kind
 from attncli.results.cache import CachedLayer, Compressed
 
 if TYPE_CHECKING:
     from attncli.parameters.classify import LocatedShare, TensorShare
-    from attncli.parameters.locate import Location
 
 #: Names of the field with the size of the attention window in tokens, by the kind of window.
 _WINDOWS: Mapping[str, tuple[str, ...]] = {
@@ -254,8 +253,11 @@ def _listed_layers(path: str, settings: Settings) -> Sequence[object]:
     return next((kinds for kinds in lists if isinstance(kinds, list | tuple)), ())
 
 
-def is_prediction_layer(location: Location, settings: Settings) -> bool:
-    """Whether a block of a checkpoint is for multi-token prediction: one past the last layer, which doesn't run."""
+def is_prediction_layer(entry: LocatedShare, settings: Settings) -> bool:
+    """Whether a tensor is for multi-token prediction, in a block past the last layer or by its name; it doesn't run."""
+    location = entry.location
+    if PREDICTION_RULE.matches(entry.share.tensor.name.split(".")):
+        return True
     if location.stack is None or location.layer is None:
         return False
     is_past = _is_past_last_layer(location.part, location.stack, location.layer, settings)
@@ -353,7 +355,9 @@ _SHARED_CACHE_FIELDS = ("num_kv_shared_layers",)
 def cached_layers(located: Sequence[LocatedShare], settings: Settings) -> tuple[CachedLayer, ...]:
     """What each layer caches, in the model's order. Tied tensors must be listed under each of their names."""
     # The stacks that generate tokens: no tower, and no encoder beside a decoder.
-    in_blocks = [entry for entry in located if entry.location.stack is not None]
+    in_blocks = [
+        each for each in located if each.location.stack is not None and not is_prediction_layer(each, settings)
+    ]
     generating = [entry for entry in in_blocks if entry.location.part not in _PARALLEL_PARTS]
     generating = [each for each in generating if not _is_encoder(str(each.location.stack))] or generating
     attending: dict[tuple[str, int], list[AttentionLayer]] = defaultdict(list)

@@ -47,6 +47,8 @@ _CONTEXT_FIELDS = (
     "max_position_embeddings", "n_positions", "max_seq_len", "max_sequence_length", "n_ctx", "max_target_positions",
     "decoder_max_position_embeddings", "seq_length", "max_source_positions", "context_length",
 )  # fmt: skip
+#: The field with the tokens that a diffusion language model writes at once.
+_CANVAS_FIELDS = ("canvas_length",)
 #: The context that is assumed where neither the configuration nor a position table gives one.
 _FALLBACK_CONTEXT = 4096
 #: The growth of attention is shown at the longest text divided by these.
@@ -217,6 +219,8 @@ class _Estimate:
         if self._cache is None:
             return
         yield from self._stored.notes
+        if self._settings.find_number("", _CANVAS_FIELDS):
+            yield "it writes a block of tokens at once by diffusion: the cache is that of the text before the block"
         if self._request.kv_allocation == "full" and any(layer.window for layer in self._layers):
             yield "every layer is given room for all tokens, those with a window too (--kv-allocation full)"
         if self._request.kv_dtypes is not None and self._cache.state:
@@ -270,7 +274,7 @@ class FlopCounter:
     def __init__(self, located: Sequence[LocatedShare], settings: Settings) -> None:
         rest = [entry for entry in located if entry.location.part not in _TOWERS]
         text = rest if any(entry.location.stack is not None for entry in rest) else located
-        shares = [entry for entry in text if not is_prediction_layer(entry.location, settings)]
+        shares = [entry for entry in text if not is_prediction_layer(entry, settings)]
         stacks: dict[str | None, list[LocatedShare]] = defaultdict(list)
         for entry in shares:
             stacks[entry.location.stack].append(entry)

@@ -55,6 +55,8 @@ _OTHER_FILES = ("vision", "audio", "projector")
 _KEPT = frozenset(
     ("moe.router", "embedding.position", "embedding.segment", "mixer.convolution", "attention.position_bias", "norm")
 )
+#: Tables of tokens.
+_TABLES = frozenset(("embedding.token", "embedding.per_layer"))
 #: A model of so many experts gets more bits in its attention, one of so many layers and grouped heads in its values.
 _EIGHT_EXPERTS, _MANY_LAYERS = 8, 80
 
@@ -65,8 +67,9 @@ def mix_bytes(located: Sequence[LocatedShare], settings: Settings) -> dict[str, 
     located: every tensor once.
     """
     tensors: dict[Tensor, tuple[set[str], Location]] = {}
-    for share, location in located:
-        if is_prediction_layer(location, settings):
+    for entry in located:
+        share, location = entry
+        if is_prediction_layer(entry, settings):
             continue
         found, _ = tensors.setdefault(share.tensor, (set(), location))
         found.add("bias" if share.is_bias else share.component)
@@ -110,7 +113,7 @@ class _Plan:
             return "F16" if len(tensor.shape) > 1 else "F32"
         if len(tensor.shape) < 2 or components & _KEPT or "bias" in components:
             return "F32"
-        if "unembedding" in components or (self._is_tied and "embedding.token" in components):
+        if "unembedding" in components or (self._is_tied and components & _TABLES):
             return mix.output
         if tensor in self._values:
             return self._value_type(tensor, mix)

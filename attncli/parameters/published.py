@@ -72,12 +72,31 @@ def published_format(
     total, whole = sum(parameters.values()), sum(bits.values(), Fraction(0))
     if not total:
         return None
-    parts = tuple(
+    return Published(
+        layout.name if layout else dtype, in_bytes(whole, 1), float(whole / total), _components(bits, parameters)
+    )
+
+
+def stored_components(sizes: Mapping[str, int], located: Iterable[LocatedShare]) -> tuple[PublishedComponent, ...]:
+    """The stored bytes by component; a matrix that holds several is shared out by their parameters.
+
+    sizes: the bytes of each tensor by name, with its scales.  located: the tensors of the same file.
+    """
+    bits: dict[str, Fraction] = defaultdict(Fraction)
+    parameters: dict[str, int] = defaultdict(int)
+    for share, _ in located:
+        if share.parameters and share.tensor.name in sizes:
+            parameters[share.component] += share.parameters
+            bits[share.component] += Fraction(8 * sizes[share.tensor.name] * share.parameters, share.tensor.parameters)
+    return _components(bits, parameters)
+
+
+def _components(bits: Mapping[str, Fraction], parameters: Mapping[str, int]) -> tuple[PublishedComponent, ...]:
+    return tuple(
         PublishedComponent(name, parameters[name], in_bytes(bits[name], 1), float(bits[name] / parameters[name]))
-        for name in sorted(parameters, key=lambda name: PLACES.get(name, len(PLACES)))
+        for name in sorted(parameters, key=PLACES.__getitem__)
         if parameters[name]
     )
-    return Published(layout.name if layout else dtype, in_bytes(whole, 1), float(whole / total), parts)
 
 
 def _packs(tensor: Tensor, components: Iterable[str], layout: _Format, quantization: Fields) -> bool:

@@ -160,7 +160,7 @@ def activations(located: Sequence[LocatedShare], settings: Settings) -> Activati
         place = entry.location
         if place.stack is None or place.layer is None or place.part in _OTHER_INPUTS:
             continue
-        if not is_prediction_layer(place, settings):
+        if not is_prediction_layer(entry, settings):
             blocks[place.stack, place.layer].append(entry)
     dropout = _has_dropout(settings)
     layers = []

@@ -89,8 +89,7 @@ class Fits(NamedTuple):
 
 @struct(short=False)
 class PublishedComponent(NamedTuple):
-    """The stored bytes of one component, with the scales of its matrices. component: joined by plus signs where one
-    matrix holds several."""
+    """The stored bytes of one component, with the scales of its matrices."""
 
     component: str
     parameters: int

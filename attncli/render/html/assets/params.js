@@ -1,7 +1,7 @@
 // The page of parameters: nested bars as wide as what they stand for, the same in a table, and costs.
 
 /** Of groups, in their own order; colours that colour-blind eyes can tell apart (Okabe & Ito 2008). */
-const COLORS = ["#e69f00", "#56b4e9", "#0072b2", "#009e73", "#d55e00", "#f0e442", "#999999", "#cc79a7", "#b0a000", "#7f6fc8", "#8c564b", "#bbbbbb"];
+const COLORS = ["#e69f00", "#56b4e9", "#0072b2", "#009e73", "#d55e00", "#f0e442", "#999999", "#cc79a7", "#b0a000", "#7f6fc8", "#8c564b", "#bbbbbb", "#5b4636"];
 const colorOf = (group) => COLORS[data.groups.indexOf(group) % COLORS.length];
 const sum = (numbers) => numbers.reduce((a, b) => a + b, 0);
 const grouped = (number) => number.toLocaleString("en-US");
