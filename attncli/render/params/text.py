@@ -25,6 +25,9 @@ from attncli.render.views.params import (
 )
 from attncli.results.params import ListedPreset, ModelParameters, ParamsResult
 
+#: What `--full` shows besides that is named.
+_MAX_MORE = 4
+
 
 def params_text(result: ParamsResult, terminal: Terminal) -> str:
     """The result for a terminal of this width, colour depth and character set; no line is wider than the terminal."""
@@ -48,23 +51,28 @@ def _model_blocks(model: ModelParameters, by: str, terminal: Terminal) -> list[l
         return [top, _listing(model, by, terminal), *more, [line for note in notes for line in note]]
     # Two blank lines, and the line that names --full.
     room = terminal.lines - len(top) - len(checkpoint) - 3
-    table = table_lines(component_table(model.counted), terminal)
-    if len(table) > room:
+    table = whole = table_lines(component_table(model.counted), terminal)
+    if len(whole) > room:
         table = table_lines(component_table(model.counted, groups_only=True), terminal)
     room -= len(table)
     shown: list[Line] = []
     while notes and len(shown) + len(notes[0]) <= room:
         shown += notes.pop(0)
-    return [top, table, [*checkpoint, *shown, *_labelled_lines(_more(facts, len(notes)), terminal)]]
+    return [
+        top,
+        table,
+        [*checkpoint, *shown, *_labelled_lines(_more(facts, len(notes), is_cut=len(table) < len(whole)), terminal)],
+    ]
 
 
-def _more(facts: ModelFacts, notes: int) -> list[Facts]:
-    """What `--full` shows besides. notes: how many weren't shown."""
-    labels = [label for label, _ in facts.details if label]
-    also = ["differences"] if facts.differences else []
-    left_out = [f"{notes:,} note{'' if notes == 1 else 's'}"] if notes else []
-    named = [*labels, *also, *left_out]
-    return [Facts("--full", (f"all components, {', '.join(named)}",))] if named else []
+def _more(facts: ModelFacts, notes: int, *, is_cut: bool) -> list[Facts]:
+    """What `--full` shows besides. notes: how many weren't shown.  is_cut: whether components were left out."""
+    parts = ["all components"] if is_cut else []
+    parts += [label for label, _ in facts.details if label]
+    parts += ["differences"] if facts.differences else []
+    parts = [*parts[:_MAX_MORE], f"{len(parts) - _MAX_MORE} more"] if len(parts) > _MAX_MORE else parts
+    parts += [f"{notes:,} note{'' if notes == 1 else 's'}"] if notes else []
+    return [Facts("--full", (", ".join(parts),))] if parts else []
 
 
 def _listing(model: ModelParameters, by: str, terminal: Terminal) -> list[Line]:

@@ -20,6 +20,7 @@ _DUPLICATE_DTYPE = "float16"
 _NOT_SHOWN = (_DUPLICATE_DTYPE, "Q8_0", "Q6_K", "Q5_K_M")
 #: The dtypes and mixes whose sums with the cache are shown.
 _SHOWN_SUMS = ("bfloat16", "int8", "Q4_K_M", "int4")
+_MAX_SUMS = 3
 #: What the parts of a cache are called.
 _PART_NAMES = {
     "growing": "growing",
@@ -154,13 +155,13 @@ def _sum_facts(costs: Costs) -> Iterator[str]:
     """Weights and cache together, by the format of the weights."""
     if costs.cache is None:
         return
-    found = costs.published
-    sizes = {found.format: found.bytes} if found is not None and found.is_packed else {}
-    sizes |= {**costs.memory, **costs.mixes}
-    for name in (*list(sizes)[: bool(found is not None and found.is_packed)], *_SHOWN_SUMS):
-        if name in sizes:
-            yield f"{name} {bytes_text(sizes[name] + costs.cache.bytes)}"
-    yield "of weights and cache (--fit 24GiB says what fits)"
+    found, cache = costs.published, costs.cache.bytes
+    if found is not None and found.is_packed:
+        yield f"{found.format} {bytes_text(found.bytes + cache)}"
+    sizes = {**costs.memory, **costs.mixes}
+    names = [name for name in _SHOWN_SUMS if name in sizes][:_MAX_SUMS]
+    told = [f"{name} {bytes_text(sizes[name] + cache)}" for name in names]
+    yield from (*told[:-1], f"{told[-1]} with this cache")
 
 
 def _fit_facts(fits: Fits, *, caches: bool) -> Iterator[Facts]:
@@ -289,8 +290,7 @@ def _arithmetic_facts(flops: Flops, attends: bool) -> Iterator[str]:
         yield f"{flops_text(flops.total)} a token, however long the text"
         return
     yield f"{flops_text(flops.total)} a token at {flops.context:,} tokens"
-    yield f"parameters {flops_text(flops.linear)}"
-    yield f"attention {flops_text(flops.attention)}"
+    yield f"attention {flops_text(flops.attention)} of it"
 
 
 def _growth_facts(growth: Iterable[Flops]) -> Iterator[str]:
