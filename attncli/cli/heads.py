@@ -130,12 +130,12 @@ def _with_defaults(choice: HeadsOptions, plan: OutputPlan, *, one: bool) -> Head
     Raises UsageError for output formats that can't hold the result.
     """
     drawn = [form for form in plan.forms if form.all_patterns]
-    if choice.steps and drawn:
+    if choice.steps and any(form.part == "arrays" for form in drawn):
         raise UsageError(
-            f"{min(form.file_ending for form in drawn)} shows patterns, and --steps is a walk through numbers",
-            hint="-o FILE.txt, .json or .csv holds the walk",
+            ".npz holds patterns, and --steps is a walk through numbers",
+            hint="-o FILE.html, .png, .json or .csv holds the walk",
         )
-    needed = any(not (choice.metric and form.part == "figure") for form in drawn)
+    needed = not choice.steps and any(not (choice.metric and form.part == "figure") for form in drawn)
     everything = needed and one and not (choice.against or choice.layer or choice.head)
     return choice._replace(layer=choice.layer or None, head=choice.head or None, patterns=choice.patterns or everything)
 

@@ -16,8 +16,6 @@ from typing import Any, BinaryIO, NamedTuple
 from attncli.cli.environment import Environment, StdoutWriter, choose_terminal, to_bytes, write_stdout
 from attncli.cli.options import OutputOptions
 from attncli.errors import FailedError, UsageError
-from attncli.render.common.escape import printable
-from attncli.render.common.numbers import bytes_text
 from attncli.render.common.terminal import ColorDepth
 from attncli.render.formats import FORMATS, Format, Look, file_formats, render
 from attncli.verbs import Verb
@@ -158,6 +156,10 @@ def write_result(
 
 def _tell_written(plan: OutputPlan, environment: Environment) -> None:
     """Say on stderr which files were written, and how large they are."""
+    if not plan.names:
+        return
+    from attncli.render.common.escape import printable  # a command that writes no file needs neither
+
     for path, name in plan.names.items():
         if path in plan.files:
             environment.write_line(f"wrote {printable(name)}, {_size_text(path)}")
@@ -165,6 +167,8 @@ def _tell_written(plan: OutputPlan, environment: Environment) -> None:
 
 def _size_text(path: Path) -> str:
     """The pixels of a PNG as `1950 × 1437`, else the bytes."""
+    from attncli.render.common.numbers import bytes_text
+
     with path.open("rb") as file:
         start = file.read(24)
     if start.startswith(_PNG):

@@ -95,11 +95,13 @@ def _read(name: str, verb: Verb, environment: Environment) -> Any:
 def _require_patterns(result: Any, plan: OutputPlan, name: str) -> None:
     drawn = [form for form in plan.forms if form.all_patterns]
     has_patterns = any(stack.patterns for stack in result.stacks)
-    if result.steps is not None and drawn:
-        raise UsageError(
-            f"{min(drawn).file_ending} shows patterns, and {name} holds a walk through numbers",
-            hint="-o FILE.txt, .json or .csv holds the walk",
-        )
+    if result.steps is not None:
+        if any(form.part == "arrays" for form in drawn):
+            raise UsageError(
+                f".npz holds patterns, and {name} a walk through numbers",
+                hint="-o FILE.html, .png, .json or .csv holds the walk",
+            )
+        return
     needing = [form for form in drawn if not (result.metric is not None and form.part == "figure")]
     if needing and not has_patterns and result.texts is None:
         raise UsageError(

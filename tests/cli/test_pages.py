@@ -21,7 +21,8 @@ def test_a_picture_wants_all_patterns_where_no_heads_are_chosen(ending: str, hea
     name = str(tmp_path / f"x.{ending}")
     for options in ((), ("-l", "3"), ("-H", "3.1")):
         outcome = attn("heads", "hi", "-o", name, *options)
-        assert (outcome.code, outcome.out, outcome.err) == (0, b"", "")
+        assert (outcome.code, outcome.out, outcome.err.count("\n")) == (0, b"", 1)
+        assert outcome.err.startswith(f"wrote {name}, ")
     assert [call["patterns"] for call in heads.calls] == [True, False, False]
 
 

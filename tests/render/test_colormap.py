@@ -88,9 +88,9 @@ def test_hundredths(weight: float, text: str) -> None:
 def test_cells_in_ink() -> None:
     scale = HeatScale(1.0, Terminal())
     widths = [scale.cell(0.83, width)[0] for width in (1, 2, 4, 5, 6, 7)]
-    assert widths == ["#", "##", "### ", " #83#", " #83# ", "  #83# "]
-    assert [scale.cell(1.0, width)[0] for width in (5, 7)] == [" @100", " @100@ "]
-    assert scale.cell(0.001, 5)[0] == "     "
+    assert widths == ["#", "##", " 83 ", "  83 ", "  83  ", "   83  "]
+    assert [scale.cell(1.0, width)[0] for width in (5, 7)] == [" 100 ", "  100  "]
+    assert scale.cell(0.001, 5)[0] == "   · "
 
 
 @pytest.mark.parametrize(

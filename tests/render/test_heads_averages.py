@@ -31,13 +31,13 @@ def averaged(*names: str, texts: int = 1234, probe: Probe | None = None, cross: 
 
 def test_heads_that_were_not_asked_for_are_blank() -> None:
     lines = heads_text(averaged("1.1", "1.2"), WIDE).splitlines()
-    assert lines[4:6] == ["    0", "    1     I  ·"]
+    assert lines[7:9] == ["    0", "    1     I  ·"]
 
 
 def test_random_tokens_and_cross_attention() -> None:
     text = heads_text(averaged(texts=8, probe=Probe(8, 25, 4, 0), cross=True), Terminal(width=80, unicode=False))
     assert text.splitlines()[:2] == [
-        "all-MiniLM-L6-v2 | cpu | float32 | mean over 8 probes: 25 random tokens, 4 times",
+        "all-MiniLM-L6-v2 | mean over 8 probes: 25 random tokens, 4 times",
         "cross | 2 layers x 4 heads | decoder tokens look at encoder tokens",
     ]
     assert "        previous 0.91 +- 0.01, uniform 0.08\n" in text

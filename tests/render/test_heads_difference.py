@@ -17,9 +17,8 @@ def test_small_pictures_without_colours_have_a_sign_and_a_digit() -> None:
     assert (
         heads_text(of, Terminal(60, unicode=False))
         == """\
-all-MiniLM-L6-v2 | cpu | float32
-encoder | 2 layers x 4 heads | 12 tokens
-each sees every other
+all-MiniLM-L6-v2
+encoder | bidirectional | 2 layers x 4 heads | 12 tokens
 [CLS] the cat sat on the mat because it was tired [SEP]
 against [CLS] the dog sat on the mat because it was tired [~
 
@@ -140,7 +139,7 @@ def test_small_changes_are_no_zeros() -> None:
         total_variation=4e-5, values={**one.values, "first": 0.083304}, changes={**one.changes, "first": 4e-6}
     )
     text = heads_text(compared(heads=(small,)), Terminal(80))
-    assert "@4e-5\n" in text and "1.2  4.0e-5  ████████████████████  first 0.083300 → 0.083304\n" in text
+    assert "  4e-5\n" in text and "1.2  4.0e-5  ████████████████████  first 0.083300 → 0.083304\n" in text
     full = heads_text(compared(pattern("1.2", moved_weights()), heads=(small,)), Terminal(80))
     assert "\nhead 1.2  change 4.0e-5\n" in full
     assert "\nfirst           0.083    0.083  +4.0e-6\n" in full

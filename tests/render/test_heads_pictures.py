@@ -128,16 +128,16 @@ def shown(terminal: Terminal, count: int = 8, **changes: object) -> str:
 
 
 def test_half_blocks_in_colour() -> None:
-    lines = SGR.sub("", shown(Terminal(60, ColorDepth.TRUE))).splitlines()
-    assert sum(line.startswith("▀" * 12) for line in lines) == 12
-    assert "  ".join(["▀" * 12] * 4) in lines
+    lines = SGR.sub("", shown(Terminal(60, ColorDepth.TRUE, height=60))).splitlines()
+    assert sum("▀" * 12 in line for line in lines) == 18
+    assert "Ct▀▀▀▀▀▀▀▀▀▀▀▀  Ct▀▀▀▀▀▀▀▀▀▀▀▀  Ct▀▀▀▀▀▀▀▀▀▀▀▀" in "\n".join(lines)
 
 
-def test_what_has_no_room_in_two_rows_is_left_out() -> None:
-    assert "rows look at columns" in shown(Terminal(54))
-    assert "rows look at columns" not in shown(Terminal(53))
-    assert "rows look at columns" in shown(Terminal(53), count=6)
-    assert "rows look at columns" not in heads_text(result(stack()), Terminal(80))
+def test_pictures_are_drawn_where_the_screen_is_high_enough() -> None:
+    high = next(height for height in range(24, 90) if "rows look at columns" in shown(Terminal(80, height=height)))
+    assert high > 24 and shown(Terminal(80, height=high)).count("\n") <= high - 2
+    assert "rows look at columns" in shown(Terminal(80, full=True))
+    assert "rows look at columns" not in heads_text(result(stack()), Terminal(80, full=True))
 
 
 def test_pooled_pictures_say_so() -> None:

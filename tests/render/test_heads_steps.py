@@ -148,7 +148,8 @@ def test_a_negative_log_sum_is_added() -> None:
 def test_a_causal_mask_is_told_of_where_it_hides_nothing_and_where_it_does() -> None:
     last = replace(TOY, causal=True)
     assert step("mask", shown(last)) == (
-        "4 mask: each token sees itself and earlier ones; later ones would be hidden (score −∞, weight 0)"
+        "4 mask: in a causal model each token attends to itself and earlier ones; later ones would be hidden "
+        "(score −∞, weight 0)"
     )
     middle = replace(last, query=TOY.keys[1], visible=np.array([True, True, False]))
     assert step("mask", shown(middle)) == "4 mask: 1 token after cat is hidden: score −∞, weight 0"

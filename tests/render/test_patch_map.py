@@ -66,8 +66,8 @@ ROW = [0.12, 0, 0.04, 0.04, 0, 0.04, 0.08, 0.4, 0.08, 0, 0.08, 0.08, 0.04]
 
 def test_where_a_patch_looks() -> None:
     assert heads_text(looking([[ROW]], (patch(6),)), Terminal(80)) == (
-        "some/vit · cpu · float32\n"
-        "vision · 2 layers × 4 heads · 3 × 4 patches and [CLS] · each sees every other\n"
+        "some/vit\n"
+        "vision · bidirectional · 2 layers × 4 heads · 3 × 4 patches and [CLS]\n"
         "head 1.0: where patch 1,1 looks\n"
         "\n"
         "   0 1 2 3\n"
@@ -82,11 +82,11 @@ def test_where_a_patch_looks() -> None:
 def test_where_the_class_token_of_several_heads_looks_in_ascii_and_narrow() -> None:
     other = [0.4, *[0.05] * 12]
     assert heads_text(looking([[ROW], [other]]), Terminal(30, unicode=False)) == (
-        "some/vit | cpu | float32\n"
-        "vision | 2 layers x 4 heads\n"
+        "some/vit\n"
+        "vision | bidirectional\n"
+        "2 layers x 4 heads\n"
         "heads 0 and 1 of layer 1\n"
         "3 x 4 patches and [CLS]\n"
-        "each sees every other\n"
         "where [CLS] looks\n"
         "\n"
         "   0 1 2 3         0 1 2 3\n"
@@ -105,7 +105,7 @@ def test_where_the_class_token_of_several_heads_looks_in_ascii_and_narrow() -> N
 
 def test_a_whole_head_shows_where_its_class_token_looks_and_its_metrics() -> None:
     result = looking([[ROW] * 13], keys_of(GRID))
-    text = heads_text(result, Terminal(80))
+    text = heads_text(result, Terminal(80, full=True))
     assert "head 1.0: where [CLS] looks\n" in text
     assert "--query 0,0 to --query 2,3 show where a patch looks\n" in text
     assert "distance         0.25     0.25  how far away it looks (patches)\n" in text
@@ -114,7 +114,7 @@ def test_a_whole_head_shows_where_its_class_token_looks_and_its_metrics() -> Non
 
 def test_patches_see_their_own_window() -> None:
     text = heads_text(looking([[ROW]], (patch(6),), window=2), Terminal(80))
-    assert "3 × 4 patches and [CLS]\neach sees its own window of 2 × 2\n" in text
+    assert "vision · bidirectional in windows of 2 × 2 · 2 layers" in text
 
 
 def picture(height: int, width: int) -> Picture:

@@ -15,6 +15,7 @@ from attncli.render.figures.metric_map import head_maps, metric_maps
 from attncli.render.figures.panels import Array, Part, Scale, caption, compose_figure, render_figure
 from attncli.render.figures.patches import grid_weights, patch_maps, query_name
 from attncli.render.figures.position import position_parts
+from attncli.render.figures.steps_charts import steps_parts
 from attncli.render.figures.text_layout import drawable
 from attncli.render.views.difference import DIFFERENCE, both_tokens, compared_facts, difference_stacks
 from attncli.render.views.header import SEPARATOR, is_cross, model_facts, pooling_facts, stack_facts
@@ -92,6 +93,8 @@ def _difference_result(result: HeadsResult, difference: HeadsDifference) -> Head
 
 
 def _parts(result: HeadsResult, form: str) -> list[Part]:
+    if result.steps is not None:
+        return [part for steps in result.steps for part in steps_parts(steps, form)]
     stacks = [stack for stack in result.stacks if stack.patterns]
     if not stacks or (result.metric is not None and not result.chosen):
         return [head_maps(metric_maps(result))]

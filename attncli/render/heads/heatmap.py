@@ -25,7 +25,9 @@ DENSITY_RAMP = " .:-=+*#%@"
 # Least widths of a cell that shows hundredths: `100` and a space, on colour or alone.
 _DIGITS_ON_COLOR = 4
 _DIGITS_ALONE = 4
-ROWS_LOOK_AT_COLUMNS = "attention weight, rows look at columns"
+ROWS_LOOK_AT_COLUMNS = "rows look at columns"
+#: What a picture of attention shows, in one line.
+ATTENTION_LEGEND = f"attention weight, {ROWS_LOOK_AT_COLUMNS}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,7 @@ from attncli.render.common.escape import ascii_safe
 from attncli.render.common.numbers import metric_number, plus_minus, weight_number
 from attncli.render.common.terminal import Terminal
 from attncli.render.heads.header import label_row, note_row, pooling_row, sentence_row, stack_row
-from attncli.render.heads.heatmap import ROWS_LOOK_AT_COLUMNS, HeatScale
+from attncli.render.heads.heatmap import ATTENTION_LEGEND, ROWS_LOOK_AT_COLUMNS, HeatScale
 from attncli.render.heads.pattern_grid import fitted_grid, grid_rows
 from attncli.render.views.crossing import QUADRANTS_NOTE, quadrant_rows
 from attncli.render.views.header import NORM_NOTE, ROLLOUT_NOTE, scope_note, unit_note
@@ -39,7 +39,7 @@ def one_head(stack: Stack, pattern: Pattern, terminal: Terminal, *, weighting: s
         stack_row(stack, terminal),
         title_row(head, stack, terminal),
         note_row(NORM_NOTE if weighting == "norm" else "", terminal),
-        *_pattern_rows(stack, pattern, terminal, relative=weighting == "norm"),
+        *_pattern_rows(stack, pattern, terminal, relative=weighting == "norm", legend=_legend(weighting)),
         note_row(scope_note(stack, weighting=weighting), terminal),
     ]
     if quadrants:
@@ -70,13 +70,24 @@ def rollout(stack: Stack, pattern: Pattern, terminal: Terminal) -> Rows:
     return [*rows, sentence_row((*reaches, Words(" (heads averaged)")), terminal)]
 
 
-def _pattern_rows(stack: Stack, pattern: Pattern, terminal: Terminal, *, relative: bool = False) -> Rows:
+def _legend(weighting: str) -> str:
+    return ATTENTION_LEGEND if weighting == "attention" else ROWS_LOOK_AT_COLUMNS
+
+
+def _pattern_rows(
+    stack: Stack,
+    pattern: Pattern,
+    terminal: Terminal,
+    *,
+    relative: bool = False,
+    legend: str = ROWS_LOOK_AT_COLUMNS,
+) -> Rows:
     """The labelled heatmap, the notes above it and the scale below it."""
     grid = fitted_grid(stack, pattern, terminal)
     heat = HeatScale(full_scale((grid.pattern,)), terminal, relative)
     digits = heat.has_digits(grid.cell)
     notes = note_row(unit_note(stack), terminal), pooling_row(stack, grid.pattern, terminal)
-    scale = heat.legend_row(ROWS_LOOK_AT_COLUMNS, digits=digits)
+    scale = heat.legend_row(legend, digits=digits)
     return [*notes, Text(), *grid_rows(stack, grid, heat), Text(), scale]
 
 

@@ -58,6 +58,8 @@ _CELL_WIDTHS = (3, 2, 1)
 _MOST_LAYERS = 20
 # Cells before the first head of a narrow part.
 _NARROW_MARGIN = 3
+# From this width on, the legend has a heading of whole words.
+_WIDE = 60
 _LINKS, _LINK_GAP = "strongest link", 4
 
 
@@ -153,7 +155,8 @@ def legend_row(stack: Stack, terminal: Terminal) -> Flow:
     entries = [label_row(name, label_target(name, stack), terminal) for name in names]
     if any(not head.labels for head in stack.metrics):
         entries.append(row((f" {glyphs(terminal).dot} ", "dim"), " no label"))
-    return Flow([Text("each head's letter: what it looks at", "dim"), *entries], "  ")
+    words = "each head's letter: what it looks at" if terminal.width >= _WIDE else "letters:"
+    return Flow([Text(words, "dim"), *entries], "  ")
 
 
 def standout_rows(found: Sequence[Standout], terminal: Terminal) -> Rows:

@@ -85,7 +85,7 @@ def position_rows(result: HeadsResult, stack: Stack, terminal: Terminal) -> Rows
 
 
 def _reading_tables(
-    stack: Stack, reading: RowReading, heat: HeatScale, strongest: Rows, room: int, *, in_context: bool
+    stack: Stack, reading: RowReading, heat: HeatScale, strongest: Sequence[Text], room: int, *, in_context: bool
 ) -> Rows:
     """The heads that read most, then the means over heads: ordinary tokens, and below them those where heads rest."""
     terminal = heat.terminal
@@ -99,7 +99,7 @@ def _reading_tables(
     if not beside:
         means = [key_table(stack, reading, heat, keys[:most], terminal.width, in_context=in_context), *rest]
         return [*heads, Text(), *means] if heads else means
-    width = max(each.cell_len for each in heads if isinstance(each, Text))
+    width = max(each.cell_len for each in heads)
     table = key_table(stack, reading, heat, keys[:most], terminal.width - width - BESIDE_GAP, in_context=False)
     return [Beside(heads, [table]), *rest]
 

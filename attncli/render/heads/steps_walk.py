@@ -5,9 +5,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Sequence
 from itertools import count as counter
-from math import isclose, sqrt
 from typing import NamedTuple
 
 import numpy as np
@@ -20,7 +19,16 @@ from attncli.render.common.console import Flow, Rows, row, sentence
 from attncli.render.common.escape import ascii_safe, direction_end, fit_width, token_text
 from attncli.render.common.numbers import cell_number
 from attncli.render.common.terminal import Terminal
-from attncli.results.steps import HeadOutput, Origin, Projection, Steps, Vector
+from attncli.render.views.steps_words import (
+    KEYS_LISTED,
+    Step,
+    closing_steps,
+    output_step,
+    query_step,
+    score_steps,
+    values_step,
+)
+from attncli.results.steps import Steps, Vector
 
 _LONGEST_TOKEN = 12
 _MOST_NUMBERS = 6
@@ -184,18 +192,11 @@ def _table(labels: Sequence[Text], columns: Sequence[Column], hidden: Collection
 # --- the sentences
 
 _INDENT = 2
-#: Keys that are listed at most.
-_KEYS_LISTED = 16
-# Up to so many ranges of hidden tokens are given as positions.
-_MOST_STRETCHES = 3
-
-#: The name of a step, and its sentence.
-Step = tuple[str, str]
 
 
 def steps_rows(steps: Steps, terminal: Terminal) -> Rows:
     """All steps of one head at one query."""
-    listed, shown = steps.with_top_keys(_KEYS_LISTED), token_text(steps.query, terminal)
+    listed, shown = steps.with_top_keys(KEYS_LISTED), token_text(steps.query, terminal)
     query = shown + direction_end(shown)
     begin = sentence(f"from {query} (token {steps.query.index}), step by step").parts
     rows: Rows = [Flow((Text(f"head {steps.name}", "bold"), *begin), " ")]
@@ -206,124 +207,14 @@ def steps_rows(steps: Steps, terminal: Terminal) -> Rows:
         title = Text(f"{next(number)} {name}:", "bold")
         rows.extend([Text(), Flow((title, *sentence(formula(words, terminal)).parts), " ", indent=_INDENT), *below])
 
-    add(_query_step(steps, query), _vector_row("q", steps.query_vector, steps.query_norm, terminal))
-    for step in _score_steps(steps, listed, query):
+    add(query_step(steps, query), _vector_row("q", steps.query_vector, steps.query_norm, terminal))
+    for step in score_steps(steps, listed, query):
         add(step)
     rows.append(score_table(listed, terminal))
-    add(_values_step(steps), read_table(listed.visible_only(), terminal))
-    if steps.written is None:
-        add(("output", "z goes through no plain matrix in this model, and the walk ends here"))
-        return rows
-    add(_output_step(steps, steps.written), _vector_row("out", steps.written.output, steps.written.norm, terminal))
-    add(_residual_step(steps.written, query))
+    add(values_step(steps), read_table(listed.visible_only(), terminal))
+    if steps.written is not None:
+        written = steps.written
+        add(output_step(steps), _vector_row("out", written.output, written.norm, terminal))
+    for step in closing_steps(steps, query):
+        add(step)
     return rows
-
-
-def _query_step(steps: Steps, query: str) -> Step:
-    reader = f", from the {steps.origin.reader}" if steps.origin.reader is not None else ""
-    columns = f"this head's {len(steps.query_vector):,} columns of W_Q"
-    source = _projection_words(steps.origin.query, _state_words(steps.origin), columns, "plus their bias")
-    turned = ", then turned by its position (rotary)" if steps.rotated else ""
-    return "query", f"q, what {query} looks for{reader}: {source}{turned}"
-
-
-def _projection_words(projection: Projection | None, state: str, matrix: str, bias: str = "plus its bias") -> str:
-    """How a vector is computed; with the matrix only where the projection is a plain linear layer."""
-    if projection is None:
-        return f"made of {state} by this layer's weights"
-    factor = f", and times {projection.factor:.4g}" if projection.factor != 1 else ""
-    return f"{state} times {matrix}{f', {bias}' if projection.bias else ''}{factor}"
-
-
-def _state_words(origin: Origin) -> str:
-    if origin.normalised is None:
-        return "its state, as it enters the layer,"
-    return "its state, normalised," if origin.normalised else "its state"
-
-
-def _key_source(origin: Origin) -> tuple[str, str]:
-    """Which tokens the keys and values are of, and which state they are computed from."""
-    if origin.reader is None:
-        return "each token", _state_words(origin)
-    return "each token of the encoder", "the encoder's output"
-
-
-def _score_steps(steps: Steps, listed: Steps, query: str) -> Iterator[Step]:
-    """The steps from keys to weights that this model has."""
-    each, state = _key_source(steps.origin)
-    turned = ", turned likewise" if steps.rotated else ""
-    shared = f" ({steps.sharing} heads share them)" if steps.sharing > 1 else ""
-    source = _projection_words(steps.origin.key, state, "W_K")
-    yield "keys", f"k, what {each} offers: {source}{turned}{shared}; a large q·k is a match"
-    yield "scale", f"score = q·k {_scale_words(steps)}"
-    if steps.softcap is not None:
-        cap = f"{steps.softcap:g}"
-        yield "softcap", f"{cap} × tanh(score ÷ {cap}), so that no score passes {cap}"
-    if steps.bias is not None:
-        yield "bias", "what the model adds for the places of the two tokens"
-    if steps.causal or steps.hidden:
-        yield "mask", _mask_words(steps, listed, query)
-    # Subtracting a negative number: `score + 2.89`.
-    less = f"{'+' if steps.log_sum < 0 else '−'} {abs(steps.log_sum):.2f}"
-    sink = ""
-    if steps.sink_weight is not None:
-        sink = f"with a sink outside of the text (score {steps.sink:.2f}, weight {steps.sink_weight:.2f}) "
-    yield "softmax", f"weight = e^score ÷ Σ e^score = e^(score {less}); {sink}they sum to 1"
-
-
-def _scale_words(steps: Steps) -> str:
-    size = len(steps.query_vector)
-    if isclose(steps.scale, 1 / sqrt(size), rel_tol=1e-6):
-        return f"÷ √{size} ({sqrt(size):.2f}), or it would grow with the size of q and k"
-    if steps.scale == 1 and steps.origin.query is not None and steps.origin.query.factor != 1:
-        return "as it is: q was scaled when it was made"
-    if steps.scale == 1:
-        return "as it is: this model divides it by nothing"
-    return f"× {steps.scale:.4g}, this model's own scale"
-
-
-def _mask_words(steps: Steps, listed: Steps, query: str) -> str:
-    """Which tokens are hidden; for causal models also when none is."""
-    comes_to = "score −∞, weight 0"
-    if not steps.hidden:
-        return f"each token sees itself and earlier ones; later ones would be hidden ({comes_to})"
-    tokens, are = ("1 token", "is") if steps.hidden == 1 else (f"{steps.hidden:,} tokens", "are")
-    after = f" after {query}" if steps.causal else ""
-    return f"{tokens}{after}{_hidden_positions(steps, listed)} {are} hidden: {comes_to}"
-
-
-def _hidden_positions(steps: Steps, listed: Steps) -> str:
-    """The position ranges of hidden tokens that the table doesn't list; empty if these are many."""
-    if not listed.others.hidden or steps.others.hidden:
-        return ""
-    places = [key.index for key, seen in zip(steps.keys, steps.visible.tolist(), strict=True) if not seen]
-    starts = [place for place in places if place - 1 not in set(places)]
-    stops = [place for place in places if place + 1 not in set(places)]
-    if len(starts) > _MOST_STRETCHES:
-        return ""
-    ends = zip(starts, stops, strict=True)
-    return f" ({', '.join(f'{start}' if start == stop else f'{start} to {stop}' for start, stop in ends)})"
-
-
-def _values_step(steps: Steps) -> Step:
-    each, state = _key_source(steps.origin)
-    source = _projection_words(steps.origin.value, state, "W_V")
-    return "values", f"v, what {each} hands on: {source}; z = Σ weight × v"
-
-
-def _output_step(steps: Steps, written: HeadOutput) -> Step:
-    between = "a gate or a norm changes z; then " if written.passed_on is not None else ""
-    rows = f"this head's {len(steps.weighted_sum):,} rows of W_O"
-    return "output", f"{between}z times {rows}: {len(written.output):,} numbers, as wide as the model"
-
-
-def _residual_step(written: HeadOutput, query: str) -> Step:
-    """The norm of what the head adds, and of the state that it is added to."""
-    every = "all heads" if written.bias is None else "all heads and the bias"
-    scaled = "" if written.scale in (None, 1) else f" (after the model's own factor {written.scale:.4g})"
-    adds = f"this head adds {written.added:.2f}{scaled}, {every} together {written.all_added:.2f}"
-    if written.residual is not None:
-        adds = f"the state of {query} had norm {written.residual:.2f}; {adds}"
-    if written.scale is None:
-        adds += ", which a norm or a gate changes before it is added"
-    return "residual stream", adds

@@ -14,7 +14,7 @@ from attncli.render.common.escape import token_text
 from attncli.render.common.numbers import metric_number, weight_number
 from attncli.render.common.terminal import Terminal
 from attncli.render.heads.header import label_row, label_tile, note_row, pooling_row
-from attncli.render.heads.heatmap import ROWS_LOOK_AT_COLUMNS, HeatScale, half_blocks
+from attncli.render.heads.heatmap import ATTENTION_LEGEND, HeatScale, half_blocks
 from attncli.render.views.header import scope_note
 from attncli.render.views.metric_words import label_of, ordered_labels
 from attncli.render.views.overview import caption_metrics, ordered_metrics, shown_label, top_key
@@ -126,8 +126,8 @@ def sketch_rows(stack: Stack, terminal: Terminal, legend: Flow, *, room: int) ->
             for pattern in patterns
             if (head := head_of(stack, pattern)) is not None
         ]
-        shown = ROWS_LOOK_AT_COLUMNS if patterns[0].bins is not None else f"{ROWS_LOOK_AT_COLUMNS}; {_INITIALS}"
-        scale = Flow([*heat.legend_row(shown, digits=False).parts, *legend.parts[1:]], "  ")
+        shown = [ATTENTION_LEGEND, *([] if patterns[0].bins is not None else [_INITIALS])]
+        scale = Flow([*heat.legend_row(*shown, digits=False).parts, *legend.parts[1:]], "  ")
         pooled = pooling_row(stack, patterns[0], terminal)
         rows: Rows = [*arrange_in_rows(blocks, terminal, blank=patterns[0].bins is not None), scale, pooled]
         if terminal.full or count_lines(rows, terminal) <= room:
@@ -155,7 +155,7 @@ def _sketch_caption(stack: Stack, head: HeadMetrics, terminal: Terminal) -> Text
     """`5.11 T cat`"""
     key = top_key(stack, head)
     label = shown_label(head, stack)
-    tile = [" ", label_tile(label, terminal, 1)] if label else []
+    tile: list[Part] = [" ", label_tile(label, terminal, 1)] if label else []
     name = "" if key is None else f" {shorten(token_text(key, terminal), _LONGEST_KEY, glyphs(terminal).cut)}"
     return row((head.name, "bold"), *tile, (name, "" if label == "token" else "dim"))
 

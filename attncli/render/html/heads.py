@@ -12,6 +12,7 @@ import numpy as np
 from attncli.render.common.colormap import VIRIDIS_HEX
 from attncli.render.common.escape import printable, visible
 from attncli.render.html.page import pack, pack_pixels, page, rounded_metric
+from attncli.render.html.steps_page import steps_html
 from attncli.render.views.difference import DIFFERENCE, compared_facts, difference_stacks
 from attncli.render.views.header import SEPARATOR, is_cross, model_facts, pooling_facts, stack_facts
 from attncli.render.views.metric_words import label_of, meaning, ordered_labels
@@ -46,6 +47,8 @@ def heads_html(result: HeadsResult, *, title: str | None = None) -> str:
     Weights are numbers of twelve bits, exact to 1/2730 of their head's largest weight, which the page states; what it
     writes has the digits of the terminal.
     """
+    if result.steps is not None:
+        return steps_html(result, title=title)
     # Without a title the page has the model's name as its title.
     data = heads_data(result, name_model=title is not None)
     kinds = {stack.key_medium.kind for stack in result.stacks}

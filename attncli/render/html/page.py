@@ -38,6 +38,7 @@ _PAGE_ASSETS = {
     "frames": ("bytes", "matrix", "weights", "heads_grid", "heads_links", "heads_sound", "heads"),
     "params": ("params",),
     "tokens": ("tokens",),
+    "steps": ("steps",),
     "compare": ("bytes", "matrix", "compare_plots", "compare"),
 }
 #: Characters that could end the block of JSON, or begin a comment in it.
@@ -45,8 +46,8 @@ _ESCAPES = {ord("<"): "\\u003c", ord(">"): "\\u003e", ord("&"): "\\u0026"}
 #: Comments on lines of their own, and white space at the ends of lines.
 _COMMENTS = re.compile(r"^\s*(?://[^\n]*|/\*.*?\*/\s*)$", re.MULTILINE | re.DOTALL)
 _LINE_ENDS = re.compile(r"\s*\n\s*")
-#: White space without a meaning in CSS: around braces, and after names and values.
-_STYLE_SPACE = re.compile(r"\s*([{}])\s*|(?<=[;:,])\s+")
+#: What has no meaning in CSS: white space around braces and after names and values, and a last semicolon.
+_STYLE_SPACE = re.compile(r"\s*([{])\s*|;?\s*(})\s*|(?<=[;:,])\s+")
 _ASSETS = files("attncli.render.html") / "assets"
 _NOTEBOOK_HEIGHT = 640
 
@@ -91,7 +92,9 @@ def _assets(parts: Sequence[str], ending: str) -> str:
     paths = (_ASSETS / f"{name}{ending}" for name in parts)
     codes = (_COMMENTS.sub("", path.read_text("utf-8")) for path in paths if path.is_file())
     joined = "".join(_LINE_ENDS.sub("\n", code).lstrip() for code in codes)
-    return _STYLE_SPACE.sub(lambda found: found[1] or "", joined) if ending == ".css" else joined
+    if ending == ".css":
+        return _STYLE_SPACE.sub(lambda found: found[1] or found[2] or "", joined)
+    return joined.replace(" => ", "=>")
 
 
 def _hash(content: str) -> str:

@@ -55,7 +55,9 @@ def has_top_heads(reading: RowReading) -> bool:
 
 def ordinary_and_resting(stack: Stack, reading: RowReading) -> tuple[list[KeyRead], list[KeyRead]]:
     """The keys that a position reads most: ordinary ones, and those on which heads rest."""
-    resting = stack.resting if stack.key_medium.kind == "tokens" and stack.unit == "token" else frozenset()
+    # A rollout, which has no head, tells what arrives and not what is looked at.
+    of_heads = stack.key_medium.kind == "tokens" and stack.unit == "token" and has_top_heads_or_one(stack)
+    resting = stack.resting if of_heads else frozenset()
     ordinary = [key for key in reading.top if key.place not in resting]
     return ordinary, [key for key in reading.top if key.place in resting]
 
@@ -63,6 +65,11 @@ def ordinary_and_resting(stack: Stack, reading: RowReading) -> tuple[list[KeyRea
 def stands_out(head: HeadRead) -> bool:
     """Whether a head reads a key by far more than uniform attention does."""
     return head.uniform is None or head.weight >= _LEAST_LIFT * head.uniform
+
+
+def has_top_heads_or_one(stack: Stack) -> bool:
+    """Whether the weights are of heads, and not of a rollout."""
+    return all(pattern.head is not None for pattern in stack.patterns)
 
 
 def resting_note(stack: Stack) -> str:

@@ -67,10 +67,10 @@ async function similarities(state) {
     above: name,
     isDim: () => false,
     paint: (canvas) => paintSquare(canvas, values, color),
-    number: (row, column) => ({ text: figure(values.value(row, column)), ink: inkOn(color(values.value(row, column))) }),
+    number: (row, column) => row === column ? null : ({ text: figure(values.value(row, column)), ink: inkOn(color(values.value(row, column))) }),
     words: (row, column) => pairWords(row, column, values, shares),
   }, Math.min(view.clientWidth || 640, 720), (row, column) => (row === null ? point() : point(row, column)));
-  return element("figure", {}, element("h3", {}, "Similarity"), picture, scaleLegend(figure(low), figure(high), "cosine; the diagonal says nothing"));
+  return element("figure", {}, element("h3", {}, "Similarity"), picture, scaleLegend(figure(low), figure(high), "cosine; white: a word with itself"));
 }
 
 function paintSquare(canvas, values, color) {
@@ -78,7 +78,11 @@ function paintSquare(canvas, values, color) {
   canvas.width = size;
   canvas.height = size;
   const image = new ImageData(size, size);
-  for (let at = 0; at < size * size; at++) image.data.set([...color(values.value(Math.floor(at / size), at % size)), 255], 4 * at);
+  for (let at = 0; at < size * size; at++) {
+    const [row, column] = [Math.floor(at / size), at % size];
+    // The diagonal says nothing.
+    image.data.set([...(row === column ? [255, 255, 255] : color(values.value(row, column))), 255], 4 * at);
+  }
   canvas.getContext("2d").putImageData(image, 0, 0);
 }
 

@@ -12,6 +12,10 @@ function headGrid(stack, { layer, view, shared, choose }) {
   const across = [...new Set(heads.map((head) => head.head))].sort((a, b) => a - b);
   const grid = element("div", { class: `grid ${view}`, role: "grid", "aria-label": "heads", "aria-busy": "true" });
   grid.style.setProperty("--heads", across.length);
+  const layers = layer === null ? stack.layers.length : 1;
+  grid.style.setProperty("--layers", layers);
+  // All layers fit the height of the window, and a letter doesn't fit a small cell.
+  grid.classList.toggle("small", layers > 16);
   grid.append(element("div", { class: "row axis" }, element("span"), element("span", { class: "across" }, "head")), headings(across), ...rowsOf(stack, heads, across, choose));
   fill(grid, stack, heads, view, shared).then(() => grid.setAttribute("aria-busy", "false"));
   return grid;
