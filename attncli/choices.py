@@ -8,6 +8,11 @@ from __future__ import annotations
 #: `params --by` and `--source`.
 BY = ("component", "layer", "part", "module", "tensor")
 SOURCES = ("config", "header")
+#: `params --kv-dtype`, `--kv-allocation`, `--optimizer` and `--recompute`.
+KV_DTYPES = ("float32", "float16", "bfloat16", "fp8", "int8", "q8_0", "q4_0")
+ALLOCATIONS = ("window", "full")
+OPTIMIZERS = ("adamw", "adamw8bit", "adafactor", "muon", "sgd")
+RECOMPUTE = ("none", "selective", "full")
 
 #: `heads --by`.
 UNITS = ("token", "word", "line")

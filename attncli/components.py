@@ -56,10 +56,18 @@ COMPONENTS: Mapping[str, Component] = {component.name: component for component i
     Component("embedding.token", part="text", looked_up=True),
     Component("embedding.position", looked_up=True),
     Component("embedding.segment", looked_up=True),
+    # A vector of each token for every layer (Gemma 3n), and tables of sequences of tokens (Engram).
+    Component("embedding.per_layer", part="text", looked_up=True),
+    Component("embedding.ngram", part="text", looked_up=True, whole=True, modules="multi_head_embedding ngram_embed*"
+              " :*NgramEmbedding* :MultiHeadEmbedding"),
     Component("embedding.patch", part="vision"),
     Component("embedding.audio", part="audio"),
     Component("embedding.other"),
     *_attention("attention", "q_proj", "k_proj", "v_proj", "o_proj"),
+    # A small attention that selects the keys of the attention (sparse attention), and what makes one entry of a block
+    # of tokens (compressed attention).
+    Component("attention.indexer", packed=True, modules="indexer scorer :*Indexer"),
+    Component("attention.compressor", packed=True, modules="compressor :*Compressor"),
     # Keys and values come from another sequence.
     *_attention("cross_attention"),
     Component("mlp.gate", packed=True, peft="gate_proj"),
@@ -76,6 +84,8 @@ COMPONENTS: Mapping[str, Component] = {component.name: component for component i
     # Other ways to mix positions than attention: state spaces, linear attention, convolution, recurrence.
     *(Component(f"mixer.{kind}", packed=kind not in ("convolution", "state")) for kind in (
         "input", "query", "key", "value", "gate", "state", "convolution", "recurrent", "output", "other")),
+    # What is read from tables of sequences of tokens, on its way into a block (Engram).
+    Component("memory", modules="engram :Engram"),
     # Norms in any module; a factor per channel on a block's output (layer scale) works as a norm's gain does.
     Component("norm", modules=":*Norm :*Norm?d :*NormGated enorm hnorm norm norm? *_norm *_norm? norm_* *layernorm*"
               " *layrnorm* *layer_norm* ln ln? ln_* *_ln bn bn? *_bn *_bn? *batchnorm* layer_scale* *_layer_scale*"

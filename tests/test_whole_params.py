@@ -158,9 +158,12 @@ def test_a_checkpoint_that_agrees(tmp_path: Path) -> None:
         "is_same_model": True,
         "differences": [],
     }
-    assert attn("params", str(tmp_path / "llama")).text.endswith(
-        f"\ncheckpoint  holds these {TOTAL:,} parameters and nothing else\n"
+    assert f"\ncheckpoint  holds these {TOTAL:,} parameters and nothing else\n" in (
+        attn("params", str(tmp_path / "llama")).text
     )
+    (file,) = found["files"]
+    assert file["name"] == "model.safetensors"
+    assert file["bytes"] == (tmp_path / "llama" / "model.safetensors").stat().st_size > found["stored_bytes"]
     assert single_model(str(tmp_path / "llama"), "--set", "num_hidden_layers=2")["reconciliation"] is None
 
 
@@ -180,9 +183,12 @@ def test_what_a_checkpoint_holds_besides(tmp_path: Path) -> None:
         ("buffer", "model.layers.*.self_attn.rotary_emb.inv_freq"),
         ("prediction_layer", "model.layers.*.eh_proj.weight"),
     ]
-    shown = attn("params", model)
+    shown = attn("params", model, "--full")
     assert (shown.code, shown.err) == (0, "")
     assert shown.text.endswith(f"\n{CHECKPOINT}")
+    short = attn("params", model).text
+    assert CHECKPOINT.splitlines()[0] in short and "1 as" not in short
+    assert "differences" in short.splitlines()[-1] or "more" in short.splitlines()[-1]
 
 
 CHECKPOINT = """\
@@ -425,7 +431,7 @@ def test_adapters_where_only_one_model_has_what_they_stand_beside() -> None:
     outcome = attn("params", "preset:gpt2", "preset:mamba-130m", "--lora", "8", "--context", "2k")
     assert (outcome.code, outcome.err) == (0, "")
     lines = outcome.text.splitlines()
-    assert next(line.split() for line in lines if line.startswith("LoRA")) == ["LoRA", "294,912", "–"]
+    assert next(line.split() for line in lines if line.startswith("LoRA")) == ["LoRA", "294,912", "·"]
     told = " ".join(line.strip() for line in lines if line.startswith(("note", " " * 12)))
     assert "gpt2: it is made for 1,024 tokens: the figures for 2,048 tokens are beyond its limit" in told
     assert "mamba-130m: it has no attention.query or attention.value matrix for LoRA" in told
@@ -441,8 +447,8 @@ def test_columns_of_models_in_equal_files(tmp_path: Path) -> None:
     for name in ("bert", "roberta"):
         config_folder(tmp_path / name)
     files = [f"{tmp_path}/{name}/config.json" for name in ("bert", "roberta")]
-    heading = next(line for line in attn("params", *files).text.splitlines() if line.startswith("component"))
-    assert heading.split() == ["component", "bert", "roberta", "difference"]
+    heading = next(line for line in attn("params", *files).text.splitlines() if line.endswith("difference"))
+    assert heading.split() == ["bert", "roberta", "difference"]
 
 
 def test_a_class_of_another_kind() -> None:
@@ -536,3 +542,167 @@ def test_wrong_usage(arguments: tuple[str, ...], told: str) -> None:
     outcome = attn("params", "preset:gpt2", *arguments)
     assert (outcome.code, outcome.text) == (2, "")
     assert told in outcome.err and "\nhint: " in outcome.err
+
+
+# --- Caches, what fits, and training
+
+
+def cached(*arguments: str) -> dict[str, Any]:
+    return {part["kind"]: part for part in single_model(*arguments)["cache"]}
+
+
+def test_a_cache_in_another_format() -> None:
+    half, packed = (cached("preset:gpt-oss-20b", *more) for more in ((), ("--kv-dtype", "q8_0,q4_0")))
+    for kind in ("growing", "window"):
+        assert half[kind]["dtype"] == "bfloat16"
+        # 32 numbers take 34 and 18 bytes in the place of 64.
+        assert packed[kind]["dtype"] == "q8_0,q4_0"
+        assert packed[kind]["bytes"] * 2 * 64 == half[kind]["bytes"] * (34 + 18)
+    full = cached("preset:gpt-oss-20b", "--kv-allocation", "full")
+    assert list(full) == ["growing"]
+    assert full["growing"]["bytes"] == 2 * half["growing"]["bytes"]
+    text = attn("params", "preset:gpt-oss-20b", "--kv-allocation", "full", "--full").text
+    assert "every layer is given room for all tokens" in text
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message", "hint"),
+    [
+        (("--kv-dtype", "fp9"), "there is no --kv-dtype 'fp9'", "float32, float16, bfloat16, fp8, int8, q8_0, q4_0"),
+        (("--kv-dtype", "fp8,int8,fp8"), "--kv-dtype takes one dtype, or those of keys and values, not 3", "it takes"),
+        (("--kv-dtype", ""), "there is no --kv-dtype ''", "it takes"),
+        (("--optimizer", "sgd"), "--optimizer is an option of training", "add --training"),
+        (("--recompute", "full"), "--recompute is an option of training", "add --training"),
+        (("--optimizer", "lion", "--training"), "lion", "adamw, adamw8bit, adafactor, muon, sgd"),
+        (("--kv-allocation", "half"), "half", "window"),
+    ],
+)
+def test_options_that_are_wrong(arguments: tuple[str, ...], message: str, hint: str) -> None:
+    outcome = attn("params", "preset:gpt2", *arguments)
+    assert outcome.code == 2
+    assert message in outcome.err and hint in outcome.err
+    assert len(outcome.err.splitlines()) == 2
+
+
+def test_a_model_without_a_cache_has_no_dtype_of_one() -> None:
+    for option, value in (("--kv-dtype", "fp8"), ("--kv-allocation", "full")):
+        outcome = attn("params", "preset:bert-base", option, value)
+        assert (outcome.code, outcome.err) == (
+            2,
+            "error: preset:bert-base caches nothing, as it doesn't generate token by token\n"
+            f"hint: leave {option} out\n",
+        )
+
+
+def test_a_budget_below_the_weights() -> None:
+    found = single_model("preset:gpt2", "--fit", "100MiB")
+    (choice,) = [each for each in found["fit"]["choices"] if (each["weights"], each["cache"]) == ("bfloat16", "fp8")]
+    assert choice["context"] == 0
+    assert choice["missing"] == choice["needed"] - (100 << 20) == 2 * found["total"] + 12 * 2 * 768 - (100 << 20)
+    assert (
+        "too little for float32 by 375 MiB · bfloat16 by 137 MiB"
+        in attn("params", "preset:gpt2", "--fit", "100MiB").text
+    )
+
+
+def test_whether_a_context_fits() -> None:
+    found = single_model("preset:llama3.1-8b", "--fit", "24GiB", "--context", "100k")["fit"]
+    assert found["context"] == 102_400
+    choices = {(each["weights"], each["cache"]): each for each in found["choices"]}
+    half = choices["bfloat16", "bfloat16"]
+    assert half["needed"] == 2 * 8_030_261_248 + 102_400 * 131_072
+    assert half["missing"] == half["needed"] - (24 << 30)
+    assert choices["Q4_K_M", "q4_0"]["missing"] == 0
+    text = attn("params", "preset:llama3.1-8b", "--fit", "24GiB", "--context", "100k").text
+    assert "\nfit         in 24.0 GiB, 102,400 tokens · made for 131,072 tokens\n" in text
+
+
+def test_training_with_adapters_on_packed_weights() -> None:
+    wanted = ("preset:llama3.1-8b", "--training", "--lora", "16", "--context", "1k", "--fit", "24GiB")
+    found = single_model(*wanted)
+    assert list(found["training"]) == ["float32", "bfloat16", "nf4"]
+    for need in found["training"].values():
+        assert need["total"] == sum(size for name, size in need.items() if name != "total")
+    setup = found["training_setup"]
+    assert (setup["optimizer"], setup["recompute"], setup["context"], setup["batch"]) == ("adamw", "selective", 1024, 1)
+    batches = {each["weights"]: each["batch"] for each in found["fit"]["training"]}
+    assert batches["float32"] == 0 < batches["bfloat16"] < batches["nf4"]
+    more = single_model(*wanted, "--batch", str(batches["nf4"]))["training"]["nf4"]["total"]
+    assert more <= 24 << 30 < more + found["training"]["nf4"]["activations"]
+    less = single_model(*wanted, "--recompute", "full", "--optimizer", "adafactor")["training"]["nf4"]
+    assert less["activations"] < found["training"]["nf4"]["activations"]
+    assert less["optimizer"] < found["training"]["nf4"]["optimizer"]
+
+
+def test_a_cache_that_the_quantization_prescribes(tmp_path: Path) -> None:
+    scheme = {"num_bits": 8, "type": "float", "strategy": "tensor"}
+    quantization = {"quant_method": "compressed-tensors", "config_groups": {}, "kv_cache_scheme": scheme}
+    folder = config_folder(tmp_path / "llama", quantization_config=quantization, torch_dtype="bfloat16")
+    found = single_model(folder)
+    assert found["kv_cache"]["dtypes"] == {"keys": "fp8", "values": "fp8", "states": "bfloat16"}
+    assert "its quantization prescribes a cache in fp8" in found["notes"]
+    assert single_model(folder, "--kv-dtype", "q4_0")["kv_cache"]["dtypes"]["keys"] == "q4_0"
+
+
+def test_states_of_a_gguf_file_are_numbers_of_32_bits(tmp_path: Path) -> None:
+    tensors: dict[str, tuple[int, ...]] = {"token_embd.weight": (99, 64), "output_norm.weight": (64,)}
+    for layer in range(2):
+        shapes = {
+            "attn_norm.weight": (64,), "ssm_in.weight": (256, 64), "ssm_conv1d.weight": (128, 4),
+            "ssm_x.weight": (36, 128), "ssm_dt.weight": (128, 4), "ssm_dt.bias": (128,), "ssm_a": (128, 16),
+            "ssm_d": (128,), "ssm_out.weight": (64, 128),
+        }  # fmt: skip
+        tensors |= {f"blk.{layer}.{name}": shape for name, shape in shapes.items()}
+    sizes = {"ssm.conv_kernel": 4, "ssm.state_size": 16, "ssm.inner_size": 128, "block_count": 2}
+    file = gguf_model(tmp_path / "x.gguf", "mamba", {**sizes, "embedding_length": 64, "context_length": 100}, tensors)
+    assert cached(str(file)) == {
+        "constant": {
+            "kind": "constant", "layers": 2, "dtype": "float32", "bytes_per_token": 0, "bytes": 4 * 2 * 128 * (16 + 3),
+        }
+    }  # fmt: skip
+
+
+def test_layers_for_multi_token_prediction_stand_apart(tmp_path: Path) -> None:
+    def add(tensors: dict[str, torch.Tensor]) -> None:
+        for name in list(tensors):
+            if name.startswith("model.layers.0."):
+                tensors[name.replace("model.layers.0.", "mtp.layers.0.")] = tensors[name].clone()
+        tensors["mtp.fc.weight"] = torch.zeros(32, 64)
+
+    model = rewrite_weights(save_model(tmp_path / "llama"), add)
+    found = single_model(model, "--source", "header")
+    assert found["total"] == TOTAL + BLOCK + 32 * 64
+    readings = {reading["name"]: reading["total"] for reading in found["readings"]}
+    assert readings["without_prediction"] == TOTAL == found["active"]["total"]
+    plain = single_model(str(save_model(tmp_path / "plain")), "--source", "header")
+    assert found["cache"] == plain["cache"]
+    assert found["flops_per_token"] == plain["flops_per_token"]
+    assert "without_prediction" not in {reading["name"] for reading in plain["readings"]}
+
+
+def test_tables_of_sequences_of_tokens(tmp_path: Path) -> None:
+    def add(tensors: dict[str, torch.Tensor]) -> None:
+        tensors["model.layers.1.engram.multi_head_embedding.embedding.weight"] = torch.zeros(500, 8)
+        tensors["model.layers.1.engram.value_proj.weight"] = torch.zeros(32, 16)
+        tensors["model.layers.1.engram.key_projs.0.weight"] = torch.zeros(32, 16)
+
+    model = rewrite_weights(save_model(tmp_path / "llama"), add)
+    found = single_model(model, "--source", "header")
+    components = {each["component"]: each["parameters"] for each in found["components"]}
+    assert components["embedding.ngram"] == 500 * 8
+    assert components["memory"] == 2 * 32 * 16
+    # A token looks up rows of the tables, and passes through the projections.
+    assert found["active"]["without_embedding_lookup"] == TOTAL - 99 * 32 + 2 * 32 * 16
+
+
+def test_components_of_sparse_compressed_and_per_layer_models() -> None:
+    from tests.parameters.counting import counted, sums
+
+    if not hasattr(transformers, "DeepseekV4Config"):
+        pytest.skip("a newer transformers has it")
+    found = sums(counted("DeepseekV4"))
+    assert found["attention.indexer"] > 0 < found["attention.compressor"]
+    assert "attention.other" not in found
+    gemma = sums(counted("Gemma3nText"))
+    # 262,144 tokens, 35 layers, 256 numbers.
+    assert gemma["embedding.per_layer"] == 262_144 * 35 * 256

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from attncli.models.files.model_files import ModelFiles
     from attncli.parameters.inventory import Inventory
     from attncli.results.costs import Published
+    from attncli.results.params import WeightFile
     from attncli.results.reconciliation import Reconciliation
 
 #: Libraries whose versions decide which module a configuration gives.
@@ -38,7 +39,8 @@ class ModelShapes(NamedTuple):
     reconciliation: the differences to a checkpoint, where one is on this disk.
     unknown_packing: the tensors of a checkpoint that are packed in an unknown way, for a sentence; None without any.
     quantization: the settings by which the published weights are packed.  published: these weights, where files say how
-    large they are.
+    large they are.  state_dtype: of states in a cache, where the engine that runs such files fixes it.  files: of the
+    weights.
     """
 
     name: str
@@ -55,6 +57,8 @@ class ModelShapes(NamedTuple):
     unknown_packing: str | None = None
     quantization: Mapping[str, Any] | None = None
     published: Published | None = None
+    state_dtype: str | None = None
+    files: tuple[WeightFile, ...] | None = None
 
 
 def shapes_from_module(module: nn.Module, name: str | None = None) -> ModelShapes:
@@ -131,7 +135,7 @@ class ConfiguredShapes:
         facts: Mapping[str, Any],
         shipped: Mapping[str, Any] | None = None,
     ):
-        quantization = fields.get("quantization_config")
+        quantization = fields.get("quantization_config") or fields.get("quantization")
         self._config, self._changes, self._build, self._fields = fields, changes, build, key_fields
         self._facts = {**facts, "quantization": quantization if isinstance(quantization, Mapping) else None}
         self._shipped, self._cache = shipped, ShapeCache.default()

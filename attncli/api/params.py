@@ -14,7 +14,7 @@ from attncli.api.configured_shapes import ModelShapes, list_models, shapes_from_
 from attncli.api.loading import provenance
 from attncli.api.requests import LoadingRequest, ParamsRequest
 from attncli.api.shape_sources import ShapeSource, Source
-from attncli.choices import BY, SOURCES
+from attncli.choices import ALLOCATIONS, BY, KV_DTYPES, OPTIMIZERS, RECOMPUTE, SOURCES
 from attncli.errors import UsageError
 from attncli.models.files.reference import DEFAULT_MODEL
 from attncli.progress import Progress, silent
@@ -22,9 +22,10 @@ from attncli.quantities import Size, Total, check_number, count_of, size_of, tot
 from attncli.results.params import ListedPreset, ModelParameters, ParamsResult
 
 if TYPE_CHECKING:
-    from attncli.parameters.costs import CostsRequest
-    from attncli.parameters.count import Grouping
+    from attncli.parameters.costs import CostsRequest, Stored
+    from attncli.parameters.count import Grouping, InventoryShares
     from attncli.parameters.lora import LoraRequest
+    from attncli.parameters.training import TrainingRequest
     from attncli.results.base import MadeBy
     from attncli.results.params import Node
 
@@ -48,6 +49,10 @@ def params(
     untie: bool = False,
     lora: int | str | None = None,
     training: bool = False,
+    kv_dtype: str | Sequence[str] | None = None,
+    kv_allocation: str | None = None,
+    optimizer: str | None = None,
+    recompute: str | None = None,
     check: int | str | None = None,
     list_presets: bool = False,
     revision: str | None = None,
@@ -67,7 +72,11 @@ def params(
     untie: count tied tensors separately.
     context, batch: tokens in a text (`8192`, `"128k"`) and number of texts, for the size of the KV cache and the FLOPs.
     fit: the available memory in bytes or as `"24GiB"`, for several devices as `"2x80GB"`.
-    lora: a rank, or `"16:attention,mlp.up"`: the parameters that adapters would add.  training: the memory of training.
+    kv_dtype: of cached keys and values, `"fp8"`, `"q8_0"`, …, or two of them, `"q8_0,q4_0"`; None is the cache's own.
+    kv_allocation: `"window"`, or `"full"` for engines that give layers with a window room for all tokens.
+    lora: a rank, or `"16:attention,mlp.up"`: the parameters that adapters would add.
+    training: the memory of training, with an `optimizer` (`"adamw"`, `"adamw8bit"`, `"adafactor"`, `"muon"`, `"sgd"`),
+    and `recompute` (`"none"`, `"selective"`, `"full"`) of activations.
     check: the expected total, exact or rounded as in publications (`"175B"`, `"7.24B"`); `failures` lists models with
     another total, and models whose weights don't belong to their configuration.
     list_presets: list the architectures that `preset:` knows instead of counting.
@@ -80,7 +89,8 @@ def params(
     """
     request = ParamsRequest(
         source, by, depth, set, untie, check, list_presets, context, batch, fit, lora, training, model,
-        LoadingRequest(revision, refresh, trust_remote_code, allow_pickle),
+        LoadingRequest(revision, refresh, trust_remote_code, allow_pickle), kv_dtype, kv_allocation, optimizer,
+        recompute,
     )  # fmt: skip
     return run_params(request, progress)
 
@@ -101,6 +111,7 @@ def run_params(request: ParamsRequest, progress: Progress = silent) -> ParamsRes
     costs_request = _at_one_context(all_shapes, costs_request)
     counted = [_count_model(shapes, by, request.depth, costs_request, untie=request.untie) for shapes in all_shapes]
     models = tuple(model._replace(changes=changes) for model in counted)
+    _check_cache_options(request, models)
     if costs_request.lora is not None:
         _check_lora(all_shapes, costs_request.lora, adapts=any(model.costs.lora for model in models))
     from attncli.parameters.count import compare_counts
@@ -170,7 +181,48 @@ def _costs_request(request: ParamsRequest) -> CostsRequest:
 
     tokens, texts = count_of("--context", request.context), count_of("--batch", request.batch, instance="32") or 1
     memory = size_of("--fit", request.fit) or Size(0)
-    return CostsRequest(tokens, texts, memory.size or None, memory.written, request.training, parse_lora(request.lora))
+    return CostsRequest(
+        tokens, texts, memory.size or None, memory.written, _training_request(request), parse_lora(request.lora),
+        _kv_dtypes(request.kv_dtype), _chosen("--kv-allocation", request.kv_allocation, ALLOCATIONS) or "window",
+    )  # fmt: skip
+
+
+def _training_request(request: ParamsRequest) -> TrainingRequest | None:
+    """How to train, if at all. Raises UsageError for an option of training without `--training`."""
+    from attncli.parameters.training import TrainingRequest
+
+    optimizer = _chosen("--optimizer", request.optimizer, OPTIMIZERS)
+    recompute = _chosen("--recompute", request.recompute, RECOMPUTE)
+    if request.training:
+        default = TrainingRequest()
+        return TrainingRequest(optimizer or default.optimizer, recompute or default.recompute)
+    for option, given in (("--optimizer", optimizer), ("--recompute", recompute)):
+        if given is not None:
+            raise UsageError(f"{option} is an option of training", hint=f"add --training, or leave {option} out")
+    return None
+
+
+def _chosen(option: str, given: object, known: Sequence[str]) -> str | None:
+    """One of the known values, or None. Raises UsageError for anything else."""
+    if given is None or (isinstance(given, str) and given in known):
+        return given
+    raise UsageError(f"{option} can't be {given!r}", hint=f"{option} takes {', '.join(known)}")
+
+
+def _kv_dtypes(given: str | Sequence[str] | None) -> tuple[str, str] | None:
+    """The dtypes of cached keys and values. Raises UsageError for unknown ones, and for more than two."""
+    if given is None:
+        return None
+    names = [name.strip() for name in given.split(",")] if isinstance(given, str) else list(given)
+    known = ", ".join(KV_DTYPES)
+    for name in names:
+        if name not in KV_DTYPES:
+            raise UsageError(f"there is no --kv-dtype {str(name)!r}", hint=f"it takes {known}")
+    if not 1 <= len(names) <= 2:
+        raise UsageError(
+            f"--kv-dtype takes one dtype, or those of keys and values, not {len(names)}", hint=f"it takes {known}"
+        )
+    return names[0], names[-1]
 
 
 def _read_shapes(model: Any, shape_source: ShapeSource) -> ModelShapes:
@@ -190,9 +242,8 @@ def _read_shapes(model: Any, shape_source: ShapeSource) -> ModelShapes:
 def _count_model(
     shapes: ModelShapes, by: Grouping, depth: int | None, costs_request: CostsRequest, *, untie: bool
 ) -> ModelParameters:
-    from attncli.parameters.costs import estimate_costs, published_format
+    from attncli.parameters.costs import estimate_costs
     from attncli.parameters.count import InventoryShares, count_parameters, module_tree
-    from attncli.results.costs import UNPACKED_DTYPES, USUAL_CACHE_DTYPE
 
     shares = InventoryShares(shapes.inventory)
     named = {"model": shapes.name, "source": shapes.source}
@@ -205,9 +256,7 @@ def _count_model(
         total=counted.total,
         generates=shapes.generates,
         shares=shares,
-        # A cache has the dtype of the weights, and half precision where these are packed.
-        cache_dtype=shapes.dtype if shapes.dtype in UNPACKED_DTYPES else USUAL_CACHE_DTYPE,
-        published=shapes.published or published_format(shares.unique, shapes.quantization, shapes.dtype),
+        stored=_stored(shapes, shares),
     )
     tree: tuple[Node, ...] = ()
     if by in _TREE_LISTINGS:
@@ -220,11 +269,30 @@ def _count_model(
         model_class=shapes.model_class,
         dtype=shapes.dtype,
         stored_bytes=shapes.stored_bytes,
+        files=shapes.files,
         notes=(*shapes.notes, *_packing_notes(shapes), *untied),
         reconciliation=shapes.reconciliation,
         unknown_packing=shapes.unknown_packing,
         tree=tree,
     )
+
+
+def _stored(shapes: ModelShapes, shares: InventoryShares) -> Stored:
+    """What the files of a model say of its format, and of its cache."""
+    from attncli.parameters.costs import Stored
+    from attncli.parameters.published import cache_scheme, published_format
+    from attncli.results.cache import UNPACKED_DTYPES, USUAL_CACHE_DTYPE, CacheDtypes
+
+    published = shapes.published or published_format(shares.unique, shapes.quantization, shapes.dtype)
+    # A cache has the dtype of the weights, and half precision where these are packed.
+    usual = shapes.dtype if shapes.dtype in UNPACKED_DTYPES else USUAL_CACHE_DTYPE
+    dtypes = CacheDtypes(usual, usual, shapes.state_dtype or usual)
+    dtype, prescribed = cache_scheme(shapes.quantization)
+    if dtype is not None:
+        note = f"its quantization prescribes a cache in {dtype}"
+        return Stored(published, CacheDtypes(dtype, dtype, dtypes.states), True, (note,))
+    unknown = f"its quantization prescribes a cache in a format that isn't known here: {usual} is counted"
+    return Stored(published, dtypes, notes=(unknown,) if prescribed else ())
 
 
 def _at_one_context(all_shapes: Sequence[ModelShapes], costs_request: CostsRequest) -> CostsRequest:
@@ -238,6 +306,18 @@ def _at_one_context(all_shapes: Sequence[ModelShapes], costs_request: CostsReque
     inventories = [shapes.inventory for shapes in all_shapes]
     longest = [longest_text(InventoryShares(each).untied, Settings(each.settings)) for each in inventories]
     return costs_request._replace(context=min((tokens for tokens in longest if tokens is not None), default=None))
+
+
+def _check_cache_options(request: ParamsRequest, models: Sequence[ModelParameters]) -> None:
+    """Raise UsageError for an option of caches where no model has one."""
+    if any(model.costs.cache for model in models):
+        return
+    for option, given in (("--kv-dtype", request.kv_dtype), ("--kv-allocation", request.kv_allocation)):
+        if given is not None:
+            names = " and ".join(model.name for model in models)
+            raise UsageError(
+                f"{names} caches nothing, as it doesn't generate token by token", hint=f"leave {option} out"
+            )
 
 
 def _check_lora(all_shapes: Sequence[ModelShapes], lora_request: LoraRequest, *, adapts: bool) -> None:

@@ -115,6 +115,10 @@ class ParamsRequest(NamedTuple):
     training: bool = False
     model: Any = None
     loading: LoadingRequest = LoadingRequest()
+    kv_dtype: str | Sequence[str] | None = None
+    kv_allocation: str | None = None
+    optimizer: str | None = None
+    recompute: str | None = None
 
 
 class TokenizeRequest(NamedTuple):

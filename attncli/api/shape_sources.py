@@ -22,13 +22,17 @@ from attncli.models.files.checkpoint import Checkpoint, local_checkpoint, read_c
 from attncli.models.files.model_files import ModelFiles, open_files
 from attncli.models.files.reference import Kind, ModelRef, parse_reference
 from attncli.models.files.sources import MODULES_FILE, SentenceModule, SubfolderSource, sentence_modules
+from attncli.parameters.count import locate_shares
 from attncli.parameters.inventory import inventory_from_header
+from attncli.parameters.published import stored_components
 from attncli.parameters.quantization import unpack
 from attncli.parameters.reconcile import prediction_layers
 from attncli.progress import Progress
 from attncli.results.costs import Published
+from attncli.results.params import WeightFile
 
 if TYPE_CHECKING:
+    from attncli.parameters.inventory import Inventory
     from attncli.parameters.quantization import UnpackedCheckpoint
 
 Source = Literal["config", "header"]
@@ -220,7 +224,11 @@ def shapes_from_checkpoint(checkpoint: Checkpoint, files: ModelFiles) -> ModelSh
             *predicting,
         ),
         unknown_packing=_unknown_packing(unpacked, config),
-        published=_published_in_files(checkpoint, unpacked, inventory.total),
+        published=_published_in_files(checkpoint, unpacked, inventory),
+        quantization=_quantization(config),
+        # llama.cpp keeps recurrent states in float32 (llama-memory-recurrent.cpp, type_r and type_s).
+        state_dtype="float32" if checkpoint.format == "gguf" else None,
+        files=_weight_files(checkpoint),
     )
 
 
@@ -238,13 +246,15 @@ def reconcile_with_checkpoint(configured: ConfiguredShapes, files: ModelFiles) -
     named = (each for tensor in shapes.inventory.tensors for each in (tensor, *tensor.aliases))
     unpacked = unpack(checkpoint.tensors, checkpoint.config, {each.name: each.shape for each in named})
     shapes = shapes._replace(
-        stored_bytes=checkpoint.stored_bytes, notes=(*shapes.notes, *checkpoint.notes, *_packing_notes(unpacked))
+        stored_bytes=checkpoint.stored_bytes,
+        notes=(*shapes.notes, *checkpoint.notes, *_packing_notes(unpacked)),
+        files=_weight_files(checkpoint),
     )
     if unpacked.unknown:
         return shapes._replace(unknown_packing=_unknown_packing(unpacked, checkpoint.config))
     checkpoint_names = configured.checkpoint_names([each.name for each in unpacked.weights])
     return shapes._replace(
-        published=_published_in_files(checkpoint, unpacked, sum(each.parameters for each in unpacked.weights)),
+        published=_published_in_files(checkpoint, unpacked, inventory_from_header(unpacked.shapes, checkpoint.config)),
         reconciliation=reconcile(
             shapes.inventory, unpacked.weights, checkpoint_names.names, frozenset(checkpoint_names.buffers)
         ),
@@ -263,19 +273,32 @@ def add_adapter(base: ModelShapes, files: ModelFiles) -> ModelShapes:
     )
 
 
-def _published_in_files(checkpoint: Checkpoint, unpacked: UnpackedCheckpoint, parameters: int) -> Published | None:
+def _quantization(config: Mapping[str, Any] | None) -> Mapping[str, Any] | None:
+    found = (config or {}).get("quantization_config") or (config or {}).get("quantization")
+    return found if isinstance(found, Mapping) else None
+
+
+def _weight_files(checkpoint: Checkpoint) -> tuple[WeightFile, ...]:
+    return tuple(map(WeightFile, checkpoint.files, checkpoint.sizes))
+
+
+def _published_in_files(checkpoint: Checkpoint, unpacked: UnpackedCheckpoint, inventory: Inventory) -> Published | None:
     """The format of the files: the scheme of packed weights, else the type of most elements.
 
-    None where a packing is unknown, as the number of weights in the files is then unknown too.
+    inventory: of the files' weights. None where a packing is unknown, as the number of weights is then unknown too.
     """
     stored, scheme = checkpoint.stored_bytes, next(iter(unpacked.schemes), None)
+    parameters = sum(each.parameters for each in unpacked.weights)
     if not stored or not parameters or unpacked.unknown:
         return None
     elements: dict[str, int] = defaultdict(int)
     for tensor in checkpoint.tensors:
         elements[tensor.dtype] += prod(tensor.shape)
     dtype = max(elements, key=lambda name: elements[name])
-    return Published(scheme or _DTYPE_NAMES.get(dtype, dtype), stored, 8 * stored / parameters)
+    is_packed = scheme is not None or dtype not in _DTYPE_NAMES
+    sizes = {each.name: each.stored_bytes for each in unpacked.weights}
+    components = stored_components(sizes, locate_shares(inventory)) if is_packed else ()
+    return Published(scheme or _DTYPE_NAMES.get(dtype, dtype), stored, 8 * stored / parameters, components)
 
 
 def _packing_notes(unpacked: UnpackedCheckpoint) -> Iterator[str]:

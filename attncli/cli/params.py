@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from attncli.api.requests import LoadingRequest, ParamsRequest
-from attncli.choices import BY, SOURCES
+from attncli.choices import ALLOCATIONS, BY, KV_DTYPES, OPTIMIZERS, RECOMPUTE, SOURCES
 from attncli.cli.command import Choice, WholeNumber, completer
 from attncli.cli.environment import Environment
 from attncli.cli.options import (
@@ -44,13 +44,33 @@ params_options = bundle(
     "Cost",
     option("--context N", "Tokens per text, such as 8192 or 128k. [default: the longest the model is made for]"),
     option("--batch N", "Texts per batch. [default: 1]"),
-    option("--fit SIZE", "Show the longest context that fits into this much memory: 24GiB or 2x80GB."),
+    option(
+        "--fit SIZE",
+        "Show the longest context that fits into this much memory: 24GiB or 2x80GB; with --context, whether that fits;"
+        " with --training, the largest batch.",
+    ),
+    option(
+        "--kv-dtype DTYPE[,DTYPE]",
+        f"Data type of the cache, or of keys,values: {', '.join(KV_DTYPES)}. [default: the checkpoint's own]",
+    ),
+    option(
+        "--kv-allocation",
+        "window: layers with a window cache only that; full: they cache all tokens. [default: window]",
+        type=Choice(ALLOCATIONS),
+    ),
     option(
         "--lora RANK[:COMPONENT,...]",
         "Count LoRA adapters of this rank: 16, 16:attention,mlp.up, 16:c_attn as in peft. [default: query and value]",
         complete="adapters",
     ),
-    option("--training", "Show the memory that training needs: weights, gradients, AdamW."),
+    option("--training", "Show the memory that training needs: weights, gradients, optimizer, activations."),
+    option("--optimizer", "The optimizer of --training. [default: adamw]", type=Choice(OPTIMIZERS)),
+    option(
+        "--recompute",
+        "Activations that the backward pass computes again: none, selective (the attention weights, as FlashAttention"
+        " does), or full (each layer). [default: selective]",
+        type=Choice(RECOMPUTE),
+    ),
 )
 
 
@@ -59,7 +79,8 @@ params_options = bundle(
     help="Count a model's parameters by component, and estimate the memory and arithmetic they cost. Reads no weights.",
     examples=(
         "attn params preset:gpt2 preset:gpt2-xl",
-        "attn params preset:llama3.1-70b --fit 80GiB --training",
+        "attn params preset:llama3.1-70b --fit 80GiB --kv-dtype q8_0",
+        "attn params preset:llama3.1-8b --training --lora 16 --fit 24GiB --context 4096",
         "attn params preset:deepseek-v3 --by layer",
     ),
 )

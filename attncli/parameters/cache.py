@@ -16,12 +16,11 @@ from typing import TYPE_CHECKING, NamedTuple
 from attncli.components import COMPONENTS
 from attncli.parameters.classify import width_in, width_out
 from attncli.parameters.inventory import FIELDS, Settings, Tensor
-from attncli.parameters.name_rules import INDEX_KEY_RULE, INDEXER_RULES, Kind
-from attncli.results.costs import CachedLayer, Compressed
+from attncli.parameters.name_rules import INDEX_KEY_RULE, INDEXER_RULES, MERGED_RULE, PREDICTION_RULE, Kind
+from attncli.results.cache import CachedLayer, Compressed
 
 if TYPE_CHECKING:
     from attncli.parameters.classify import LocatedShare, TensorShare
-    from attncli.parameters.locate import Location
 
 #: Names of the field with the size of the attention window in tokens, by the kind of window.
 _WINDOWS: Mapping[str, tuple[str, ...]] = {
@@ -61,7 +60,8 @@ class AttentionLayer(NamedTuple):
     latent.  window: how many tokens a query sees; None for all.  cross: the layer's attention to another sequence.
     positions: how many it attends to, however long the text; None where nothing fixes that.
     index_keys: the keys by which sparse attention chooses.  compressed: what it keeps of each block of tokens.
-    word: the kind of the layer by the configuration; None where that lists none.
+    word: the kind of the layer by the configuration; None where that lists none.  values_cached: how many of the cached
+    numbers are values.  is_merged: whether it attends to another sequence too, with the same projections (T5Gemma 2).
     """
 
     part: str
@@ -76,6 +76,8 @@ class AttentionLayer(NamedTuple):
     index_keys: int = 0
     compressed: tuple[Compressed, ...] = ()
     word: str | None = None
+    values_cached: int = 0
+    is_merged: bool = False
 
     def visible_positions(self, context: int) -> int:
         """How many positions a query attends to where the text has `context` tokens."""
@@ -130,6 +132,7 @@ def attention_layers(
         compressed = tuple(entries[module] for module in modules if module in entries)
         words = () if cross else _listed_layers(path, settings)
         word = str(words[layer]) if layer < len(words) else None
+        keys, values_cached = _cached_numbers(shares, widths)
         found.append(
             AttentionLayer(
                 part,
@@ -137,16 +140,23 @@ def attention_layers(
                 layer,
                 widths["query"],
                 widths["output"],
-                _cached_numbers(shares, widths),
+                keys + values_cached,
                 None if cross or (words and word is None) else _window(word, path, settings, blocks=bool(compressed)),
                 cross,
                 positions if cross or part == "encoder" else None,
                 0 if compressed else _index_width(shares, settings),
                 compressed,
                 word,
+                values_cached,
+                _is_merged(shares),
             )
         )
     return tuple(layer for layer in found if layer.cached or layer.queries)
+
+
+def _is_merged(shares: Sequence[TensorShare]) -> bool:
+    labels = {f":{name}" for share in shares for name in share.tensor.classes}
+    return MERGED_RULE.matches(sorted(labels))
 
 
 def _compressed_entries(tensors: Iterable[Tensor]) -> dict[str, Compressed]:
@@ -201,8 +211,8 @@ def _projection_width(share: TensorShare, *, is_output: bool) -> int:
     return share.parameters // (width_out(matrix) if is_output else width_in(matrix))
 
 
-def _cached_numbers(shares: Sequence[TensorShare], widths: Mapping[str, int]) -> int:
-    """Numbers cached per token: keys and values, or with latent attention the latent and the keys' rotary part.
+def _cached_numbers(shares: Sequence[TensorShare], widths: Mapping[str, int]) -> tuple[int, int]:
+    """Numbers of keys and of values cached per token; with latent attention the latent and the keys' rotary part.
 
     Where values have no projection, they are the keys before the norm, and both are cached.
     """
@@ -212,7 +222,7 @@ def _cached_numbers(shares: Sequence[TensorShare], widths: Mapping[str, int]) ->
             kinds[share.tensor].add(share.component.rpartition(".")[2])
     # Multi-head latent attention: a projection to the latent and the shared rotary part of the key.
     latents = [width_out(tensor) for tensor, found in kinds.items() if found == {"latent", "key"}]
-    return sum(latents) if latents else widths["key"] + (widths["value"] or widths["key"])
+    return (sum(latents), 0) if latents else (widths["key"], widths["value"] or widths["key"])
 
 
 def _window(word: str | None, path: str, settings: Settings, *, blocks: bool) -> int | None:
@@ -243,8 +253,11 @@ def _listed_layers(path: str, settings: Settings) -> Sequence[object]:
     return next((kinds for kinds in lists if isinstance(kinds, list | tuple)), ())
 
 
-def is_prediction_layer(location: Location, settings: Settings) -> bool:
-    """Whether a block of a checkpoint is for multi-token prediction: one past the last layer, which doesn't run."""
+def is_prediction_layer(entry: LocatedShare, settings: Settings) -> bool:
+    """Whether a tensor is for multi-token prediction, in a block past the last layer or by its name; it doesn't run."""
+    location = entry.location
+    if PREDICTION_RULE.matches(entry.share.tensor.name.split(".")):
+        return True
     if location.stack is None or location.layer is None:
         return False
     is_past = _is_past_last_layer(location.part, location.stack, location.layer, settings)
@@ -258,6 +271,8 @@ def _is_past_last_layer(part: str, stack: str, layer: int, settings: Settings) -
 
 # --- Recurrent states
 
+#: The kernel of a convolution to which each token adds weights of its own (Inkling 2), (positions, channels).
+STATIC_KERNEL = ".static_weight"
 #: Fields with the size of a channel's state, and with the number of heads that share the keys.
 _STATE_SIZE_FIELDS = ("ssm_state_size", "mamba_d_state", "state_size")
 _KEY_HEAD_FIELDS = ("num_k_heads", "linear_num_key_heads", "n_groups", "num_heads", "num_attention_heads")
@@ -287,9 +302,17 @@ def recurrent_states(located: Iterable[LocatedShare], settings: Settings) -> dic
         path = next((share for share in shares if share.component == "mixer.output"), shares[0]).tensor.module
         columns = settings.find_number(path, _CONVOLUTION_COLUMNS)
         kernels = (share for share in shares if _is_depthwise(share, columns))
-        inputs = sum(each.parameters // each.tensor.shape[-1] * (columns or each.tensor.shape[-1]) for each in kernels)
+        inputs = sum(_kept_inputs(each, columns) for each in kernels)
         states[part, layer] = inputs + _recurrent_numbers(shares, path, settings)
     return states
+
+
+def _kept_inputs(share: TensorShare, columns: int | None) -> int:
+    """The inputs that a convolution over positions keeps: of each channel as many as its kernel has, or `columns`."""
+    if share.tensor.name.endswith(STATIC_KERNEL):
+        return share.parameters  # (positions, channels)
+    positions = share.tensor.shape[-1]
+    return share.parameters // positions * (columns or positions)
 
 
 def _is_depthwise(share: TensorShare, columns: int | None) -> bool:
@@ -300,6 +323,8 @@ def _is_depthwise(share: TensorShare, columns: int | None) -> bool:
     shape = share.tensor.shape
     if share.is_bias or share.component != "mixer.convolution":
         return False
+    if share.tensor.name.endswith(STATIC_KERNEL):
+        return len(shape) == 2
     if len(shape) == 2:
         return columns is not None and shape[1] == columns + 1
     return share.tensor.kind is Kind.CONVOLUTION and len(shape) == 3 and shape[1] == 1
@@ -330,9 +355,11 @@ _SHARED_CACHE_FIELDS = ("num_kv_shared_layers",)
 def cached_layers(located: Sequence[LocatedShare], settings: Settings) -> tuple[CachedLayer, ...]:
     """What each layer caches, in the model's order. Tied tensors must be listed under each of their names."""
     # The stacks that generate tokens: no tower, and no encoder beside a decoder.
-    in_blocks = [entry for entry in located if entry.location.stack is not None]
+    in_blocks = [
+        each for each in located if each.location.stack is not None and not is_prediction_layer(each, settings)
+    ]
     generating = [entry for entry in in_blocks if entry.location.part not in _PARALLEL_PARTS]
-    generating = [each for each in generating if "encoder" not in str(each.location.stack).split(".")] or generating
+    generating = [each for each in generating if not _is_encoder(str(each.location.stack))] or generating
     attending: dict[tuple[str, int], list[AttentionLayer]] = defaultdict(list)
     for layer in attention_layers(generating, settings, positions=encoder_positions(located)):
         # Layers of a checkpoint past the last one are for training (multi-token prediction), and don't run.
@@ -344,21 +371,29 @@ def cached_layers(located: Sequence[LocatedShare], settings: Settings) -> tuple[
     )
 
 
+def _is_encoder(stack: str) -> bool:
+    return any(step.endswith("encoder") for step in stack.split("."))
+
+
 def _cached_layer(
     key: tuple[str, int], attending: Iterable[AttentionLayer], state: int, settings: Settings
 ) -> CachedLayer:
     self_attention = [layer for layer in attending if not layer.cross]
     cross_attention = [layer for layer in attending if layer.cross]
     own = [layer for layer in self_attention if not _shares_cache(layer, settings)]
+    # An attention to both sequences keeps both.
+    crossing = [*cross_attention, *(layer for layer in own if layer.is_merged)]
     return CachedLayer(
         *key,
         per_token=sum(layer.cached for layer in own),
         window=self_attention[0].window if self_attention else None,
-        cross=sum(layer.cached for layer in cross_attention),
+        cross=sum(layer.cached for layer in crossing),
         state=state,
         cross_positions=cross_attention[0].positions if cross_attention else None,
         index_keys=sum(layer.index_keys for layer in own),
         compressed=tuple(part for layer in own for part in layer.compressed),
+        values=sum(layer.values_cached for layer in own),
+        cross_values=sum(layer.values_cached for layer in crossing),
     )
 
 

@@ -1,13 +1,16 @@
-"""What a counted model costs to store, to run and to train: memory, cache, counter and adapters."""
+"""What a counted model costs to store, to run and to train: memory, cache, arithmetic and adapters.
+
+What fits stands in `fits`, training in `training`, the format of published weights in `published`.
+"""
 
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from math import ceil, prod
-from typing import TYPE_CHECKING, Any, NamedTuple
+from collections.abc import Iterator, Mapping, Sequence
+from functools import cached_property
+from typing import TYPE_CHECKING, NamedTuple
 
-from attncli.components import COMPONENTS, ROUTED
+from attncli.components import COMPONENTS
 from attncli.parameters.cache import (
     attention_layers,
     cached_layers,
@@ -16,27 +19,26 @@ from attncli.parameters.cache import (
     table_length,
 )
 from attncli.parameters.count import InventoryShares, count_active
-from attncli.parameters.inventory import Inventory, Settings, Tensor
-from attncli.parameters.lora import LoraRequest, leaves_out_experts, lora_adapters
+from attncli.parameters.fits import Memory, largest_batches, longest_contexts
+from attncli.parameters.gguf_mixes import mix_bytes
+from attncli.parameters.inventory import Inventory, Settings
+from attncli.parameters.lora import LoraRequest, adapter_tensors, leaves_out_experts, lora_adapters
+from attncli.parameters.training import TrainingRequest, activations, trained_tensors, training_memory
+from attncli.results.cache import Cache, CachedLayer, CacheDtypes, by_dtype, without_windows
 from attncli.results.costs import (
-    CACHE_BITS,
-    UNPACKED_DTYPES,
-    USUAL_CACHE_DTYPE,
     WEIGHT_BITS,
-    Cache,
-    CachedLayer,
     Costs,
-    Fit,
     Fits,
     Flops,
     Lora,
     Published,
     Training,
-    in_bytes,
+    TrainingSetup,
 )
 
 if TYPE_CHECKING:
-    from attncli.parameters.classify import LocatedShare
+    from attncli.parameters.classify import LocatedShare, TensorShare
+    from attncli.parameters.training import Activations
 
 #: Parts that a token of text doesn't pass through, and those that don't read text.
 _TOWERS, _NON_TEXT_PARTS = ("vision", "audio", "projector"), ("vision", "audio")
@@ -45,6 +47,8 @@ _CONTEXT_FIELDS = (
     "max_position_embeddings", "n_positions", "max_seq_len", "max_sequence_length", "n_ctx", "max_target_positions",
     "decoder_max_position_embeddings", "seq_length", "max_source_positions", "context_length",
 )  # fmt: skip
+#: The field with the tokens that a diffusion language model writes at once.
+_CANVAS_FIELDS = ("canvas_length",)
 #: The context that is assumed where neither the configuration nor a position table gives one.
 _FALLBACK_CONTEXT = 4096
 #: The growth of attention is shown at the longest text divided by these.
@@ -55,15 +59,31 @@ class CostsRequest(NamedTuple):
     """What to estimate costs for.
 
     context: tokens per text; None for as many as the model was made for.  fit: the available memory in bytes, and
-    fit_text: how the user wrote it.
+    fit_text: how the user wrote it.  kv_dtypes: of keys and values; None for the cache's own.
+    kv_allocation: as in choices.ALLOCATIONS.  training: how to train, if at all.
     """
 
     context: int | None = None
     batch: int = 1
     fit: int | None = None
     fit_text: str | None = None
-    training: bool = False
+    training: TrainingRequest | None = None
     lora: LoraRequest | None = None
+    kv_dtypes: tuple[str, str] | None = None
+    kv_allocation: str = "window"
+
+
+class Stored(NamedTuple):
+    """What the files of a model say beside its shapes.
+
+    published: its weights as published, if known.  cache: the dtypes of its cache unless the user says otherwise.
+    prescribes: whether its quantization prescribes them.  notes: on them.
+    """
+
+    published: Published | None = None
+    cache: CacheDtypes = CacheDtypes()
+    prescribes: bool = False
+    notes: tuple[str, ...] = ()
 
 
 def estimate_costs(
@@ -73,46 +93,138 @@ def estimate_costs(
     total: int,
     generates: bool,
     shares: InventoryShares | None = None,
-    cache_dtype: str = USUAL_CACHE_DTYPE,
-    published: Published | None = None,
+    stored: Stored = Stored(),  # noqa: B008 (immutable)
 ) -> Costs:
     """Estimate what a model costs.
 
     total: the parameters to store in memory.  generates: whether the model generates token by token, and so caches.
-    shares: those of the inventory, if they are already computed.  cache_dtype: of the numbers in the cache's parts.
-    published: the weights as published, if known.
+    shares: those of the inventory, if they are already computed.
     """
-    shares = shares or InventoryShares(inventory)
-    # A tensor of several names runs under each of them.
-    located, settings = shares.untied, Settings(inventory.settings)
-    counter = FlopCounter(located, settings)
-    layers = cached_layers(located, settings) if generates else ()
-    made_for = longest_text(located, settings)
-    longest = made_for or _FALLBACK_CONTEXT
-    context = request.context or longest
-    growth = dict.fromkeys(max(max(longest, context) // part, 1) for part in _CONTEXT_DIVISORS)
-    adapters = None if request.lora is None else lora_adapters(shares.unique, request.lora)
-    cache = Cache(context, request.batch, layers, cache_dtype) if layers else None
-    fits = None
-    if request.fit is not None:
-        fits = longest_contexts(
-            total, layers, budget=request.fit, batch=request.batch, made_for=made_for, published=published
-        )._replace(written=request.fit_text)
-    # Where adapters are to be trained and there are none, nothing is.
-    trains = request.training and (request.lora is None or adapters is not None)
-    return Costs(
-        parameters=total,
-        cache=cache,
-        flops=counter.flops(context),
-        growth=tuple(map(counter.flops, growth)) if counter.attends else (),
-        attends=counter.attends,
-        fits=fits,
-        training=training_memory(total, adapters.parameters if adapters else None) if trains else {},
-        lora=adapters,
-        made_for=made_for,
-        published=published,
-        notes=tuple(_notes(request, made_for, counter, cache, shares, adapters)),
-    )
+    return _Estimate(inventory, request, total, generates, shares or InventoryShares(inventory), stored).costs()
+
+
+class _Estimate:
+    """The costs of one model, part by part."""
+
+    def __init__(
+        self,
+        inventory: Inventory,
+        request: CostsRequest,
+        total: int,
+        generates: bool,
+        shares: InventoryShares,
+        stored: Stored,
+    ) -> None:
+        self._request, self._total, self._shares, self._stored = request, total, shares, stored
+        # A tensor of several names runs under each of them.
+        self._located, self._settings = shares.untied, Settings(inventory.settings)
+        self._counter = FlopCounter(self._located, self._settings)
+        self._layers = cached_layers(self._located, self._settings) if generates else ()
+        self._made_for = longest_text(self._located, self._settings)
+        self._context = request.context or self._made_for or _FALLBACK_CONTEXT
+        self._adapters = None if request.lora is None else lora_adapters(shares.unique, request.lora)
+
+    def costs(self) -> Costs:
+        request, counter = self._request, self._counter
+        longest = max(self._made_for or _FALLBACK_CONTEXT, self._context)
+        growth = dict.fromkeys(max(longest // part, 1) for part in _CONTEXT_DIVISORS)
+        # Where adapters are to be trained and there are none, nothing is.
+        trains = request.training is not None and (request.lora is None or self._adapters is not None)
+        return Costs(
+            parameters=self._total,
+            cache=self._cache,
+            flops=counter.flops(self._context),
+            growth=tuple(map(counter.flops, growth)) if counter.attends else (),
+            attends=counter.attends,
+            fits=None if request.fit is None else self._fits(request.fit, trains=trains),
+            training=self._training(request.batch) if trains else {},
+            training_setup=self._training_setup() if trains else None,
+            lora=self._adapters,
+            made_for=self._made_for,
+            published=self._stored.published,
+            mixes=self._mixes,
+            notes=tuple(self._notes()),
+        )
+
+    @cached_property
+    def _cached_layers(self) -> tuple[CachedLayer, ...]:
+        """The layers as they are allocated."""
+        return without_windows(self._layers) if self._request.kv_allocation == "full" else self._layers
+
+    @cached_property
+    def _dtypes(self) -> CacheDtypes:
+        chosen = self._request.kv_dtypes
+        return self._stored.cache if chosen is None else CacheDtypes(*chosen, self._stored.cache.states)
+
+    @cached_property
+    def _cache(self) -> Cache | None:
+        request = self._request
+        if not self._layers:
+            return None
+        return Cache(self._context, request.batch, self._cached_layers, self._dtypes, request.kv_allocation)
+
+    @cached_property
+    def _mixes(self) -> dict[str, int]:
+        return mix_bytes(self._shares.unique, self._settings)
+
+    def _fits(self, budget: int, *, trains: bool) -> Fits:
+        request, published = self._request, self._stored.published
+        sizes = {**by_dtype(self._total, WEIGHT_BITS), **self._mixes}
+        if published is not None and published.is_packed:
+            sizes[published.format] = published.bytes
+        memory = Memory(budget, request.batch, self._made_for, request.context, request.fit_text)
+        is_given = request.kv_dtypes is not None or self._stored.prescribes
+        found = longest_contexts(sizes, self._cached_layers, memory, self._dtypes if is_given else None)
+        return found._replace(training=largest_batches(self._training, budget, request.batch)) if trains else found
+
+    def _training(self, batch: int) -> dict[str, Training]:
+        lora, how = self._request.lora, self._request.training or TrainingRequest()
+        located = self._shares.unique
+        trained = trained_tensors(each.share for each in located) if lora is None else adapter_tensors(located, lora)
+        return training_memory(
+            self._total,
+            trained,
+            how,
+            frozen=lora is not None,
+            packed=0 if lora is None else sum(each.parameters for each in self._linear_weights),
+            kept=self._activations,
+            context=self._context,
+            batch=batch,
+        )
+
+    @cached_property
+    def _linear_weights(self) -> list[TensorShare]:
+        """What QLoRA packs: the linear layers of the blocks."""
+        shares = (each.share for each in self._shares.unique)
+        return [
+            share
+            for share in shares
+            if COMPONENTS[share.component].packed and not share.is_bias and len(share.tensor.shape) > 1
+        ]
+
+    @cached_property
+    def _activations(self) -> Activations | None:
+        return activations(self._located, self._settings)
+
+    def _training_setup(self) -> TrainingSetup:
+        request, how = self._request, self._request.training or TrainingRequest()
+        unknown = [] if self._activations is not None else ["activations, as the widths of its layers aren't known"]
+        towers = {each.location.part for each in self._located} & set(_TOWERS) if self._activations is not None else ()
+        others = [f"activations of its {' and '.join(sorted(towers))}"] if towers else []
+        left_out = ", ".join([*unknown, *others, "temporary buffers", "what the framework itself takes"])
+        return TrainingSetup(how.optimizer, how.recompute, self._context, request.batch, left_out)
+
+    def _notes(self) -> Iterator[str]:
+        yield from _notes(self._request, self._made_for, self._counter, self._cache, self._shares, self._adapters)
+        if self._cache is None:
+            return
+        yield from self._stored.notes
+        if self._settings.find_number("", _CANVAS_FIELDS):
+            yield "it writes a block of tokens at once by diffusion: the cache is that of the text before the block"
+        if self._request.kv_allocation == "full" and any(layer.window for layer in self._layers):
+            yield "every layer is given room for all tokens, those with a window too (--kv-allocation full)"
+        if self._request.kv_dtypes is not None and self._cache.state:
+            yield f"states stay in {self._dtypes.states}: --kv-dtype is that of keys and values"
 
 
 def _notes(
@@ -165,7 +277,7 @@ class FlopCounter:
     def __init__(self, located: Sequence[LocatedShare], settings: Settings) -> None:
         rest = [entry for entry in located if entry.location.part not in _TOWERS]
         text = rest if any(entry.location.stack is not None for entry in rest) else located
-        shares = [entry for entry in text if not is_prediction_layer(entry.location, settings)]
+        shares = [entry for entry in text if not is_prediction_layer(entry, settings)]
         stacks: dict[str | None, list[LocatedShare]] = defaultdict(list)
         for entry in shares:
             stacks[entry.location.stack].append(entry)
@@ -202,147 +314,3 @@ def _stack_repeats(stacks: Mapping[str | None, Sequence[LocatedShare]], settings
     ((stack, layers),) = stored.items()
     run = settings.look_up("", "decoder_layers") or len(layers)
     return {stack: run // len(layers)} if run > len(layers) and run % len(layers) == 0 else {}
-
-
-# --- Memory
-
-#: Bytes of a number.
-_FLOAT32, _HALF = 4, 2
-#: AdamW stores a mean and a variance of every gradient.
-_MOMENTS = 2
-#: A cache that fits at this context counts as one that memory doesn't limit.
-_UNLIMITED = 1 << 48
-
-
-def training_memory(parameters: int, trained: int | None = None) -> dict[str, Training]:
-    """Bytes of weights, gradients and optimizer states, by the dtype of the weights; activations are not counted.
-
-    In bfloat16 (mixed precision) the optimizer updates a float32 copy of the trained weights (Micikevicius 2018).
-    trained: the parameters of adapters to a frozen model; None where the whole model is trained.
-    """
-    frozen = 0 if trained is None else parameters
-    trainable = parameters if trained is None else trained
-    moments = _MOMENTS * _FLOAT32 * trainable
-    return {
-        "float32": Training(_FLOAT32 * (frozen + trainable), _FLOAT32 * trainable, moments, 0),
-        "bfloat16": Training(_HALF * (frozen + trainable), _HALF * trainable, moments, _FLOAT32 * trainable),
-    }
-
-
-def longest_contexts(
-    parameters: int,
-    layers: Sequence[CachedLayer],
-    *,
-    budget: int,
-    batch: int,
-    made_for: int | None = None,
-    published: Published | None = None,
-) -> Fits:
-    """The longest context whose cache fits beside the weights, by the dtype of the weights, and as published.
-
-    The cache has the dtype of the weights, or bfloat16 beside packed ones. Activations are not counted.
-    made_for: the longest text that the model takes, which no context exceeds; None where that is unknown.
-    """
-    sizes = {dtype: in_bytes(parameters, bits) for dtype, bits in WEIGHT_BITS.items()}
-    if published is not None and published.is_packed:
-        sizes[published.format] = published.bytes
-    choices = (_fit(name, budget - size, layers, batch, made_for) for name, size in sizes.items())
-    return Fits(budget, batch, tuple(choices), made_for)
-
-
-def _fit(weights: str, available: int, layers: Sequence[CachedLayer], batch: int, made_for: int | None) -> Fit:
-    """available: the bytes beside the weights."""
-    cache_dtype = weights if weights in UNPACKED_DTYPES else USUAL_CACHE_DTYPE
-
-    def fits(context: int) -> bool:
-        numbers = batch * sum(layer.numbers(context) for layer in layers)
-        return in_bytes(numbers, CACHE_BITS[cache_dtype]) <= available
-
-    if layers and made_for is not None and fits(made_for):
-        return Fit(weights, cache_dtype, made_for, by_positions=True)
-    if fits(_UNLIMITED):
-        return Fit(weights, cache_dtype, None)
-    # By bisection, as a longer context never has a smaller cache.
-    low, high = 0, _UNLIMITED
-    while high - low > 1:
-        middle = (low + high) // 2
-        low, high = (middle, high) if fits(middle) else (low, middle)
-    return Fit(weights, cache_dtype, low)
-
-
-# --- Published formats
-
-
-class _Format(NamedTuple):
-    """A format that weights are published packed in.
-
-    components: of the matrices that are packed.  bits: of a weight, and scale_bits: of a scale.
-    scales: the number of scales of a matrix, by the settings of the quantization.
-    """
-
-    components: frozenset[str]
-    bits: int
-    scale_bits: int
-    scales: Callable[[Tensor, Mapping[str, Any]], int]
-
-
-def _mxfp4_scales(tensor: Tensor, quantization: Mapping[str, Any]) -> int:
-    """A scale for every 32 weights (OCP Microscaling Formats, 2023)."""
-    return ceil(tensor.parameters / 32)
-
-
-def _fp8_scales(tensor: Tensor, quantization: Mapping[str, Any]) -> int:
-    """A scale for each block of a matrix, or for the whole of it."""
-    rows, columns = tensor.shape[-2:]
-    block = quantization.get("weight_block_size")
-    high, wide = block if isinstance(block, list | tuple) and len(block) == 2 else (rows, columns)
-    return prod(tensor.shape[:-2]) * ceil(rows / high) * ceil(columns / wide)
-
-
-#: By the method of the quantization; of MXFP4 only experts are packed.
-_FORMATS = {
-    "mxfp4": _Format(ROUTED, 4, 8, _mxfp4_scales),
-    "fp8": _Format(frozenset(name for name, each in COMPONENTS.items() if each.packed), 8, 32, _fp8_scales),
-}
-
-
-def published_format(
-    located: Iterable[LocatedShare], quantization: Mapping[str, Any] | None, dtype: str | None
-) -> Published | None:
-    """The bytes of the weights in their dtype, or packed as `quantization_config` says; None where that is unknown.
-
-    located: every tensor once.  dtype: of the weights that aren't packed.
-    """
-    shares = [entry.share for entry in located]
-    total = sum(share.parameters for share in shares)
-    if dtype is None or dtype not in WEIGHT_BITS or not total:
-        return None
-    if not quantization:
-        return Published(dtype, in_bytes(total, WEIGHT_BITS[dtype]), float(WEIGHT_BITS[dtype]))
-    method = str(quantization.get("quant_method"))
-    if method not in _FORMATS:
-        return None
-    kinds: dict[Tensor, set[str]] = {}
-    for share in shares:
-        kinds.setdefault(share.tensor, set()).add("bias" if share.is_bias else share.component)
-    layout, kept = _FORMATS[method], quantization.get("modules_to_not_convert") or ()
-    bits = 0
-    for tensor, components in kinds.items():
-        is_matrix = len(tensor.shape) > 1 and not any(_names(str(name), tensor.module) for name in kept)
-        if is_matrix and components <= layout.components:
-            bits += tensor.parameters * layout.bits + layout.scales(tensor, quantization) * layout.scale_bits
-        else:
-            bits += tensor.parameters * WEIGHT_BITS[dtype]
-    return Published(method.upper(), ceil(bits / 8), bits / total)
-
-
-def _names(pattern: str, path: str) -> bool:
-    """Whether an entry of `modules_to_not_convert` names a module or one around it.
-
-    Names with a number are paths (`model.layers.3.mlp`); `lm_head` and `model.layers.*.mlp` are parts of paths.
-    """
-    if any(map(str.isdigit, pattern.split("."))):
-        return f"{path}.".startswith(f"{pattern}.")
-    steps = [step for step in pattern.split(".") if step != "*"]
-    inner = [step for step in path.split(".") if not step.isdigit()]
-    return any(inner[place : place + len(steps)] == steps for place in range(len(inner) - len(steps) + 1))

@@ -6,11 +6,12 @@ The components add up to the total, and every share of a tensor belongs to one c
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence, Set
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from functools import cached_property
 from typing import Literal
 
 from attncli.components import COMPONENTS, PLACES, ROUTED
+from attncli.parameters.cache import is_prediction_layer
 from attncli.parameters.classify import LocatedShare, TensorShare, classify
 from attncli.parameters.inventory import Inventory, Settings, Tensor
 from attncli.parameters.locate import find_locations
@@ -93,6 +94,15 @@ def alternative_counts(inventory: Inventory, shares: Sequence[TensorShare]) -> t
         AlternativeCount("non_embedding", inventory.total - embedded, kaplan),
         *([AlternativeCount("untied", inventory.total + tied, again)] if tied else ()),
     )
+
+
+def _without_prediction(inventory: Inventory, located: Iterable[LocatedShare]) -> Iterator[AlternativeCount]:
+    """The total without layers for multi-token prediction, which are in files and not in transformers' modules."""
+    settings = Settings(inventory.settings)
+    beyond = sum(entry.share.parameters for entry in located if is_prediction_layer(entry, settings))
+    if beyond:
+        why = "without the layers for multi-token prediction, which a model runs without"
+        yield AlternativeCount("without_prediction", inventory.total - beyond, why)
 
 
 def compare_counts(counts: Sequence[ParameterCount]) -> tuple[ParameterDifference, ...]:
@@ -178,9 +188,12 @@ def count_parameters(
         components=_components(located),
         layers=tuple(Layer(part, layer, stack, _components(each)) for (part, stack, layer), each in blocks.items()),
         tied=inventory.tied,
-        readings=alternative_counts(counted, [entry.share for entry in located]),
+        readings=(
+            *alternative_counts(counted, [entry.share for entry in located]),
+            *_without_prediction(counted, located),
+        ),
         per_head=per_head(located, settings),
-        active=count_active(located, settings),
+        active=count_active([entry for entry in located if not is_prediction_layer(entry, settings)], settings),
         rows=_rows(located, by, depth),
         notes=_notes({(stack, layer) for _, stack, layer in blocks}, settings),
     )

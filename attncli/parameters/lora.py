@@ -11,6 +11,7 @@ from attncli.components import BLOCK_GROUPS, COMPONENTS, NAMES, PLACES, ROUTED
 from attncli.errors import UsageError
 from attncli.parameters.inventory import Tensor
 from attncli.parameters.name_rules import Kind
+from attncli.parameters.training import Trained
 from attncli.results.costs import Lora, LoraComponent
 
 if TYPE_CHECKING:
@@ -57,6 +58,29 @@ def lora_adapters(located: Iterable[LocatedShare], request: LoraRequest) -> Lora
     A matrix that holds several components has one adapter; stacked matrices (experts) have one each.
     None where the model has no such matrix.
     """
+    selected = _selected_matrices(located, request)
+    found = []
+    for (first, *rest), tensors in sorted(selected.items(), key=lambda item: PLACES[item[0][0]]):
+        # `attention.query+key+value` for a matrix of all three.
+        label = "+".join([first, *(other.rpartition(".")[2] for other in rest)])
+        sizes = [_matrix_sizes(tensor) for tensor in tensors]
+        parameters = sum(count * request.rank * (rows + columns) for count, rows, columns in sizes)
+        found.append(LoraComponent(label, sum(count for count, _, _ in sizes), parameters))
+    return Lora(request.rank, tuple(found)) if found else None
+
+
+def adapter_tensors(located: Iterable[LocatedShare], request: LoraRequest) -> tuple[Trained, ...]:
+    """The tensors of the adapters: for each selected matrix one of (rank, in) and one of (out, rank)."""
+    found = []
+    for tensors in _selected_matrices(located, request).values():
+        for count, rows, columns in map(_matrix_sizes, tensors):
+            several = (count,) if count > 1 else ()
+            found += [Trained((*several, request.rank, columns), True), Trained((*several, rows, request.rank), True)]
+    return tuple(found)
+
+
+def _selected_matrices(located: Iterable[LocatedShare], request: LoraRequest) -> dict[tuple[str, ...], list[Tensor]]:
+    """The matrices to adapt, by the components that each holds."""
     matrices = _adaptable_matrices(located)
     named = {name for name in request.modules if any(_is_named(*matrix, name) for matrix in matrices.items())}
     synonyms = (part for name in request.modules if name not in named for part in _SYNONYMS.get(name, ()))
@@ -66,14 +90,7 @@ def lora_adapters(located: Iterable[LocatedShare], request: LoraRequest) -> Lora
         is_wanted = any({component, COMPONENTS[component].group} & wanted for component in components)
         if (is_wanted and _is_adaptable(tensor)) or any(_is_named(tensor, components, name) for name in named):
             selected[tuple(sorted(set(components), key=PLACES.__getitem__))].append(tensor)
-    found = []
-    for (first, *rest), tensors in sorted(selected.items(), key=lambda item: PLACES[item[0][0]]):
-        # `attention.query+key+value` for a matrix of all three.
-        label = "+".join([first, *(other.rpartition(".")[2] for other in rest)])
-        sizes = [_matrix_sizes(tensor) for tensor in tensors]
-        parameters = sum(count * request.rank * (rows + columns) for count, rows, columns in sizes)
-        found.append(LoraComponent(label, sum(count for count, _, _ in sizes), parameters))
-    return Lora(request.rank, tuple(found)) if found else None
+    return selected
 
 
 def _adaptable_matrices(located: Iterable[LocatedShare]) -> dict[Tensor, list[str]]:

@@ -128,8 +128,6 @@ UNITS: tuple[Rule, ...] = (
     Rule("position_bias", "relative_* rel_pos* rel_*emb*"),
     Rule("position_bias", ":*RelativePosition* position_bias* attention_bias* attn_bias*"),
     Rule("position_bias", "distance_embedding seg_embed"),
-    # A small attention that selects the keys of the attention (sparse attention).
-    Rule("indexer", "indexer scorer :*Indexer"),
     Rule("attention", "self_attn* *_attn sa mha attn attn? attention"),
     Rule("attention", "attentions self_attention *selfattention self *_attention"),
     Rule("attention", ":*Attention :*Attn :*SelfAttention*"),
@@ -165,8 +163,14 @@ PROJECTION_RULES = (
 )
 
 #: A small attention that chooses keys, and the name of the keys that it caches for that.
-INDEXER_RULES = tuple(rule for rule in UNITS if rule.meaning == "indexer")
+INDEXER_RULES = tuple(rule for rule in UNITS if rule.meaning == "attention.indexer")
 INDEX_KEY_RULE = next(rule for rule in PROJECTION_RULES if rule.meaning == "key")
+
+#: Modules for multi-token prediction, where they aren't layers past the last one.
+PREDICTION_RULE = Rule("prediction", "mtp mtp_* *_mtp nextn*")
+
+#: An attention to its own sequence and another one at once.
+MERGED_RULE = Rule("merged", ":*MergedAttention")
 
 #: The unit whose parent is a mixture of experts.
 EXPERTS_RULE = next(rule for rule in UNITS if rule.meaning == "experts")
@@ -181,6 +185,8 @@ _ATTENTION = (
     # torch's MultiheadAttention may learn an extra key and value that belong to no token.
     Rule(".key", "bias_k", (Kind.PACKED_ATTENTION,)),
     Rule(".value", "bias_v", (Kind.PACKED_ATTENTION,)),
+    # Short convolutions over the positions of keys and values.
+    Rule("mixer.convolution", "sconv *_convolution *_sconv"),
     # These names are certain, even inside a fused module.
     Rule("QUERY", "q_proj"),
     Rule(".key", "k_proj"),
@@ -262,6 +268,7 @@ _EMBEDDING = (
     # Learned vectors in the place of a token: class, mask, register and query tokens.
     Rule("embedding.other", "*_token *_tokens cls mask class_embed* *_token_embed*", (Kind.OTHER,)),
     _FACTORS,
+    Rule("embedding.per_layer", "*per_layer*"),
     Rule("embedding.token", "wte word_emb* embed_tokens* tok_emb* token_emb* shared embed_in w?e tokens_embed"),
     # Tables that are not of tokens: queries, points, boxes, levels, kinds.
     Rule("embedding.other", "*quer* *mask* *point* *box* *level* *label* *type* *class* *cls*", (Kind.EMBEDDING,)),
@@ -337,7 +344,6 @@ RULES: Mapping[str, tuple[str, str, tuple[Rule, ...]]] = {
         ("embedding", "embedding", "embedding.other", _EMBEDDING),
         ("unembedding", "", "unembedding", _UNEMBEDDING),
         ("head", "", "task_head", _HEAD),
-        ("indexer", "", "attention.other", ()),
         ("residual", "", "other", ()),
         ("", "", "other", _NO_UNIT),
     )
@@ -356,6 +362,8 @@ TOWERS = (
     # Attention to a tower is no part of it.
     Rule("", "*cross_att* *_attn *_layer_norm"),
     Rule("audio", "audio* *_audio speech* *audio_tower* *audio_encoder* vocoder hifigan talker code2wav token2wav"),
+    # Codes of pictures.
+    Rule("vision", "vqmodel vq_model"),
     Rule("vision", "vision* visual* image_encoder *vision_tower* *image_tower* vit pixel_level_module :*VisionModel"),
     Rule("text", "text* *language_model* *text_model text_encoder :*TextModel"),
 )

@@ -2,229 +2,17 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Mapping
-from fractions import Fraction
-from math import ceil
 from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 from attncli.results.base import from_dict, struct
+from attncli.results.cache import CACHE_BITS, Cache, CacheDtypes, CachePartBytes, by_dtype
 
 if TYPE_CHECKING:
     from attncli.results.marks import Key
 
 #: Bits of a number, by the dtypes of weights.
 WEIGHT_BITS: Mapping[str, int] = {"float32": 32, "bfloat16": 16, "float16": 16, "int8": 8, "int4": 4}
-#: The same for caches and states.
-CACHE_BITS: Mapping[str, int] = {"float32": 32, "bfloat16": 16, "float16": 16, "int8": 8}
-#: How a cache grows: with every token, up to a window, not at all, by the keys that sparse attention chooses by, and by
-#: blocks of several tokens.
-CACHE_KINDS = ("growing", "window", "constant", "index", "compressed")
-#: The dtypes of weights whose cache has the same; beside packed weights it stays in half precision.
-UNPACKED_DTYPES = ("float32", "bfloat16", "float16")
-#: The dtype of a cache where nothing else is known.
-USUAL_CACHE_DTYPE = "bfloat16"
-
-
-def in_bytes(numbers: int, bits: int) -> int:
-    """Bytes of so many numbers, rounded up."""
-    return -(-numbers * bits // 8)
-
-
-def by_dtype(numbers: int, bits: Mapping[str, int]) -> dict[str, int]:
-    """Bytes of so many numbers in each dtype."""
-    return {dtype: in_bytes(numbers, width) for dtype, width in bits.items()}
-
-
-@struct(short=False)
-class Compressed(NamedTuple):
-    """Numbers that one layer caches for each full block of `ratio` tokens: their keys and values as one."""
-
-    numbers: int
-    ratio: int
-
-
-@struct(short=False)
-class CachedLayer(NamedTuple):
-    """How many numbers one layer caches.
-
-    per_token: for each token, keys and values (or the latent of both).  window: how many tokens are cached; None for
-    all.  cross: for each position of the other sequence of cross-attention.  state: in all, for any number of tokens.
-    cross_positions: the length of the other sequence where the model fixes it; None for that of the text.
-    index_keys: for each token, the keys by which sparse attention chooses.  compressed: for each block of tokens.
-    """
-
-    part: str
-    layer: int
-    per_token: int = 0
-    window: int | None = None
-    cross: int = 0
-    state: int = 0
-    cross_positions: int | None = None
-    index_keys: int = 0
-    compressed: tuple[Compressed, ...] = ()
-
-    def by_kind(self, context: int) -> dict[str, int]:
-        """Numbers cached after `context` tokens, by kind (CACHE_KINDS); as many in the other sequence unless fixed."""
-        tokens = context if self.window is None else min(context, self.window)
-        found = dict.fromkeys(CACHE_KINDS, 0)
-        found["growing" if self.window is None else "window"] += self.per_token * tokens
-        found["growing" if self.cross_positions is None else "constant"] += self.cross * (
-            context if self.cross_positions is None else self.cross_positions
-        )
-        found["constant"] += self.state
-        found["index"] += self.index_keys * context
-        found["compressed"] += sum(part.numbers * (context // part.ratio) for part in self.compressed)
-        return found
-
-    def numbers(self, context: int) -> int:
-        """Numbers cached after `context` tokens."""
-        return sum(self.by_kind(context).values())
-
-    def growth(self) -> dict[str, Fraction]:
-        """Numbers that a token adds, by kind: while the window isn't full, and without the other sequence."""
-        found = dict.fromkeys(CACHE_KINDS, Fraction(0))
-        found["growing" if self.window is None else "window"] += self.per_token
-        found["index"] += self.index_keys
-        found["compressed"] += sum((Fraction(part.numbers, part.ratio) for part in self.compressed), Fraction(0))
-        return found
-
-
-@struct(short=False)
-class CachePart(NamedTuple):
-    """What the layers cache in one way.
-
-    kind: one of CACHE_KINDS.  layers: how many cache so.  per_token: numbers that a token adds, rounded up.
-    numbers: those of the whole batch.
-    """
-
-    kind: str
-    layers: int
-    per_token: int
-    numbers: int
-
-
-class CachePartBytes(NamedTuple):
-    """The same in bytes of a dtype."""
-
-    kind: str
-    layers: int
-    dtype: str
-    bytes_per_token: int
-    bytes: int
-
-
-@struct("context batch dtype_bytes beyond_windows_bytes cross_bytes cross_positions state_bytes layers")
-class Cache(NamedTuple):
-    """The cache of a generating model, for `batch` texts of `context` tokens.
-
-    dtype: of its numbers in `parts`, a key of CACHE_BITS.
-    """
-
-    context: int
-    batch: int
-    layers: tuple[CachedLayer, ...]
-    dtype: str = USUAL_CACHE_DTYPE
-
-    @property
-    def parts(self) -> tuple[CachePart, ...]:
-        """What is cached, by kind. Their numbers add up to those of the cache."""
-        numbers = [layer.by_kind(self.context) for layer in self.layers]
-        growth = [layer.growth() for layer in self.layers]
-        kinds = {kind: [bool(each[kind] or more[kind]) for each, more in zip(numbers, growth, strict=True)]
-                 for kind in CACHE_KINDS}  # fmt: skip
-        return tuple(
-            CachePart(
-                kind,
-                sum(caching),
-                ceil(sum((each[kind] for each in growth), Fraction(0))),
-                self.batch * sum(each[kind] for each in numbers),
-            )
-            for kind, caching in kinds.items()
-            if any(caching)
-        )
-
-    @property
-    def per_token(self) -> int:
-        """Numbers that a token adds while every layer still grows, rounded up."""
-        return ceil(sum((sum(layer.growth().values()) for layer in self.layers), Fraction(0)))
-
-    @property
-    def beyond_windows(self) -> int:
-        """Numbers that a token adds once the layers with a window are full, rounded up."""
-        added = (more for layer in self.layers for kind, more in layer.growth().items() if kind != "window")
-        return ceil(sum(added, Fraction(0)))
-
-    @property
-    def index_keys(self) -> int:
-        """Numbers of index keys that a token adds."""
-        return sum(layer.index_keys for layer in self.layers)
-
-    @property
-    def indexed(self) -> int:
-        """The number of layers with index keys."""
-        return sum(layer.index_keys > 0 for layer in self.layers)
-
-    @property
-    def ratios(self) -> dict[int, int]:
-        """The number of layers that keep so many tokens as one, by that number."""
-        return dict(Counter(ratio for layer in self.layers for ratio in {part.ratio for part in layer.compressed}))
-
-    @property
-    def cross(self) -> int:
-        return sum(layer.cross for layer in self.layers)
-
-    @property
-    def cross_positions(self) -> int | None:
-        """The fixed length of the other sequence; None where it isn't fixed."""
-        return next((layer.cross_positions for layer in self.layers if layer.cross), None)
-
-    @property
-    def state(self) -> int:
-        return sum(layer.state for layer in self.layers)
-
-    @property
-    def windows(self) -> dict[int, int]:
-        """The number of layers with each window size."""
-        return dict(Counter(layer.window for layer in self.layers if layer.window is not None and layer.per_token))
-
-    @property
-    def attending(self) -> int:
-        """The number of layers that cache something for each token."""
-        return sum(layer.per_token > 0 for layer in self.layers)
-
-    @property
-    def with_state(self) -> int:
-        return sum(layer.state > 0 for layer in self.layers)
-
-    def numbers(self, context: int | None = None) -> int:
-        """Numbers cached for the whole batch after `context` tokens of each text."""
-        return self.batch * sum(layer.numbers(self.context if context is None else context) for layer in self.layers)
-
-    @property
-    def byte_parts(self) -> tuple[CachePartBytes, ...]:
-        """The parts in bytes of the cache's dtype."""
-        bits, found = CACHE_BITS[self.dtype], []
-        for part in self.parts:
-            sizes = in_bytes(part.per_token, bits), in_bytes(part.numbers, bits)
-            found.append(CachePartBytes(part.kind, part.layers, self.dtype, *sizes))
-        return tuple(found)
-
-    @property
-    def dtype_bytes(self) -> Annotated[dict[str, int], Key("bytes")]:
-        return by_dtype(self.numbers(), CACHE_BITS)
-
-    @property
-    def beyond_windows_bytes(self) -> Annotated[dict[str, int], Key("bytes_per_token_beyond_windows")]:
-        return by_dtype(self.beyond_windows, CACHE_BITS)
-
-    @property
-    def cross_bytes(self) -> Annotated[dict[str, int], Key("cross_bytes_per_token")]:
-        return by_dtype(self.cross, CACHE_BITS)
-
-    @property
-    def state_bytes(self) -> dict[str, int]:
-        return by_dtype(self.state, CACHE_BITS)
 
 
 @struct("context linear attention total", short=False)
@@ -252,15 +40,33 @@ class Flops(NamedTuple):
 class Fit(NamedTuple):
     """The longest context whose cache fits beside the weights, for a batch.
 
-    weights: their dtype, or the format that the model was published in.  context: 0 where not even one token fits; None
-    where nothing sets a limit.  by_positions: whether memory allows more than the model was made for, which is then the
-    context.
+    weights: their dtype, or the format that the model was published in.  cache: its dtype (`CacheDtypes.name`).
+    context: 0 where not even one token fits; None where nothing sets a limit.  by_positions: whether memory allows more
+    than the model was made for, which is then the context.
+    needed: bytes of weights and cache, at the requested context, or with one token where none was requested.
+    missing: how many of these are more than the memory has.
     """
 
     weights: str
     cache: str
     context: int | None
     by_positions: bool = False
+    needed: int = 0
+    missing: int = 0
+
+
+@struct(short=False)
+class TrainingFit(NamedTuple):
+    """The largest batch that can be trained, in texts. weights: their dtype.
+
+    batch: 0 where not even one text fits, None where activations are unknown and so the batch is not limited.
+    needed, missing: as of a `Fit`, for the requested batch, or for one text.
+    """
+
+    weights: str
+    batch: int | None
+    needed: int
+    missing: int
 
 
 @struct()
@@ -268,7 +74,8 @@ class Fits(NamedTuple):
     """What fits into `budget` bytes of memory.
 
     made_for: the longest text that the model was made for, if known.  written: the budget as the user gave it,
-    `2 × 80 GB`; None for a number of bytes.
+    `2 × 80 GB`; None for a number of bytes.  context: the requested one, if any.  training: what can be trained, where
+    that was asked.
     """
 
     budget: int
@@ -276,6 +83,18 @@ class Fits(NamedTuple):
     choices: tuple[Fit, ...]
     made_for: int | None = None
     written: str | None = None
+    context: int | None = None
+    training: tuple[TrainingFit, ...] = ()
+
+
+@struct(short=False)
+class PublishedComponent(NamedTuple):
+    """The stored bytes of one component, with the scales of its matrices."""
+
+    component: str
+    parameters: int
+    bytes: int
+    bits_per_weight: float
 
 
 @struct(short=False)
@@ -283,11 +102,13 @@ class Published(NamedTuple):
     """The weights in the format that they are published in, with the scales of packed ones.
 
     format: a dtype, or the scheme of the packed weights, which the others stand beside.
+    components: the same by component, where that is known.
     """
 
     format: str
     bytes: int
     bits_per_weight: float
+    components: tuple[PublishedComponent, ...] = ()
 
     @property
     def is_packed(self) -> bool:
@@ -295,21 +116,38 @@ class Published(NamedTuple):
         return self.format not in WEIGHT_BITS
 
 
-@struct("weights gradients optimizer master total", short=False)
-class Training(NamedTuple):
-    """Bytes of memory for training, without the activations.
+@struct(short=False)
+class TrainingSetup(NamedTuple):
+    """What is trained how. optimizer, recompute: as `--optimizer` and `--recompute` take them.
 
-    optimizer: AdamW's two moments, in float32.  master: the float32 copy that mixed precision updates.
+    context, batch: tokens of a text, and texts.  leaves_out: what the totals don't count, for a sentence.
+    """
+
+    optimizer: str
+    recompute: str
+    context: int
+    batch: int
+    leaves_out: str
+
+
+@struct("weights gradients optimizer master activations total", short=False)
+class Training(NamedTuple):
+    """Bytes of memory for training.
+
+    optimizer: its states.  master: the float32 copy that mixed precision updates.  activations: what the backward pass
+    reads; None where that is unknown.
     """
 
     weights: int
     gradients: int
     optimizer: int
     master: int
+    activations: int | None = None
 
     @property
     def total(self) -> int:
-        return sum(self)
+        """All of them, without activations where these are unknown."""
+        return sum(each for each in self if each is not None)
 
 
 @struct(short=False)
@@ -334,8 +172,8 @@ class Lora(NamedTuple):
 
 
 @struct(
-    "made_for memory published cache_parts cache_bytes_per_token cache flops growth attention_entries_per_head fits "
-    "written_training lora notes"
+    "made_for memory mixes published cache_parts cache_bytes_per_token cache flops growth attention_entries_per_head "
+    "fits written_training training_setup lora notes"
 )
 class Costs(NamedTuple):
     """Everything that one model costs.
@@ -344,7 +182,8 @@ class Costs(NamedTuple):
     flops: at the requested context.  growth: the same for growing contexts.
     made_for: the longest text that the model was made for, if known.
     attends: whether any layer has attention.  published: the weights as published; None where that is unknown.
-    training: by the dtype of the weights; empty if not requested.
+    training: by the dtype of the weights; empty if not requested.  training_setup: of what is trained how.
+    mixes: bytes of the weights in llama.cpp's mixes of types; empty where these aren't known.
     notes: assumptions behind these numbers.
     """
 
@@ -359,6 +198,8 @@ class Costs(NamedTuple):
     made_for: int | None = None
     notes: Annotated[tuple[str, ...], Key("cost_notes")] = ()
     published: Published | None = None
+    training_setup: TrainingSetup | None = None
+    mixes: Annotated[Mapping[str, int], Key("gguf_mixes")] = {}
 
     @property
     def memory(self) -> dict[str, int]:
@@ -385,9 +226,12 @@ class Costs(NamedTuple):
     @staticmethod
     def _unwritten(data: dict[str, Any]) -> dict[str, Any]:
         cache = from_dict(Cache, data["kv_cache"]) if data["kv_cache"] else None
+        if cache and data["cache"] and "dtypes" not in data["kv_cache"]:
+            # As older versions wrote it: one dtype for everything.
+            cache = cache._replace(dtypes=CacheDtypes.all(data["cache"][0]["dtype"]))
         return {
             "parameters": data["memory"]["int8"],
-            "cache": cache._replace(dtype=data["cache"][0]["dtype"]) if cache and data["cache"] else cache,
+            "cache": cache,
             "attends": data["attention_entries_per_head"] is not None,
             "training": from_dict(dict[str, Training], data["training"] or {}),
         }

@@ -191,11 +191,20 @@ class ParameterCount(NamedTuple):
         )
 
 
+@struct(short=False)
+class WeightFile(NamedTuple):
+    """A file of weights, and its size."""
+
+    name: str
+    bytes: int
+
+
 SCHEMA: Literal["attncli.params/1"] = "attncli.params/1"
 
 
 @struct(
-    "model source changes total model_class dtype stored_bytes counted costs reconciliation all_notes tree", short=False
+    "model source changes total model_class dtype stored_bytes files counted costs reconciliation all_notes tree",
+    short=False,
 )
 class ModelParameters(NamedTuple):
     """One model: its parameters and what they cost.
@@ -205,6 +214,7 @@ class ModelParameters(NamedTuple):
     stored_bytes: the size of its weight files, if known.  tree: its modules, if requested.
     reconciliation: the comparison with a checkpoint.  notes: how the numbers were found.
     changes: changed settings of the configuration, each `key=value`.
+    files: those of its weights, if they are known.
     unknown_packing: stored tensors that are packed in an unknown way, for a sentence: counted from the header the total
     isn't that of the parameters, and counted from the configuration it can't be compared with the checkpoint.
     """
@@ -219,6 +229,7 @@ class ModelParameters(NamedTuple):
     reconciliation: Reconciliation | None = None
     changes: tuple[str, ...] = ()
     unknown_packing: str | None = None
+    files: tuple[WeightFile, ...] | None = None
 
     @property
     def name(self) -> str:

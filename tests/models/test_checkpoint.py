@@ -55,6 +55,7 @@ def test_one_file_with_its_configuration(tmp_path: Path) -> None:
         ("model.safetensors",),
         (StoredTensor("a", "a", "F32", (3,), 12), StoredTensor("b", "b", "F32", (2,), 8)),
         {"model_type": "bert"},
+        sizes=((tmp_path / "model.safetensors").stat().st_size,),
     )
     assert found.stored_bytes == 20
 
@@ -115,6 +116,7 @@ def test_gguf_in_transformers_words(tmp_path: Path) -> None:
         ("x.gguf",),
         (StoredTensor("blk.0.attn_q.weight", "model.layers.0.self_attn.q_proj.weight", "Q8_0", (2, 32), 68),),
         {"model_type": "llama", "num_hidden_layers": 2, "vocab_size": 5000},
+        sizes=(len(GGUF),),
     )
 
 

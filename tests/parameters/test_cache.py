@@ -2,22 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from fractions import Fraction
+from math import ceil
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 import transformers
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 import attncli
+from attncli.choices import KV_DTYPES
 from attncli.models.files.layer_windows import DEFAULT_PATTERNS, with_layer_types
 from attncli.parameters.cache import cached_layers
-from attncli.parameters.costs import longest_contexts
 from attncli.parameters.count import locate_shares
+from attncli.parameters.fits import Memory, longest_contexts
 from attncli.parameters.inventory import Settings, inventory_from_module
-from attncli.results.costs import Cache, CachedLayer, Compressed, Costs
+from attncli.results.cache import CACHE_BITS, Amount, Cache, CachedLayer, CacheDtypes, Compressed, without_windows
+from attncli.results.costs import Costs, Fit
 from tests.gguf_files import decoder_tensors, gguf_model
+from tests.parameters.cache_sweep import tensors_in
 from tests.parameters.counting import LLAMA, inventory_of
 
 
@@ -156,37 +162,113 @@ def test_a_batch_multiplies_everything() -> None:
     assert Cache(6, 3, layers).numbers() == 3 * Cache(6, 1, layers).numbers()
 
 
+SIZES = {"float32": 400, "bfloat16": 200, "float16": 200, "int8": 100, "int4": 50}
+
+
 def test_the_longest_context_that_fits() -> None:
-    layers = (CachedLayer("text", 0, per_token=10),)
-    fits = longest_contexts(100, layers, budget=1000, batch=2)
-    contexts = {choice.weights: (choice.cache, choice.context) for choice in fits.choices}
+    layers = (CachedLayer("text", 0, per_token=10, values=5),)
+    fits = longest_contexts(SIZES, layers, Memory(1000, batch=2))
+    contexts = {(choice.weights, choice.cache): choice.context for choice in fits.choices}
     # float32: 1,000 − 400 bytes for 2 · 40 a token. int4: 50 bytes of weights, and a cache of 2 · 20 a token.
+    # q4_0 takes 4.5 bits a number, 11.25 bytes for two texts.
     assert contexts == {
-        "float32": ("float32", 7),
-        "bfloat16": ("bfloat16", 20),
-        "float16": ("float16", 20),
-        "int8": ("bfloat16", 22),
-        "int4": ("bfloat16", 23),
+        ("float32", "float32"): 7,
+        ("float32", "fp8"): 30,
+        ("float32", "q4_0"): 53,
+        ("bfloat16", "bfloat16"): 20,
+        ("bfloat16", "fp8"): 40,
+        ("bfloat16", "q4_0"): 71,
+        ("float16", "float16"): 20,
+        ("float16", "fp8"): 40,
+        ("float16", "q4_0"): 71,
+        ("int8", "bfloat16"): 22,
+        ("int8", "fp8"): 45,
+        ("int8", "q4_0"): 80,
+        ("int4", "bfloat16"): 23,
+        ("int4", "fp8"): 47,
+        ("int4", "q4_0"): 84,
+    }
+
+
+def test_a_chosen_cache_is_the_only_one() -> None:
+    layers = (CachedLayer("text", 0, per_token=64, values=32),)
+    fits = longest_contexts(SIZES, layers, Memory(1000), CacheDtypes("q8_0", "q4_0"))
+    # 32 keys in 34 bytes and 32 values in 18.
+    assert {(choice.weights, choice.cache, choice.context) for choice in fits.choices} == {
+        (weights, "q8_0,q4_0", (1000 - size) // 52) for weights, size in SIZES.items()
     }
 
 
 def test_nothing_fits_and_everything_fits() -> None:
     growing, state = (CachedLayer("text", 0, per_token=10),), (CachedLayer("text", 0, state=10),)
-    assert {choice.context for choice in longest_contexts(100, growing, budget=50, batch=1).choices} == {0}
-    assert {choice.context for choice in longest_contexts(1, state, budget=50, batch=1).choices} == {None}
+    nothing = longest_contexts(SIZES, growing, Memory(40)).choices
+    assert {choice.context for choice in nothing} == {0}
+    # Beside the weights, one token of ten numbers.
+    assert {choice.missing for choice in nothing if choice.weights == "int8" and choice.cache == "bfloat16"} == {80}
+    small = {"int8": 1}
+    assert {choice.context for choice in longest_contexts(small, state, Memory(50)).choices} == {None}
     windowed = (CachedLayer("text", 0, per_token=1, window=4),)
-    assert {choice.context for choice in longest_contexts(1, windowed, budget=50, batch=1).choices} == {None}
+    assert {choice.context for choice in longest_contexts(small, windowed, Memory(50)).choices} == {None}
+
+
+LAYERS = st.builds(
+    CachedLayer,
+    st.just("text"),
+    st.integers(0, 3),
+    per_token=st.integers(2, 100),
+    values=st.integers(0, 2),
+    window=st.none() | st.integers(1, 50),
+    state=st.integers(0, 500),
+    index_keys=st.integers(0, 20),
+    compressed=st.lists(st.builds(Compressed, st.integers(1, 20), st.integers(1, 9)), max_size=2).map(tuple),
+)
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    st.lists(LAYERS, min_size=1, max_size=4).map(tuple),
+    st.integers(1, 100_000),
+    st.integers(1, 4),
+    st.none() | st.builds(CacheDtypes, *[st.sampled_from(sorted(CACHE_BITS))] * 2, st.just("bfloat16")),
+    st.none() | st.integers(1, 500),
+)
+def test_the_context_that_fits_is_the_longest(
+    layers: tuple[CachedLayer, ...], budget: int, batch: int, dtypes: CacheDtypes | None, made_for: int | None
+) -> None:
+    for choice in longest_contexts({"int8": 300}, layers, Memory(budget, batch, made_for), dtypes).choices:
+        keys, _, values = choice.cache.partition(",")
+        caching = CacheDtypes(keys, values or keys, "bfloat16")
+
+        def needed(context: int, caching: CacheDtypes = caching) -> int:
+            return 300 + Cache(context, batch, layers, caching).bytes
+
+        assert choice.needed == needed(1)
+        assert choice.missing == max(needed(1) - budget, 0)
+        if choice.context is None:
+            assert needed(1 << 40) <= budget
+        elif choice.by_positions:
+            assert choice.context == made_for and needed(choice.context) <= budget
+        else:
+            assert choice.context == 0 or needed(choice.context) <= budget
+            assert needed(choice.context + 1) > budget
+
+
+def test_a_context_that_is_asked_about() -> None:
+    layers = (CachedLayer("text", 0, per_token=10),)
+    fits = longest_contexts({"int8": 100}, layers, Memory(1000, context=50), CacheDtypes())
+    assert fits.choices == (Fit("int8", "bfloat16", 45, needed=1100, missing=100),)
+    assert fits.context == 50
 
 
 def test_the_parts_of_a_cache_add_up() -> None:
     layers = (
-        CachedLayer("text", 0, per_token=10),
-        CachedLayer("text", 1, per_token=10, window=4, index_keys=3),
-        CachedLayer("text", 2, state=7, cross=2, cross_positions=5),
+        CachedLayer("text", 0, per_token=10, values=4),
+        CachedLayer("text", 1, per_token=10, window=4, index_keys=3, values=5),
+        CachedLayer("text", 2, state=7, cross=2, cross_positions=5, cross_values=1),
         CachedLayer("text", 3, per_token=2, window=4, compressed=(Compressed(5, 4), Compressed(1, 4))),
     )
     cache = Cache(9, 2, layers)
-    assert {part.kind: (part.layers, part.per_token, part.numbers) for part in cache.parts} == {
+    assert {part.kind: (part.layers, ceil(part.per_token.total), part.numbers) for part in cache.parts} == {
         "growing": (1, 10, 2 * 90),
         "window": (2, 12, 2 * (40 + 8)),
         "constant": (1, 0, 2 * (7 + 10)),
@@ -197,7 +279,46 @@ def test_the_parts_of_a_cache_add_up() -> None:
     assert sum(part.numbers for part in cache.parts) == cache.numbers()
     assert (cache.per_token, cache.beyond_windows) == (10 + 12 + 3 + 2, 10 + 3 + 2)
     assert cache.byte_parts[0] == ("growing", 1, "bfloat16", 20, 360)
-    assert sum(part.bytes for part in cache.byte_parts) == cache.dtype_bytes["bfloat16"]
+    assert sum(part.bytes for part in cache.byte_parts) == cache.dtype_bytes["bfloat16"] == cache.bytes
+    two = cache._replace(dtypes=CacheDtypes("fp8", "q4_0", "float32"))
+    assert two.byte_parts[0] == ("growing", 1, "fp8,q4_0", ceil(6 + 4 * 4.5 / 8), ceil(2 * 9 * (6 + 4 * 4.5 / 8)))
+    # States keep their own dtype; what the other sequence gives has that of keys and values.
+    assert two.byte_parts[2] == ("constant", 1, "fp8,q4_0,float32", 0, ceil(2 * (7 * 4 + 5 * (1 + 4.5 / 8))))
+    assert two.amount() == Amount(keys=2 * (9 * 6 + 4 * 5 + 5 + 27 + 8 + 12), values=2 * (9 * 4 + 4 * 5 + 5), states=14)
+
+
+def test_windowed_layers_with_room_for_all_tokens() -> None:
+    layers = (CachedLayer("text", 0, per_token=10, window=4), CachedLayer("text", 1, per_token=10))
+    assert Cache(100, 1, layers).numbers() == 40 + 1000
+    assert Cache(100, 1, without_windows(layers)).numbers() == 2000
+
+
+def test_dtypes_that_can_be_chosen_are_those_of_caches() -> None:
+    assert set(KV_DTYPES) == set(CACHE_BITS)
+
+
+@pytest.mark.parametrize("dtype", ["q8_0", "q4_0"])
+def test_blocks_of_caches_are_those_of_ggml(dtype: str) -> None:
+    gguf = pytest.importorskip("gguf")
+    numbers, size = gguf.GGML_QUANT_SIZES[gguf.GGMLQuantizationType[dtype.upper()]]
+    assert CACHE_BITS[dtype] == Fraction(8 * size, numbers)
+
+
+def test_gpt_oss_as_engines_log_it() -> None:
+    # 24 layers of 8 heads of 64 numbers, keys and values; every other one sees 128 tokens.
+    cache = cache_of("GptOss", 8192, 32, num_hidden_layers=24, num_local_experts=4)
+    assert round(cache.bytes / 2**30, 2) == 6.09
+    assert cache._replace(layers=without_windows(cache.layers)).bytes == 12 * 2**30
+
+
+def test_qwen_3_6_as_llama_cpp_logs_it() -> None:
+    # 64 layers, every fourth with 4 key-value heads of 256; 48 of 48 value and 16 key heads of 128, for four sequences.
+    growing = [CachedLayer("text", 3 + 4 * layer, per_token=2 * 4 * 256, values=4 * 256) for layer in range(16)]
+    states = [CachedLayer("text", 0, state=48 * 128 * 128 + 3 * (2 * 16 * 128 + 48 * 128)) for _ in range(48)]
+    cache = Cache(262_144, 1, (*growing, *states), CacheDtypes("float16", "float16", "float32"))
+    parts = {part.kind: part.bytes for part in cache.byte_parts}
+    assert parts["growing"] == 16_384 * 2**20
+    assert 4 * parts["constant"] == 598.5 * 2**20
 
 
 # --- As transformers caches
@@ -210,14 +331,6 @@ LATENT = {
 }  # fmt: skip
 GROUPED = {**LLAMA, "num_key_value_heads": 2, "head_dim": 8, "num_hidden_layers": 4}
 LINEAR = {"linear_num_key_heads": 2, "linear_num_value_heads": 4, "linear_key_head_dim": 8, "linear_value_head_dim": 8}
-
-
-def tensors_in(value: object) -> Iterator[torch.Tensor]:
-    if isinstance(value, torch.Tensor):
-        yield value
-    elif isinstance(value, list | tuple | dict):
-        for each in value.values() if isinstance(value, dict) else value:
-            yield from tensors_in(each)
 
 
 def cached_by_transformers(name: str, tokens: int, **fields: Any) -> tuple[Cache, dict[str, int]]:
@@ -276,7 +389,10 @@ def test_index_keys_of_deepseek_v3_2() -> None:
     cache = cache_of("DeepseekV32")
     # 61 layers of 512 numbers of the latent, 64 of the rotary key and 128 of the index key.
     assert half(cache.per_token) == 85_888
-    assert {part.kind: half(part.per_token) for part in cache.parts} == {"growing": 70_272, "index": 61 * 256}
+    assert {part.kind: half(int(part.per_token.total)) for part in cache.parts} == {
+        "growing": 70_272,
+        "index": 61 * 256,
+    }
 
 
 def test_blocks_of_tokens_that_are_kept_as_one() -> None:

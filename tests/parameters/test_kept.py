@@ -12,6 +12,7 @@ from attncli.models.builtin.presets import read_preset
 from attncli.parameters.costs import CostsRequest, estimate_costs
 from attncli.parameters.count import count_parameters
 from attncli.parameters.inventory import Inventory, inventory_from_json, inventory_from_module, inventory_to_json
+from attncli.parameters.training import TrainingRequest
 from tests.parameters.counting import inventory_of
 
 
@@ -27,7 +28,7 @@ def test_a_kept_inventory_is_counted_alike(name: str) -> None:
     kept = again(inventory)
     assert kept.tensors == inventory.tensors
     assert count_parameters(kept, model=name, by="tensor") == count_parameters(inventory, model=name, by="tensor")
-    wishes = CostsRequest(8192, 2, 24 << 30, training=True)
+    wishes = CostsRequest(8192, 2, 24 << 30, training=TrainingRequest())
     assert estimate_costs(kept, wishes, total=kept.total, generates=True) == estimate_costs(
         inventory, wishes, total=inventory.total, generates=True
     )

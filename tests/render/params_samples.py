@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from attncli.results.base import MadeBy
-from attncli.results.costs import Cache, CachedLayer, Costs, Fit, Fits, Flops, Lora, LoraComponent, Training
+from attncli.results.cache import Cache, CachedLayer
+from attncli.results.costs import Costs, Fit, Fits, Flops, Lora, LoraComponent, Training, TrainingSetup
 from attncli.results.params import (
     Active,
     AlternativeCount,
@@ -49,14 +50,20 @@ COSTS = Costs(
         24 << 30,
         2,
         (
-            Fit("float32", "float32", 0),
+            Fit("float32", "float32", 0, needed=26 << 30, missing=2 << 30),
             Fit("bfloat16", "bfloat16", 74_075),
+            Fit("bfloat16", "fp8", 148_150),
             Fit("float16", "float16", 74_075),
             Fit("int8", "bfloat16", None),
+            Fit("int8", "fp8", None),
         ),
         made_for=8192,
     ),
-    training={"float32": Training(384, 384, 768, 0), "bfloat16": Training(192 << 20, 192 << 20, 768 << 20, 384 << 20)},
+    training={
+        "float32": Training(384, 384, 768, 0),
+        "bfloat16": Training(192 << 20, 192 << 20, 768 << 20, 384 << 20, 512 << 20),
+    },
+    training_setup=TrainingSetup("adamw", "selective", 8192, 2, "temporary buffers"),
     lora=Lora(16, (LoraComponent("attention.query+key", 1, 1_024), LoraComponent("mlp.up", 6, 6_144))),
 )
 

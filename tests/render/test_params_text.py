@@ -13,7 +13,8 @@ from attncli.render.common.cells import cell_width
 from attncli.render.common.terminal import ColorDepth, Terminal
 from attncli.render.params.text import params_text
 from attncli.render.views.params import short_names
-from attncli.results.costs import Cache, CachedLayer
+from attncli.results.cache import Cache, CachedLayer
+from attncli.results.costs import Fit, Fits, TrainingFit
 from attncli.results.params import Component, Layer, Node, ParameterCount, ParamsResult
 from tests.render.heads_samples import SGR
 from tests.render.params_samples import COUNTED, compared, model, result
@@ -25,8 +26,18 @@ org/small · SmallLMHeadModel · from config · bfloat16
 ./tiny · from config
 1,024 parameters
 
-component                          small         tiny   difference
+                                   small         tiny   difference
 total                         96,119,040        1,024  -96,118,016
+active a token                96,119,040        1,024
+memory, bfloat16                 183 MiB  2,048 bytes
+cache a token                6,144 bytes            ·
+cache                           54.6 MiB            ·
+  at tokens                        8,192           16
+longest context, bfloat16  74,075 tokens            ·
+arithmetic a token            493 MFLOPs     48 FLOPs
+training, bfloat16              2.00 GiB            ·
+LoRA                               7,168            ·
+components
   attention.output            21,261,312            ·  -21,261,312
   attention.query              7,087,104            ·   -7,087,104
   embedding.position             786,432            ·     -786,432
@@ -34,14 +45,6 @@ total                         96,119,040        1,024  -96,118,016
   mlp.gate                             ·           24          +24
   mlp.up                      28,348,416            ·  -28,348,416
   norm                            38,400            ·      -38,400
-active a token                96,119,040        1,024
-memory, bfloat16                 183 MiB  2,048 bytes
-cache a token, bfloat16      6,144 bytes      0 bytes
-arithmetic                    493 MFLOPs     48 FLOPs
-  at tokens                        8,192           16
-longest context, bfloat16  74,075 tokens
-training, bfloat16              1.50 GiB            ·
-LoRA                               7,168            ·
 """
 
 
@@ -80,6 +83,7 @@ def costing(**costs: object) -> ParamsResult:
 
 
 CHANGED = model(changes=("n_layer=48", "n_head=6"))
+UNTRAINED = costing(training={}, training_setup=None)
 ENCODER = Cache(448, 1, (CachedLayer("decoder", 0, per_token=64, cross=64, cross_positions=1500),))
 NOTED = compared().models[1]._replace(costs=compared().models[1].costs._replace(notes=("it has nothing to adapt",)))
 UNBIASED = tuple(component._replace(biases=0) for component in COUNTED.components)
@@ -88,15 +92,22 @@ UNBIASED = tuple(component._replace(biases=0) for component in COUNTED.component
 @pytest.mark.parametrize(
     ("shown", "told"),
     [
-        (result(), "\n            54.6 MiB for 8,192 tokens of each of 2 texts\n"),
-        (result(), "\n            int8 (cache bfloat16) any length\n"),
+        (result(), "\ncache       54.6 MiB for 8,192 tokens of each of 2 texts in bfloat16\n"),
+        (result(), "\n            growing 48.0 MiB, 3,072 bytes a token in 1 layer\n"),
+        (result(), "\n            in windows 6.00 MiB, 3,072 bytes a token in 1 layer\n"),
+        (result(), "\n            constant 655,360 bytes in 1 layer\n"),
+        (UNTRAINED, "\nfit         in 24.0 GiB, the longest context of 2 texts · made for 8,192 tokens\n"),
+        (UNTRAINED, "\n            bfloat16: bfloat16 74,075 tokens · fp8 148,150 tokens\n"),
+        (UNTRAINED, "\n            int8: any length in any cache\n            too little for float32 by 2.00 GiB\n"),
+        (result(), "gradients 192 MiB · adamw 768 MiB · float32 copy 384 MiB\n            activations 512 MiB\n"),
+        (result(), "\n            2 texts of 8,192 tokens, recompute selective\n            left out: temporary"),
         (result(CHANGED), "org/small with n_layer=48, n_head=6 · SmallLMHeadModel"),
         (compared()._replace(models=(CHANGED, model())), "org/small with n_layer=48"),
         (result(by="layer"), "\nLoRA        rank 16 adds 7,168"),
         (compared()._replace(models=(model(), NOTED)), "\n\nnote        tiny: it has nothing to adapt\n"),
         (costing(cache=ENCODER),
-         "128 bytes for each of the encoder's 1,500 positions\n            249,344 bytes for 448 tokens\n"),
-        (result(model(counted=COUNTED._replace(components=UNBIASED))), "\ncomponent     parameters  share\n"),
+         "\ncache       249,344 bytes for 448 tokens in bfloat16\n"),
+        (result(model(counted=COUNTED._replace(components=UNBIASED))), "\ncomponent    parameters  share\n"),
     ],
 )  # fmt: skip
 def test_what_is_told(shown: ParamsResult, told: str) -> None:
@@ -126,7 +137,7 @@ def test_why_a_layers_heads_are_not_as_many_times_one(groups: int, layer: int, t
     counted = model().counted
     assert counted.per_head is not None
     per_head = counted.per_head._replace(key_value_heads=groups, layer=layer)
-    text = params_text(result(model(counted=counted._replace(per_head=per_head))), Terminal(400))
+    text = params_text(result(model(counted=counted._replace(per_head=per_head))), Terminal(400, full=True))
     line = next(line for line in text.splitlines() if line.startswith("one head"))
     assert " · ".join(["64 × 768 = 49,152", *told, "12 in each of 6 layers: 72 heads"]) in line
 
@@ -171,14 +182,72 @@ def test_names_above_columns_tell_apart(names: list[str], shown: list[str]) -> N
 
 def test_more_models_than_fit_go_on_beneath() -> None:
     lines = params_text(compared(4), Terminal(70)).splitlines()
-    headings = [line.split() for line in lines if line.startswith("component ")]
-    assert headings == [["component", "small", "tiny", "(2)", "tiny", "(3)"], ["component", "tiny", "(4)"]]
+    headings = [line.split() for line in lines if line.rstrip().endswith(")")]
+    assert headings == [["small", "tiny", "(2)", "tiny", "(3)"], ["tiny", "(4)"]]
 
 
 def test_the_characters_are_the_same_with_colour() -> None:
     coloured = params_text(result(), Terminal(80, ColorDepth.TRUE))
     assert SGR.sub("", coloured) == params_text(result(), WIDE)
     assert "\x1b[38;2;46;143;194m████████" in coloured
+
+
+def test_the_answer_stands_in_the_first_twelve_lines_and_the_rest_in_a_screen() -> None:
+    lines = params_text(UNTRAINED, WIDE).splitlines()
+    first = "\n".join(lines[:12])
+    for told in ("96,119,040 parameters", "active", "memory", "cache", "fit ", "too little for float32"):
+        assert told in first
+    alone_lines = params_text(alone("component"), WIDE).splitlines()
+    assert "together    bfloat16 238 MiB · int8 146 MiB · int4 100 MiB with this cache" in "\n".join(alone_lines[:12])
+    assert len(alone_lines) <= WIDE.lines
+
+
+@pytest.mark.parametrize("height", [24, 40, 200])
+def test_a_higher_screen_shows_more(height: int) -> None:
+    text = params_text(alone("component"), WIDE._replace(height=height))
+    assert len(text.splitlines()) <= height - 2
+    assert ("    query " in text) == (height > 24)
+    assert "one head  " not in text and "one head" in text
+    assert "one head  " in params_text(alone("component"), WIDE._replace(height=height, full=True))
+
+
+def test_notes_are_shown_where_there_is_room() -> None:
+    noted = model(notes=tuple(f"note {place}" for place in range(9)), costs=alone("part").models[0].costs)
+    short, high = (params_text(result(noted), WIDE._replace(height=height)) for height in (24, 60))
+    assert "note        note 8" in high and "note        note 8" not in short
+    assert "notes" in short.splitlines()[-1] and "notes" not in high.splitlines()[-1]
+
+
+@pytest.mark.parametrize(
+    ("choices", "context", "told"),
+    [
+        ((Fit("int8", "bfloat16", 90, needed=20 << 30),), 100, "int8: leaves 4.00 GiB"),
+        (
+            (Fit("int8", "bfloat16", 90, needed=25 << 30, missing=1 << 30), Fit("int8", "fp8", 190, needed=23 << 30)),
+            100,
+            "int8: bfloat16 lacks 1.00 GiB · fp8 leaves 1.00 GiB",
+        ),
+        ((Fit("int8", "q8_0,q4_0", 0, needed=25 << 30, missing=1 << 30),), None, "too little for int8 by 1.00 GiB"),
+        ((Fit("int8", "q8_0,q4_0", 12),), None, "cache in q8_0,q4_0"),
+    ],
+)
+def test_what_fits(choices: tuple[Fit, ...], context: int | None, told: str) -> None:
+    fits = Fits(24 << 30, 1, choices, context=context)
+    assert told in params_text(costing(training={}, training_setup=None, fits=fits), WIDE)
+
+
+@pytest.mark.parametrize(
+    ("fit", "told"),
+    [
+        (TrainingFit("bfloat16", 5, 10, 0), "bfloat16: 5 texts"),
+        (TrainingFit("bfloat16", None, 10, 0), "bfloat16: any batch"),
+        (TrainingFit("bfloat16", 0, 10, 3 << 30), "bfloat16: does not fit with 2 texts, 3.00 GiB too much"),
+        (TrainingFit("bfloat16", 1, 10, 3 << 30), "3.00 GiB too much; 1 would fit"),
+    ],
+)
+def test_the_largest_batch(fit: TrainingFit, told: str) -> None:
+    fits = Fits(24 << 30, 2, (), training=(fit,))
+    assert told in " ".join(params_text(costing(fits=fits), WIDE).split())
 
 
 CHARACTERS = st.one_of(st.sampled_from("ab .␣猫👍é\u0301\u200d\u202eשלםعא\x1b\x07\x9b\n\t\r\ud800"), st.characters())

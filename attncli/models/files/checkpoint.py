@@ -59,7 +59,7 @@ class Checkpoint(NamedTuple):
     """The tensors of one model, in the order of its files.
 
     config: the content of config.json, or GGUF's metadata as fields of a config.json; None if there is neither.
-    notes: disagreements between files and index.
+    notes: disagreements between files and index.  sizes: of the files in bytes.
     """
 
     format: Literal["safetensors", "gguf"]
@@ -67,6 +67,7 @@ class Checkpoint(NamedTuple):
     tensors: tuple[StoredTensor, ...]
     config: Mapping[str, object] | None = None
     notes: tuple[str, ...] = ()
+    sizes: tuple[int, ...] = ()
 
     @property
     def stored_bytes(self) -> int:
@@ -92,11 +93,8 @@ def read_source_checkpoint(ref: ModelRef, source: Source) -> Checkpoint:
     chosen = choose_files(ref, source)
     if chosen.names[0].endswith(".gguf"):
         return _read_gguf(source, chosen)
-    tensors = [
-        _stored_tensor(name, entry)
-        for _, entries in _read_headers(source, chosen.names)
-        for name, entry in entries.items()
-    ]
+    headers = _read_headers(source, chosen.names)
+    tensors = [_stored_tensor(name, entry) for _, found in headers for name, entry in found.entries.items()]
     _check_unique(ref, tensors, chosen.names)
     config = source.find("config.json")
     return Checkpoint(
@@ -105,12 +103,13 @@ def read_source_checkpoint(ref: ModelRef, source: Source) -> Checkpoint:
         tuple(tensors),
         None if config is None else weight_headers.read_model_config(config, repair_hint=source.repair_hint),
         tuple(_disagreements({tensor.name for tensor in tensors}, chosen.indexed)),
+        tuple(found.size for _, found in headers),
     )
 
 
 def _read_pipeline(ref: ModelRef, source: Source, index: Path) -> Checkpoint:
     """The tensors of all parts of a pipeline, each named by its folder and the name in its file."""
-    tensors, files, left_out = [], [], []
+    tensors, files, left_out, sizes = [], [], [], []
     for folder in pipeline_folders(index, repair_hint=source.repair_hint):
         part = SubfolderSource(source, folder)
         name = next((name for name in _PART_NAMES if part.has(name)), None)
@@ -119,8 +118,9 @@ def _read_pipeline(ref: ModelRef, source: Source, index: Path) -> Checkpoint:
             continue
         chosen = choose_by_name(ref, part, name)
         files += [f"{folder}/{file}" for file in chosen.names]
-        for _, entries in _read_headers(part, chosen.names):
-            tensors += [_stored_tensor(f"{folder}.{tensor}", entry) for tensor, entry in entries.items()]
+        for _, found in _read_headers(part, chosen.names):
+            tensors += [_stored_tensor(f"{folder}.{tensor}", entry) for tensor, entry in found.entries.items()]
+            sizes.append(found.size)
     if not tensors:
         raise ModelError(
             f"no part of {ref.name} has weights with a readable header",
@@ -129,7 +129,7 @@ def _read_pipeline(ref: ModelRef, source: Source, index: Path) -> Checkpoint:
     parts = list(dict.fromkeys(file.partition("/")[0] for file in files))
     notes = [f"a pipeline of several models, counted by the headers of their weights: {', '.join(parts)}"]
     notes += [f"the weights of {', '.join(left_out)} are stored as pickle and are not counted"] if left_out else []
-    return Checkpoint("safetensors", tuple(files), tuple(tensors), None, tuple(notes))
+    return Checkpoint("safetensors", tuple(files), tuple(tensors), None, tuple(notes), tuple(sizes))
 
 
 def local_checkpoint(files: ModelFiles) -> Checkpoint | None:
@@ -173,21 +173,32 @@ def _count_names(names: Sequence[str]) -> str:
     return f"{names[0]}{more}"
 
 
-def _read_headers(source: Source, names: Sequence[str]) -> list[tuple[str, dict[str, TensorEntry]]]:
+class _Header(NamedTuple):
+    """The tensors of a safetensors file, and its size in bytes."""
+
+    entries: dict[str, TensorEntry]
+    size: int
+
+
+def _read_headers(source: Source, names: Sequence[str]) -> list[tuple[str, _Header]]:
     """The headers of safetensors files, in the order of `names`."""
     local = {name: path for name in names if (path := source.local(name)) is not None}
-    headers = {name: weight_headers.read_header(path, repair_hint=source.repair_hint) for name, path in local.items()}
+    hint = source.repair_hint
+    headers = {
+        name: _Header(weight_headers.read_header(path, repair_hint=hint), path.stat().st_size)
+        for name, path in local.items()
+    }
     headers |= _read_remote_headers(source, [name for name in names if name not in local])
     return [(name, headers[name]) for name in names]
 
 
-def _read_remote_headers(source: Source, names: Sequence[str]) -> dict[str, dict[str, TensorEntry]]:
-    def read(name: str, fetch: FetchRange) -> dict[str, TensorEntry]:
+def _read_remote_headers(source: Source, names: Sequence[str]) -> dict[str, _Header]:
+    def read(name: str, fetch: FetchRange) -> _Header:
         try:
             first, size = fetch(0, _FIRST_FETCH_BYTES)
             end = header_end(first, size)
             rest = fetch(len(first), end)[0] if end > len(first) else b""
-            return parse_header((first + rest)[LENGTH_BYTES:end], size - end)
+            return _Header(parse_header((first + rest)[LENGTH_BYTES:end], size - end), size)
         except BrokenFileError as fault:
             raise _broken_on_hub(name, fault) from fault
 
@@ -213,8 +224,10 @@ def _read_gguf(source: Source, chosen: ChosenFiles) -> Checkpoint:
 
     local: dict[str, Path] = {name: path for name in chosen.names if (path := source.local(name)) is not None}
     headers = {name: read_gguf_header(path, repair_hint=source.repair_hint) for name, path in local.items()}
+    sizes = {name: path.stat().st_size for name, path in local.items()}
     remote = [name for name in chosen.names if name not in local]
-    headers |= dict(zip(remote, _read_ranges(source, remote, _fetch_gguf_header), strict=True))
+    for name, (header, size) in zip(remote, _read_ranges(source, remote, _fetch_gguf_header), strict=True):
+        headers[name], sizes[name] = header, size
     stored = [tensor for name in chosen.names for tensor in headers[name].tensors]
     paths = module_names(tensor.name for tensor in stored)
     tensors = tuple(StoredTensor(each.name, paths[each.name], each.dtype, each.shape, each.size) for each in stored)
@@ -225,10 +238,11 @@ def _read_gguf(source: Source, chosen: ChosenFiles) -> Checkpoint:
         raise ModelError(f"{chosen.names[0]} can't be used: {fault}", hint=source.repair_hint) from fault
     notes = [] if note is None else [note]
     notes += [f"with the tensors of {chosen.projector}"] if chosen.projector is not None else []
-    return Checkpoint("gguf", chosen.names, tensors, config, tuple(notes))
+    return Checkpoint("gguf", chosen.names, tensors, config, tuple(notes), tuple(sizes[name] for name in chosen.names))
 
 
-def _fetch_gguf_header(name: str, fetch: FetchRange) -> GgufHeader:
+def _fetch_gguf_header(name: str, fetch: FetchRange) -> tuple[GgufHeader, int]:
+    """The header of a file on the hub, and the size of the file."""
     from attncli.models.files.gguf_header import IncompleteHeaderError, parse_gguf_header
 
     content, wanted = b"", _FIRST_FETCH_BYTES
@@ -237,7 +251,7 @@ def _fetch_gguf_header(name: str, fetch: FetchRange) -> GgufHeader:
             part, size = fetch(len(content), wanted)
             content += part
             try:
-                return parse_gguf_header(content, size)
+                return parse_gguf_header(content, size), size
             except IncompleteHeaderError:
                 if len(content) >= min(size, MAX_GGUF_HEADER_BYTES):
                     raise BrokenFileError("it was cut short, within its header") from None

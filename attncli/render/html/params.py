@@ -8,6 +8,7 @@ from attncli.components import GROUPS
 from attncli.render.common.escape import printable
 from attncli.render.common.numbers import range_text
 from attncli.render.html.page import page
+from attncli.render.views.cost_facts import Facts, compared_costs
 from attncli.render.views.header import SEPARATOR
 from attncli.render.views.params import components_by_part, header, model_facts, node_name
 from attncli.results.params import ModelParameters, Node, ParamsResult
@@ -34,14 +35,24 @@ def params_data(result: ParamsResult) -> dict[str, object]:
             {**_model_data(model, result.by), "name": name} for name, model in zip(shown, result.models, strict=True)
         ],
         "differences": [[row.part, row.component, row.parameters] for row in result.differences],
+        "costs": _compared_costs(result),
         "presets": [[f"preset:{one.name}", one.title, one.published, one.source] for one in result.presets],
     }
+
+
+def _compared_costs(result: ParamsResult) -> list[list[object]]:
+    """The costs of several models: a label, and a text for each."""
+    if len(result.models) < 2:
+        return []
+    active = "active a token", [f"{model.counted.active.total:,}" for model in result.models]
+    return [[label.strip(), texts] for label, texts in (active, *compared_costs([m.costs for m in result.models]))]
 
 
 def _model_data(model: ModelParameters, by: str) -> dict[str, object]:
     """The data of a model without its name. layers: runs of equal ones, parameters of each and of all together."""
     (_, *details), totals = header(model)
     runs = layer_runs(model.counted.layers) if by == "layer" else []
+    facts = model_facts(model, "component")
     return {
         "facts": [SEPARATOR.join(details), SEPARATOR.join(totals)],
         "total": model.counted.total,
@@ -51,10 +62,13 @@ def _model_data(model: ModelParameters, by: str) -> dict[str, object]:
             for run in runs
         ],
         "tree": [_node_data(node) for node in model.tree],
-        "details": [
-            [label, SEPARATOR.join(facts)] for block in model_facts(model, "component") for label, facts in block
-        ],
+        "answer": _written(facts.answer),
+        "details": _written([*facts.details, *facts.checkpoint, *facts.differences, *facts.notes]),
     }
+
+
+def _written(facts: Sequence[Facts]) -> list[list[str]]:
+    return [[label, SEPARATOR.join(texts)] for label, texts in facts]
 
 
 def _part_data(name: str, members: Sequence[ComponentGroup]) -> dict[str, object]:

@@ -13,6 +13,7 @@ from attncli.render.common.table import Column, Row, Table, fact_lines, has_room
 from attncli.render.common.terminal import Terminal
 from attncli.render.views.cost_facts import Facts
 from attncli.render.views.params import (
+    ModelFacts,
     comparison_notes,
     comparison_tables,
     component_table,
@@ -23,6 +24,9 @@ from attncli.render.views.params import (
     tree_table,
 )
 from attncli.results.params import ListedPreset, ModelParameters, ParamsResult
+
+#: What `--full` shows besides that is named.
+_MAX_MORE = 4
 
 
 def params_text(result: ParamsResult, terminal: Terminal) -> str:
@@ -37,6 +41,41 @@ def params_text(result: ParamsResult, terminal: Terminal) -> str:
 
 
 def _model_blocks(model: ModelParameters, by: str, terminal: Terminal) -> list[list[Line]]:
+    """The answer, the listing, and with `--full` what else is known; else as many notes as the screen has room for."""
+    facts = model_facts(model, by)
+    top = [*_header_lines(model, terminal), *_labelled_lines(facts.answer, terminal)]
+    checkpoint = _labelled_lines(facts.checkpoint, terminal)
+    notes = [_labelled_lines([note], terminal) for note in facts.notes]
+    if terminal.full or by != "component":
+        more = [_labelled_lines(facts.details, terminal), [*checkpoint, *_labelled_lines(facts.differences, terminal)]]
+        return [top, _listing(model, by, terminal), *more, [line for note in notes for line in note]]
+    # Two blank lines, and the line that names --full.
+    room = terminal.lines - len(top) - len(checkpoint) - 3
+    table = whole = table_lines(component_table(model.counted), terminal)
+    if len(whole) > room:
+        table = table_lines(component_table(model.counted, groups_only=True), terminal)
+    room -= len(table)
+    shown: list[Line] = []
+    while notes and len(shown) + len(notes[0]) <= room:
+        shown += notes.pop(0)
+    return [
+        top,
+        table,
+        [*checkpoint, *shown, *_labelled_lines(_more(facts, len(notes), is_cut=len(table) < len(whole)), terminal)],
+    ]
+
+
+def _more(facts: ModelFacts, notes: int, *, is_cut: bool) -> list[Facts]:
+    """What `--full` shows besides. notes: how many weren't shown.  is_cut: whether components were left out."""
+    parts = ["all components"] if is_cut else []
+    parts += [label for label, _ in facts.details if label]
+    parts += ["differences"] if facts.differences else []
+    parts = [*parts[:_MAX_MORE], f"{len(parts) - _MAX_MORE} more"] if len(parts) > _MAX_MORE else parts
+    parts += [f"{notes:,} note{'' if notes == 1 else 's'}"] if notes else []
+    return [Facts("--full", (", ".join(parts),))] if parts else []
+
+
+def _listing(model: ModelParameters, by: str, terminal: Terminal) -> list[Line]:
     if by == "layer":
         tables = layer_tables(model.counted)
         table = tables[0] if has_room(tables[0], terminal) else tables[1]
@@ -44,8 +83,7 @@ def _model_blocks(model: ModelParameters, by: str, terminal: Terminal) -> list[l
         table = (component_table if by == "component" else part_table)(model.counted)
     else:
         table = tree_table(model.tree, model.counted.total)
-    facts = (_labelled_lines(block, terminal) for block in model_facts(model, by))
-    return [_header_lines(model, terminal), table_lines(table, terminal), *facts]
+    return table_lines(table, terminal)
 
 
 def _header_lines(model: ModelParameters, terminal: Terminal) -> list[Line]:

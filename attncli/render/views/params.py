@@ -8,14 +8,23 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import groupby
+from typing import NamedTuple
 
 from attncli.components import GROUPS
 from attncli.render.common.cells import glyphs, shorten
 from attncli.render.common.escape import SLASHES, name_text, printable
-from attncli.render.common.numbers import range_text, share_text
+from attncli.render.common.numbers import bytes_text, range_text, share_text
 from attncli.render.common.table import Column, Row, Table
 from attncli.render.common.terminal import Terminal
-from attncli.render.views.cost_facts import NOTHING, Facts, compared_costs, cost_facts, labelled, optional_costs
+from attncli.render.views.cost_facts import (
+    NOTHING,
+    Facts,
+    answer_facts,
+    compared_costs,
+    further_facts,
+    labelled,
+    requested_facts,
+)
 from attncli.results.params import ModelParameters, Node, ParameterCount, ParamsResult
 from attncli.results.reconciliation import Reconciliation, TensorDifference
 from attncli.results.summaries import (
@@ -29,6 +38,8 @@ from attncli.results.summaries import (
 
 #: Groups of tied names, kinds of layers, and runs of a kind that are listed; others are counted.
 _MAX_TIED, _MAX_KINDS, _MAX_RUNS = 4, 6, 3
+#: Files of weights that are listed.
+_MAX_FILES = 4
 #: Differences of one reason that are listed.
 _MAX_DIFFERENCES = 3
 #: Cells of a model's name above its column.
@@ -53,31 +64,66 @@ def header(model: ModelParameters) -> tuple[list[str], list[str]]:
     return [printable(text) for text in (model.name, *details)], totals
 
 
-def model_facts(model: ModelParameters, by: str) -> tuple[list[Facts], list[Facts], list[Facts]]:
-    """Costs, differences from the checkpoint, and notes. by: what is listed; only components show all facts."""
-    costs = list(optional_costs(model.costs))
+class ModelFacts(NamedTuple):
+    """What is said of one model, each as lines of facts.
+
+    answer: what is asked first, total, memory, cache and what fits.  details: what only a few want.
+    checkpoint: whether the weights belong to the configuration, in a line; differences: each of them.  notes.
+    """
+
+    answer: list[Facts]
+    details: list[Facts]
+    checkpoint: list[Facts]
+    differences: list[Facts]
+    notes: list[Facts]
+
+
+def model_facts(model: ModelParameters, by: str) -> ModelFacts:
+    """by: what is listed; only components show all facts, other listings what was requested."""
+    found, costs = model.reconciliation, model.costs
     if by == "component":
-        costs = [*_count_facts(model.counted), *cost_facts(model.costs), *costs]
-    found = model.reconciliation
-    checkpoint = [] if found is None or (found.agrees and by != "component") else list(_checkpoint_facts(found))
-    notes = (*model.counted.notes, *model.notes, *model.costs.notes)
-    return costs, checkpoint, [facts for note in notes for facts in labelled("note", [note])]
+        answer = [*_active_facts(model.counted), *answer_facts(costs)]
+        details = [*_count_facts(model.counted), *further_facts(costs), *_file_facts(model)]
+    else:
+        answer, details = list(requested_facts(costs)), []
+    is_told = found is not None and (by == "component" or not found.agrees)
+    checkpoint, *differences = list(_checkpoint_facts(found)) if is_told and found is not None else [[]]
+    # What doubts the numbers comes before where they are from.
+    notes = (*costs.notes, *model.notes, *model.counted.notes)
+    return ModelFacts(
+        answer,
+        details,
+        checkpoint,
+        [facts for each in differences for facts in each],
+        [facts for note in notes for facts in labelled("note", [note])],
+    )
+
+
+def _active_facts(count: ParameterCount) -> Iterator[Facts]:
+    active = [f"{'all' if count.active.total == count.total else f'{count.active.total:,}'} for each token"]
+    if count.active.without_embedding_lookup != count.active.total:
+        active.append(f"{count.active.without_embedding_lookup:,} without the embedding lookup")
+    yield from labelled("active", active)
+
+
+def _file_facts(model: ModelParameters) -> Iterator[Facts]:
+    files = model.files or ()
+    told = [f"{file.name} {bytes_text(file.bytes)}" for file in files[:_MAX_FILES]]
+    more = [f"{len(files) - _MAX_FILES} more"] if len(files) > _MAX_FILES else []
+    whole = [f"together {bytes_text(sum(file.bytes for file in files))}"] if len(files) > 1 else []
+    yield from labelled("files", [*told, *more, *whole])
 
 
 # --- Parameters
 
 
 def _count_facts(count: ParameterCount) -> Iterator[Facts]:
-    """Other ways to count, one block and one head, active parameters, tied parameters."""
+    """Other ways to count, one block and one head, tied parameters."""
     for index, reading in enumerate(count.readings):
         name = reading.name.replace("_", "-")
         yield from labelled("" if index else "reading", [f"{reading.total:,} {name}: {reading.source}"])
     yield from labelled("one block", _block_facts(count))
     yield from labelled("one head", _head_facts(count))
-    active = [f"{'all' if count.active.total == count.total else f'{count.active.total:,}'} for each token"]
-    if count.active.without_embedding_lookup != count.active.total:
-        active.append(f"{count.active.without_embedding_lookup:,} without the embedding lookup")
-    yield from labelled("active", active)
     more = [f"{len(count.tied) - _MAX_TIED} more"] if len(count.tied) > _MAX_TIED else []
     yield from labelled("tied", [*map(" = ".join, count.tied[:_MAX_TIED]), *more])
 
@@ -120,25 +166,28 @@ def _head_facts(count: ParameterCount) -> Iterator[str]:
 # --- Differences from the checkpoint
 
 
-def _checkpoint_facts(found: Reconciliation) -> Iterator[Facts]:
+def _checkpoint_facts(found: Reconciliation) -> Iterator[list[Facts]]:
     """Whether the checkpoint agrees with the configuration, and each difference with its reason, faults first."""
     if not found.differences:
-        yield from labelled("checkpoint", [f"holds these {found.matched:,} parameters and nothing else"])
+        yield labelled("checkpoint", [f"holds these {found.matched:,} parameters and nothing else"])
         return
     same = "holds the same model" if found.agrees else "holds the same model and more"
     model = same if found.is_same_model else "is of another model than the configuration"
-    totals = f"{found.checkpoint_total:,} stored elements", f"{found.matched:,} in common"
-    yield from labelled("checkpoint", [model, *totals])
+    yield labelled("checkpoint", [model, f"{found.checkpoint_total:,} stored elements", f"{found.matched:,} in common"])
     ordered = sorted(found.differences, key=lambda difference: not difference.is_fault)
     for _, alike in groupby(ordered, key=lambda difference: difference.reason):
-        differences = list(alike)
-        yield from labelled("", [_reason_sentence(differences)])
-        for difference in differences[:_MAX_DIFFERENCES]:
-            names = dict.fromkeys(name for name in (difference.checkpoint, difference.module) if name)
-            times = f" ({difference.tensors:,} tensors)" if difference.tensors > 1 else ""
-            yield from labelled("", [f"– {' as '.join(names)}{times}"])
-        if len(differences) > _MAX_DIFFERENCES:
-            yield from labelled("", [f"– {len(differences) - _MAX_DIFFERENCES} more with --json"])
+        yield list(_difference_facts(list(alike)))
+
+
+def _difference_facts(differences: Sequence[TensorDifference]) -> Iterator[Facts]:
+    """Differences of one reason."""
+    yield from labelled("", [_reason_sentence(differences)])
+    for difference in differences[:_MAX_DIFFERENCES]:
+        names = dict.fromkeys(name for name in (difference.checkpoint, difference.module) if name)
+        times = f" ({difference.tensors:,} tensors)" if difference.tensors > 1 else ""
+        yield from labelled("", [f"– {' as '.join(names)}{times}"])
+    if len(differences) > _MAX_DIFFERENCES:
+        yield from labelled("", [f"– {len(differences) - _MAX_DIFFERENCES} more with --json"])
 
 
 def _reason_sentence(differences: Sequence[TensorDifference]) -> str:
@@ -156,8 +205,11 @@ def components_by_part(count: ParameterCount) -> list[tuple[str, list[ComponentG
     return [(part, list(members)) for part, members in by_part]
 
 
-def component_table(count: ParameterCount) -> Table:
-    """Parts, groups and components; weights and biases in separate columns if there are biases."""
+def component_table(count: ParameterCount, *, groups_only: bool = False) -> Table:
+    """Parts, groups and components; weights and biases in separate columns if there are biases.
+
+    groups_only: without the components in the groups.
+    """
     rows: list[Row] = []
     for part, groups in components_by_part(count):
         rows.append(_part_row(part, groups, count)._replace(bold=True, share=None))
@@ -166,7 +218,7 @@ def component_table(count: ParameterCount) -> Table:
                 rows.append(_component_row(f"  {group.components[0].component}", group.weights, group.biases, count))
                 continue
             rows.append(_component_row(f"  {group.name}", group.weights, group.biases, count))
-            for each in group.components:
+            for each in () if groups_only else group.components:
                 kind = each.component.partition(".")[2]
                 rows.append(_component_row(f"    {kind}", each.weights, each.biases, count))
     return _component_columns("component", rows, count)
@@ -270,8 +322,12 @@ def comparison_notes(result: ParamsResult, *, unicode: bool = True) -> list[Fact
 def _comparison_table(result: ParamsResult, places: Sequence[int], names: Sequence[str]) -> Table:
     models = [result.models[place] for place in places]
     differs = len(result.models) == 2 == len(places)
-    columns = [Column("component", right=False), *(Column(names[place]) for place in places)]
+    columns = [Column("", right=False), *(Column(names[place]) for place in places)]
     rows = [Row(("total", *_compared_numbers([model.counted.total for model in models], differs=differs)), bold=True)]
+    active = "active a token", [f"{model.counted.active.total:,}" for model in models]
+    costs = active, *compared_costs([model.costs for model in models])
+    rows += [Row((label, *values, *[""] * differs)) for label, values in costs]
+    rows.append(Row(("components", *[""] * (len(places) + differs)), bold=True))
     listed = [row for row in result.differences if any(row.parameters[place] for place in places)]
     by_part = [(part, list(rows)) for part, rows in groupby(listed, key=lambda row: row.part)]
     for part, differences in by_part:
@@ -280,9 +336,6 @@ def _comparison_table(result: ParamsResult, places: Sequence[int], names: Sequen
         for row in differences:
             numbers = _compared_numbers([row.parameters[place] for place in places], differs=differs)
             rows.append(Row((f"  {printable(row.component)}", *numbers)))
-    active = "active a token", [f"{model.counted.active.total:,}" for model in models]
-    costs = active, *compared_costs([model.costs for model in models])
-    rows += [Row((label, *values, *[""] * differs)) for label, values in costs]
     return Table([*columns, *[Column("difference", spare=1)] * differs], rows)
 
 

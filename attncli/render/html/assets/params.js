@@ -1,7 +1,7 @@
 // The page of parameters: nested bars as wide as what they stand for, the same in a table, and costs.
 
 /** Of groups, in their own order; colours that colour-blind eyes can tell apart (Okabe & Ito 2008). */
-const COLORS = ["#e69f00", "#56b4e9", "#0072b2", "#009e73", "#d55e00", "#f0e442", "#999999", "#cc79a7", "#b0a000", "#7f6fc8", "#8c564b", "#bbbbbb"];
+const COLORS = ["#e69f00", "#56b4e9", "#0072b2", "#009e73", "#d55e00", "#f0e442", "#999999", "#cc79a7", "#b0a000", "#7f6fc8", "#8c564b", "#bbbbbb", "#5b4636"];
 const colorOf = (group) => COLORS[data.groups.indexOf(group) % COLORS.length];
 const sum = (numbers) => numbers.reduce((a, b) => a + b, 0);
 const grouped = (number) => number.toLocaleString("en-US");
@@ -110,7 +110,8 @@ function differenceTable() {
   });
   const totals = data.models.map((model) => model.total);
   const last = totals.length === 2 ? [signed(totals[1] - totals[0])] : [];
-  rows.unshift(row("part", "total", [...totals.map(grouped), ...last]));
+  const costs = data.costs.map(([label, texts]) => row("", label, last.length ? [...texts, ""] : texts));
+  rows.unshift(row("part", "total", [...totals.map(grouped), ...last]), ...costs);
   return table(["component", ...names, ...(names.length === 2 ? ["difference"] : [])], rows, "differences");
 }
 
@@ -137,8 +138,8 @@ function branch(node) {
 
 // --- the page ---
 
-function detailsOf(model) {
-  const rows = model.details.map(([label, text]) => element("tr", {}, element("th", {}, label), element("td", {}, text)));
+function detailsOf(facts) {
+  const rows = facts.map(([label, text]) => element("tr", {}, element("th", {}, label), element("td", {}, text)));
   return rows.length ? element("table", { class: "details" }, element("tbody", {}, ...rows)) : null;
 }
 
@@ -146,8 +147,8 @@ function modelSection(model, most, alone) {
   const facts = model.facts.map((fact, index) => element("p", { class: index ? "total" : "dim" }, fact));
   const modules = model.tree.length ? [element("h3", {}, "Modules"), tree(model.tree)] : [];
   return element(
-    "section", { class: "model" }, alone ? null : element("h2", {}, model.name), ...facts, bars(model, most),
-    ...(alone ? [componentTable(model)] : []), ...layerTable(model), ...modules, detailsOf(model),
+    "section", { class: "model" }, alone ? null : element("h2", {}, model.name), ...facts, detailsOf(model.answer), bars(model, most),
+    ...(alone ? [componentTable(model)] : []), ...layerTable(model), ...modules, detailsOf(model.details),
   );
 }
 
