@@ -95,14 +95,14 @@ def _read_presets() -> dict[str, Preset]:
 
 
 def _read_family(family: Mapping[str, Any]) -> Iterator[Preset]:
-    """The presets in a file, which share its source, notes and configuration."""
+    """The presets in a file, which share its notes and configuration, and its source unless one has its own."""
     for name, own in family["presets"].items():
         yield Preset(
             name=name,
             title=own["title"],
             published=own["published"],
             fields={**family["config"], **own["config"]},
-            source=family["source"],
+            source=own.get("source", family["source"]),
             notes=(*family.get("notes", ()), *own.get("notes", ())),
             aliases=tuple(own.get("aliases", ())),
             module=family.get("module"),
