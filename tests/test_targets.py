@@ -129,7 +129,7 @@ def test_ids_are_given_as_they_are(saved: tiny.Folders) -> None:
 
 def test_a_start_token_alone_is_told(saved: tiny.Folders) -> None:
     alone = attn("heads", TEXT, "-m", str(saved["t5"]))
-    assert "note: the decoder was given its start token alone (--target TEXT or --generate N" in alone.err
+    assert "note: the decoder's input was only its start token (--target TEXT or --generate N" in alone.err
 
 
 def test_positions_are_of_the_stack_that_has_them(saved: tiny.Folders) -> None:
@@ -155,12 +155,12 @@ def test_positions_are_of_the_stack_that_has_them(saved: tiny.Folders) -> None:
     [
         ({"target": "a", "generate": 3}, "--target and --generate can't be combined", "leave one of them out"),
         ({"target": "a", "target_ids": [1]}, "--target and --target-ids can't be combined", "leave one of them out"),
-        ({"target": ""}, "--target is empty", "give it some text"),
-        ({"generate": 0}, "0 tokens can't be written", "--generate takes a number from 1"),
+        ({"target": ""}, "--target is empty", "give a text for the decoder"),
+        ({"generate": 0}, "--generate can't be 0", "it has to be a whole number of at least 1"),
         (
             {"generate": 64},
-            "64 more tokens are too many: the model takes 64",
-            "--generate takes 63 at most here",
+            "--generate 64 is too much: the model accepts at most 64 tokens",
+            "use --generate 63 or less",
         ),
         (
             {"target": "mole " * 70},

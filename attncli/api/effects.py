@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from attncli.attention.effects.request import EffectsPlan, TypedToken
 from attncli.attention.effects.tokens import find_token, name_token, outcome_position
@@ -34,6 +34,15 @@ if TYPE_CHECKING:
 
 #: A head by its stack's name, its layer and its number.
 HeadPlace = tuple[str, int, int]
+
+
+class Opened(NamedTuple):
+    """A loaded model with its tokenizer and files, if it has them."""
+
+    loaded: LoadedModel
+    tokenizer: Tokenizer | None
+    files: ModelFiles | None
+    progress: Progress
 
 
 @dataclass(frozen=True)
@@ -270,16 +279,13 @@ def require_head(model: LoadedModel, plan: EffectsPlan) -> None:
 
 
 def prepare_run(
-    model: LoadedModel,
-    tokenizer: Tokenizer | None,
-    files: ModelFiles | None,
+    opened: Opened,
     inputs: ModelInputs,
     collected: Sequence[CollectedStack],
     plan: EffectsPlan,
     *,
     position: int,
     top: int,
-    progress: Progress,
     source: ModelInputs | None = None,
 ) -> EffectsRun:
     """Run the model once, and find the answer and the contrast.
@@ -289,6 +295,7 @@ def prepare_run(
     """
     from attncli.attention.effects.prediction import record_run
 
+    model, tokenizer, files, progress = opened
     run = record_run(model, inputs.arguments, position + model.virtual_queries) if model.predicts else None
     other = None
     if run is not None and source is not None and plan.contrast is None:

@@ -10,9 +10,9 @@ from contextlib import contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple
 
-from attncli.api.effects import EffectsRun, add_effects, ordinary_positions, require_head
+from attncli.api.effects import EffectsRun, Opened, add_effects, ordinary_positions, require_head
 from attncli.api.heads_many import LocatedText
-from attncli.api.heads_single import HeadsInput, Model, full_depth, prepare_text
+from attncli.api.heads_single import HeadsInput, full_depth, prepare_text
 from attncli.api.loading import ModelLoader
 from attncli.errors import AttnError, UsageError
 from attncli.results.effects import Effects, HeadEffect, Outcome, PartEffect
@@ -61,8 +61,8 @@ def split_line(given: LocatedText, columns: Sequence[str]) -> EffectLine:
             f"{given.place} has {len(fields)} fields, and --columns names {len(columns)}",
             hint=f"a line reads {'<tab>'.join(columns)}",
         )
-    return EffectLine(given.place, **{name: field or None for name, field in zip(columns, fields, strict=True)} | {
-        "text": fields[columns.index("text")]})  # fmt: skip
+    named = {name: field or None for name, field in zip(columns, fields, strict=True)}
+    return EffectLine(given.place, named.pop("text") or "", **named)
 
 
 def run_effect_lines(
@@ -78,7 +78,7 @@ def run_effect_lines(
     loaded = loader.load(files, full_depth(request.selection), predicts=True)
     require_head(loaded, request.effects)
     # The progress of one text would hide that of all.
-    model = Model(loaded, tokenizer, files, lambda *_: None)
+    model = Opened(loaded, tokenizer, files, lambda *_: None)
 
     def prepared(line: EffectLine) -> tuple[HeadsResult, EffectsRun]:
         assert request.effects is not None

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from attncli.api.effects import EffectsRun, add_effects, find_position, prepare_run, require_head
+from attncli.api.effects import EffectsRun, Opened, add_effects, find_position, prepare_run, require_head
 from attncli.api.loading import ModelLoader, id_lists, model_limits, one_id_list, provenance
 from attncli.api.requests import EncodingRequest
 from attncli.attention.effects.patch_texts import check_same_length
@@ -25,11 +25,9 @@ if TYPE_CHECKING:
     from attncli.attention.inputs import ModelInputs
     from attncli.attention.selection import HeadsRequest, Selection
     from attncli.models.capture.structure import BlockList
-    from attncli.models.files.model_files import ModelFiles
     from attncli.models.loading.loaded_model import LoadedModel
     from attncli.models.loading.weights import Depth
     from attncli.models.tokenizers.types import Tokenizer
-    from attncli.progress import Progress
     from attncli.results.steps import Steps
 
 #: Up to so many tokens, special ones included, nearly every head gives most of its weight to a neighbour or the first.
@@ -139,22 +137,23 @@ def run_single_text(inputs: HeadsInput, loader: ModelLoader, request: HeadsReque
     # positions are only known later.
     view = request.steps or request.view
     later = bool(inputs.target_flags) or files is None or files.base is not None
-    for position in () if later else (view.query, view.key):
+    plan = request.effects
+    for position in () if later else (view.query, view.key, None if plan is None else plan.query):
         view.unit_spans(encoded.tokens, position)
     if view.hide_special and not later and not any(token.special for token in encoded.tokens):
         raise UsageError("--hide-special: the text has no special tokens", hint="leave --hide-special out")
-    generates, effects = inputs.generate is not None, request.effects is not None
-    depth = full_depth(request.selection) if generates or effects else request.selection.depth
-    loaded = loader.load(files, depth, writes=generates, predicts=effects)
-    if request.effects is not None:
-        require_head(loaded, request.effects)
-    model = Model(loaded, tokenizer, files, loader.progress)
-    result, run = prepare_text(model, inputs, encoded, request)
+    generates = inputs.generate is not None
+    depth = full_depth(request.selection) if generates or plan is not None else request.selection.depth
+    loaded = loader.load(files, depth, writes=generates, predicts=plan is not None)
+    if plan is not None:
+        require_head(loaded, plan)
+    opened = Opened(loaded, tokenizer, files, loader.progress)
+    result, run = prepare_text(opened, inputs, encoded, request)
     return result if run is None else add_effects(result, run)
 
 
 def prepare_text(
-    model: Model, inputs: HeadsInput, encoded: EncodedText, request: HeadsRequest
+    model: Opened, inputs: HeadsInput, encoded: EncodedText, request: HeadsRequest
 ) -> tuple[HeadsResult, EffectsRun | None]:
     """The result of one text, and what its effects are measured in, if some are asked for."""
     fitting = inputs.fit_to_model(encoded, model.loaded)
@@ -164,17 +163,8 @@ def prepare_text(
     return _run(model, pair, request, warnings=warnings)
 
 
-class Model(NamedTuple):
-    """A loaded model with its tokenizer and files, if it has them."""
-
-    loaded: LoadedModel
-    tokenizer: Tokenizer | None
-    files: ModelFiles | None
-    progress: Progress
-
-
 def _run(
-    model: Model, given: TextAndTarget, request: HeadsRequest, *, warnings: tuple[str, ...]
+    model: Opened, given: TextAndTarget, request: HeadsRequest, *, warnings: tuple[str, ...]
 ) -> tuple[HeadsResult, EffectsRun | None]:
     from attncli.attention.inputs import build_inputs
     from attncli.attention.stacks import collect
@@ -205,13 +195,8 @@ def _run(
     result = heads_result(loaded, stacks, request, warnings=warnings, notes=notes)
     result = replace(result, generated=given.generated)
     if plan is not None and request.read_at is not None:
-        run = prepare_run(
-            *(loaded, model.tokenizer, model.files, inputs, collected, plan),
-            position=request.read_at,
-            top=request.top,
-            progress=model.progress,
-            source=_source_inputs(model, given, plan),
-        )
+        source = _source_inputs(model, given, plan)
+        run = prepare_run(model, inputs, collected, plan, position=request.read_at, top=request.top, source=source)
         return result, run
     if request.steps is None:
         return result, None
@@ -264,7 +249,7 @@ def _quoted(token: Token) -> str:
     return f"{token.text.strip() or token.token} (token {token.index})"
 
 
-def _source_inputs(model: Model, given: TextAndTarget, plan: EffectsPlan) -> ModelInputs | None:
+def _source_inputs(model: Opened, given: TextAndTarget, plan: EffectsPlan) -> ModelInputs | None:
     """The inputs of the text that heads are patched from, which goes on as the text does; None without one.
 
     Raises UsageError where it has another number of tokens.

@@ -62,7 +62,7 @@ def test_states_are_chosen(browser: Browser, tmp_path: Path) -> None:
     browser.wait(MATRIX_IS_THERE)
     assert browser.text("#details h3") == "state 2, after layer 1 (the last)"
     browser.find("#states option[value='0']").click()
-    browser.wait("document.querySelector('#state h2').textContent === 'state 1, after layer 0'")
+    browser.wait("document.querySelector('#details h3').textContent === 'state 1, after layer 0'")
 
 
 def test_one_pair_and_one_occurrence(browser: Browser, tmp_path: Path) -> None:
@@ -70,7 +70,7 @@ def test_one_pair_and_one_occurrence(browser: Browser, tmp_path: Path) -> None:
         values = np.array([[1.0, 0.9], [0.9, 1.0]]) if count == 2 else None
         state = last_state(similarity=values, positions=None, explained=None, percentile=None, senses=None)
         open_page(browser, tmp_path, compare_html(compare_result(state, occurrences=FOUR[:count])))
-        browser.wait("document.querySelector('#state h2')")
+        browser.wait("document.querySelector('#details h3')")
         assert browser.console() == []
         assert not browser.all(".matrix")
 

@@ -22,6 +22,7 @@ from torch import Tensor, nn
 
 from attncli.attention.effects.outcome import CosineOutcome, LogitOutcome, RunLogits
 from attncli.attention.effects.prediction import run_logits, text_axis
+from attncli.errors import ModelError
 from attncli.models.capture.block_replay import replaying, single_blocks, state_of
 from attncli.models.capture.head_sites import HeadSite, find_head_sites
 from attncli.models.capture.interventions import (
@@ -161,8 +162,8 @@ class AblatedRun:
         if start:
             try:
                 values = self._batch(changes, start)
-            except (LookupError, TypeError, AttributeError, RuntimeError, ValueError, AssertionError):
-                values = None  # blocks below keep what later ones read: the batch without replay says if that's wrong
+            except ModelError:
+                values = None  # later blocks read what earlier ones keep; without replay, any other cause is raised
             if values is not None and self._agrees(values):
                 return values
         return self._batch(changes, 0)
@@ -267,7 +268,7 @@ class AblationEffects(NamedTuple):
 
     heads: Mapping[HeadKey, float | None]
     parts: Mapping[str, float | None]
-    log_probabilities: Mapping[HeadKey, float] = field(default_factory=dict)  # type: ignore[assignment]
+    log_probabilities: Mapping[HeadKey, float] = field(default_factory=dict)
 
 
 #: What takes the place of heads, (heads, d) by their module's path and call, and of MLPs' writes, (width,).

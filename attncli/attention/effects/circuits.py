@@ -8,7 +8,7 @@ ever made. The mean over the vocabulary (of outputs, of keys) is subtracted, as 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import NamedTuple
@@ -165,7 +165,9 @@ def _centred_product(left: Tensor, table: Tensor) -> Tensor:
     return total - torch.outer(left.float().mean(1), table.float().sum(0))
 
 
-def _head_circuits(layers: Sequence[_Layer], names: dict[StackKey, CollectedStack], forms: _VocabularyForms):
+def _head_circuits(
+    layers: Sequence[_Layer], names: dict[StackKey, CollectedStack], forms: _VocabularyForms
+) -> Iterator[HeadCircuit]:
     for layer in layers:
         stack = names.get(layer.label.key)
         chosen = () if stack is None else stack.heads_of(layer.label.number)
@@ -235,12 +237,14 @@ def _readers(layer: _Layer) -> dict[CompositionKind, Tensor]:
 def _root(matrices: Tensor) -> Tensor:
     """An R with RᵀR = AᵀA, so that ‖A X‖ = ‖R X‖ for every X. (heads, width, d) to (heads, d, d)."""
     values, vectors = torch.linalg.eigh((matrices.transpose(1, 2) @ matrices).double().cpu())
-    return (values.clamp(min=0).sqrt()[:, :, None] * vectors.transpose(1, 2)).to(matrices)
+    root: Tensor = values.clamp(min=0).sqrt()[:, :, None] * vectors.transpose(1, 2)
+    return root.to(matrices)
 
 
 def _unit(matrices: Tensor) -> Tensor:
     """Each head's matrix over its Frobenius norm."""
-    return matrices / matrices.flatten(1).norm(dim=1).clamp(min=1e-30)[:, None, None]
+    norms: Tensor = matrices.flatten(1).norm(dim=1).clamp(min=1e-30)[:, None, None]
+    return matrices / norms
 
 
 def _composition(written: Tensor, read: Tensor) -> Tensor:

@@ -301,7 +301,9 @@ def _run_forward(
 ) -> Any:
     """One forward pass with all ways of capturing active. Returns what the model returns."""
     method = forward_method(model, arguments)
-    run: Callable[..., Any] = adapter if adapter is not None and method is model else method
+    run: Callable[..., Any] = method
+    if adapter is not None and method is model:
+        run = adapter if session.change is None else adapter.with_logits
     with report_run_errors(model, arguments), ExitStack() as stack:
         second = None
         reads_text = "input_ids" in arguments and not arguments.keys() & MEDIA_ARGUMENTS

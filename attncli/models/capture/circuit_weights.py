@@ -299,11 +299,11 @@ class _CircuitReader:
     def ends(self) -> StreamEnds:
         table, head = self._table(), self.model.module.get_output_embeddings()
         entries = {}
-        for path, rows in self.entries.items() if table is not None else ():
-            width = table.shape[1]
+        for path, rows in self.entries.items():
+            width = 0 if table is None else table.shape[1]
             random = self.rows(width, rows)[1, 0].float()
             linear = _linear_rows(rows[: width + _EXTRA_ROWS], random)
-            if linear is not None:
+            if linear is not None and width:
                 entries[path] = linear
         way_out = None if self.exit is None else _linear_rows(self.exit, self.random.to(self.exit.device))
         unembedding = None if head is None or way_out is None else linear_map(head)

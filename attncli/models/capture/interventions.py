@@ -172,7 +172,9 @@ class _WriteRecorder(_BlockWatch):
         def forward(*args: Any, **kwargs: Any) -> Any:
             self.block_call += 1
             entering = _entering(args, kwargs)
-            self._sums, self._path = _SumCounter(entering), WeakTensorKeyDictionary()
+            # Of several streams side by side (AltUp) it is unknown which one a sublayer writes to.
+            self._sums = _SumCounter(entering) if entering.ndim < 4 else None
+            self._path = WeakTensorKeyDictionary()
             self._path[entering] = False
             before = len(self.writes)
             with TorchCalls(self._call):
@@ -257,13 +259,13 @@ class _Intervention(_BlockWatch):
         super().__init__(model)
         self._rows = rows
         self._parameters = ParameterStorage(model.module)
-        self._heads = [each for each in replacements if isinstance(each.site, HeadSite)]
+        self._heads = [(each.site, each) for each in replacements if isinstance(each.site, HeadSite)]
         self._writes = [each for each in replacements if isinstance(each.site, WriteSite)]
         self._sums: _SumCounter | None = None
 
     @contextmanager
     def active(self) -> Iterator[None]:
-        modules = {id(each.site.module): each.site.module for each in self._heads if isinstance(each.site, HeadSite)}
+        modules = {id(site.module): site.module for site, _ in self._heads}
         with ExitStack() as stack:
             stack.enter_context(hooked(self._hooks()))
             if self._writes:
@@ -316,14 +318,15 @@ class _Intervention(_BlockWatch):
 
         def forward(*args: Any, **kwargs: Any) -> Any:
             turn = seen[self.block_call] = seen.get(self.block_call, -1) + 1
-            here = [each for each in self._heads if each.site.module is module
-                    and (each.site.block_call, each.site.turn) == (self.block_call, turn)]  # fmt: skip
+            place = self.block_call, turn
+            here = [(site, each) for site, each in self._heads
+                    if site.module is module and (site.block_call, site.turn) == place]  # fmt: skip
             if not here:
                 return original(*args, **kwargs)
-            site = here[0].site
+            site, replacements = here[0][0], [each for _, each in here]
             if site.product is None:
-                return original(self._replaced(site, args[0], here), *args[1:], **kwargs)
-            with TorchCalls(_ProductChange(self, site, here)):
+                return original(self._replaced(site, args[0], replacements), *args[1:], **kwargs)
+            with TorchCalls(_ProductChange(self, site, replacements)):
                 return original(*args, **kwargs)
 
         return forward

@@ -97,8 +97,16 @@ class Adapter:
         )
 
     def __call__(self, **arguments: Any) -> Any:
-        """A forward pass. Raises ModelError where peft needs more than a text for this method."""
+        """A forward pass, with the logits of the last position alone.
+
+        Raises ModelError where peft needs more than a text for this method.
+        """
         with self._reported_errors(), _last_logits_only(self.base):
+            return self.model(**arguments)
+
+    def with_logits(self, **arguments: Any) -> Any:
+        """A forward pass with the logits of every position. Raises ModelError as a call does."""
+        with self._reported_errors():
             return self.model(**arguments)
 
     def generate(self, **arguments: Any) -> Any:

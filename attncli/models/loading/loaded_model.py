@@ -227,7 +227,7 @@ class LoadedModel:
         run, FailedError if memory runs out.
         """
         with self._running(arguments) as moved:
-            return (self.module if self.adapter is None else self.adapter)(**moved)
+            return (self.module if self.adapter is None else self.adapter.with_logits)(**moved)
 
     def borrowed(self) -> AbstractContextManager[None]:
         """Exclusive use of the module, which is restored afterwards: see `borrow`. Every run does this itself; whoever

@@ -230,3 +230,21 @@ def test_a_shared_block_is_ablated_once_for_each_of_its_layers() -> None:
     assert [(site.call, site.block_call) for site in run.sites] == [(0, 0), (1, 1), (2, 2)]
     (path,) = {site.path for site in run.sites}
     assert len({effects.heads[path, call, 0] for call in range(3)}) == 3
+
+
+def test_layers_that_read_keys_of_layers_below() -> None:
+    """Replayed blocks keep no keys for later ones: the batch then begins at the first block."""
+    config = transformers.Gemma3nTextConfig(
+        **{**tiny.GROUPED, "num_hidden_layers": 4}, head_dim=8, sliding_window=4, num_kv_shared_layers=2,
+        hidden_size_per_layer_input=8, vocab_size_per_layer_input=99, laurel_rank=4, altup_num_inputs=2,
+        layer_types=["sliding_attention", "full_attention"] * 2, activation_sparsity_pattern=[0.0] * 4,
+    )  # fmt: skip
+    loaded = wrap_model(build(config), "gemma3n")
+    run = AblatedRun.of(loaded, arguments(loaded), DIFFERENCE, POSITION)
+    effects = ablate(run, None)
+    own = float(run.base.outcome[0])
+    site, path = run.sites[3], site_paths(run)[3]
+    names = Family(r"o_proj", r"mlp", cap=config.final_logit_softcapping)
+    expected = naive(loaded, arguments(loaded), path, [head_change(h, 0) for h in range(HEADS)], names, output=False)
+    found = [effects.heads[site.path, site.call, head] for head in range(HEADS)]
+    assert found == pytest.approx([own - each for each in expected], abs=1e-4)

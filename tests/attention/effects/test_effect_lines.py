@@ -54,10 +54,10 @@ def test_a_file_with_a_source_for_each_text(tmp_path: Path) -> None:
     path = tmp_path / "texts.tsv"
     path.write_text("abcdefgabcde\tabcdXfgabcde\nxyzwvxyzw\txyzQvxyzw\n")
     done = attn(
-        "heads", "-m", "builtin:induction", "-f", path, "--lines", "--columns", "text,patch_from",
+        "heads", "-m", "builtin:induction", "-f", str(path), "--lines", "--columns", "text,patch_from",
         "--effect", "patch", "--check", "0.0 patch > 0.8", "--json",
     )  # fmt: skip
-    assert done.exit_code == 0, done.stderr
+    assert done.code == 0, done.err
 
 
 @pytest.mark.parametrize(
@@ -76,8 +76,9 @@ def test_columns_that_say_nothing(columns: str, message: str) -> None:
 def test_a_line_of_other_fields_is_named() -> None:
     with pytest.raises(UsageError, match="text 2 has 1 fields, and --columns names 3"):
         attncli.heads([LINES[0], "abc"], model="builtin:induction", effect="zero", columns=COLUMNS)
-    with pytest.raises(UsageError, match="text 1: --answer: 'nope' is 4 tokens"):
+    with pytest.raises(UsageError) as caught:
         attncli.heads(["abc\tnope"], model="builtin:induction", effect="zero", columns="text,answer")
+    assert caught.value.message.startswith("text 1: --answer: 'nope' is")
 
 
 def test_what_is_given_twice() -> None:

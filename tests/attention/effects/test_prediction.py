@@ -92,3 +92,16 @@ def test_an_architecture_that_mixes_streams_adds_up() -> None:
     found = direct_effects(recorded(build(config())), ABOVE_MEAN)
     assert len(found.heads) == 3
     assert abs(found.unexplained) < 1e-4
+
+
+def test_an_adapter_predicts_at_any_position() -> None:
+    peft = pytest.importorskip("peft", reason="peft is not installed (extra adapters)")
+    settings = peft.LoraConfig(r=4, target_modules=["q_proj", "o_proj", "down_proj"], init_lora_weights=False)
+    adapted = peft.get_peft_model(build(PREDICTING["llama"][0]()), settings).eval()
+    run = recorded(adapted)
+    arguments = {name: value for name, value in run.arguments.items() if isinstance(value, Tensor)}
+    with torch.no_grad():
+        expected = adapted(**arguments).logits[0, run.position]
+    assert torch.allclose(run.logits.own[0], expected, atol=1e-5)
+    assert predict(run, None, named, top=1).lens[-1].tokens[0].id == int(expected.argmax())
+    assert abs(direct_effects(run, ABOVE_MEAN).unexplained) < 1e-4
