@@ -6,7 +6,8 @@ sentences are run and their vectors compared state by state.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from attncli.api.loading import ModelLoader, model_limits, provenance
@@ -21,11 +22,13 @@ from attncli.api.occurrences import (
     input_warnings,
     list_numbers,
     read_sentences,
+    read_tokens,
     run_warnings,
-    tokens_in_span,
+    shared_prefixes,
 )
 from attncli.api.requests import CompareRequest, LoadingRequest, RunningRequest
 from attncli.choices import ADJUSTMENTS, POOLS
+from attncli.embeddings.reading import Reading, parse_reading
 from attncli.embeddings.reference_sample import MIN_WORDS, sample_spans, shipped_sentences
 from attncli.embeddings.state_selection import StateSelection, StateSpec, parse_states, text_stack
 from attncli.errors import UsageError
@@ -36,8 +39,6 @@ from attncli.results.compare import CompareResult, SampleInfo, State
 from attncli.tokens.encode import encode
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from attncli.embeddings.batches import ModelTraits, SentenceWords, StackRun
     from attncli.embeddings.reference_sample import SampleStatistics
     from attncli.models.files.model_files import ModelFiles
@@ -50,7 +51,7 @@ _FEW_WORDS = 100
 
 def compare(
     word: str,
-    sentences: Iterable[str | tuple[str, str | None]],
+    sentences: Iterable[str | tuple[str, str | None]] | Mapping[str, Iterable[str | tuple[str, str | None]]],
     *,
     model: Any = None,
     tokenizer: Any = None,
@@ -61,6 +62,8 @@ def compare(
     state: StateSpec = None,
     stack: str | None = None,
     pool: str = "mean",
+    echo: bool = False,
+    template: str | None = None,
     adjust: str = "none",
     reference: Iterable[str] | None = None,
     dimensions: int | None = None,
@@ -76,13 +79,15 @@ def compare(
     """Compare the vectors of a word in several sentences with each other, state by state.
 
     sentences: texts, each optionally followed by a tab and a label, or pairs of text and label. `[Brackets]` around the
-    word choose an occurrence where a sentence has several.
+    word choose an occurrence where a sentence has several. A mapping of names to such lists compares these groups.
     versus: other words to compare with.  occurrence: which one, where a sentence has several (from 1, or `"all"`).
     any_form: also match other case and regular inflections.  skip: skip sentences without the word, or with the word
     beyond the model's limit, instead of an error.
     state: `"0-6"`, `[0, 5]`, `-1`, `"all"` (0 is the embedding layer's output); None is the last. The result also
     summarizes the states before it.
     pool: how the vectors of a word's tokens become one: `mean`, `first`, `last`.
+    echo: give each sentence twice, and read the word in the second copy.  template: a text with `{sentence}` and
+    `{word}` that is read at its last token. Both are for causal models, in which a word can't know what follows it.
     adjust: `none`, `baseline`, `standardize` or `abtt`, with statistics of `reference` (sentences; None: those of the
     package; an empty list: none).  dimensions: list so many that contribute most to the cosine.
     stack: `encoder` or `decoder`.  seed: of random pairs and permuted labels.
@@ -97,8 +102,9 @@ def compare(
     FailedError where memory runs out.
     """
     request = CompareRequest(
-        versus, occurrence, any_form, skip, state, stack, pool, adjust, reference, dimensions, seed, word, sentences
-    )
+        versus, occurrence, any_form, skip, state, stack, pool, echo, template, adjust, reference, dimensions, seed,
+        word, sentences,
+    )  # fmt: skip
     loading = LoadingRequest(revision, refresh, trust_remote_code, allow_pickle)
     return run_compare(request, ModelLoader(model, tokenizer, loading, RunningRequest(device, dtype), progress))
 
@@ -109,15 +115,16 @@ def run_compare(request: CompareRequest, loader: ModelLoader) -> CompareResult:
     choice = parse_states(request.state, request.stack)
     sample = parse_reference_sample(request.reference)
     _check_request(request, sample)
+    reading = parse_reading(echo=request.echo, template=request.template, pool=request.pool)
     words = _parse_words(request.word, request.versus)
     files = loader.files()
     model_limits(files).check_states(choice)
     # The word is looked for before torch is imported, so that its errors show at once.
     tokenizer = loader.open_tokenizer(files)
-    query = WordQuery(words, request.any_form, request.occurrence)
+    query = WordQuery(words, request.any_form, request.occurrence, reading)
     found = _find_in_sentences(request.sentences, tokenizer, query, loader.progress, skip=request.skip)
     loaded = loader.load(files, choice.depth, eager=False)
-    return _Comparison(request, choice, words, sample, loader, files, tokenizer).compare(loaded, found)
+    return _Comparison(request, choice, query, sample, loader, files, tokenizer).compare(loaded, found)
 
 
 def _check_request(request: CompareRequest, sample: ReferenceSample | None) -> None:
@@ -146,15 +153,23 @@ def _parse_words(word: object, versus: object) -> tuple[str, ...]:
 
 
 def _find_in_sentences(
-    sentences: object, tokenizer: Tokenizer, query: WordQuery, progress: Progress, *, skip: bool
+    sentences: Any, tokenizer: Tokenizer, query: WordQuery, progress: Progress, *, skip: bool
 ) -> FoundOccurrences:
     """All occurrences. Raises UsageError where a sentence can't be used, or too few are left."""
-    if isinstance(sentences, str | bytes) or not isinstance(sentences, Iterable):
-        raise UsageError("the sentences have to be a list of texts", hint="pass a list, even for one sentence")
     read = list(read_sentences(sentences))
     if not read:
         raise UsageError("there are no sentences", hint="write them after the word, or give a file with -f FILE")
-    return _check_enough(find_occurrences(read, tokenizer, query, progress), query, skip=skip)
+    found = _check_enough(find_occurrences(read, tokenizer, query, progress), query, skip=skip)
+    _check_groups(sentences, found, query.words[0])
+    return found
+
+
+def _check_groups(sentences: object, found: FoundOccurrences, word: str) -> None:
+    """Raise UsageError for a group without the word."""
+    groups = {each.group for each in found.occurrences if each.word == word}
+    for name in sentences if isinstance(sentences, Mapping) else ():
+        if name not in groups:
+            raise UsageError(f"{word!r} isn't in {name}", hint="each group needs an occurrence of the first word")
 
 
 def _check_enough(found: FoundOccurrences, query: WordQuery, *, skip: bool) -> FoundOccurrences:
@@ -219,11 +234,17 @@ def parse_reference_sample(reference: Iterable[str] | None) -> ReferenceSample |
 
 
 def _run_sample(
-    run: StackRun, sample: ReferenceSample, traits: ModelTraits, tokenizer: Tokenizer, states: int, progress: Progress
+    run: StackRun,
+    sample: ReferenceSample,
+    traits: ModelTraits,
+    tokenizer: Tokenizer,
+    reading: Reading,
+    states: int,
+    progress: Progress,
 ) -> dict[int, SampleStatistics]:
     from attncli.embeddings.reference_sample import run_sample
 
-    sentences = encode_sample(sample.sentences, tokenizer, run.model.max_positions)
+    sentences = encode_sample(sample.sentences, tokenizer, run.model.max_positions, reading)
     total = sum(len(sentence.rows) for sentence in sentences)
     if total < MIN_WORDS:
         raise UsageError(
@@ -241,17 +262,21 @@ def _run_sample(
     return found
 
 
-def encode_sample(sentences: Sequence[str], tokenizer: Tokenizer, limit: int | None) -> list[SentenceWords]:
-    """The ids of every sentence, and the positions of the words that are sampled."""
+def encode_sample(
+    sentences: Sequence[str], tokenizer: Tokenizer, limit: int | None, reading: Reading
+) -> list[SentenceWords]:
+    """The ids of every text that the sentences are read in, with the positions of the words that are sampled, each
+    with the number of its sentence."""
     from attncli.embeddings.batches import SentenceWords
 
     found = []
-    for text, spans in zip(sentences, sample_spans(sentences), strict=True):
-        tokens = encode(tokenizer, text).tokens[:limit]
-        covers = [tokens_in_span(tokens, span, text) for span in spans]
-        rows = tuple((0, tuple(token.index for token in pieces)) for pieces in covers if pieces)
-        if rows:
-            found.append(SentenceWords(tuple(token.id for token in tokens), rows))
+    for number, (sentence, spans) in enumerate(zip(sentences, sample_spans(sentences), strict=True)):
+        for read in reading.texts(sentence, spans):
+            tokens = encode(tokenizer, read.text).tokens[:limit]
+            covers = read_tokens(tokens, read)
+            rows = tuple((number, tuple(token.index for token in pieces)) for pieces in covers if pieces)
+            if rows:
+                found.append(SentenceWords(tuple(token.id for token in tokens), rows))
     return found
 
 
@@ -263,7 +288,7 @@ class _Comparison(NamedTuple):
 
     request: CompareRequest
     choice: StateSelection
-    words: tuple[str, ...]
+    query: WordQuery
     sample: ReferenceSample | None
     loader: ModelLoader
     files: ModelFiles | None
@@ -272,6 +297,7 @@ class _Comparison(NamedTuple):
     def compare(self, loaded: LoadedModel, found: FoundOccurrences) -> CompareResult:
         from attncli.embeddings.batches import StackRun, detect_traits, run_sentences
         from attncli.embeddings.describe import OccurrenceRows, StateAccumulator, StatesRequest, describe_states
+        from attncli.embeddings.halvings import Halvings
 
         found, request, progress = self._truncate_to_model(found, loaded), self.request, self.loader.progress
         run = StackRun(loaded, text_stack(loaded, self.choice.stack), request.pool)
@@ -284,11 +310,13 @@ class _Comparison(NamedTuple):
         references = {state: each.reference(request.adjust) for state, each in statistics.items()}
         occurrences = found.occurrences
         rows = OccurrenceRows(
-            tuple(self.words.index(each.word) for each in occurrences),
+            tuple(self.query.words.index(each.word) for each in occurrences),
             tuple(each.label for each in occurrences),
             tuple((each.text, each.start) for each in occurrences),
+            tuple(each.group for each in occurrences) if any(each.group for each in occurrences) else (),
         )
-        accumulator = StateAccumulator(rows.codes[0], frozenset(chosen), max(chosen), references)
+        halvings = Halvings.draw(rows.labels, rows.word_rows(0, labelled=True), request.seed)
+        accumulator = StateAccumulator(rows.codes[0], frozenset(chosen), max(chosen), references, halvings)
         run_sentences(
             run,
             list(_number_occurrences(found.sentences)),
@@ -296,8 +324,9 @@ class _Comparison(NamedTuple):
             lambda done: progress("reading sentences", done, len(occurrences)),
         )
         how = StatesRequest(request.adjust, request.dimensions, request.seed)
-        states = describe_states(accumulator, rows, self.words, how)
-        return self._result(run, found, states, reference, traits, count)
+        states = describe_states(accumulator, rows, self.query.words, how)
+        result = self._result(run, found, states, reference, traits, count)
+        return result if halvings is None else replace(result, held_out=halvings.held_out())
 
     def _truncate_to_model(self, found: FoundOccurrences, loaded: LoadedModel) -> FoundOccurrences:
         """Sentences truncated to the model's limit, as its tokenizer may not know it, with a problem for each in which
@@ -313,12 +342,12 @@ class _Comparison(NamedTuple):
         fitting, problems = [], list(found.problems)
         for sentence in found.sentences:
             if max(place for each in sentence.occurrences for place in each.positions) >= limit:
-                problems.append(beyond_limit(sentence.number, limit))
+                problems.append(beyond_limit(sentence.number, limit, self.query.reading))
             else:
                 long = len(sentence.ids) > limit
                 fitting.append(sentence._replace(ids=sentence.ids[:limit], cut=sentence.cut or long))
         remaining = found._replace(sentences=tuple(fitting), problems=tuple(problems))
-        return _check_enough(remaining, WordQuery(self.words), skip=self.request.skip)
+        return _check_enough(remaining, self.query, skip=self.request.skip)
 
     def _reference_statistics(self, run: StackRun, traits: ModelTraits, states: int) -> ReferenceStatistics | None:
         """The statistics of the first `states` states, from the cache if all are there, else from a run.
@@ -335,7 +364,7 @@ class _Comparison(NamedTuple):
         cache = SampleCache.default()
         how = {
             "stack": run.stack.path, "pool": run.pool, "dtype": run.model.dtype, "device": str(run.model.device.type),
-            "behaviour": tuple(traits),
+            "behaviour": tuple(traits), "reading": tuple(self.query.reading),
         }  # fmt: skip
         key = self.files and sample_key(
             self.files, sentences=sample.sentences, allow_pickle=self.loader.loading.allow_pickle, **how
@@ -343,7 +372,7 @@ class _Comparison(NamedTuple):
         arrays = [cache.read(f"{key}-{state}") for state in range(states)] if key else [None]
         found = {state: SampleStatistics.from_arrays(each) for state, each in enumerate(arrays) if each is not None}
         if len(found) < len(arrays):
-            found = _run_sample(run, sample, traits, self.tokenizer, states, self.loader.progress)
+            found = _run_sample(run, sample, traits, self.tokenizer, self.query.reading, states, self.loader.progress)
             for state, statistics in found.items() if key else ():
                 cache.write(f"{key}-{state}", statistics.to_arrays())
         first = found[min(found)]
@@ -373,7 +402,7 @@ class _Comparison(NamedTuple):
             device=str(loaded.device),
             dtype=loaded.dtype,
             stack=stack,
-            words=self.words,
+            words=self.query.words,
             occurrences=found.occurrences,
             states=states,
             state_count=count,
@@ -382,6 +411,9 @@ class _Comparison(NamedTuple):
             sample=reference and reference.info,
             made_by=versions,
             causal=traits.causal,
+            echo=self.request.echo,
+            template=self.request.template,
+            same_prefix=shared_prefixes(found.sentences) if traits.causal else (),
             # The state that separates the labels best; the first of equal ones.
             best=-max(separations)[1] if separations else None,
             left_out=tuple(problem.number for problem in found.problems),
@@ -391,7 +423,14 @@ class _Comparison(NamedTuple):
                 *run_warnings(found.occurrences, states, causal=traits.causal),
                 *(reference.warnings(self.request.adjust) if reference else ()),
             ),
-            notes=tuple(input_notes(found, causal=traits.causal, padded=traits.padded, decoding=run.decoding)),
+            notes=tuple(
+                input_notes(
+                    found,
+                    causal=traits.causal and not self.query.reading.whole,
+                    padded=traits.padded,
+                    decoding=run.decoding,
+                )
+            ),
         )
 
 

@@ -5,9 +5,11 @@ Nothing here imports torch.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import count
 from typing import TYPE_CHECKING, NamedTuple
 
+from attncli.embeddings.reading import Reading, ReadText
 from attncli.embeddings.text_matching import (
     Span,
     WordPattern,
@@ -35,23 +37,29 @@ _MOST_LISTED = 5
 
 
 class Sentence(NamedTuple):
-    """A sentence with its number, from 1, and its sense label."""
+    """A sentence with its number, from 1, its sense label, and its group."""
 
     number: int
     text: str
     label: str | None = None
+    group: str | None = None
 
 
 class WordQuery(NamedTuple):
-    """The words to find, and which occurrence of each to take: a number from 1, `all`, or None for the first."""
+    """The words to find, which occurrence of each to take (a number from 1, `all`, or None for the first), and how they
+    are read."""
 
     words: tuple[str, ...]
     any_form: bool = False
     occurrence: int | str | None = None
+    reading: Reading = Reading()
 
 
 class EncodedSentence(NamedTuple):
-    """The ids of a sentence and the occurrences in it, with their positions.  cut: whether it was truncated."""
+    """The ids of a sentence, or of the text that it is read in, and the occurrences in it, with their positions.
+
+    cut: whether it was truncated.
+    """
 
     number: int
     ids: tuple[int, ...]
@@ -84,18 +92,22 @@ class _WordSpan(NamedTuple):
     span: Span
 
 
-def read_sentences(given: Iterable[str | tuple[str, str | None]]) -> Iterator[Sentence]:
+def read_sentences(given: Iterable[object] | Mapping[str, Iterable[object]]) -> Iterator[Sentence]:
     """Sentences from texts, texts with a tab and a label, or pairs of text and label; empty ones are left out.
 
-    Raises UsageError for anything else.
+    A mapping has groups of them by name. Numbers count through all groups. Raises UsageError for anything else.
     """
-    for number, each in enumerate(given, 1):
-        text, label = _text_and_label(each, number)
-        if text.strip():
-            yield Sentence(number, text, label.strip() if label and label.strip() else None)
+    numbers = count(1)
+    for group, sentences in given.items() if isinstance(given, Mapping) else [(None, given)]:
+        if isinstance(sentences, str | bytes) or not isinstance(sentences, Iterable):
+            raise UsageError("the sentences have to be a list of texts", hint="pass a list, even for one sentence")
+        for each, number in zip(sentences, numbers, strict=False):
+            text, label = _text_and_label(each, number)
+            if text.strip():
+                yield Sentence(number, text, label.strip() if label and label.strip() else None, group)
 
 
-def _text_and_label(given: str | tuple[str, str | None], number: int) -> tuple[str, str | None]:
+def _text_and_label(given: object, number: int) -> tuple[str, str | None]:
     if not isinstance(given, str):
         match given:
             case [str() as text, (str() | None) as label]:
@@ -132,19 +144,19 @@ def find_occurrences(
         if isinstance(result, SentenceProblem):
             problems.append(result)
         else:
-            encoded.append(result)
+            encoded += result
     return FoundOccurrences(tuple(encoded), tuple(problems), tuple(ambiguous))
 
 
 def _search_sentence(
     sentence: Sentence, tokenizer: Tokenizer, query: WordQuery
-) -> tuple[EncodedSentence | SentenceProblem, bool]:
+) -> tuple[list[EncodedSentence] | SentenceProblem, bool]:
     """The occurrences in one sentence, or why it has none; and whether further ones were left out without a choice."""
     marked = remove_brackets(sentence.text, query.words)
     clean = sentence._replace(text=marked.text)
     chosen = [_WordSpan(query.words[number], span) for number, span in marked.marks]
     if chosen:
-        return _encode_sentence(clean, chosen, tokenizer), False
+        return _encode_sentence(clean, chosen, tokenizer, query.reading), False
     found = [
         _WordSpan(word, span)
         for word in query.words
@@ -153,7 +165,8 @@ def _search_sentence(
     chosen = list(_select_occurrences(found, query))
     if not chosen:
         return _missing_problem(clean, found, query), False
-    return _encode_sentence(clean, chosen, tokenizer), query.occurrence is None and len(found) > len(chosen)
+    encoded = _encode_sentence(clean, chosen, tokenizer, query.reading)
+    return encoded, query.occurrence is None and len(found) > len(chosen)
 
 
 def _select_occurrences(found: Sequence[_WordSpan], query: WordQuery) -> Iterator[_WordSpan]:
@@ -191,19 +204,34 @@ def _near_hint(near: Sequence[str], query: WordQuery) -> str:
 
 
 def _encode_sentence(
-    sentence: Sentence, places: Sequence[_WordSpan], tokenizer: Tokenizer
+    sentence: Sentence, places: Sequence[_WordSpan], tokenizer: Tokenizer, reading: Reading
+) -> list[EncodedSentence] | SentenceProblem:
+    """The sentence with its occurrences; in a template a text of its own for each of them."""
+    encoded, left = [], list(places)
+    for read in reading.texts(sentence.text, [place.span for place in places]):
+        own, left = left[: len(read.spans)], left[len(read.spans) :]
+        result = _encode_text(read, own, sentence, tokenizer, reading)
+        if isinstance(result, SentenceProblem):
+            return result
+        encoded.append(result)
+    return encoded
+
+
+def _encode_text(
+    read: ReadText, places: Sequence[_WordSpan], sentence: Sentence, tokenizer: Tokenizer, reading: Reading
 ) -> EncodedSentence | SentenceProblem:
-    tokens = encode(tokenizer, sentence.text).tokens
-    pieces_by_place = [tokens_in_span(tokens, place.span, sentence.text) for place in places]
+    tokens = encode(tokenizer, read.text).tokens
+    pieces_by_place = read_tokens(tokens, read)
     limit = tokenizer.max_length
     cut = limit is not None and len(tokens) > limit
     if cut:
-        truncated = encode(tokenizer, sentence.text, truncate=True).tokens
+        truncated = encode(tokenizer, read.text, truncate=True).tokens
         sizes = [len(pieces) for pieces in pieces_by_place]
-        pieces_by_place = [tokens_in_span(truncated, place.span, sentence.text) for place in places]
-        if [len(pieces) for pieces in pieces_by_place] != sizes:
+        pieces_by_place = read_tokens(truncated, read)
+        # The last token of a truncated template is not its own.
+        if reading.template is not None or [len(pieces) for pieces in pieces_by_place] != sizes:
             assert limit is not None
-            return beyond_limit(sentence.number, limit)
+            return beyond_limit(sentence.number, limit, reading)
         tokens = truncated
     if not all(pieces_by_place):
         hint = "this tokenizer drops the word; use another model (-m)"
@@ -219,19 +247,29 @@ def _encode_sentence(
             pieces=tuple(token.token for token in pieces),
             positions=tuple(token.index for token in pieces),
             label=sentence.label,
+            group=sentence.group,
         )
         for (word, (start, end)), pieces in zip(places, pieces_by_place, strict=True)
     )
     return EncodedSentence(sentence.number, tuple(token.id for token in tokens), occurrences, cut)
 
 
-def beyond_limit(number: int, limit: int) -> SentenceProblem:
+def beyond_limit(number: int, limit: int, reading: Reading) -> SentenceProblem:
     """The problem of a word that lies beyond the tokens that the model takes."""
+    where = "in its template is longer than" if reading.template else "the word lies beyond"
+    shorter = "the sentence" if reading.whole else "the text before it"
+    colon = "" if reading.template else ":"
     return SentenceProblem(
         number,
-        f"sentence {number}: the word lies beyond the model's limit of {limit:,} tokens",
-        "shorten the text before it; --skip skips such sentences",
+        f"sentence {number}{colon} {where} the model's limit of {limit:,} tokens",
+        f"shorten {shorter}; --skip skips such sentences",
     )
+
+
+def read_tokens(tokens: Sequence[Token], read: ReadText) -> list[list[Token]]:
+    """The tokens whose vectors are read for each word of a text."""
+    last = [token for token in tokens if not token.special][-1:]
+    return [last if span is None else tokens_in_span(tokens, span, read.text) for span in read.spans]
 
 
 def tokens_in_span(tokens: Sequence[Token], span: Span, text: str) -> list[Token]:
@@ -319,6 +357,18 @@ def _dominant_dimension_warnings(state: State, occurrences: Sequence[Occurrence]
         )
 
 
+def shared_prefixes(sentences: Sequence[EncodedSentence]) -> tuple[tuple[int, ...], ...]:
+    """Occurrences, by index, whose tokens are the same up to the word's last, in sentences that aren't the same.
+
+    A causal model gives them equal vectors.
+    """
+    alike: dict[tuple[int, ...], list[int]] = {}
+    occurrences = [(each, sentence.ids) for sentence in sentences for each in sentence.occurrences]
+    for index, (each, ids) in enumerate(occurrences):
+        alike.setdefault((*ids[: each.positions[-1] + 1], -1, *each.positions), []).append(index)
+    return tuple(tuple(members) for members in alike.values() if len({occurrences[index][1] for index in members}) > 1)
+
+
 def input_notes(found: FoundOccurrences, *, causal: bool, padded: bool, decoding: bool) -> Iterator[str]:
     """Notes on how the input was interpreted."""
     if found.ambiguous:
@@ -332,7 +382,10 @@ def input_notes(found: FoundOccurrences, *, causal: bool, padded: bool, decoding
         without = sum(label is None for label in labels)
         yield f"{without:,} of {len(labels):,} occurrences have no label and are left out of the comparison of labels"
     if causal:
-        yield "this model is causal: text after the word can't change its states"
+        yield (
+            "this model is causal: text after the word can't change its states; --echo and --template read the word "
+            "after the whole sentence"
+        )
     if decoding:
         yield "the decoder's input was the start token and the sentence"
     if not padded:

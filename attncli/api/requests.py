@@ -90,6 +90,8 @@ class CompareRequest(NamedTuple):
     state: Any = None
     stack: str | None = None
     pool: str = "mean"
+    echo: bool = False
+    template: str | None = None
     adjust: str = "none"
     reference: Any = None
     dimensions: int | None = None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import click
@@ -62,7 +63,8 @@ sentence_options = bundle(
     "Input",
     option(
         "-f, --file FILE",
-        "Read sentences from a file, one per line, each optionally followed by a tab and a label (- is stdin).",
+        "Read sentences from a file, one per line, each optionally followed by a tab and a label (- is stdin); several "
+        "files are compared with each other.",
         multiple=True,
         complete="files",
     ),
@@ -84,6 +86,15 @@ compare_options = bundle(
         multiple=True,
     ),
     option("--stack NAME", "Which stack of a model that has both: encoder or decoder.", complete="stacks"),
+    option(
+        "--echo",
+        "Give each sentence twice and read the word in the second copy, so that a causal model knows what follows it.",
+    ),
+    option(
+        "--template TEXT",
+        "Read a text with {sentence} and {word} at its last token, instead of the word.",
+        type=Text(),
+    ),
     option("--pool", "How the vectors of a word's tokens become one.", type=Choice(POOLS), default="mean"),
     option(
         "--adjust",
@@ -153,8 +164,10 @@ def compare(
     write_result(plan, result, environment)
 
 
-def _read_sentences(word: str | None, source: SentenceOptions, environment: Environment) -> Iterator[str]:
-    """The sentences from the arguments, from files or from stdin.
+def _read_sentences(
+    word: str | None, source: SentenceOptions, environment: Environment
+) -> Iterator[str] | dict[str, Iterator[str]]:
+    """The sentences from the arguments, from a file or from stdin; of several files a group each, by name.
 
     Raises UsageError for two ways or none, FailedError for what can't be read.
     """
@@ -177,16 +190,25 @@ def _read_sentences(word: str | None, source: SentenceOptions, environment: Envi
             "there are no sentences", hint="write them after the word, give a file with -f FILE, or pipe them in"
         )
     check_one_stdin(names)
-    return _read_lines(names, environment) if names else iter(source.sentence)
+    if len(names) > 1:
+        return {group: _read_lines(name, environment) for group, name in _group_names(names).items()}
+    return _read_lines(names[0], environment) if names else iter(source.sentence)
 
 
-def _read_lines(names: tuple[str, ...], environment: Environment) -> Iterator[str]:
+def _group_names(names: tuple[str, ...]) -> dict[str, str]:
+    """A file by the name of its group: its own, without folders where that is enough to tell the files apart."""
+    if len(set(names)) < len(names):
+        raise UsageError("-f was given the same file twice", hint="give different files, or the file only once")
+    short = {"stdin" if name == "-" else Path(name).name: name for name in names}
+    return short if len(short) == len(names) else {name: name for name in names}
+
+
+def _read_lines(name: str, environment: Environment) -> Iterator[str]:
     from attncli.cli.stdin_text import lines, read_blocks
 
-    for name in names:
-        yield from lines(read_blocks(name, environment))
+    yield from lines(read_blocks(name, environment))
 
 
 def _read_reference(name: str | None, environment: Environment) -> Iterable[str] | None:
     """None: the default sample."""
-    return None if name is None else () if name == "none" else _read_lines((name,), environment)
+    return None if name is None else () if name == "none" else _read_lines(name, environment)

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import combinations
 from tempfile import TemporaryFile
 from typing import NamedTuple
 
 import numpy as np
 
+from attncli.embeddings.halvings import Halvings
 from attncli.embeddings.measure import (
     Contrast,
     Floats,
@@ -30,6 +32,7 @@ from attncli.results.compare import (
     MOST_IN_MATRIX,
     MOST_ON_THE_WAY,
     Dimension,
+    PairDistance,
     Reference,
     Senses,
     State,
@@ -45,11 +48,13 @@ _MIN_COSINE = 0.05
 
 
 class OccurrenceRows(NamedTuple):
-    """The index of each occurrence's word, its label, and a rank that doesn't depend on the order of sentences."""
+    """The index of each occurrence's word, its label, a rank that doesn't depend on the order of sentences, and its
+    group, where the sentences are in several."""
 
     words: tuple[int, ...]
     labels: tuple[str | None, ...]
     ranks: tuple[object, ...]
+    groups: tuple[str | None, ...] = ()
 
     @property
     def codes(self) -> tuple[Indices, tuple[tuple[int, str | None], ...]]:
@@ -83,6 +88,7 @@ class StateAccumulator:
 
     codes: the group (word and label) of every row.  chosen: the states whose vectors are needed.
     last: later states are ignored.  references: of each state, for the requested adjustment.
+    halvings: of the labelled rows, where these are enough.
     vectors: by state, (rows, d).  raw, adjusted: sums of unit vectors by state, before and after the adjustment.
     """
 
@@ -90,6 +96,7 @@ class StateAccumulator:
     chosen: frozenset[int]
     last: int
     references: Mapping[int, Reference]
+    halvings: Halvings | None = None
     vectors: dict[int, Vectors] = field(default_factory=dict)
     raw: dict[int, GroupSums] = field(default_factory=dict)
     adjusted: dict[int, GroupSums] = field(default_factory=dict)
@@ -101,11 +108,14 @@ class StateAccumulator:
         indices = np.asarray(rows, dtype=np.int64)
         codes = self.codes[indices]
         groups = int(self.codes.max()) + 1
-        self.raw.setdefault(state, GroupSums(groups)).add(unit_vectors(vectors), codes)
+        units = unit_vectors(vectors)
+        self.raw.setdefault(state, GroupSums(groups)).add(units, codes)
         reference = self.references.get(state)
         if reference is not None and reference.mean is not None:
-            adjusted = unit_vectors(adjusted_vectors(vectors, reference))
-            self.adjusted.setdefault(state, GroupSums(groups)).add(adjusted, codes)
+            units = unit_vectors(adjusted_vectors(vectors, reference))
+            self.adjusted.setdefault(state, GroupSums(groups)).add(units, codes)
+        if self.halvings is not None:
+            self.halvings.add(state, indices, units)
         storage = self._storage(state, vectors.shape[1])
         if storage is not None:
             storage[indices] = vectors
@@ -223,7 +233,9 @@ def _with_vectors(
         groups = groups._replace(members=tuple(members))
     return replace(
         described,
-        senses=_senses(units, rows, baseline, request.seed),
+        senses=_senses(units, rows, rows.labels, baseline, request.seed),
+        change=_senses(units, rows, rows.groups, baseline, request.seed) if rows.groups else None,
+        distances=_distances(units, rows),
         groups=groups,
         words=_word_figures(vectors, units, rows, words, baseline) if len(words) > 1 else (),
         # A single occurrence of the word has cosines only with other words.
@@ -235,11 +247,14 @@ def _with_vectors(
     )
 
 
-def _senses(units: Floats, rows: OccurrenceRows, baseline: float, seed: int) -> Senses | None:
-    labelled = rows.word_rows(0, labelled=True)
+def _senses(
+    units: Floats, rows: OccurrenceRows, given: Sequence[str | None], baseline: float, seed: int
+) -> Senses | None:
+    """Statistics of the labels, or of the groups, of the first word's occurrences."""
+    labelled = np.array([row for row in rows.word_rows(0) if given[row] is not None], dtype=np.int64)
     if len(labelled) < 2:
         return None
-    labels = [str(rows.labels[row]) for row in labelled]
+    labels = [str(given[row]) for row in labelled]
     senses = measure_senses(units[labelled], labels, seed)
     contrast = _minus_baseline(Contrast(senses.within, senses.across), baseline)
     neighbours = senses.neighbours
@@ -253,8 +268,21 @@ def _senses(units: Floats, rows: OccurrenceRows, baseline: float, seed: int) -> 
             for miss in neighbours.wrong
         )
         neighbours = neighbours._replace(wrong=tuple(sorted(wrong)))
-    ordered = dict.fromkeys(str(label) for label in rows.labels if label is not None)
+    ordered = dict.fromkeys(str(label) for label in given if label is not None)
     return senses._replace(labels=tuple(ordered), within=contrast.within, across=contrast.across, neighbours=neighbours)
+
+
+def _distances(units: Floats, rows: OccurrenceRows) -> tuple[PairDistance, ...]:
+    """The average pairwise distance of every two groups of the first word, or of every two labels without groups."""
+    given = rows.groups or rows.labels
+    members: dict[str, list[int]] = {}
+    for row, name in enumerate(given):
+        if name is not None and rows.words[row] == 0:
+            members.setdefault(name, []).append(row)
+    return tuple(
+        PairDistance(first, second, len(own) * len(other), 1 - mean_across(units[own], units[other]))
+        for (first, own), (second, other) in combinations(members.items(), 2)
+    )
 
 
 def _word_figures(

@@ -56,6 +56,7 @@ def run_sample(
 ) -> tuple[int, dict[int, SampleStatistics]]:
     """Run the sample and describe its first `states` states. Returns the number of its words too.
 
+    sentences: with the number of the sentence that each word is of for its row.
     causal: leave out words at the first position. It is an attention sink in causal models, with an untypical state.
     """
     from attncli.embeddings.batches import run_sentences  # imports torch
@@ -63,11 +64,12 @@ def run_sample(
     # Rows are numbered from 0 across all sentences.
     selected: list[SentenceWords] = []
     owners: list[int] = []
-    for number, sentence in enumerate(sentences):
-        places = [each for _, each in sentence.rows if not (causal and 0 in each)]
+    for sentence in sentences:
+        places = [(number, each) for number, each in sentence.rows if not (causal and 0 in each)]
         if places:
-            selected.append(sentence._replace(rows=tuple(enumerate(places, len(owners)))))
-            owners += [number] * len(places)
+            rows = tuple((len(owners) + index, each) for index, (_, each) in enumerate(places))
+            selected.append(sentence._replace(rows=rows))
+            owners += [number for number, _ in places]
     found: dict[int, Vectors] = {}
 
     def receive(state: int, rows: Sequence[int], vectors: Vectors) -> None:

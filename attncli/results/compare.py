@@ -32,8 +32,9 @@ class Occurrence(NamedTuple):
 
     sentence: its number, from 1, as the user gave them (lines of a file, or arguments).  word: the searched word.
     text: the sentence.  start, end: characters of it, half open.  matched: the text of the occurrence.
-    pieces: the tokens that cover it, in the raw form of the vocabulary.  positions: their indices among the tokens.
-    label: the sense that the user gave for the sentence.
+    pieces: the tokens whose vectors are read, in the raw form of the vocabulary: those that cover it (of the second
+    copy, with echo), or the last one of a template.  positions: their indices among the tokens of what was run.
+    label: the sense that the user gave for the sentence.  group: the name of its file, where there are several.
     """
 
     sentence: int
@@ -45,6 +46,7 @@ class Occurrence(NamedTuple):
     pieces: tuple[str, ...]
     positions: tuple[int, ...] = ()
     label: str | None = None
+    group: str | None = None
 
 
 @struct(short=False)
@@ -129,6 +131,32 @@ class Groups(NamedTuple):
 
 
 @struct(short=False)
+class PairDistance(NamedTuple):
+    """The average pairwise distance of two groups: mean of 1 − cosine over pairs across (Kutuzov & Giulianelli 2020).
+
+    first, second: their names.  pairs: how many.
+    """
+
+    first: str
+    second: str
+    pairs: int
+    distance: float
+
+
+@struct(short=False)
+class HeldOut(NamedTuple):
+    """The labels' separation on one random half of the occurrences at the state that separates the other half best.
+
+    separation: the mean over all halvings.  state: the one that was chosen most often; times: how often.
+    """
+
+    separation: float
+    state: int
+    times: int
+    halvings: int
+
+
+@struct(short=False)
 class Dimension(NamedTuple):
     """A dimension of the vectors and its share of the mean cosine: the mean over pairs of u_i v_i / (‖u‖‖v‖)."""
 
@@ -185,7 +213,8 @@ class Adjustment(Struct):
 class State(
     Struct,
     json="state chosen similarity adjusted percentile baseline baseline_interval self_similarity explained_variance "
-    "explained_variance_random adjusted_self_similarity within across separation senses groups words dimensions "
+    "explained_variance_random adjusted_self_similarity within across separation senses change distances groups words "
+    "dimensions "
     "nearest nearest_similarity positions explained vectors adjusted_with",
 ):
     """One hidden state: 0 is the input of the first block, k the output of block k−1, the last after the final norm.
@@ -197,7 +226,9 @@ class State(
     similarity, adjusted, percentile: (occurrences, occurrences); None for too many occurrences, or if not requested.
     percentile: the share of random pairs (from 0 to 1) that are less similar, with the same adjustment.
     reference: of the sample.  within, across: mean similarity of pairs of the same label, and of different ones, with
-    the adjustment.  senses: statistics of the labels.  groups: clusters, where there are no labels.
+    the adjustment.  senses: statistics of the labels.  change: the same of the groups that several files are.
+    distances: average pairwise distances of the groups, else of the labels; of adjusted vectors, if they are adjusted.
+    groups: clusters, where there are no labels.
     words: one entry per word, where there are several.  dimensions: those that contribute most to the mean cosine.
     nearest: the index of each occurrence's nearest neighbour (−1: not computed); nearest_similarity: with it.
     vectors, positions: (occurrences, d), and in two principal components (occurrences, 2); explained: the share of
@@ -217,6 +248,8 @@ class State(
     within: float | None = None
     across: float | None = None
     senses: Senses | None = None
+    change: Senses | None = None
+    distances: tuple[PairDistance, ...] = ()
     groups: Groups | None = None
     words: tuple[WordFigures, ...] = ()
     dimensions: tuple[Dimension, ...] = ()
@@ -305,8 +338,8 @@ class OccurrenceLine(NamedTuple):
 @show_result
 class CompareResult(
     Struct,
-    json="schema warnings notes model device dtype stack state_count causal word words pool adjust sample best "
-    "left_out occurrences written_states made_by",
+    json="schema warnings notes model device dtype stack state_count causal echo template word words pool adjust "
+    "sample best held_out same_prefix left_out occurrences written_states made_by",
 ):
     """Occurrences of a word, and how alike they are at every state that was run.
 
@@ -315,8 +348,12 @@ class CompareResult(
     occurrences: in the order of the sentences; rows and columns of matrices are in this order.
     states: the chosen ones, and all before them.  adjust, pool: as requested.
     best: the state of these at which the labels are farthest apart.
-    sample: the reference sample; None without one.  made_by: versions of the libraries.
-    causal: text after a word can't change its vector.  left_out: numbers of the sentences that were left out.
+    held_out: how far apart they are at a state that was chosen on other occurrences; None for fewer than four of a
+    label.  sample: the reference sample; None without one.  made_by: versions of the libraries.
+    causal: text after a word can't change its vector.  echo: each sentence was given twice, and the word read in the
+    second copy.  template: the text in which it was read.
+    same_prefix: occurrences, by index, of a causal model whose sentences are the same up to the word's end and differ
+    after it, so that their vectors are equal.  left_out: numbers of the sentences that were left out.
     warnings: reasons to doubt the numbers.  notes: how the numbers were computed.
     """
 
@@ -333,7 +370,11 @@ class CompareResult(
     sample: SampleInfo | None
     made_by: MadeBy
     causal: bool = False
+    echo: bool = False
+    template: str | None = None
     best: Annotated[int | None, Key("best_state")] = None
+    held_out: HeldOut | None = None
+    same_prefix: tuple[tuple[int, ...], ...] = ()
     left_out: tuple[int, ...] = ()
     warnings: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
@@ -341,6 +382,11 @@ class CompareResult(
     @property
     def word(self) -> str:
         return self.words[0]
+
+    @property
+    def has_groups(self) -> bool:
+        """Whether the sentences are in several groups."""
+        return any(each.group is not None for each in self.occurrences)
 
     @property
     def chosen(self) -> tuple[State, ...]:

@@ -21,10 +21,12 @@ from attncli.render.views.compare_answer import answer, difference_texts
 from attncli.results.compare import (
     CompareResult,
     Groups,
+    HeldOut,
     Matrix,
     Miss,
     Neighbours,
     Occurrence,
+    PairDistance,
     Permutation,
     Senses,
     State,
@@ -267,3 +269,68 @@ def test_no_line_is_wider_than_the_terminal(
     assert unicode or plain.isascii()
     assert not any(category(character) == "Cc" and character != "\n" for character in plain)
     compare_text(result, Terminal(width, color, unicode))
+
+
+# --- Causal models, groups, and the best state
+
+
+def test_a_causal_model_says_first_what_it_cant_know() -> None:
+    result = compare_result(first_state(), last_state(), causal=True, same_prefix=((0, 1), (2, 3)))
+    view = CompareView(result)
+    told = "A causal model can't know what follows mole (1 and 2; 3 and 4 share everything before it)."
+    assert view.causal_sentence == told
+    lines = compare_text(result, Terminal(200)).splitlines()
+    assert lines[0].startswith(f"{told} The senses don't come apart: 2 of 4")
+    # Its states are shown before one of them is pictured.
+    assert lines.index("Mean cosine from state 0 to 1 (▁ 0.61, █ 1.00)") < next(
+        place for place, line in enumerate(lines) if line.startswith("model")
+    )
+    many = replace(result, same_prefix=tuple((n, n + 1) for n in range(3)) * 2)
+    assert "; and 3 more groups share everything" in CompareView(many).causal_sentence
+
+
+@pytest.mark.parametrize(
+    "options", [{"causal": False}, {"echo": True}, {"template": "{sentence} {word}"}, {"occurrences": MANY}]
+)
+def test_where_nothing_is_unknown_nothing_is_said(options: dict[str, object]) -> None:
+    options = {"causal": True, **options}
+    if options.get("occurrences") is MANY:
+        options["occurrences"] = tuple(occurrence(number, "A dug mole.") for number in range(1, 5))
+    assert CompareView(compare_result(last_state(), **options)).causal_sentence == ""
+
+
+@pytest.mark.parametrize(
+    ("p", "said"),
+    [
+        (0.01, "mole differs between old.txt and new.txt."),
+        (0.3, "mole does not differ clearly between old.txt and new.txt."),
+        (None, "mole can't be tested for a difference between old.txt and new.txt: there are few."),
+    ],
+)
+def test_groups_are_answered_by_their_test(p: float | None, said: str) -> None:
+    test = None if p is None else Permutation(p, 100, False, 0.01)
+    change = SENSES._replace(labels=("old.txt", "new.txt"), permutation=test, why_no_p=None if p else "there are few")
+    distances = (PairDistance("old.txt", "new.txt", 4, 0.3875),)
+    state = last_state(senses=None, change=change, distances=distances)
+    groups = tuple(
+        each._replace(label=None, group=name) for each, name in zip(FOUR, ["old.txt", "new.txt"] * 2, strict=True)
+    )
+    view = CompareView(compare_result(state, occurrences=groups))
+    assert answer(state, view) == said
+    assert "Average pairwise distance 0.39 (1 - cosine)." in compare_text(view.result, Terminal(120))
+    assert view.tags == ("old.txt", "new.txt", "old.txt", "new.txt")
+
+
+def test_distances_of_labels_are_listed_up_to_eight() -> None:
+    distances = tuple(PairDistance("a", str(number), 4, 0.25) for number in range(10))
+    told = CompareView(compare_result(last_state())).state_sentences(last_state(distances=distances))
+    assert told[0].startswith("Average pairwise distances (1 - cosine): a–0 0.25, a–1 0.25")
+    assert "and 2 more." in told[0]
+
+
+def test_the_best_state_is_told_with_other_occurrences() -> None:
+    result = compare_result(first_state(), last_state(), best=1, held_out=HeldOut(0.21, 1, 17, 20))
+    assert CompareView(result).best_sentence.endswith(
+        "Chosen on a random half of the occurrences of each label (state 1 in 17 of 20 cases), it separates the other "
+        "half by 0.21 (mean over 20 halvings)."
+    )

@@ -15,7 +15,7 @@ from attncli.results.compare import CompareResult, Matrix, State
 
 COLUMNS = (
     "state", "sentence_a", "start_a", "word_a", "label_a", "sentence_b", "start_b", "word_b", "label_b", "similarity",
-    "adjusted", "percentile",
+    "adjusted", "percentile", "group_a", "group_b",
 )  # fmt: skip
 
 
@@ -24,7 +24,7 @@ def compare_arrays(result: CompareResult) -> Iterator[tuple[str, Array]]:
 
     `similarity.<k>`, `adjusted.<k>` and `percentile.<k>` are (occurrences, occurrences); `mean.<k>`, `deviation.<k>`
     and `components.<k>` adjusted the vectors. `sentence`, `start`, `end`, `word` and `label` describe each occurrence
-    (an empty label is none).
+    (an empty label is none), and so does `group` where the sentences are of several files.
     """
     occurrences = result.occurrences
     yield "sentence", np.array([each.sentence for each in occurrences], dtype=np.int64)
@@ -32,6 +32,8 @@ def compare_arrays(result: CompareResult) -> Iterator[tuple[str, Array]]:
     yield "end", np.array([each.end for each in occurrences], dtype=np.int64)
     yield "word", np.array([each.word for each in occurrences], dtype=np.str_)
     yield "label", np.array([each.label or "" for each in occurrences], dtype=np.str_)
+    if result.has_groups:
+        yield "group", np.array([each.group or "" for each in occurrences], dtype=np.str_)
     for state in result.chosen:
         yield from _state_arrays(state)
 
@@ -68,7 +70,8 @@ def _pair_rows(result: CompareResult) -> Iterator[Row]:
         matrices = (state.similarity, state.adjusted, state.percentile)
         for a, b in combinations(range(len(result.occurrences)), 2):
             ends = (part for each in (a, b) for part in _occurrence_columns(result, each))
-            yield (state.state, *ends, *(_matrix_value(matrix, a, b) for matrix in matrices))
+            groups = result.occurrences[a].group, result.occurrences[b].group
+            yield (state.state, *ends, *(_matrix_value(matrix, a, b) for matrix in matrices), *groups)
 
 
 def _occurrence_columns(result: CompareResult, index: int) -> tuple[object, ...]:

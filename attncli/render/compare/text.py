@@ -37,15 +37,18 @@ def _screen(view: CompareView, terminal: Terminal) -> list[Block]:
     chosen = view.result.chosen
     pictured = next((state for state in chosen if state.state == view.result.best), chosen[-1])
     layout = _layout(pictured, view, terminal)
-    blocks = [*_answers(chosen, view, terminal), *_first_picture(pictured, view, layout, terminal)]
+    # The last state of a causal model predicts the next word, so its states are shown before one is pictured.
+    lead = path_rows(view, terminal, pairs=False) if view.result.causal else []
+    picture = _first_picture(pictured, view, layout, terminal)
+    blocks = [*_answers(chosen, view, terminal), *([lead] if lead else ()), *picture]
     sentences = [] if shows_sentences(view, layout, terminal) else context_rows(view, terminal)
-    if len(blocks) == 2 and len(view.names) < 3:
+    if len(view.names) < 3:
         blocks.insert(1, sentences)
         sentences = []
     blocks.append(map_rows(pictured, view, terminal, room=terminal.lines - _height(blocks, terminal) - 1))
     if _fits([*blocks, sentences], terminal):
         blocks.insert(1, sentences)
-    path = path_rows(view, terminal, pairs=True)
+    path = [] if lead else path_rows(view, terminal, pairs=True)
     if not _fits([*blocks, path], terminal):
         path = path_rows(view, terminal, pairs=False)
     for more in (path, _sentences(view.state_sentences(pictured), terminal), _closing(view, terminal)):
@@ -67,12 +70,13 @@ def _answers(chosen: Sequence[State], view: CompareView, terminal: Terminal) -> 
     if len(chosen) == 1:
         yield _answer_rows(chosen[0], view, terminal)
         return
-    yield [sentence(ascii_safe(f"State {state.state}: {answer(state, view)}", terminal), indent=2) for state in chosen]
+    answers = [f"State {state.state}: {answer(state, view)}" for state in chosen]
+    yield _sentences([view.causal_sentence, *answers], terminal)
 
 
 def _answer_rows(state: State, view: CompareView, terminal: Terminal) -> Block:
     rows = [ascii_safe(each, terminal) for each in said(state, view)]
-    first = ["bold"] if answer(state, view) else []
+    first = ["bold"] if view.causal_sentence or answer(state, view) else []
     return [sentence(each, style=style) for each, style in zip_longest(rows, first, fillvalue="")]
 
 
@@ -106,8 +110,8 @@ def _heading(state: State, view: CompareView, layout: MatrixLayout | None, termi
     unusual = [] if running == ["cpu", "float32"] else running
     last = view.result.state_count - 1
     place = f"{view.result.stack} state {state.state} {'(the last)' if state.state == last else f'of {last}'}"
-    facts = (model, *unusual, place, view.measure)
-    parts = [text(ascii_safe(fact, terminal), "" if place else "bold") for place, fact in enumerate(facts)]
+    facts = (model, *unusual, place, view.reading, view.measure)
+    parts = [text(ascii_safe(fact, terminal), "" if place else "bold") for place, fact in enumerate(facts) if fact]
     if layout is not None and state.shown is not None:
         parts += scale_parts(state.shown, layout, terminal)
     return Flow(parts, glyphs(terminal).separator)

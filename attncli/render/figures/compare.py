@@ -70,7 +70,9 @@ def compare_figure(result: CompareResult, form: str, *, title: str | None = None
     Raises UsageError for one or two occurrences at one state, which give no figure.
     """
     view = CompareView(result)
-    title = drawable(printable(title or f"{' / '.join(result.words)} in context, {result.model}"), form)
+    causal = f" ({view.causal_sentence.rstrip('.')})" if view.causal_sentence else ""
+    named = title or f"{' / '.join(result.words)} in context, {result.model}{causal}"
+    title = drawable(printable(named), form)
     # A single pair has only one value.
     chosen = result.chosen if len(view.names) > 2 else ()
     states = [state for state in chosen if state.shown is not None or _has_map(state)]

@@ -28,7 +28,7 @@ def compare_data(result: CompareResult) -> dict[str, object]:
     (model, device, dtype), (_, _, states, *_) = view.facts
     notes = [*map(printable, (*result.warnings, *result.notes)), view.sample_sentence]
     return {
-        "facts": [SEPARATOR.join([model, device, dtype, states])],
+        "facts": [SEPARATOR.join(filter(None, [model, device, dtype, states, view.reading]))],
         "notes": [note for note in notes if note],
         "measure": view.measure,
         "colors": VIRIDIS_HEX,

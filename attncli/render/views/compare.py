@@ -36,6 +36,8 @@ _MAX_LABEL = 14
 _MAX_PAIRED = 6
 #: Pairs that are listed in place of a matrix, misses, and names of a group.
 _MAX_NAMED_PAIRS, _MAX_MISSES, _MAX_NAMES = 3, 8, 12
+#: Groups of occurrences with the same text before the word, in the first line.
+_MAX_PREFIXES = 3
 #: Occurrences from which on groups are reported.
 MIN_FOR_GROUPS = 4
 SMALL_P = 0.05
@@ -87,13 +89,14 @@ class CompareView:
 
     @cached_property
     def tags(self) -> tuple[str, ...]:
-        """The text beside each occurrence's number: its label, or its word if there are several words.
+        """The text beside each occurrence's number: its label, its group, or its word if there are several words.
 
         Labels are senses of the first word: of several words, only its occurrences show them (`bank: money`).
         """
         words = [each.word if len(self.result.words) > 1 else None for each in self.result.occurrences]
         labels = [each.label if each.word == self.result.word else None for each in self.result.occurrences]
-        return tuple(self.label(": ".join(filter(None, parts))) for parts in zip(words, labels, strict=True))
+        groups = [each.group for each in self.result.occurrences]
+        return tuple(self.label(": ".join(filter(None, parts))) for parts in zip(words, groups, labels, strict=True))
 
     @cached_property
     def groups(self) -> tuple[str, ...]:
@@ -120,7 +123,28 @@ class CompareView:
         ]
         if any(len(each.pieces) > 1 for each in result.occurrences):
             about.append(f"{result.pool} of the pieces" if result.pool == "mean" else f"{result.pool} piece")
+        about += filter(None, [self.reading])
         return (printable(result.model), result.device, result.dtype), tuple(about)
+
+    @property
+    def reading(self) -> str:
+        """Where the word is read, if not in the sentence itself."""
+        return "second copy" if self.result.echo else "after a template" if self.result.template is not None else ""
+
+    @property
+    def causal_sentence(self) -> str:
+        """That a causal model can't know what follows the word, and which occurrences share everything before it.
+
+        Empty where nothing follows any, and where the whole sentence is read.
+        """
+        result = self.result
+        followed = any(any(map(str.isalnum, each.text[each.end :])) for each in result.occurrences)
+        if not result.causal or self.reading or not followed:
+            return ""
+        alike = [_and_list([self.names[index] for index in group]) for group in result.same_prefix]
+        more = f"; and {len(alike) - _MAX_PREFIXES:,} more groups" if len(alike) > _MAX_PREFIXES else ""
+        shared = f" ({'; '.join(alike[:_MAX_PREFIXES])}{more} share everything before it)" if alike else ""
+        return f"A causal model can't know what follows {self.label(result.word)}{shared}."
 
     def label(self, text: str) -> str:
         """A label or a word, short enough for a column."""
@@ -201,7 +225,18 @@ class CompareView:
         return (
             f"{self.with_word('The labels are farthest')} apart at state {best.state}: same label "
             f"{cosine_text(best.within)}, other label {cosine_text(best.across)} (chosen from "
-            f"{len(self.result.states)} states after seeing them, so no test)."
+            f"{len(self.result.states)} states after seeing them, so no test).{self._held_out_text}"
+        )
+
+    @property
+    def _held_out_text(self) -> str:
+        held = self.result.held_out
+        if held is None:
+            return ""
+        often = "" if held.times == held.halvings else f" in {held.times} of {held.halvings} cases"
+        return (
+            f" Chosen on a random half of the occurrences of each label (state {held.state}{often}), it separates the "
+            f"other half by {cosine_text(held.separation)} (mean over {held.halvings} halvings)."
         )
 
     @property
@@ -274,10 +309,26 @@ def _label_sentences(state: State, view: CompareView) -> Iterator[str]:
     senses = state.senses
     if senses is None:
         return
+    if not view.result.has_groups:
+        yield distances_sentence(state, view)
     if senses.silhouette is not None:
         yield f"Silhouette {cosine_text(senses.silhouette)} (1: separate, 0: overlapping)."
     if senses.neighbours is not None:
         yield from _neighbour_sentences(senses.neighbours, view)
+
+
+def distances_sentence(state: State, view: CompareView) -> str:
+    """The average pairwise distance of every two groups or labels."""
+    if not state.distances:
+        return ""
+    if len(state.distances) == 1:
+        return f"Average pairwise distance {cosine_text(state.distances[0].distance)} (1 - cosine)."
+    listed = ", ".join(
+        f"{view.label(each.first)}–{view.label(each.second)} {cosine_text(each.distance)}"
+        for each in state.distances[:_MAX_MISSES]
+    )
+    more = "" if len(state.distances) <= _MAX_MISSES else f" and {len(state.distances) - _MAX_MISSES:,} more"
+    return f"Average pairwise distances (1 - cosine): {listed}{more}."
 
 
 def _neighbour_sentences(neighbours: Neighbours, view: CompareView) -> Iterator[str]:
@@ -302,6 +353,11 @@ def _group_sentence(groups: Groups | None, names: Sequence[str]) -> Iterator[str
         yield f"{len(groups.members)} clear groups: {listed}{figures}."
     else:
         yield f"There are no clear groups: {groups.why_not}{figures}."
+
+
+def _and_list(names: Sequence[str]) -> str:
+    listed = name_list(names)
+    return listed if len(names) > _MAX_NAMES else " and ".join(listed.rsplit(", ", 1))
 
 
 def name_list(names: Sequence[str]) -> str:

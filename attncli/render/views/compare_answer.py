@@ -11,6 +11,7 @@ from attncli.render.views.compare import (
     CompareView,
     baseline_text,
     cosine_text,
+    distances_sentence,
     name_list,
     precise_cosine,
 )
@@ -34,6 +35,8 @@ def answer(state: State, view: CompareView) -> str:
 
     Empty where there are too many occurrences for a matrix, and no labels.
     """
+    if state.change is not None and state.change.within is not None:
+        return view.with_word(_change_answer(state.change, view))
     senses = state.senses
     if senses is not None and senses.neighbours is not None:
         return view.with_word(_senses_answer(senses, senses.neighbours, view))
@@ -46,19 +49,27 @@ def answer(state: State, view: CompareView) -> str:
     return _pairs_answer(state, view) if state.shown is not None else ""
 
 
-def evidence(state: State, view: CompareView) -> str:
-    """The means within and across labels with their test, or what the cosines are compared with; empty without any."""
-    senses = state.senses
-    if senses is not None and senses.within is not None and senses.across is not None:
-        within, across, apart = difference_texts(senses.within, senses.across)
-        return f"Same label {within}, other label {across}: difference {apart}{_test_text(senses)}."
-    return _random_sentence(state, view)
+def evidence(state: State, view: CompareView) -> list[str]:
+    """The means within and across groups or labels with their test, or what the cosines are compared with."""
+    compared = [
+        _contrast_sentence("group", state.change),
+        distances_sentence(state, view) if state.change is not None else "",
+        _contrast_sentence("label", state.senses),
+    ]
+    return [each for each in compared if each] or [_random_sentence(state, view)]
 
 
 def said(state: State, view: CompareView) -> list[str]:
-    """The answer, its evidence, and the dimensions that were asked for."""
-    sentences = answer(state, view), evidence(state, view), _dimension_sentence(state)
-    return [sentence for sentence in sentences if sentence]
+    """The answer, after what a causal model can't know, its evidence, and the dimensions that were asked for."""
+    first = " ".join(filter(None, [view.causal_sentence, answer(state, view)]))
+    return [sentence for sentence in (first, *evidence(state, view), _dimension_sentence(state)) if sentence]
+
+
+def _contrast_sentence(kind: str, senses: Senses | None) -> str:
+    if senses is None or senses.within is None or senses.across is None:
+        return ""
+    within, across, apart = difference_texts(senses.within, senses.across)
+    return f"Same {kind} {within}, other {kind} {across}: difference {apart}{_test_text(senses)}."
 
 
 def _dimension_sentence(state: State) -> str:
@@ -79,6 +90,15 @@ def difference_texts(first: float, second: float) -> tuple[str, str, str]:
     digits = next(digits for digits in _DIGITS if round(first, digits) != round(second, digits))
     one, other = round(first, digits), round(second, digits)
     return f"{one:z.{digits}f}", f"{other:z.{digits}f}", f"{one - other:z.{digits}f}"
+
+
+def _change_answer(change: Senses, view: CompareView) -> str:
+    """Does the word differ between groups, by the permutation test?"""
+    test, names = change.permutation, " and ".join(map(view.flat, change.labels))
+    word = view.label(view.result.word)
+    if test is None:
+        return f"{word} can't be tested for a difference between {names}: {change.why_no_p}."
+    return f"{word} {'differs' if test.p <= SMALL_P else 'does not differ clearly'} between {names}."
 
 
 def _senses_answer(senses: Senses, neighbours: Neighbours, view: CompareView) -> str:
