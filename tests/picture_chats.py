@@ -21,7 +21,8 @@ MARKS = (
     "<pad>", "<bos>", "<eos>", "<image>", "<start_of_image>", "<end_of_image>", "<soft>", "<|image_pad|>",
     "<|video_pad|>", "<|vision_start|>", "<|vision_end|>", "<fake_token_around_image>", "<global-img>",
     "<end_of_utterance>", "<row_1_col_1>", "<row_1_col_2>", "<row_2_col_1>", "<row_2_col_2>", "<|image|>",
-    "<|python_tag|>",
+    "<|python_tag|>", "<img>", "</img>", "<IMG_CONTEXT>", "<video>", "<|START_OF_IMG|>", "<|END_OF_IMG|>",
+    "<|IMG_PATCH|>", "<|IMG_LINE_BREAK|>", "TILE_1", "TILE_2", "TILE_3", "TILE_4", "TILE_GLOBAL",
 )  # fmt: skip
 IDS = {word: number for number, word in enumerate((*MARKS, "<unk>", "\n", "\n\n", *WORDS))}
 
@@ -101,11 +102,13 @@ def qwen2_5_vl() -> Any:
     )
 
 
-_QWEN_TEMPLATE = (
-    "{% for message in messages %}<bos>{{ message['role'] }}\n{% for part in message['content'] %}"
-    "{% if part['type'] == 'image' %}<|vision_start|><|image_pad|><|vision_end|>{% else %}{{ part['text'] }}"
-    "{% endif %}{% endfor %}<eos>\n{% endfor %}"
-)
+def template(picture: str) -> str:
+    """A chat template that writes a picture like this."""
+    return (
+        "{% for message in messages %}<bos>{{ message['role'] }}\n{% for part in message['content'] %}"
+        "{% if part['type'] == 'image' %}" + picture + "{% else %}{{ part['text'] }}"
+        "{% endif %}{% endfor %}<eos>\n{% endfor %}{% if add_generation_prompt %}<bos>the mole\n{% endif %}"
+    )
 
 
 def _without_videos(cls: Any, eyes: Any, words: Any, **options: Any) -> Any:
@@ -119,11 +122,70 @@ def qwen_processor(name: str = "Qwen2VLProcessor") -> Any:
         patch_size=4, merge_size=2, size={"shortest_edge": 64, "longest_edge": 24 * 16}
     )
     words = tokenizer(image_token="<|image_pad|>", video_token="<|video_pad|>")
-    return _without_videos(getattr(transformers, name), eyes, words, chat_template=_QWEN_TEMPLATE)
+    return _without_videos(getattr(transformers, name), eyes, words, chat_template=template("<|vision_start|><|image_pad|><|vision_end|>"))
 
 
 def qwen2_5_processor() -> Any:
     return qwen_processor("Qwen2_5_VLProcessor")
+
+
+def qwen3_vl() -> Any:
+    eye = {"depth": 2, "hidden_size": 32, "out_hidden_size": 32, "num_heads": 4, "patch_size": 4,
+           "intermediate_size": 48, "num_position_embeddings": 16, "deepstack_visual_indexes": [0]}  # fmt: skip
+    text = {**TEXT, "rope_parameters": {"rope_type": "default", "mrope_section": [2, 1, 1], "rope_theta": 10000.0}}
+    return transformers.Qwen3VLForConditionalGeneration(
+        transformers.Qwen3VLConfig(text_config=text, vision_config=eye, **_QWEN_IDS)
+    )
+
+
+def qwen3_processor() -> Any:
+    return qwen_processor("Qwen3VLProcessor")
+
+
+def internvl() -> Any:
+    return transformers.InternVLForConditionalGeneration(transformers.InternVLConfig(
+        vision_config=EYE, text_config={**TEXT, "model_type": "qwen2"}, image_token_id=IDS["<IMG_CONTEXT>"],
+        image_seq_length=4,
+    ))  # fmt: skip
+
+
+def internvl_processor() -> Any:
+    eyes = transformers.GotOcr2ImageProcessorPil(**FIXED, crop_to_patches=True, max_patches=4)
+    words = tokenizer(
+        start_image_token="<img>", end_image_token="</img>", context_image_token="<IMG_CONTEXT>", video_token="<video>"
+    )
+    return _without_videos(
+        transformers.InternVLProcessor, eyes, words, image_seq_length=4, chat_template=template("<IMG_CONTEXT>\n")
+    )
+
+
+def aya_vision() -> Any:
+    return transformers.AyaVisionForConditionalGeneration(transformers.AyaVisionConfig(
+        vision_config={**EYE, "model_type": "siglip_vision_model"},
+        text_config={**TEXT, "model_type": "cohere2", "layer_types": ["sliding_attention", "full_attention"]},
+        image_token_index=IDS["<|IMG_PATCH|>"],
+    ))  # fmt: skip
+
+
+def aya_vision_processor() -> Any:
+    eyes = transformers.GotOcr2ImageProcessorPil(**FIXED, crop_to_patches=True, max_patches=4)
+    return transformers.AyaVisionProcessor(eyes, tokenizer(), patch_size=4, img_size=16, downsample_factor=2)
+
+
+def llava_onevision() -> Any:
+    return transformers.LlavaOnevisionForConditionalGeneration(transformers.LlavaOnevisionConfig(
+        vision_config={**EYE, "model_type": "siglip_vision_model"}, text_config={**TEXT, "model_type": "qwen2"},
+        image_token_index=IDS["<image>"], video_token_index=IDS["<video>"],
+        image_grid_pinpoints=[[16, 32], [32, 16], [32, 32]],
+    ))  # fmt: skip
+
+
+def llava_onevision_processor() -> Any:
+    eyes = transformers.LlavaOnevisionImageProcessorPil(**FIXED, image_grid_pinpoints=[[16, 32], [32, 16], [32, 32]])
+    return _without_videos(
+        transformers.LlavaOnevisionProcessor, eyes, tokenizer(image_token="<image>"), num_image_tokens=16,
+        vision_feature_select_strategy="full", chat_template=template("<image>"),
+    )  # fmt: skip
 
 
 def llava_next() -> Any:
@@ -168,7 +230,7 @@ _IDEFICS_TOKENS = {
 
 def idefics3_processor() -> Any:
     eyes = transformers.Idefics3ImageProcessorPil(**_IDEFICS_SIZES)
-    return transformers.Idefics3Processor(eyes, tokenizer(**_IDEFICS_TOKENS), image_seq_len=4)
+    return transformers.Idefics3Processor(eyes, tokenizer(**_IDEFICS_TOKENS), image_seq_len=4, chat_template=template("<image>"))
 
 
 def smolvlm_processor() -> Any:
@@ -215,6 +277,10 @@ MODELS: dict[str, tuple[Callable[[], Any], Callable[[], Any]]] = {
     "llava_next": (llava_next, llava_next_processor),
     "idefics3": (idefics3, idefics3_processor),
     "smolvlm": (smolvlm, smolvlm_processor),
+    "qwen3_vl": (qwen3_vl, qwen3_processor),
+    "internvl": (internvl, internvl_processor),
+    "aya_vision": (aya_vision, aya_vision_processor),
+    "llava_onevision": (llava_onevision, llava_onevision_processor),
     "paligemma": (paligemma, paligemma_processor),
     "mllama": (mllama, mllama_processor),
 }

@@ -66,7 +66,8 @@ def heads(
     target: str | None = None,
     target_ids: Sequence[int] | None = None,
     generate: int | None = None,
-    image: str | Path | None = None,
+    image: str | Path | Sequence[str | Path] | None = None,
+    chat: bool | None = None,
     audio: str | Path | None = None,
     processor: Any = None,
     probe: bool = False,
@@ -119,7 +120,9 @@ def heads(
     no_special: add no special tokens.  truncate: shorten a text to the number of tokens that the model accepts.
     target, target_ids, generate: the decoder input of an encoder–decoder: a text, ids from its start token on, or the
     number of tokens to generate (greedily; a model of one stack continues the text).
-    image, audio: the file of a picture or a sound, with or without a text; `processor` is for a loaded model.
+    image, audio: the file of a picture (or several) or of a sound, with or without a text; `processor` is for a loaded
+    model.  chat: write the text, or JSON messages, by the model's chat template with the pictures before it; by default
+    where there is a template that places pictures, unless the text says itself where they go.
     model: a hub name, a path, or a loaded `transformers.PreTrainedModel` (then pass `tokenizer` for a text);
     None is all-MiniLM-L6-v2. A list of two compares them.
     against: another text to compare with. The result is then that of `text`, and its `difference` holds how the heads
@@ -157,7 +160,7 @@ def heads(
     """
     inputs = HeadsInput(
         text, input_ids, probe, seed, target, target_ids, generate, image, audio, processor,
-        EncodingRequest(pair, no_special, truncate), needle, qk_ov, columns,
+        EncodingRequest(pair, no_special, truncate), needle, qk_ov, columns, chat,
     )  # fmt: skip
     options = HeadsOptions(
         against, layer, head, stack, query, key, metric, threshold, check, patterns, bins, by, hide_special, rollout,
@@ -290,7 +293,6 @@ def _effects_plan(inputs: HeadsInput, options: HeadsOptions) -> EffectsPlan | No
         inputs.without_text or "": inputs.without_text is not None,
         "--steps": options.steps,
         "--against": options.against is not None,
-        "--image": inputs.image is not None,
         "--audio": inputs.audio is not None,
         "several texts": options.effects.predict and inputs.without_text is None and inputs.is_batch,
         "several lists of ids": inputs.without_text is None and inputs.is_batch and inputs.input_ids is not None,

@@ -44,6 +44,7 @@ class HeadsInput(NamedTuple):
 
     The fields are those of `attncli.heads`; encoding: how texts are tokenized.  needle: tokens of the text of
     `--needle`.  qk_ov: no text, the weights alone.  columns: what the fields of several texts are.
+    chat: write the text by the chat template; None: where there are pictures and a template that places them.
     """
 
     text: Any = None
@@ -60,6 +61,7 @@ class HeadsInput(NamedTuple):
     needle: int | None = None
     qk_ov: bool = False
     columns: str | Sequence[str] | None = None
+    chat: bool | None = None
 
     @property
     def without_text(self) -> str | None:

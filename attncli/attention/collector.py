@@ -206,6 +206,12 @@ class Collector:
         layers = self.layers[key].values()
         return self.request.weighting != "rollout" or all(layer.sides.is_square for layer in layers)
 
+    def _predicts(self, word: str | None, sides: QueryKeySides) -> bool:
+        """Whether the queries are those of the text whose next token is predicted, and not of a tower of pictures."""
+        text = self.inputs.target or self.inputs.main
+        own = sides.queries.tokens[0][sides.queries.virtual :] == text.tokens[0]
+        return own and not (word == "encoder" and self.inputs.target is not None)
+
     def _collect_layer(self, key: StackKey, number: int, path: str, attention: Attention) -> CollectedLayer:
         request, virtual = self.request, self.model.virtual_tokens
         word = self._word_of_path(key)
@@ -226,7 +232,7 @@ class Collector:
             MetricSums(sides, has_sink, each, PairAttentionSums.for_two_texts(sides)) for each in (heads, 1)
         )
         layer = CollectedLayer(number, path, sides, heads, tuple(sorted(chosen)), metrics, baseline)
-        if request.read_at is not None and not (word == "encoder" and self.inputs.target is not None):
+        if request.read_at is not None and self._predicts(word, sides):
             layer.strongest = _strongest_keys(attention, request.read_at + sides.queries.virtual)
         if not chosen:
             return layer

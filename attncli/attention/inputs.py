@@ -19,7 +19,7 @@ from attncli.attention.metrics import NEITHER_TEXT, QueryKeySides, Side
 from attncli.errors import UsageError
 from attncli.models.loading.forward import accepted_arguments, needs_text
 from attncli.results.heads import Probe
-from attncli.results.patterns import Grid, Medium
+from attncli.results.patterns import Grid, Medium, PatchGrid
 from attncli.results.tokens import Token
 
 if TYPE_CHECKING:
@@ -75,6 +75,34 @@ class PicturePositions:
         while rows * columns > length:
             rows, columns = (rows + 1) // 2, (columns + 1) // 2
         return Grid(rows, columns, 0) if rows * columns == length else None
+
+
+@dataclass(frozen=True)
+class TiledPositions:
+    """The patches of several pictures or tiles, one after another, each with the tokens before its patches.
+
+    first: the patches of a tile by itself, as a tower reads it.  tiles: how many.  grids: of all patches.
+    """
+
+    first: PicturePositions
+    tiles: int
+    grids: tuple[PatchGrid, ...]
+
+    @property
+    def name(self) -> str:
+        return "vision"
+
+    def side(self, length: int) -> Side | None:
+        each = len(self.first.before) + self.first.rows * self.first.columns
+        if length != self.tiles * each:
+            return self.first.side(length)
+        named, before = patch_names(self.grids), [f"[{name.upper()}]" for name in self.first.before]
+        # Tiles of padding alone have no place in a picture.
+        names = [named.get(place, [*before, *["[PAD]"] * each][place % each]) for place in range(length)]
+        tokens = tuple(Token(place, place, name, name, special=place not in named) for place, name in enumerate(names))
+        special = torch.tensor([[token.special for token in tokens]])
+        ids, medium = torch.arange(length)[None], Medium("patches", pictures=self.grids)
+        return Side(ids, special, torch.ones_like(special), (tokens,), medium=medium)
 
 
 @dataclass(frozen=True)
@@ -278,17 +306,22 @@ def build_media_inputs(
 
 
 def build_prompt_inputs(
-    model: LoadedModel, arguments: Mapping[str, Any], tokens: Sequence[Token], media: MediaPositions
+    model: LoadedModel,
+    arguments: Mapping[str, Any],
+    tokens: Sequence[Token],
+    media: MediaPositions,
+    grids: tuple[PatchGrid, ...] = (),
 ) -> ModelInputs:
-    """The inputs for a text that holds the tokens of a picture.
+    """The inputs for a text that holds the tokens of pictures.
 
     arguments: everything that the processor returned; what the forward pass doesn't take is left out, and so are
-    labels.  tokens: of `input_ids`, where those of the picture may be named after its patches.
+    labels.  tokens: of `input_ids`, where those of the picture may be named after its patches.  grids: of them.
     Raises UsageError for a text that is too long for the model.
     """
     accepted = model.all_arguments
     given = {name: value for name, value in arguments.items() if name in accepted and name != "labels"}
     given, main = _cast_arguments(model, given), _checked_side(model, [tokens])
+    main = replace(main, medium=Medium(pictures=grids))
     # The tokens of a picture have one id, and show different patches: none repeats another.
     if model.picture_token is not None:
         places = torch.arange(main.length)
@@ -310,17 +343,26 @@ def _cast_arguments(model: LoadedModel, arguments: Mapping[str, Any]) -> dict[st
     } | cache
 
 
-def name_patches(tokens: Sequence[Token], picture_token: int | None, grid: tuple[int, int] | None) -> tuple[Token, ...]:
-    """The tokens, those of a picture named `ROW,COLUMN`. grid: rows and columns; None where they are unknown."""
-    named: list[Token] = []
-    count = 0
-    for token in tokens:
-        if token.id == picture_token:
-            name = token.text if grid is None else f"{count // grid[1]},{count % grid[1]}"
-            token = token._replace(token=token.token if grid is None else name, text=name, special=False)
-            count += 1
-        named.append(token)
-    return tuple(named)
+def name_patches(tokens: Sequence[Token], picture_token: int, grids: Sequence[PatchGrid]) -> tuple[Token, ...]:
+    """The tokens, those of pictures named `ROW,COLUMN`. Those without a place keep their spelling."""
+    names = patch_names(grids)
+    return tuple(
+        token
+        if token.id != picture_token
+        else token._replace(token=names.get(place, token.token), text=names.get(place, token.text), special=False)
+        for place, token in enumerate(tokens)
+    )
+
+
+def patch_names(grids: Sequence[PatchGrid]) -> dict[int, str]:
+    """The names of positions that stand for patches: `ROW,COLUMN`, of the second picture `2:ROW,COLUMN`, of a view
+    `view:ROW,COLUMN`."""
+    return {
+        place: f"{grid.name}{number // grid.columns},{number % grid.columns}"
+        for grid in grids
+        for number, place in enumerate(grid.places)
+        if place is not None
+    }
 
 
 def with_decoder_texts(model: LoadedModel, inputs: ModelInputs, texts: Sequence[Sequence[Token]]) -> ModelInputs:

@@ -188,6 +188,8 @@ def media_position(typed: str, tokens: Sequence[Token]) -> int | None:
     A row or a column may count from the end (-1). Raises NoSuchPositionError for a patch or a time out of range.
     """
     last = tokens[-1].token if tokens and tokens[-1].word is None else ""
+    if any(token.token == typed for token in tokens):
+        return None  # a patch of this name, maybe among other tokens: it is found by its text
     if (patch := _PATCH.fullmatch(typed)) and (corner := _PATCH.fullmatch(last)):
         rows, columns = int(corner[1]) + 1, int(corner[2]) + 1
         row, column = (

@@ -370,7 +370,7 @@ class HeadLine(Struct):
 class HeadsResult(
     Struct,
     json="schema warnings notes model device dtype text_count probe needle by weighting chosen metric top failures "
-    "generated prediction effects qk_ov steps stacks difference picture made_by",
+    "generated prediction effects qk_ov steps stacks difference picture pictures made_by",
 ):
     """The attention of a model's heads on one text, or its mean over many.
 
@@ -391,7 +391,7 @@ class HeadsResult(
     generated: what the model generated, if requested.
     prediction: what the model expects at a position, if requested.
     effects: the outcome that the effects of heads are about, and those of other parts, if requested.
-    picture: the input of a vision model.
+    picture: the input of a vision model.  pictures: all of them, where there are several.
     """
 
     model: str
@@ -413,10 +413,15 @@ class HeadsResult(
     steps: Annotated[tuple[Steps, ...] | None, OPTIONAL] = None
     generated: Annotated[Generated | None, OPTIONAL] = None
     picture: Annotated[Picture | None, OPTIONAL] = None
+    pictures: Annotated[tuple[Picture, ...], OPTIONAL] = ()
     prediction: Annotated[Prediction | None, OPTIONAL] = None
     effects: Annotated[Effects | None, OPTIONAL] = None
     needle: Annotated[Needle | None, OPTIONAL] = None
     qk_ov: Annotated[Circuits | None, OPTIONAL] = None
+
+    def picture_at(self, number: int) -> Picture | None:
+        """One of several pictures, or the only one."""
+        return self.pictures[number] if number < len(self.pictures) else self.picture
 
     @property
     def schema(self) -> Literal["attncli.heads/1"]:

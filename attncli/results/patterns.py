@@ -42,18 +42,39 @@ class Grid(NamedTuple):
         return divmod(position - self.first, self.columns) if position in self.patches else None
 
 
+@struct(short=False)
+class PatchGrid(NamedTuple):
+    """The tokens that stand for a picture, by their rows and columns over it.
+
+    picture: the number of the picture, from 0.  view: whether they are of the small view of the whole picture, beside
+    its tiles.  places: the positions of the tokens, row by row; None where the picture has no token.
+    """
+
+    picture: int
+    view: bool
+    rows: int
+    columns: int
+    places: tuple[int | None, ...]
+
+    @property
+    def name(self) -> str:
+        """What stands before `ROW,COLUMN` in the names of its tokens: `2:`, `view:`, or nothing."""
+        return ("" if self.picture == 0 else f"{self.picture + 1}:") + ("view:" if self.view else "")
+
+
 @struct()
 class Medium(NamedTuple):
     """What the positions on an axis are.
 
     grid: of the patches.  window: patches a side of an attention window; None without windows.
-    seconds: the length of a frame of sound.
+    seconds: the length of a frame of sound.  pictures: those that stand among the positions.
     """
 
     kind: AxisKind = "tokens"
     grid: Grid | None = None
     window: int | None = None
     seconds: float | None = None
+    pictures: Annotated[tuple[PatchGrid, ...], OPTIONAL] = ()
 
     def time_range(self, first: int, last: int) -> str | None:
         """The time from one frame to the end of another, as `0.20–0.40s`; None for other positions."""

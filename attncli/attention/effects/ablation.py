@@ -181,7 +181,8 @@ class AblatedRun:
             for row, change in enumerate(changes, 1)
             for each in change
         ]
-        outputs = [_expanded(call.output, rows) for call in self.recorded.calls[:start]]
+        pictures = _has_pictures(self.arguments)
+        outputs = [_expanded(call.output, rows, pictures=pictures) for call in self.recorded.calls[:start]]
         arguments = _expanded_arguments(self.arguments, rows)
         with ExitStack() as stack:
             stack.enter_context(self.model.borrowed())
@@ -237,22 +238,29 @@ def _rows_of(values: Values, rows: tuple[int, ...]) -> Values:
 
 
 def _expanded_arguments(arguments: Arguments, rows: int) -> dict[str, Tensor | bool]:
-    """The arguments for so many copies of the text."""
+    """The arguments for so many copies of the text. Several pictures of one text stand one after another."""
     return {
-        name: value.repeat(rows, *[1] * (value.ndim - 1)) if isinstance(value, Tensor) and value.shape[:1] == (1,)
-        else value
+        name: value.repeat(rows, *[1] * (value.ndim - 1)) if isinstance(value, Tensor) and value.ndim
+        and (value.shape[0] == 1 or _has_pictures(arguments)) else value
         for name, value in arguments.items()
     }  # fmt: skip
 
 
-def _expanded(output: Any, rows: int) -> Any:
-    """What a block returned, for so many copies of the text."""
+def _has_pictures(arguments: Arguments) -> bool:
+    """Whether there are pictures or sounds beside the text."""
+    return any(isinstance(value, Tensor) and value.is_floating_point() for value in arguments.values())
+
+
+def _expanded(output: Any, rows: int, *, pictures: bool) -> Any:
+    """What a block returned, for so many copies of the text. pictures: whether several may stand one after another."""
     axis = text_axis(state_of(output))
 
     def expanded(value: Any, along: int) -> Any:
-        if not isinstance(value, Tensor) or value.ndim <= along or value.shape[along] != 1:
+        if not isinstance(value, Tensor) or value.ndim <= along:
             return value
-        return value.expand(*value.shape[:along], rows, *value.shape[along + 1 :])
+        if value.shape[along] == 1:
+            return value.expand(*value.shape[:along], rows, *value.shape[along + 1 :])
+        return torch.cat([value] * rows, dim=along) if pictures and along == 0 else value
 
     if isinstance(output, Tensor):
         return expanded(output, axis)

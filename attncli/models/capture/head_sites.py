@@ -29,7 +29,7 @@ class HeadSite(NamedTuple):
     path, call: the attention module, and how many of its calls came before.  block_call: the call of a block that it
     is in, counted over all blocks.  heads: how many.  module: the innermost that multiplies.  turn: which of its calls
     in that block.  product: which of its products with a parameter, None where its whole input is multiplied.
-    operand: of that product, the heads'.
+    operand: of that product, the heads'.  tokens_first: whether the axis of tokens comes before that of the texts.
     """
 
     path: str
@@ -40,12 +40,16 @@ class HeadSite(NamedTuple):
     turn: int
     product: int | None
     operand: int
+    tokens_first: bool = False
 
     def view(self, states: Tensor, rows: int) -> Tensor:
         """The part of each head of what W_O takes, (rows, tokens, heads, d), or (tokens, rows, heads, d) where the
-        tokens come first; a view. rows: texts in the batch."""
-        if states.ndim > 2 and states.shape[0] != rows:
+        tokens come first; a view. rows: texts in the batch; the pictures of one, if it has several, stand one after
+        another, and their patches are its tokens."""
+        if self.tokens_first:
             return states.reshape(states.shape[0], rows, self.heads, -1)
+        if states.ndim > 2 and states.shape[0] != rows:
+            return states.reshape(rows, states.shape[0] * states.shape[1] // rows, self.heads, -1)
         return states.reshape(rows, -1, self.heads, states.numel() // (rows * self.heads * _tokens(states, rows)))
 
     def by_row(self, states: Tensor, rows: int) -> Tensor:
@@ -196,7 +200,9 @@ class _SiteFinder:
         whole = owner.given is not None and _same_memory(owner.given, product.states)
         number = None if whole else owner.products - 1
         turn = sum(site.module is owner.module and site.block_call == mark.block_call for site in self.sites)
-        self.sites.append(HeadSite(*mark[:4], owner.module, turn, number, product.operand))
+        shape = product.states.shape
+        tokens_first = len(shape) > 2 and shape[0] != 1 and shape[1] == 1  # of one text
+        self.sites.append(HeadSite(*mark[:4], owner.module, turn, number, product.operand, tokens_first))
 
 
 def _same_memory(one: Tensor, other: Tensor) -> bool:

@@ -11,9 +11,9 @@ from contextlib import suppress
 from copy import copy
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from attncli.errors import ModelError, UsageError
-from attncli.models.chat.sandbox import Call, Sandbox, StoppedError
-from attncli.models.chat.template import DEFAULT, loaded_format, read_format
+from attncli.errors import AttnError, ModelError, UsageError
+from attncli.models.chat.sandbox import Call, Rendering, Sandbox, StoppedError
+from attncli.models.chat.template import DEFAULT, ChatFormat, loaded_format, parse_conversation, read_format
 from attncli.models.files.model_files import PREPROCESSOR_FILE, PROCESSOR_FILE
 from attncli.models.files.weight_headers import read_json
 from attncli.models.loading.library_errors import library_errors
@@ -35,10 +35,12 @@ class PicturePrompt(NamedTuple):
 
     arguments: everything that the processor returns, by name; `input_ids` (1, tokens) come first.
     text: as the processor was given it, with the mark where the picture goes; None where ids were given.
+    chat: whether the chat template wrote it.
     """
 
     arguments: dict[str, Any]
     text: str | None = None
+    chat: bool = False
 
     @property
     def ids(self) -> list[int]:
@@ -132,16 +134,23 @@ def _without_videos(cls: Any) -> Any:
 
 
 def prepare_prompt(
-    photo: Photo, processor: Any, picture_id: int, text: str | Sequence[int], *, special: bool = True
+    photos: Sequence[Photo],
+    processor: Any,
+    picture_id: int,
+    text: str | Sequence[int],
+    *,
+    special: bool = True,
+    chat: bool | None = None,
 ) -> PicturePrompt:
-    """Run the processor on a picture and a text, or on ids that hold the picture's tokens already.
+    """Run the processor on pictures and a text, or on ids that hold the pictures' tokens already.
 
-    picture_id: the id of the tokens that the model replaces by the picture.
-    A text that doesn't say where the picture goes gets it where the processor puts it by itself, or else before the
-    text, as the chat template writes it or as the processor's own token.  special: add special tokens.
+    picture_id: the id of the tokens that the model replaces by the pictures.  special: add special tokens.
+    chat: write the text as a user's question by the chat template; None: where there is one that places pictures.
+    A text that says where the pictures go stays as it is. Any other gets them where the processor puts them by itself,
+    or else before the text, as the chat template writes them or as the processor's own token.
 
-    Raises UsageError for a text with several places for pictures or one for a video, ids without the picture's tokens,
-    and a picture that the processor can't use.
+    Raises UsageError for a text with another number of places for pictures or with one for a video, ids without the
+    pictures' tokens, and a picture that the processor can't use.
     """
     mark = getattr(processor, "image_token", None)
     if mark is None:
@@ -149,25 +158,32 @@ def prepare_prompt(
             f"a {type(processor).__name__} doesn't combine texts and pictures, which this model needs",
             hint="pass the model's whole processor as processor=, for instance from transformers.AutoProcessor",
         )
-    what = f"{photo.name} can't be preprocessed for the model"
+    what = f"{' and '.join(photo.name for photo in photos)} can't be preprocessed for the model"
     errors = library_errors(what, "try another picture", raised=UsageError, catch=PROCESSOR_ERRORS)
     if not isinstance(text, str):
         with errors:
-            return _prepare_ids(photo, processor, picture_id, text)
-    _check_marks(text, processor)
+            return _prepare_ids(photos, processor, picture_id, text)
+    _check_marks(text, processor, len(photos))
+    if str(mark) not in text and chat is not False:
+        written = write_question(processor, text, len(photos), required=chat is True)
+        if written is not None:
+            begins = str(processor.tokenizer.bos_token or "")
+            special = special and not (begins and written.startswith(begins))
+            with errors:
+                return PicturePrompt(run_processor(photos, processor, written, special=special), written, chat=True)
     if str(mark) not in text:
         # Most processors refuse a text without a place for the picture; the others put it there themselves.
         with suppress(*PROCESSOR_ERRORS):
-            by_itself = PicturePrompt(_run(photo, processor, text, special=special), text)
+            by_itself = PicturePrompt(run_processor(photos, processor, text, special=special), text)
             if picture_id in by_itself.ids:
                 return by_itself
-        text = _written_picture(processor, str(mark)) + text
+        text = _written_picture(processor, str(mark)) * len(photos) + text
     with errors:
-        return PicturePrompt(_run(photo, processor, text, special=special), text)
+        return PicturePrompt(run_processor(photos, processor, text, special=special), text)
 
 
-def _check_marks(text: str, processor: Any) -> None:
-    """Raise UsageError for a text with places for two pictures, a video or a sound."""
+def _check_marks(text: str, processor: Any, pictures: int) -> None:
+    """Raise UsageError for a text with places for more or fewer pictures than were given, a video or a sound."""
     for name, what in (("video_token", "video"), ("audio_token", "sound")):
         mark = getattr(processor, name, None)
         if mark is not None and str(mark) in text:
@@ -175,25 +191,30 @@ def _check_marks(text: str, processor: Any) -> None:
                 f"the text has a placeholder for a {what}: {mark}", hint="leave it out: --image gives a picture"
             )
     mark = str(processor.image_token)
-    if text.count(mark) > 1:
+    count = text.count(mark)
+    if count not in (0, pictures):
+        places = f"{count} placeholder{'s' * (count > 1)} for pictures ({mark})"
+        given = "1 picture was given" if pictures == 1 else f"{pictures} pictures were given"
         raise UsageError(
-            f"the text has {text.count(mark)} placeholders for pictures ({mark}), and one picture was given",
-            hint=f"leave {mark} out, or write it once",
+            f"the text has {places}, and {given}",
+            hint=f"give --image once for each {mark}, or leave {mark} out",
         )
 
 
-def _prepare_ids(photo: Photo, processor: Any, picture_id: int, ids: Sequence[int]) -> PicturePrompt:
-    mark = str(processor.image_token)
+def _prepare_ids(photos: Sequence[Photo], processor: Any, picture_id: int, ids: Sequence[int]) -> PicturePrompt:
+    marks = str(processor.image_token) * len(photos)
     # A copy, as the processor may be the user's.
     given = copy(processor)
     given.tokenizer = _GivenIds(processor.tokenizer, ids)
-    expected, count = PicturePrompt(_run(photo, processor, mark)).ids.count(picture_id), ids.count(picture_id)
+    expected = PicturePrompt(run_processor(photos, processor, marks)).ids.count(picture_id)
+    count = ids.count(picture_id)
     if count != expected:
+        needs = "this picture needs" if len(photos) == 1 else f"these {len(photos)} pictures need"
         raise UsageError(
-            f"the token ids contain {count} picture tokens ({picture_id}), and this picture needs {expected}",
+            f"the token ids contain {count} picture tokens ({picture_id}), and {needs} {expected}",
             hint="give the text instead of token ids, or the token ids of the model's processor",
         )
-    prompt = PicturePrompt(_run(photo, given, mark))
+    prompt = PicturePrompt(run_processor(photos, given, marks))
     if prompt.ids != list(ids):
         raise UsageError(
             f"a {type(processor).__name__} changes the token ids", hint="give the text instead of token ids"
@@ -201,13 +222,15 @@ def _prepare_ids(photo: Photo, processor: Any, picture_id: int, ids: Sequence[in
     return prompt
 
 
-def _run(photo: Photo, processor: Any, text: str, *, special: bool = True) -> dict[str, Any]:
-    """Everything that the processor returns, `input_ids` first."""
+def run_processor(photos: Sequence[Photo], processor: Any, text: str, *, special: bool = True) -> dict[str, Any]:
+    """Everything that the processor returns for pictures and a text, `input_ids` first."""
     from PIL import Image
 
     options = {} if special else {"add_special_tokens": False}
+    images = [Image.fromarray(photo.pixels) for photo in photos]
     with suppress_warnings():
-        found = processor(images=Image.fromarray(photo.pixels), text=text, return_tensors="pt", **options)
+        # A list within a list: these pictures are of one text.
+        found = processor(images=[images], text=[text], return_tensors="pt", **options)
     return {"input_ids": found["input_ids"], **found}
 
 
@@ -238,27 +261,81 @@ class _GivenIds:
 # --- Where a picture goes
 
 
+def write_question(processor: Any, text: str, pictures: int, *, required: bool = False) -> str | None:
+    """A question about pictures as the chat template writes it: the pictures stand before the text, and the generation
+    prompt follows. text: may be JSON messages, whose pictures stand where they say, or else before their first text.
+
+    Returns None where no template places as many pictures. required: raise UsageError then.
+    Raises ModelError for a template that takes too long.
+    """
+    form = _chat_form(processor)
+    if DEFAULT not in form.templates:
+        if required:
+            raise UsageError(
+                f"a {type(processor).__name__} has no chat template", hint="leave --chat out, or use a chat model (-m)"
+            )
+        return None
+    messages = _messages(text, pictures)
+    found = _render(form, processor, messages, [Call(range(len(messages)), generation=True)])[0]
+    if found.text is not None and found.text.count(str(processor.image_token)) == pictures:
+        return found.text
+    if required:
+        why = found.message or f"it writes {(found.text or '').count(str(processor.image_token))} of {pictures}"
+        raise UsageError(f"the chat template places no pictures: {why}", hint="leave --chat out")
+    return None
+
+
+def _messages(text: str, pictures: int) -> list[dict[str, Any]]:
+    """JSON messages, or a question as one message, with the pictures in them."""
+    if text.lstrip().startswith(("[{", '{"')):
+        with suppress(AttnError):
+            messages = [dict(message) for message in parse_conversation(text).messages]
+            return _with_pictures(messages, pictures)
+    words = [{"type": "text", "text": text}] if text else []
+    return [{"role": "user", "content": [*({"type": "image"} for _ in range(pictures)), *words]}]
+
+
+def _with_pictures(messages: list[dict[str, Any]], pictures: int) -> list[dict[str, Any]]:
+    """The messages with contents as lists of parts, and the pictures before the first of a user that has none."""
+    for message in messages:
+        if isinstance(message.get("content"), str):
+            message["content"] = [{"type": "text", "text": message["content"]}]
+    parts = [part for message in messages for part in message.get("content") or ()]
+    if not any(isinstance(part, dict) and part.get("type") == "image" for part in parts):
+        asked = next((message for message in messages if message.get("role") == "user"), messages[0])
+        asked["content"] = [*({"type": "image"} for _ in range(pictures)), *asked["content"]]
+    return messages
+
+
 def _written_picture(processor: Any, mark: str) -> str:
     """A picture as the chat template writes it, with its surroundings (`<|vision_start|>` …), or the token alone.
 
     Raises ModelError for a template that takes too long.
     """
-    form = loaded_format(processor, type(processor).__name__)
-    if DEFAULT not in form.templates:
-        form = loaded_format(processor.tokenizer, type(processor).__name__)
+    form = _chat_form(processor)
     if DEFAULT not in form.templates:
         return mark
     words = {"type": "text", "text": _TEXT_MARK}
     messages = [{"role": "user", "content": [*parts, words]} for parts in ([], [{"type": "image"}])]
-    variables = {**processor.tokenizer.special_tokens_map, "tools": None, "documents": None}
-    try:
-        with Sandbox() as sandbox:
-            plain, shown = sandbox.render(form.templates[DEFAULT].source, messages, variables, [Call([0]), Call([1])])
-    except StoppedError as error:
-        raise ModelError(
-            f"the chat template, which places the picture, {'takes too long' if error.slow else 'failed'}",
-            hint=f"write {mark} in the text where the picture belongs",
-        ) from error
+    plain, shown = _render(form, processor, messages, [Call([0]), Call([1])])
     before, written = ((each.text or "").partition(_TEXT_MARK)[0] for each in (plain, shown))
     around = written.removeprefix(before) if written.startswith(before) else ""
     return around if around.count(mark) == 1 else mark
+
+
+def _chat_form(processor: Any) -> ChatFormat:
+    form = loaded_format(processor, type(processor).__name__)
+    return form if DEFAULT in form.templates else loaded_format(processor.tokenizer, type(processor).__name__)
+
+
+def _render(form: ChatFormat, processor: Any, messages: Sequence[object], calls: Sequence[Call]) -> Sequence[Rendering]:
+    variables = {**processor.tokenizer.special_tokens_map, "tools": None, "documents": None}
+    variables = {name: value for name, value in variables.items() if value is None or isinstance(value, str)}
+    try:
+        with Sandbox() as sandbox:
+            return sandbox.render(form.templates[DEFAULT].source, messages, variables, calls)
+    except StoppedError as error:
+        raise ModelError(
+            f"the chat template, which places the picture, {'takes too long' if error.slow else 'failed'}",
+            hint=f"write {processor.image_token} in the text where the picture belongs",
+        ) from error
