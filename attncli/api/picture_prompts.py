@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from attncli.api.effects import add_effects, find_position, prepare_run, require_head
+from attncli.api.effects import Opened, add_effects, find_position, prepare_run, require_head
 from attncli.api.heads_single import HeadsInput, TextAndTarget, continue_text, heads_result, target_notes
 from attncli.api.loading import one_id_list
 from attncli.attention.effects.patch_texts import check_same_length
@@ -76,10 +76,10 @@ def run_picture_prompt(
     if plan is None or request.read_at is None:
         return result
     run = prepare_run(
-        *(loaded, wrap_tokenizer(prompts.processor.tokenizer), files, found.inputs, collected, plan),
+        Opened(loaded, wrap_tokenizer(prompts.processor.tokenizer), files, progress),
+        *(found.inputs, collected, plan),
         position=request.read_at,
         top=request.top,
-        progress=progress,
         source=None if plan.patch_from is None else prompts.source(plan.patch_from, found),
     )
     return add_effects(result, run)
