@@ -169,9 +169,8 @@ class _Estimate:
 
     def _fits(self, budget: int, *, trains: bool) -> Fits:
         request, published = self._request, self._stored.published
-        sizes = {**by_dtype(self._total, WEIGHT_BITS), **self._mixes}
-        if published is not None and published.is_packed:
-            sizes[published.format] = published.bytes
+        sizes = {published.format: published.bytes} if published is not None and published.is_packed else {}
+        sizes |= {**by_dtype(self._total, WEIGHT_BITS), **self._mixes}
         memory = Memory(budget, request.batch, self._made_for, request.context, request.fit_text)
         is_given = request.kv_dtypes is not None or self._stored.prescribes
         found = longest_contexts(sizes, self._cached_layers, memory, self._dtypes if is_given else None)

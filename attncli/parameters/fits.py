@@ -75,10 +75,13 @@ def _fit(weights: str, size: int, dtypes: CacheDtypes, layers: Mapping[CachedLay
         return needed(context) <= memory.budget
 
     wanted = needed(memory.context or 1)
-    told = {"needed": wanted, "missing": max(wanted - memory.budget, 0)}
     if layers and memory.made_for is not None and fits(memory.made_for):
-        return Fit(weights, dtypes.name, memory.made_for, by_positions=True, **told)
-    return Fit(weights, dtypes.name, largest(fits), **told)
+        context: int | None = memory.made_for
+        by_positions = True
+    else:
+        context = largest(fits)
+        by_positions = False
+    return Fit(weights, dtypes.name, context, by_positions, wanted, max(wanted - memory.budget, 0))
 
 
 def largest(fits: Callable[[int], bool]) -> int | None:

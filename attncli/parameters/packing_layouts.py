@@ -290,12 +290,33 @@ def _higgs_shape(group: PackedTensors) -> Shape | None:
     return (outputs, inputs) if _whole_bits(16 * rows, outputs) else None
 
 
+def _exl2_shape(group: PackedTensors) -> Shape | None:
+    """EXL2: words along the inputs, of several bits in one matrix; scales (groups, out/8), a place for each input."""
+    outputs, (inputs,) = 8 * group.parts["q_scale"].shape[-1], group.parts["q_invperm"].shape
+    return (outputs, inputs) if group.main.shape[-1] == outputs else None
+
+
+def _exl3_shape(group: PackedTensors) -> Shape | None:
+    """EXL3: tiles (in/16, out/16, 16 · bits) of 16 × 16 weights, and a sign for each input and output."""
+    (inputs,), (outputs,) = group.parts["suh"].shape, group.parts["svh"].shape
+    return (outputs, inputs) if group.main.shape[:2] == (inputs // 16, outputs // 16) else None
+
+
+def _torchao_shape(group: PackedTensors) -> Shape:
+    """torchao: an element a weight, or bytes of two each."""
+    return _widened(group.main.shape, 2 if group.main.dtype == "U8" else 1)
+
+
 _BYTES = f"U8 I8 {' '.join(sorted(FLOATS_8))}"
 
 #: The layouts, with the tensor names of the libraries that write them; the first that fits counts.
 LAYOUTS: tuple[Layout, ...] = (
     Layout("GPTQ or AWQ", "qweight", "I32 I16 I8", "scales", "weight", _qweight_shape),
     Layout("", "qweight", "U8", "scales", "weight", _scaled_shape),
+    Layout("EXL2", "q_weight", "I32", "q_scale q_invperm", "weight", _exl2_shape),
+    Layout("EXL3", "trellis", "I16", "suh svh", "weight", _exl3_shape),
+    Layout("quanto", "weight._data", "I8 F8_E4M3", "weight._scale", "weight", lambda group: group.main.shape),
+    Layout("torchao", "_weight_qdata", "I8 U8 F8_E4M3", "_weight_scale", "weight", _torchao_shape),
     Layout("AQLM", "codes", "", "codebooks", "weight", _codebook_shape),
     Layout("compressed-tensors", "_packed", "I32", "_scale", "", _packed_shape),
     Layout("", "_packed", "U8", "_scale", "", lambda group: _widened(group.main.shape, 2)),

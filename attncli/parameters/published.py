@@ -223,8 +223,9 @@ def _mlx(fields: Fields) -> _Format | None:
 def _hqq(fields: Fields) -> _Format | None:
     """A scale and a zero point in half precision for each group."""
     inner = fields.get("quant_config")
-    weights = inner.get("weight_quant_params") if isinstance(inner, Mapping) else fields
-    bits = _number(weights, "nbits", "bits") if isinstance(weights, Mapping) else None
+    given = inner.get("weight_quant_params") if isinstance(inner, Mapping) else fields
+    weights: Fields = given if isinstance(given, Mapping) else {}
+    bits = _number(weights, "nbits", "bits")
     if bits is None:
         return None
     return _Format("HQQ", bits, _blocks(_number(weights, "group_size", default=64) or 64, _HALF, _HALF))

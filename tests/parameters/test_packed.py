@@ -351,38 +351,13 @@ MATRICES = {f"self_attn.{name}": shape for name, shape in MATRICES.items()}
 MATRICES |= {"mlp.gate_proj": (128, 64), "mlp.up_proj": (128, 64), "mlp.down_proj": (64, 128)}
 TOTAL = 2 * 96 * 64 + sum(map(prod, MATRICES.values())) + 3 * 64
 
-#: How a matrix (out, in) is stored, by torchao, quanto, HQQ, ExLlama, VPTQ, SpQR, QuIP#, Marlin, and two of our own.
+#: How a matrix (out, in) is stored, by HQQ, VPTQ, SpQR, QuIP#, Marlin, and two of our own.
 PACKINGS: dict[str, Callable[[int, int], Stored]] = {
-    "torchao": lambda o, i: {"_weight_qdata": ("I8", (o, i)), "_weight_scale": ("F32", (o,))},
-    "torchao, 4 bits": lambda o, i: {
-        "_weight_qdata": ("U8", (o, i // 2)),
-        "_weight_scale": ("BF16", (i // 32, o)),
-        "_weight_zero_point": ("BF16", (i // 32, o)),
-    },
-    "torchao, floats": lambda o, i: {"_weight_qdata": ("F8_E4M3", (o, i)), "_weight_scale": ("F32", (o, 1))},
-    "quanto": lambda o, i: {
-        "weight._data": ("I8", (o, i)),
-        "weight._scale": ("BF16", (o, 1)),
-        "input_scale": ("BF16", ()),
-        "output_scale": ("BF16", ()),
-    },
     "HQQ": lambda o, i: {
         "W_q": ("U8", (o * i // 128, 64)),
         "scale": ("BF16", (o * i // 64, 1)),
         "zero": ("BF16", (o * i // 64, 1)),
         "shape": ("I64", (2,)),
-    },
-    "EXL2": lambda o, i: {
-        "q_weight": ("I32", (i * 4 // 32, o)),
-        "q_scale": ("I32", (2, o // 8)),
-        "q_scale_max": ("F16", (2,)),
-        "q_groups": ("I16", (4,)),
-        "q_invperm": ("I16", (i,)),
-    },
-    "EXL3": lambda o, i: {
-        "trellis": ("I16", (i // 16, o // 16, 64)),
-        "suh": ("F16", (i,)),
-        "svh": ("F16", (o,)),
     },
     "VPTQ": lambda o, i: {"indices": ("I32", (1, o // 8, i // 4)), "centroids.weight": ("BF16", (1, 2048))},
     "SpQR": lambda o, i: {"dense_weights": ("I64", (o // 16, i // 8)), "row_offsets": ("I32", (o + 1,))},
@@ -437,6 +412,35 @@ def test_what_is_said_of_an_unknown_packing(tmp_path: Path) -> None:
     assert failure.startswith(f"failed: {model}/model.safetensors can't be checked: {packed}, ")
 
 
+#: By torchao, quanto and ExLlama, whose shapes tell the matrix.
+TOLD: dict[str, Callable[[int, int], Stored]] = {
+    "torchao": lambda o, i: {"_weight_qdata": ("I8", (o, i)), "_weight_scale": ("F32", (o,))},
+    "torchao, 4 bits": lambda o, i: {
+        "_weight_qdata": ("U8", (o, i // 2)),
+        "_weight_scale": ("BF16", (i // 32, o)),
+        "_weight_zero_point": ("BF16", (i // 32, o)),
+    },
+    "torchao, floats": lambda o, i: {"_weight_qdata": ("F8_E4M3", (o, i)), "_weight_scale": ("F32", (o, 1))},
+    "quanto": lambda o, i: {
+        "weight._data": ("I8", (o, i)),
+        "weight._scale": ("BF16", (o, 1)),
+        "input_scale": ("BF16", ()),
+        "output_scale": ("BF16", ()),
+    },
+    "EXL2": lambda o, i: {
+        "q_weight": ("I32", (i * 4 // 32, o)),
+        "q_scale": ("I32", (2, o // 8)),
+        "q_scale_max": ("F16", (2,)),
+        "q_groups": ("I16", (4,)),
+        "q_invperm": ("I16", (i,)),
+    },
+    "EXL3": lambda o, i: {
+        "trellis": ("I16", (i // 16, o // 16, 64)),
+        "suh": ("F16", (i,)),
+        "svh": ("F16", (o,)),
+    },
+}
+
 KNOWN: dict[str, tuple[Callable[[int, int], Stored], dict[str, Any]]] = {
     "FP8": (
         lambda o, i: {"weight": ("F8_E4M3", (o, i)), "weight_scale_inv": ("F32", (1, 1)), "k_scale": ("F32", (1,))},
@@ -472,6 +476,7 @@ KNOWN: dict[str, tuple[Callable[[int, int], Stored], dict[str, Any]]] = {
         },
         {"quant_method": "modelopt", "quant_algo": "NVFP4"},
     ),
+    **{name: (packing, {"quant_method": name.partition(",")[0].lower()}) for name, packing in TOLD.items()},
 }
 
 

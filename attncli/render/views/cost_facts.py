@@ -21,6 +21,8 @@ _NOT_SHOWN = (_DUPLICATE_DTYPE, "Q8_0", "Q6_K", "Q5_K_M")
 #: The dtypes and mixes whose sums with the cache are shown.
 _SHOWN_SUMS = ("bfloat16", "int8", "Q4_K_M", "int4")
 _MAX_SUMS = 3
+#: Of a context that memory doesn't limit.
+_ITS_MOST = ", all that it is made for"
 #: What the parts of a cache are called.
 _PART_NAMES = {
     "growing": "growing",
@@ -210,7 +212,8 @@ def _choice_texts(choices: Sequence[Fit], fits: Fits, *, caches: bool) -> Iterat
     elif len(set(told)) == 1:
         yield f"{told[0]} in any cache"
     else:
-        yield from (f"{choice.cache} {text}" for text, choice in zip(told, choices, strict=True))
+        for text, choice in zip(told, choices, strict=True):
+            yield f"{choice.cache} {text.replace(f' tokens{_ITS_MOST}', ', its most')}"
 
 
 def _room_text(choice: Fit, fits: Fits) -> str:
@@ -229,7 +232,7 @@ def _longest_text(choice: Fit, *, caches: bool) -> str:
     """The longest context that fits. caches: whether memory depends on the length."""
     if choice.context is None:
         return "any length" if caches else "fits"
-    limit = ", all that it is made for" if choice.by_positions else ""
+    limit = _ITS_MOST if choice.by_positions else ""
     return f"{choice.context:,} tokens{limit}" if choice.context else "does not fit"
 
 
