@@ -282,9 +282,10 @@ def test_a_causal_model_says_first_what_it_cant_know() -> None:
     lines = compare_text(result, Terminal(200)).splitlines()
     assert lines[0].startswith(f"{told} The senses don't come apart: 2 of 4")
     # Its states are shown before one of them is pictured.
-    assert lines.index("Mean cosine from state 0 to 1 (▁ 0.61, █ 1.00)") < next(
-        place for place, line in enumerate(lines) if line.startswith("model")
+    path, matrix = (
+        next(place for place, line in enumerate(lines) if line.startswith(start)) for start in ("Mean cosine", "tiny ·")
     )
+    assert path < matrix
     many = replace(result, same_prefix=tuple((n, n + 1) for n in range(3)) * 2)
     assert "; and 3 more groups share everything" in CompareView(many).causal_sentence
 
@@ -312,9 +313,8 @@ def test_groups_are_answered_by_their_test(p: float | None, said: str) -> None:
     change = SENSES._replace(labels=("old.txt", "new.txt"), permutation=test, why_no_p=None if p else "there are few")
     distances = (PairDistance("old.txt", "new.txt", 4, 0.3875),)
     state = last_state(senses=None, change=change, distances=distances)
-    groups = tuple(
-        each._replace(label=None, group=name) for each, name in zip(FOUR, ["old.txt", "new.txt"] * 2, strict=True)
-    )
+    names = ["old.txt", "new.txt"] * 2
+    groups = tuple(each._replace(label=None, group=name) for each, name in zip(FOUR, names, strict=True))
     view = CompareView(compare_result(state, occurrences=groups))
     assert answer(state, view) == said
     assert "Average pairwise distance 0.39 (1 - cosine)." in compare_text(view.result, Terminal(120))
