@@ -34,12 +34,13 @@ from attncli.render.views.patches import (
     left_out_note,
     map_views,
     patch_weights,
+    picture_maps,
     query_phrase,
     shows_caption_words,
     tint_shares,
 )
 from attncli.render.views.sentences import Position, raw_text, shorten_plain, written
-from attncli.results.heads import Stack
+from attncli.results.heads import HeadsResult, Stack
 from attncli.results.patterns import Pattern, Picture, RowReading
 from attncli.results.tokens import Token
 
@@ -89,6 +90,16 @@ def mean_map(stack: Stack, reading: RowReading, picture: Picture | None, form: s
     view = MapView("", patch_weights(stack.keys, reading.weights.tolist(), grid, query))
     mean = _patch_map(stack, view, form)._replace(title=f"mean of {reading.heads:,} heads")
     return [caption(f"where {query_name(stack, form)} looks"), _map_grid([mean], picture, "attention weight")]
+
+
+def text_picture_parts(result: HeadsResult, stack: Stack, reading: RowReading) -> list[Part]:
+    """What a position of a text reads of the pictures in it, a map over each; nothing without pictures."""
+    parts = []
+    for shown in picture_maps(stack, reading.weights.tolist()):
+        title = f"{shown.title}: {two_digits(shown.share)} of the weight"
+        map_ = _PatchMap(title, "", shown.patches.weights, None)
+        parts.append(_map_grid([map_], result.picture_at(shown.picture), "attention weight"))
+    return parts
 
 
 def query_name(stack: Stack, form: str) -> str:

@@ -30,7 +30,7 @@ from attncli.render.figures.panels import (
     draw_color_bar,
     draw_matrix,
 )
-from attncli.render.figures.patches import mean_map
+from attncli.render.figures.patches import mean_map, text_picture_parts
 from attncli.render.figures.text_layout import (
     DIM_COLOR,
     HEADING_SIZE,
@@ -70,6 +70,7 @@ def position_parts(result: HeadsResult, stack: Stack, form: str) -> list[Part]:
     query, head = position_text(query_of(reading), form), stack.metrics[0]
     single = f"where {query} looks in {head_title(stack, head.layer, head.head)}"
     parts = [caption(f"where {query} looks: the{many[1:]}" if many else single)]
+    parts += text_picture_parts(result, stack, reading)
     if reading.top:
         parts.append(_bar_chart([_bar(stack, reading, key, form) for key in reading.top], legend))
     return [*parts, _strip(stack, reading, form, legend)] if len(stack.keys) > 1 else parts

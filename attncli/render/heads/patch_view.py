@@ -81,15 +81,15 @@ def head_maps(stack: Stack, picture: Picture | None, terminal: Terminal) -> Rows
     return _arranged_maps(map_views(stack), stack.key_medium.grid, picture, terminal)
 
 
-def one_map(view: MapView, grid: Grid, picture: Picture | None, terminal: Terminal) -> Rows:
-    """One map as large as fits, with the picture beside it if there is room, and a legend."""
+def one_map(view: MapView, grid: Grid, picture: Picture | None, terminal: Terminal, height: int = _TALL) -> Rows:
+    """One map as large as fits, with the picture beside it if there is room, and a legend. height: lines of the map."""
     heat = HeatScale(view.patches.largest, terminal, relative=True)
     if not heat.half_blocks:
         side = _ascii_cell_width(grid, terminal.width)
         rows = ascii_map(view.patches, heat, side)
     else:
-        beside = picture is not None and _pixels_per_patch(grid, terminal.width, _TALL, maps=2) > 0
-        side = max(_pixels_per_patch(grid, terminal.width, _TALL, maps=2 if beside else 1), 1)
+        beside = picture is not None and _pixels_per_patch(grid, terminal.width, height, maps=2) > 0
+        side = max(_pixels_per_patch(grid, terminal.width, height, maps=2 if beside else 1), 1)
         rows = colored_map(view.patches, heat, side, picture)
         if beside and picture is not None:
             whole = plain_picture(picture, view.patches, side)

@@ -24,7 +24,7 @@ from attncli.render.heads.one_head import title_row
 from attncli.render.heads.patch_view import head_maps, one_map
 from attncli.render.heads.ranking import ranking_rows
 from attncli.render.heads.shaded_text import ShadedToken, mark_query, shaded_text, strip_rows
-from attncli.render.views.patches import MapView, patch_weights
+from attncli.render.views.patches import MapView, PictureMap, patch_weights, picture_maps
 from attncli.render.views.reading import (
     ARRIVES_HERE,
     LOOKS_FROM_HERE,
@@ -48,6 +48,8 @@ _BARS = (20, 10, 6)
 _CONTEXT_TOKENS = 24
 # A text that takes more rows is drawn as a strip, with the top keys in their context.
 _MOST_ROWS = 20
+# Lines around a map over a picture, and of the smallest map.
+_AROUND_MAP, _LEAST_MAP = 5, 4
 # Up to so many heads each have a small map of the picture.
 _FEW_HEADS = 16
 
@@ -77,11 +79,31 @@ def position_rows(result: HeadsResult, stack: Stack, terminal: Terminal) -> Rows
     here = ARRIVES_HERE if result.weighting == "rollout" else LOOKS_FROM_HERE
     shaded = _whole_text(stack, reading, heat, here) if reading.lines is None and of_text else None
     picture = [*shaded, heat.legend()] if shaded is not None else strip_rows(stack, reading, heat, here)
+    maps = picture_maps(stack, reading.weights.tolist())
+    if maps:
+        # The patches of a picture are no words: their weights are drawn over it.
+        room = terminal.lines - count_lines(rows, terminal) - _FEWEST_KEYS - 4
+        picture = _over_pictures(result, maps, terminal, room)
     strongest = _strongest_rows(stack, reading, terminal)
     used = count_lines([*rows, *picture], terminal) + 3 + len(strongest[:1])
     left = terminal.lines - 1 - used
     tables = _reading_tables(stack, reading, heat, strongest, left, in_context=shaded is None and of_text)
-    return [*rows, Text(), *tables, Text(), *picture]
+    return [*rows, *picture, Text(), *tables] if maps else [*rows, Text(), *tables, Text(), *picture]
+
+
+def _over_pictures(result: HeadsResult, maps: Sequence[PictureMap], terminal: Terminal, room: int) -> Rows:
+    """A map of each picture below its name, in so many lines; the small views only where there is room for them."""
+    shown = list(maps)
+    if not terminal.full and room // len(maps) < _AROUND_MAP + _LEAST_MAP:
+        shown = [each for each in maps if not each.view] or shown
+    rows: Rows = []
+    for each in shown:
+        title = row((each.title, "bold"), f": {two_digits(each.share)} of the weight")
+        height = max(room // len(shown) - _AROUND_MAP, _LEAST_MAP)
+        drawn = one_map(MapView("", each.patches), each.grid, result.picture_at(each.picture), terminal, height)
+        rows += [title, *drawn[1:]]
+    left = ", ".join(f"{each.title} {two_digits(each.share)}" for each in maps if each not in shown)
+    return [*rows, note_row(f"not drawn: {left} (--full)" if left else "", terminal)]
 
 
 def _reading_tables(

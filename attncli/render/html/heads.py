@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import groupby
+from math import isnan
 from typing import Any
 
 import numpy as np
 
 from attncli.render.common.colormap import VIRIDIS_HEX
 from attncli.render.common.escape import printable, visible
+from attncli.render.common.numbers import two_digits
 from attncli.render.html.effects import (
     effect_meaning,
     effect_sentences,
@@ -24,6 +26,7 @@ from attncli.render.views.difference import DIFFERENCE, compared_facts, differen
 from attncli.render.views.header import SEPARATOR, is_cross, model_facts, pooling_facts, stack_facts
 from attncli.render.views.metric_words import label_of, meaning, ordered_labels
 from attncli.render.views.overview import ordered_metrics, standouts
+from attncli.render.views.patches import PictureMap, picture_maps
 from attncli.render.views.patterns import Axis, axes_of
 from attncli.render.views.reading import query_of, rank_text, ranking_view
 from attncli.render.views.sentences import Position, capitalized, raw_text, shorten_plain, written
@@ -60,6 +63,8 @@ def heads_html(result: HeadsResult, *, title: str | None = None) -> str:
     data = heads_data(result, name_model=title is not None)
     kinds = {stack.key_medium.kind for stack in result.stacks}
     kind = next((each for each in ("patches", "frames") if each in kinds), "heads")
+    if any("maps" in stack.get("reading", ()) for stack in data["stacks"]):
+        kind = "pictures"  # in a text: what draws patches, and what a position of the text reads of them
     needed = {
         "heads_reading": any("reading" in stack for stack in data["stacks"]),
         "positions": data["counted"],
@@ -91,6 +96,7 @@ def heads_data(result: HeadsResult, *, name_model: bool = True) -> dict[str, Any
         # A page of a comparison opens with the difference.
         **({"first": len(stacks)} if differences else {}),
         **({} if result.picture is None else {"picture": pack_pixels(result.picture.pixels)}),
+        **({"pictures": [pack_pixels(each.pixels) for each in result.pictures]} if result.pictures else {}),
     }
 
 
@@ -267,7 +273,18 @@ def _position_data(stack: Stack, weighting: str) -> dict[str, object]:
         }  # fmt: skip
     if stack.effects:
         return {"said": "Heads with the largest effects"}
-    return {} if stack.reading is None else {"reading": _row_data(stack, stack.reading, weighting)}
+    if stack.reading is None:
+        return {}
+    maps = picture_maps(stack, stack.reading.weights.tolist())
+    drawn = [_map_data(each) for each in maps]
+    return {"reading": _row_data(stack, stack.reading, weighting) | ({"maps": drawn} if drawn else {})}
+
+
+def _map_data(shown: PictureMap) -> dict[str, object]:
+    """A map over a picture: its weights row by row, None where it has no token."""
+    values = [None if isnan(weight) else weight for weight in shown.patches.weights.ravel().tolist()]
+    title = f"{capitalized(shown.title)}: {two_digits(shown.share)} of the weight"
+    return {"picture": shown.picture, "said": title, "columns": shown.grid.columns, "weights": values}
 
 
 def _row_data(stack: Stack, reading: RowReading, weighting: str) -> dict[str, object]:

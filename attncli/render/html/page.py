@@ -35,6 +35,10 @@ _FINE_STEPS = 32_767
 _PAGE_ASSETS = {
     "heads": ("bytes", "matrix", "weights", "heads_grid", "heads_links", "heads"),
     "patches": ("bytes", "matrix", "weights", "heads_grid", "heads_links", "heads_picture", "heads"),
+    "pictures": (
+        *("bytes", "matrix", "weights", "heads_grid", "heads_links", "heads_picture"),
+        *("heads_picture_reading", "heads"),
+    ),
     "frames": ("bytes", "matrix", "weights", "heads_grid", "heads_links", "heads_sound", "heads"),
     "params": ("params",),
     "tokens": ("tokens",),

@@ -54,6 +54,41 @@ def patch_weights(keys: Sequence[Token], weights: Sequence[float], grid: Grid, q
     return PatchWeights(by_cell, tuple(other_keys), None if query is None else grid.cell(query.index))
 
 
+class PictureMap(NamedTuple):
+    """What a position of a text reads of a picture that stands in it.
+
+    picture: its number.  view: whether it is a small view beside its tiles.  title: `picture 2, its small view`.
+    share: the sum of the weights.  grid: of its tokens.
+    """
+
+    picture: int
+    view: bool
+    title: str
+    share: float
+    grid: Grid
+    patches: PatchWeights
+
+
+def picture_maps(stack: Stack, weights: Sequence[float]) -> list[PictureMap]:
+    """The weights of a position on each picture among the keys; none where these aren't tokens one by one."""
+    if stack.unit != "token":
+        return []
+    by_position = {key.index: weight for key, weight in zip(stack.keys, weights, strict=True)}
+    grids = stack.key_medium.pictures
+    several, maps = any(grid.picture for grid in grids), []
+    for grid in grids:
+        cells = [nan if place is None else by_position.get(place, nan) for place in grid.places]
+        values = np.reshape(np.asarray(cells, dtype=np.float64), (grid.rows, grid.columns))
+        if np.isnan(values).all():
+            continue
+        name = f"picture {grid.picture + 1}" if several else "the picture"
+        title, shape = f"{name}{', its small view' * grid.view}", Grid(grid.rows, grid.columns, 0)
+        maps.append(
+            PictureMap(grid.picture, grid.view, title, float(np.nansum(values)), shape, PatchWeights(values, (), None))
+        )
+    return maps
+
+
 class MapView(NamedTuple):
     """One map. name: of the head (None for the mean of several), or the caption's word."""
 

@@ -10,7 +10,8 @@ async function readingOf(stack, width) {
   const pattern = new Pattern(reading.block, 0, await numbersOfBlock(reading.block));
   const axis = stack.columns ?? stack.rows;
   const texts = stack.patches ? [] : axis.texts.length <= MOST_WRITTEN ? [shadedText(reading, pattern, axis)] : [textStrip(stack, pattern, width)];
-  return [element("h2", {}, reading.said), ...texts, scaleLegend("0", scaleText(pattern.scale)), keyTable(reading, axis)];
+  const pictures = reading.maps ? await pictureReadings(reading, pattern) : [];
+  return [element("h2", {}, reading.said), ...pictures, ...texts, scaleLegend("0", scaleText(pattern.scale)), keyTable(reading, axis)];
 }
 
 /** The text, each token on the colour of its weight; what the position can't see is dim, and it itself has a frame. */
