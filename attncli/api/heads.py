@@ -300,7 +300,10 @@ def _effects_plan(inputs: HeadsInput, options: HeadsOptions) -> EffectsPlan | No
     refuse_columns(columns, options.effects._asdict())
     plan = parse_effects(Asked(*options.effects, columns), query, others)
     if plan is None and inputs.columns is not None:
-        raise UsageError("--columns goes with --effect", hint="add --effect zero, or leave --columns out")
+        raise UsageError(
+            "--columns is for effects of heads, and none is asked for",
+            hint="add --effect zero, or leave --columns out",
+        )
     return plan
 
 
