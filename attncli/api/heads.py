@@ -211,6 +211,7 @@ def _run(inputs: HeadsInput, options: HeadsOptions, loader: ModelLoader, sharing
         }
         result = run_media(inputs, loader, request, incompatible)
     elif plan is not None and texts is not None:
+        _refuse_single_text_options(inputs, options)
         result = run_effect_lines(inputs, texts, loader, request, parse_columns(inputs.columns))
     elif inputs.qk_ov:
         _refuse_single_text_options(inputs, options)
