@@ -110,7 +110,7 @@ def test_a_word_that_is_not_there_is_told_before_torch_is_imported() -> None:
         encoding="utf-8",
     )
     assert done.returncode == 2
-    assert "has no 'mole'" in done.stderr
+    assert "sentence 1 doesn't contain 'mole'" in done.stderr
     assert {"torch", "transformers"} & set(json.loads(done.stderr.splitlines()[-1])) == set()
 
 

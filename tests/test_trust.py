@@ -119,7 +119,7 @@ GROWING = {
 
 @pytest.mark.parametrize("kind", GROWING)
 def test_a_text_that_grows_without_bound(tmp_path: Path, kind: str) -> None:
-    assert "would make" in refused("tokenize", "é" + "a" * 300, "-m", tokenizer(tmp_path, **GROWING[kind]))
+    assert "would turn" in refused("tokenize", "é" + "a" * 300, "-m", tokenizer(tmp_path, **GROWING[kind]))
 
 
 @pytest.mark.parametrize("late", [False, True])
@@ -135,7 +135,7 @@ def test_added_tokens_that_grow_when_they_are_loaded(tmp_path: Path, late: bool)
         text = json.dumps({**content, "normalizer": normalizer}).replace('"normalizer"', '"\\u006eormalizer"')
         path.write_text(text)
     assert refused("tokenize", "a cat", "-m", folder) == (
-        "the tokenizer would make up to 3,000,000,000 bytes of 3,000: more than any model does"
+        "the tokenizer would turn 3,000 bytes into up to 3,000,000,000, which is too much"
     )
 
 
@@ -153,7 +153,7 @@ def test_a_table_of_sentencepiece_longer_than_itself(tmp_path: Path) -> None:
     model = proto.FromString(fuzz.sentencepiece_model())
     model.normalizer_spec.precompiled_charsmap = (2**32 - 4).to_bytes(4, "little") + bytes(40)
     (tmp_path / "tokenizer.model").write_bytes(model.SerializeToString())
-    assert "claims a table of 4,294,967,292 bytes" in refused("tokenize", "a", "-m", tmp_path)
+    assert "declares a table of 4,294,967,292 bytes" in refused("tokenize", "a", "-m", tmp_path)
 
 
 def test_honest_tokenizers_may_let_a_text_grow(tmp_path: Path) -> None:
@@ -243,11 +243,11 @@ def test_depths_and_encodings(tmp_path: Path, name: str, content: bytes, reason:
 @pytest.mark.parametrize(
     ("fields", "reason"),
     [
-        ({"num_labels": 10**9}, "num_labels says 1,000,000,000 labels"),
-        ({"id2label": dict.fromkeys(map(str, range(100_001)), "a")}, "id2label names 100,001 labels"),
-        ({"num_hidden_layers": 10**9}, "num_hidden_layers says 1,000,000,000 layers"),
-        ({"num_hidden_groups": 10**9}, "num_hidden_groups says 1,000,000,000 modules"),
-        ({"vocab_size": 10**12}, "vocab_size says 1,000,000,000,000 tokens in its vocabulary"),
+        ({"num_labels": 10**9}, "num_labels is 1,000,000,000 (labels)"),
+        ({"id2label": dict.fromkeys(map(str, range(100_001)), "a")}, "id2label has 100,001 labels"),
+        ({"num_hidden_layers": 10**9}, "num_hidden_layers is 1,000,000,000 (layers)"),
+        ({"num_hidden_groups": 10**9}, "num_hidden_groups is 1,000,000,000 (modules)"),
+        ({"vocab_size": 10**12}, "vocab_size is 1,000,000,000,000 (tokens in its vocabulary)"),
     ],
 )
 def test_numbers_that_size_an_allocation(tmp_path: Path, fields: Any, reason: str) -> None:
@@ -330,7 +330,7 @@ def test_what_is_no_ordinary_file(tmp_path: Path, kind: str, name: str, verb: tu
         os.mkfifo(path)
     else:
         path.symlink_to("/dev/zero")
-    message = f"{path} is a {kind} and not a regular file"
+    message = f"{path} is a {kind} instead of a regular file"
     assert refused(*verb, tmp_path) == message
     if name not in ("added_tokens.json", "generation_config.json"):
         assert refused(*verb, path) == message

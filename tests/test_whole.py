@@ -160,11 +160,10 @@ def test_what_was_cut_off_does_not_count(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("text", ["   ", "\n\n"])
 def test_a_text_of_white_space_alone_is_no_text(text: str) -> None:
-    assert attn("heads", text).error[0] == "the text is white space alone"
+    assert attn("heads", text).error[0] == "the text is only white space"
 
 
-@pytest.mark.parametrize("ending", ["html", "npz"])
-def test_a_walk_is_no_picture(ending: str, tmp_path: Path) -> None:
-    outcome = attn("heads", "a mole", "--steps", "-o", str(tmp_path / f"x.{ending}"))
-    assert outcome.code == 2 and outcome.error[0].startswith(f".{ending} shows patterns")
+def test_steps_are_no_pattern(tmp_path: Path) -> None:
+    outcome = attn("heads", "a mole", "--steps", "-o", str(tmp_path / "x.npz"))
+    assert outcome.code == 2 and outcome.error[0].startswith(".npz contains attention patterns")
     assert list(tmp_path.iterdir()) == []

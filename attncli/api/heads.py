@@ -214,6 +214,7 @@ def _run(inputs: HeadsInput, options: HeadsOptions, loader: ModelLoader, sharing
         }
         result = run_media(inputs, loader, request, incompatible)
     elif plan is not None and texts is not None:
+        _refuse_single_text_options(inputs, options)
         result = run_effect_lines(inputs, texts, loader, request, parse_columns(inputs.columns))
     elif inputs.qk_ov:
         _refuse_single_text_options(inputs, options)
@@ -302,7 +303,10 @@ def _effects_plan(inputs: HeadsInput, options: HeadsOptions) -> EffectsPlan | No
     refuse_columns(columns, options.effects._asdict())
     plan = parse_effects(Asked(*options.effects, columns), query, others)
     if plan is None and inputs.columns is not None:
-        raise UsageError("--columns goes with --effect", hint="add --effect zero, or leave --columns out")
+        raise UsageError(
+            "--columns is for effects of heads, and none is asked for",
+            hint="add --effect zero, or leave --columns out",
+        )
     return plan
 
 

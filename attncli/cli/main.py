@@ -33,7 +33,10 @@ def main() -> NoReturn:
     if has_sockets():
         from attncli.cli.warm.client import run_warm
 
-        code = run_warm(sys.argv[1:])
+        try:
+            code = run_warm(sys.argv[1:])
+        except KeyboardInterrupt:
+            code = 130
     if code is None and _is_own_process() and may_defer(sys.argv[1:], os.environ):
         from attncli.models.loading.deferred_imports import defer_imports
 

@@ -64,7 +64,7 @@ def test_with_generated_tokens_the_first_of_them_is_the_outcome() -> None:
 def test_a_check_of_an_effect(tmp_path: Path) -> None:
     saved = tmp_path / "effects.json"
     kept = attn(*INDUCTION, "--effect", "direct", "-o", str(saved), "--check", "1.3 direct > -100")
-    assert (kept.code, "1.3 direct > -100 holds" in kept.err) == (0, True)
+    assert (kept.code, "1.3 direct > -100 is true" in kept.err) == (0, True)
     failed = attn("heads", "--result", str(saved), "--check", "1.3 direct > 100")
     assert failed.code == 4
     refused = attn(*INDUCTION, "--effect", "direct", "--check", "1.3 zero > 0")

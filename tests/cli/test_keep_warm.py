@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -14,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from attncli.cli.warm import client, control
-from attncli.cli.warm.place import Identity, is_possible, socket_path
+from attncli.cli.warm.place import GO, Identity, Reader, is_possible, pack, socket_path
 from tests.cli.conftest import attn
 from tests.cli.warm_place import INDUCTION, Place, commands, is_alive, kept_warm, wait
 
@@ -119,8 +120,29 @@ def test_a_command_goes_on_where_the_process_is_killed(arguments: tuple[str, ...
         # Where there was no holder, its socket is left, and nobody listens there.
         assert place.run("tokenize", "mole", "--count").out == b"3\n"
         assert place.run("--keep-warm", "status").out == b"nothing is kept warm\n"
-        for socket in place.sockets():
-            socket.unlink()
+        for path in place.sockets():
+            path.unlink()
+
+
+def test_a_command_that_had_not_begun_runs_here(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The process ended after it was told to go on: nothing is lost, no command and no signal."""
+    came: list[int] = []
+    monkeypatch.setattr(client, "_PASSED", ("SIGUSR1",))
+    before = signal.signal(signal.SIGUSR1, lambda number, _: came.append(number))
+    ours, theirs = socket.socketpair()
+    try:
+        command = client._Command()
+        command.pass_signals()
+        theirs.sendall(pack({"ready": True}))
+        theirs.shutdown(socket.SHUT_WR)
+        signal.raise_signal(signal.SIGUSR1)
+        assert (command.wait(Reader(ours), ours), theirs.recv(1), came) == (None, GO, [])
+        command.keep_signals()
+        assert came == [signal.SIGUSR1]
+    finally:
+        signal.signal(signal.SIGUSR1, before)
+        for end in (ours, theirs):
+            end.close()
 
 
 def test_it_ends_when_its_time_is_up(tmp_path: Path) -> None:

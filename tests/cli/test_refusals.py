@@ -76,7 +76,8 @@ VALUES = {
     "--errors": "replace", "--versus": "shore", "--occurrence": "1", "--state": "1", "--pool": "first",
     "--adjust": "baseline", "--dimensions": "2", "--source": "config", "--depth": "1", "--set": "num_hidden_layers=2",
     "--context": "128", "--batch": "2", "--fit": "1GiB", "--lora": "8", "--template": "default", "--model": "gpt2",
-    "--reference": "none",
+    "--reference": "none", "--columns": "text,answer", "--needle": "64", "--effect": "zero", "--answer": "id:5",
+    "--contrast": "id:6", "--patch-from": "The dog sat on it",
 }  # fmt: skip
 #: Options of every verb that only say how a result looks or where a model comes from; and those without a value above.
 ELSEWHERE = {"Output", "Help"}

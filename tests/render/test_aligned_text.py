@@ -224,7 +224,7 @@ def test_what_the_numbers_leave_out_and_which_flatter() -> None:
         return table[: table.index("")]
 
     assert notes() == []
-    assert notes(unspaced_scripts=("Thai", "Symbols")) == ["fertility is without Thai and symbols"]
+    assert notes(unspaced_scripts=("Thai", "Symbols")) == ["fertility leaves out Thai and symbols"]
     assert notes(fertility=None, unspaced_scripts=("Thai",)) == ["no fertility: no spaces between words in Thai"]
     assert notes(unknown_characters=9) == [
         "A has unknown tokens for 100% of the text, so its other figures look too good",

@@ -28,22 +28,22 @@ from tests.render.effects_samples import IT, PREDICTION, with_effects, with_pred
 from tests.render.heads_samples import SGR
 
 PREDICTED = """\
-all-MiniLM-L6-v2 · cpu · float32
+all-MiniLM-L6-v2
 [CLS] the cat sat on the mat because it was tired [SEP]
 
-at [SEP] the model expects ·mat 77 %, ·it 1.2 %
+at [SEP] the model expects ␣mat 77 %, ␣it 1.2 %
 
-state  after          likeliest        ·mat: rank
-    0  embeddings     ·it        ·mat       1,200  <0.1 %  ▏
-    1  layer 0        ·it        ·mat           3   4.1 %  ▍
-    2  layer 1, norm  ·it        ·mat           1    77 %  ███████▊
+state  after          likeliest        ␣mat: rank
+    0  embeddings     ␣it        ␣mat       1,200  <0.1 %  ▏
+    1  layer 0        ␣it        ␣mat           3   4.1 %  ▍
+    2  layer 1, norm  ␣it        ␣mat           1    77 %  ███████▊
 """
 
 EFFECTS = """\
-all-MiniLM-L6-v2 · cpu · float32
+all-MiniLM-L6-v2
 [CLS] the cat sat on the mat because it was tired [SEP]
 
-at [SEP]: ·mat (77 %), logit 2.59 above ·it
+at [SEP]: ␣mat (77 %), logit 2.59 above ␣it
 
 direct effect: what it writes into the answer's logit itself
      0      1      2      3    head    head  direct  reads        label
@@ -160,7 +160,7 @@ def test_a_page_opens_with_the_map_and_lists_the_heads() -> None:
     assert (first["head"], first["sentence"], first["value"]) == ("1.1", "reads cat 0.62", 2.1)
     assert "sum: 2.59 = heads +1.48 MLPs +0.80 embeddings +0.30 biases +0.01" in page["facts"]
     assert (
-        "rank of ·mat after each layer (logit lens): embeddings 1,200, layer 0 3, layer 1, norm 1"
+        "rank of ␣mat after each layer (logit lens): embeddings 1,200, layer 0 3, layer 1, norm 1"
         in heads_data(with_prediction())["facts"]
     )
 

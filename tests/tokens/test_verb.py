@@ -273,7 +273,7 @@ def lossy() -> Backend:
 @pytest.mark.parametrize(
     ("text", "warned"),
     [
-        ("xyz", "has no token for 3 characters of the text, and drops them"),
+        ("xyz", "has no token for 3 characters of the text and drops them"),
         ("ab x", "has no token for a character of the text"),
         ("ab\n", None),
         ("a b", None),

@@ -91,11 +91,20 @@ def _check_tokens(asked: Asked, kinds: Sequence[str]) -> None:
     """Raise UsageError for a token or a text that nothing asked for needs, and for a text that is missing."""
     needs_source = next((kind for kind in kinds if EFFECTS[kind].needs_source), None)
     if asked.contrast is not None and not kinds:
-        raise UsageError("--contrast goes with --effect", hint="add --effect direct, or leave --contrast out")
+        raise UsageError(
+            "--contrast is for effects of heads, and none is asked for",
+            hint="add --effect direct, or leave --contrast out",
+        )
     if asked.answer is not None and not (kinds or asked.predict):
-        raise UsageError("--answer goes with --effect or --predict", hint="add --effect direct, or leave --answer out")
+        raise UsageError(
+            "--answer is for a prediction or effects of heads, and neither is asked for",
+            hint="add --predict or --effect direct, or leave --answer out",
+        )
     if asked.patch_from is not None and needs_source is None:
-        raise UsageError("--patch-from goes with --effect patch", hint="add it, or leave --patch-from out")
+        raise UsageError(
+            "--patch-from is for patching heads, and that is not asked for",
+            hint="add --effect patch, or leave --patch-from out",
+        )
     if asked.patch_from is None and needs_source is not None and "patch_from" not in asked.columns:
         raise UsageError(
             f"--effect {needs_source} takes what heads write from another text",

@@ -28,6 +28,10 @@ def run_child(
     """Become the process of a command, with its streams, folder, variables and signals; run it, tell its exit code."""
     code = 1
     try:
+        # Said here, before anything else: a client that hears nothing knows that its command has not begun, also where
+        # the process that forked this one is killed at once.
+        with suppress(OSError):
+            connection.sendall(pack({"process": os.getpid()}))
         known = frozenset(sys.modules)
         _take_over(message, descriptors)
         from attncli.cli.main import run_process

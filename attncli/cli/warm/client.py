@@ -123,8 +123,8 @@ def _run(connection: socket.socket, arguments: list[str]) -> int | None:
     except OSError:
         return None if command.process is None else _broken()
     finally:
-        command.keep_signals()
         os.close(folder)
+        command.keep_signals()
 
 
 def _umask() -> int:
@@ -179,16 +179,19 @@ class _Command:
     def keep_signals(self) -> None:
         for number, handler in self._handlers.items():
             signal.signal(number, handler)
+        if self.process is None:  # the command runs here: what came meanwhile is its own
+            for number in self._waiting:
+                signal.raise_signal(number)
 
     def wait(self, reader: Reader, connection: socket.socket) -> int | None:
-        """The exit code; None where the process refused to run the command."""
+        """The exit code; None where the process refused to run the command, or ended before it began."""
         if (reader.read() or {}).get("ready") is not True:
             return None
         connection.sendall(GO)
         connection.settimeout(None)
         first = reader.read()
-        if first is None:
-            return _broken()
+        if first is None:  # the process ended before the command began
+            return None
         self.process = int(first["process"])
         for number in self._waiting:
             self._send(number)

@@ -258,8 +258,6 @@ class Worker:
         self._running[process], self._imports[process] = connection, told
         # Nothing more comes from the client: a read means that it is gone.
         self._watch(connection, partial(self._hung_up, process))
-        with suppress(OSError):
-            connection.sendall(pack({"process": process}))
 
     def _hung_up(self, process: int) -> None:
         """The client is gone without waiting for the end: the command ends as when a terminal closes."""

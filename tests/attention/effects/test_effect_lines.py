@@ -84,7 +84,9 @@ def test_a_line_of_other_fields_is_named() -> None:
 def test_what_is_given_twice() -> None:
     with pytest.raises(UsageError, match="--answer is a column of the file, too"):
         attncli.heads(LINES, model="builtin:induction", effect="zero", columns=COLUMNS, answer="=a")
-    with pytest.raises(UsageError, match="--columns goes with --effect"):
+    with pytest.raises(UsageError, match="--bins works on one text"):
+        attncli.heads(LINES, model="builtin:induction", effect="zero", columns=COLUMNS, bins=4)
+    with pytest.raises(UsageError, match="--columns is for effects of heads"):
         attncli.heads(LINES, model="builtin:induction", columns=COLUMNS)
 
 

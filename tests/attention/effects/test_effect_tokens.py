@@ -110,9 +110,10 @@ def test_kinds_are_read_once_each() -> None:
 
 @pytest.mark.parametrize(("asked", "query", "others", "message"), [
     (ASKED._replace(kinds="dirct"), None, {}, "--effect: there is no effect 'dirct'"),
-    (ASKED._replace(kinds=(), contrast="a"), None, {}, "--contrast goes with --effect"),
-    (ASKED._replace(kinds=(), answer="a"), None, {}, "--answer goes with --effect or --predict"),
-    (ASKED._replace(patch_from="a"), None, {}, "--patch-from goes with --effect patch"),
+    (ASKED._replace(kinds=(), contrast="a"), None, {}, "--contrast is for effects of heads, and none is asked for"),
+    (ASKED._replace(kinds=(), answer="a"), None, {},
+     "--answer is for a prediction or effects of heads, and neither is asked for"),
+    (ASKED._replace(patch_from="a"), None, {}, "--patch-from is for patching heads, and that is not asked for"),
     (ASKED._replace(kinds="patch"), None, {}, "--effect patch takes what heads write from another text"),
     (ASKED, None, {"--rollout": False, "--key": True}, "--effect direct and --key can't be combined"),
     (ASKED._replace(kinds=(), predict=True), None, {"--steps": True}, "--predict and --steps can't be combined"),
