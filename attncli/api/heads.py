@@ -68,6 +68,8 @@ def heads(
     image: str | Path | None = None,
     audio: str | Path | None = None,
     processor: Any = None,
+    inputs: Any = None,
+    tokens: str | Sequence[str] = (),
     probe: bool = False,
     needle: int | None = None,
     qk_ov: bool = False,
@@ -116,9 +118,11 @@ def heads(
     no_special: add no special tokens.  truncate: cut to the number of tokens that the model takes.
     target, target_ids, generate: the decoder input of an encoder–decoder: a text, ids from its start token on, or the
     number of tokens to generate (greedily; a model of one stack continues the text).
+    inputs: what an `nn.Module` of your own runs on instead of a text: a tensor, or a tuple or dict of them.
+    tokens: names for the positions of `input_ids` or of these inputs, in one string with spaces or a list.
     image, audio: the file of a picture or a sound, with or without a text; `processor` goes with a loaded model.
-    model: a hub name, a path, or a loaded `transformers.PreTrainedModel` (then pass `tokenizer` for a text);
-    None is all-MiniLM-L6-v2. A list of two compares them.
+    model: a hub name, a path, `file.py:function` of your own, or a loaded `nn.Module`, of transformers or your own
+    (then pass `tokenizer` for a text); None is all-MiniLM-L6-v2. A list of two compares them.
     against: another text to compare with. The result is then that of `text`, and its `difference` holds how the heads
     differ on the other text, the most changed first.
     layer, head, stack: what to look at, as on the command line (`"0-2,5"`, `"5.5"`, `"decoder"`); None is everything.
@@ -152,9 +156,10 @@ def heads(
     Raises UsageError for an invalid text, layer, head or device, ModelError for a model that can't be loaded,
     FailedError where memory runs out.
     """
-    inputs = HeadsInput(
+    given = HeadsInput(
         text, input_ids, probe, seed, target, target_ids, generate, image, audio, processor,
-        EncodingRequest(pair, no_special, truncate), needle, qk_ov,
+        EncodingRequest(pair, no_special, truncate), needle, qk_ov, inputs,
+        tuple(tokens.split() if isinstance(tokens, str) else tokens),
     )  # fmt: skip
     options = HeadsOptions(
         against, layer, head, stack, query, key, metric, threshold, check, patterns, bins, by, hide_special, rollout,
@@ -162,7 +167,7 @@ def heads(
     )  # fmt: skip
     loading = LoadingRequest(revision, refresh, trust_remote_code, allow_pickle)
     return run_heads(
-        inputs, options, ModelLoader(model, tokenizer, loading, RunningRequest(device, dtype), progress), sharing
+        given, options, ModelLoader(model, tokenizer, loading, RunningRequest(device, dtype), progress), sharing
     )
 
 
@@ -186,6 +191,10 @@ def run_heads(
 
 def _run(inputs: HeadsInput, options: HeadsOptions, loader: ModelLoader, sharing: Communicator) -> HeadsResult:
     """One run: of one input, or of several that are averaged."""
+    loader, own = loader.with_own_code()
+    inputs = inputs._replace(own=own if inputs.own is None else inputs.own)
+    if loader.name is not None and not (inputs.has_text or inputs.has_media or inputs.without_text):
+        _require_inputs(loader.name, inputs)
     refuse_options(inputs, options)
     plan = _effects_plan(inputs, options)
     kinds = () if plan is None else plan.kinds
@@ -216,6 +225,10 @@ def _run(inputs: HeadsInput, options: HeadsOptions, loader: ModelLoader, sharing
     elif inputs.probe or texts is not None:
         _refuse_single_text_options(inputs, options)
         result = run_averaged(inputs, texts, loader, request, sharing)
+    elif inputs.own is not None and not inputs.has_text:
+        from attncli.api.own_input import run_own_inputs
+
+        result = run_own_inputs(inputs, loader, request)
     else:
         result = run_single_text(inputs, loader, request)
     return replace(
@@ -227,6 +240,14 @@ def _run(inputs: HeadsInput, options: HeadsOptions, loader: ModelLoader, sharing
         top=options.top,
         notes=(*result.notes, *claim_successes(claims, result.stacks)),
     )
+
+
+def _require_inputs(name: str, inputs: HeadsInput) -> None:
+    if inputs.own is None:
+        raise UsageError(
+            f"there is no text, and {name} returned no inputs",
+            hint='return (module, inputs), or give a text with --tokenizer MODEL, or --input-ids "5 6 7"',
+        )
 
 
 # --- Options

@@ -45,7 +45,8 @@ class HeadsInput(NamedTuple):
     """What `heads` runs a model on: one text or many, ids, random tokens, a picture or a sound; and a decoder's input.
 
     The fields are those of `attncli.heads`; encoding: how texts are tokenized.  needle: tokens of the text of
-    `--needle`.  qk_ov: no text, the weights alone.
+    `--needle`.  qk_ov: no text, the weights alone.  own: inputs of the user's own module.  names: of the positions of
+    ids, or of these inputs.
     """
 
     text: Any = None
@@ -61,6 +62,13 @@ class HeadsInput(NamedTuple):
     encoding: EncodingRequest = EncodingRequest()
     needle: int | None = None
     qk_ov: bool = False
+    own: Any = None
+    names: Sequence[str] = ()
+
+    @property
+    def has_text(self) -> bool:
+        """Whether there is a text, or ids."""
+        return self.text is not None or self.input_ids is not None
 
     @property
     def without_text(self) -> str | None:
@@ -100,7 +108,10 @@ class HeadsInput(NamedTuple):
                 raise UsageError(
                     "--pair and --input-ids can't be combined", hint="leave one of them out; --pair needs a text"
                 )
-            return from_ids(tokenizer, one_id_list(self.input_ids))
+            encoded = from_ids(tokenizer, one_id_list(self.input_ids))
+            return encoded._replace(tokens=name_tokens(encoded.tokens, self.names))
+        if self.names:
+            raise UsageError("--tokens names token ids, and this is a text", hint="leave --tokens out")
         assert tokenizer is not None
         if not isinstance(text, str) or not isinstance(pair, str | None):
             raise UsageError("the text has to be a string", hint="give one string, and a second one as pair=")
@@ -126,6 +137,18 @@ class HeadsInput(NamedTuple):
         """Whether the tokenizer's or the model's limit cut some of the text off."""
         texts = [text for text in (self.text, self.encoding.pair) if isinstance(text, str)]
         return self.encoding.truncate and (fitting is not encoded or was_cut(encoded, texts))
+
+
+def name_tokens(tokens: tuple[Token, ...], names: Sequence[str]) -> tuple[Token, ...]:
+    """The tokens with these names, if there are any. Raises UsageError for another number of names."""
+    if not names:
+        return tokens
+    if len(names) != len(tokens):
+        raise UsageError(
+            f"--tokens names {len(names):,} positions, and there are {len(tokens):,}",
+            hint="give a name for each position, with spaces between",
+        )
+    return tuple(token._replace(token=name, text=name) for token, name in zip(tokens, names, strict=True))
 
 
 def run_single_text(inputs: HeadsInput, loader: ModelLoader, request: HeadsRequest) -> HeadsResult:
@@ -165,7 +188,7 @@ class _Model(NamedTuple):
 
 def _run(model: _Model, given: TextAndTarget, request: HeadsRequest, *, warnings: tuple[str, ...]) -> HeadsResult:
     from attncli.attention.inputs import build_inputs
-    from attncli.attention.stacks import collect
+    from attncli.attention.stacks import collect, own_names
     from attncli.attention.steps import same_head_in_other_stacks, walk_heads
 
     loaded, plan = model.loaded, request.effects
@@ -186,6 +209,7 @@ def _run(model: _Model, given: TextAndTarget, request: HeadsRequest, *, warnings
     stacks = tuple(stack.build() for stack in collected)
     warnings = (*warnings, *unread_warnings(collected[0].collector.unread_stacks(), request.selection))
     notes = (
+        *own_names(collected),
         *target_notes(given),
         *_few_tokens_note(given, request),
         *metric_notes(stacks, "no token occurs twice in the text"),

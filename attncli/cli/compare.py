@@ -20,6 +20,7 @@ from attncli.cli.options import (
     option,
     output_options,
     running_options,
+    tokenizer_option,
 )
 from attncli.cli.show_saved import ResultVerb
 from attncli.errors import UsageError
@@ -115,6 +116,7 @@ compare_options = bundle(
 @sentence_options
 @compare_options
 @model_option
+@tokenizer_option
 @loading_options
 @running_options
 @output_options("compare")
@@ -125,6 +127,7 @@ def compare(
     source: SentenceOptions,
     request: CompareRequest,
     model: tuple[str, ...],
+    tokenizer: str | None,
     loading: LoadingRequest,
     running: RunningRequest,
     output: OutputOptions,
@@ -146,7 +149,7 @@ def compare(
         from attncli.api import compare as verb
         from attncli.api.loading import ModelLoader
 
-        loader = ModelLoader(name, None, loading, running, progress, environment.keeper)
+        loader = ModelLoader(name, tokenizer, loading, running, progress, environment.keeper)
         result = verb.run_compare(request, loader)
     messages.warnings(result.warnings)
     messages.notes(result.notes)
