@@ -6,7 +6,7 @@ several are averaged (`heads_many`); for two models or for `against`, all this i
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -89,6 +89,7 @@ def heads(
     by: Unit = "token",
     hide_special: bool = False,
     rollout: bool = False,
+    receptive_field: bool = False,
     norm_weighted: bool = False,
     top: int = 10,
     steps: bool = False,
@@ -136,7 +137,9 @@ def heads(
     by: `"word"` or `"line"` for patterns whose rows are means over the tokens of each, and whose columns are sums.
     hide_special: patterns without special tokens; each row is scaled to sum to 1 again.
     rollout: one pattern a layer instead of one a head: how much of each token reaches each position through all layers
-    up to that one; by default the last layer's.  norm_weighted: weights times the norm of the value vectors.
+    up to that one; by default the last layer's.  receptive_field: the rollout divided by that of uniform attention,
+    because in a causal model early tokens are seen by more positions.
+    norm_weighted: weights times the norm of the value vectors.
     top: how many keys (or heads) a ranking lists.
     steps: compute one head's attention from one query step by step, with the model's own numbers: see
     `HeadsResult.steps`. By default the head that stands out most on an ordinary token, from the last ordinary
@@ -164,6 +167,7 @@ def heads(
     options = HeadsOptions(
         against, layer, head, stack, query, key, metric, threshold, check, patterns, bins, by, hide_special, rollout,
         norm_weighted, top, steps, EffectsRequest(predict, effect, answer, contrast, patch_from),
+        receptive_field,
     )  # fmt: skip
     loading = LoadingRequest(revision, refresh, trust_remote_code, allow_pickle)
     return run_heads(
@@ -236,10 +240,17 @@ def _run(inputs: HeadsInput, options: HeadsOptions, loader: ModelLoader, sharing
         metric=options.metric or (RETRIEVAL if inputs.needle is not None else None),
         by=options.by,
         weighting=request.weighting,
+        receptive_field=request.receptive_field or None,
         failures=tuple(claim_failures(claims, result.stacks)) if claims else None,
         top=options.top,
-        notes=(*result.notes, *claim_successes(claims, result.stacks)),
+        notes=(*result.notes, *_early_tokens_note(result, request), *claim_successes(claims, result.stacks)),
     )
+
+
+def _early_tokens_note(result: HeadsResult, request: HeadsRequest) -> Iterator[str]:
+    """A note on a rollout of a causal model, where nothing corrects it."""
+    if request.weighting == "rollout" and not request.receptive_field and any(stack.causal for stack in result.stacks):
+        yield "a causal model's rollout favours early tokens, which more positions see; --receptive-field corrects it"
 
 
 def _require_inputs(name: str, inputs: HeadsInput) -> None:
@@ -279,7 +290,10 @@ def _forward_request(text: object, options: HeadsOptions) -> HeadsRequest:
     shown = options.patterns or selection.chosen or query is not None or key is not None or options.rollout
     if not shown and not options.steps:
         _refuse_without_patterns(options)
-    request = HeadsRequest(selection, shown, options.bins, metrics, view, weighting, thresholds, options.top)
+    request = HeadsRequest(
+        *(selection, shown, options.bins, metrics, view, weighting, thresholds, options.top),
+        receptive_field=options.receptive_field,
+    )
     # With `--steps`, query and key choose the steps and crop no pattern.
     return replace(request, patterns=options.patterns, view=EVERYTHING, steps=view) if options.steps else request
 
@@ -314,6 +328,8 @@ def _effects_plan(inputs: HeadsInput, options: HeadsOptions) -> EffectsPlan | No
 
 
 def _weighting(selection: Selection, options: HeadsOptions) -> Weighting:
+    if options.receptive_field and not options.rollout:
+        raise UsageError("--receptive-field corrects a rollout", hint="add --rollout, or leave --receptive-field out")
     if options.rollout and options.norm_weighted:
         raise UsageError("--rollout and --norm-weighted can't be combined", hint="leave one of them out")
     if options.rollout and selection.heads:

@@ -100,6 +100,9 @@ head_options = bundle(
     option(
         "--rollout", "Attention rollout: how much of each token reaches a position through all layers, heads averaged."
     ),
+    option(
+        "--receptive-field", "With --rollout: divide by that of uniform attention, as early tokens are seen by more."
+    ),
     option("--norm-weighted", "Multiply each attention weight by the norm of its value vector."),
     option("--steps", "Compute one query of one head step by step: q·k, scale, mask, softmax, values, output."),
     option("--hide-special", "Leave special tokens out of patterns, and rescale each row to sum to 1."),
