@@ -90,9 +90,9 @@ def compare(
     `{word}` that is read at its last token. Both are for causal models, in which a word can't know what follows it.
     adjust: `none`, `baseline`, `standardize` or `abtt`, with statistics of `reference` (sentences; None: those of the
     package; an empty list: none).  dimensions: list so many that contribute most to the cosine.
-    stack: `encoder` or `decoder`.  seed: of random pairs and permuted labels.
-    model: a hub name, a path, or a loaded `transformers.PreTrainedModel` (then pass `tokenizer`); None is
-    all-MiniLM-L6-v2.
+    stack: `encoder` or `decoder`.  seed: for random pairs and permuted labels.
+    model: a hub name, a path, `file.py:function` of your own, or a loaded `nn.Module`, of transformers or your own
+    (then pass `tokenizer`, or the name of a model that has one); None is all-MiniLM-L6-v2.
 
         >>> result = attncli.compare("mole", ["American shrew mole", "One mole of carbon dioxide"], model="gpt2")
         >>> result.states[-1].similarity[0, 1]
@@ -117,6 +117,7 @@ def run_compare(request: CompareRequest, loader: ModelLoader) -> CompareResult:
     _check_request(request, sample)
     reading = parse_reading(echo=request.echo, template=request.template, pool=request.pool)
     words = _parse_words(request.word, request.versus)
+    loader, _ = loader.with_own_code()
     files = loader.files()
     model_limits(files).check_states(choice)
     # The word is looked for before torch is imported, so that its errors show at once.

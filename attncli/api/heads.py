@@ -6,7 +6,7 @@ several are averaged (`heads_many`); for two models or for `against`, all this i
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -70,6 +70,8 @@ def heads(
     chat: bool | None = None,
     audio: str | Path | None = None,
     processor: Any = None,
+    inputs: Any = None,
+    tokens: str | Sequence[str] = (),
     probe: bool = False,
     columns: str | Sequence[str] | None = None,
     needle: int | None = None,
@@ -90,6 +92,7 @@ def heads(
     by: Unit = "token",
     hide_special: bool = False,
     rollout: bool = False,
+    receptive_field: bool = False,
     norm_weighted: bool = False,
     top: int = 10,
     steps: bool = False,
@@ -120,11 +123,13 @@ def heads(
     no_special: add no special tokens.  truncate: shorten a text to the number of tokens that the model accepts.
     target, target_ids, generate: the decoder input of an encoder–decoder: a text, ids from its start token on, or the
     number of tokens to generate (greedily; a model of one stack continues the text).
+    inputs: what an `nn.Module` of your own runs on instead of a text: a tensor, or a tuple or dict of them.
+    tokens: names for the positions of `input_ids` or of these inputs, in one string with spaces or a list.
     image, audio: the file of a picture (or several) or of a sound, with or without a text; `processor` is for a loaded
     model.  chat: write the text, or JSON messages, by the model's chat template with the pictures before it; by default
     where there is a template that places pictures, unless the text says itself where they go.
-    model: a hub name, a path, or a loaded `transformers.PreTrainedModel` (then pass `tokenizer` for a text);
-    None is all-MiniLM-L6-v2. A list of two compares them.
+    model: a hub name, a path, `file.py:function` of your own, or a loaded `nn.Module`, of transformers or your own
+    (then pass `tokenizer` for a text); None is all-MiniLM-L6-v2. A list of two compares them.
     against: another text to compare with. The result is then that of `text`, and its `difference` holds how the heads
     differ on the other text, the most changed first.
     layer, head, stack: what to show, as on the command line (`"0-2,5"`, `"5.5"`, `"decoder"`); None is everything.
@@ -138,7 +143,9 @@ def heads(
     by: `"word"` or `"line"` for patterns whose rows are means over the tokens of each, and whose columns are sums.
     hide_special: patterns without special tokens; each row is scaled to sum to 1 again.
     rollout: one pattern per layer instead of one per head: how much of each token reaches each position through all
-    layers up to that one; by default the last layer's.  norm_weighted: weights times the norm of the value vectors.
+    layers up to that one; by default the last layer's.  receptive_field: the rollout divided by that of uniform
+    attention, because in a causal model early tokens are seen by more positions.
+    norm_weighted: weights times the norm of the value vectors.
     top: how many keys (or heads) a ranking lists.
     steps: compute one head's attention from one query step by step, with the model's own numbers: see
     `HeadsResult.steps`. By default the head that stands out most on an ordinary token, from the last ordinary
@@ -158,17 +165,19 @@ def heads(
     Raises UsageError for an invalid text, layer, head or device, ModelError for a model that can't be loaded,
     FailedError where memory runs out.
     """
-    inputs = HeadsInput(
+    given = HeadsInput(
         text, input_ids, probe, seed, target, target_ids, generate, image, audio, processor,
-        EncodingRequest(pair, no_special, truncate), needle, qk_ov, columns, chat,
+        EncodingRequest(pair, no_special, truncate), needle, qk_ov, columns, chat, inputs,
+        tuple(tokens.split() if isinstance(tokens, str) else tokens),
     )  # fmt: skip
     options = HeadsOptions(
         against, layer, head, stack, query, key, metric, threshold, check, patterns, bins, by, hide_special, rollout,
         norm_weighted, top, steps, EffectsRequest(predict, effect, answer, contrast, patch_from),
+        receptive_field,
     )  # fmt: skip
     loading = LoadingRequest(revision, refresh, trust_remote_code, allow_pickle)
     return run_heads(
-        inputs, options, ModelLoader(model, tokenizer, loading, RunningRequest(device, dtype), progress), sharing
+        given, options, ModelLoader(model, tokenizer, loading, RunningRequest(device, dtype), progress), sharing
     )
 
 
@@ -192,6 +201,10 @@ def run_heads(
 
 def _run(inputs: HeadsInput, options: HeadsOptions, loader: ModelLoader, sharing: Communicator) -> HeadsResult:
     """One run: of one input, or of several that are averaged."""
+    loader, own = loader.with_own_code()
+    inputs = inputs._replace(own=own if inputs.own is None else inputs.own)
+    if loader.name is not None and not (inputs.has_text or inputs.has_media or inputs.without_text):
+        _require_inputs(loader.name, inputs)
     refuse_options(inputs, options)
     plan = _effects_plan(inputs, options)
     kinds = () if plan is None else plan.kinds
@@ -225,6 +238,10 @@ def _run(inputs: HeadsInput, options: HeadsOptions, loader: ModelLoader, sharing
     elif inputs.probe or texts is not None:
         _refuse_single_text_options(inputs, options)
         result = run_averaged(inputs, texts, loader, request, sharing)
+    elif inputs.own is not None and not inputs.has_text:
+        from attncli.api.own_input import run_own_inputs
+
+        result = run_own_inputs(inputs, loader, request)
     else:
         result = run_single_text(inputs, loader, request)
     return replace(
@@ -232,10 +249,25 @@ def _run(inputs: HeadsInput, options: HeadsOptions, loader: ModelLoader, sharing
         metric=options.metric or (RETRIEVAL if inputs.needle is not None else None),
         by=options.by,
         weighting=request.weighting,
+        receptive_field=request.receptive_field or None,
         failures=tuple(claim_failures(claims, result.stacks)) if claims else None,
         top=options.top,
-        notes=(*result.notes, *claim_successes(claims, result.stacks)),
+        notes=(*result.notes, *_early_tokens_note(result, request), *claim_successes(claims, result.stacks)),
     )
+
+
+def _early_tokens_note(result: HeadsResult, request: HeadsRequest) -> Iterator[str]:
+    """A note on a rollout of a causal model, where nothing corrects it."""
+    if request.weighting == "rollout" and not request.receptive_field and any(stack.causal for stack in result.stacks):
+        yield "a causal model's rollout favours early tokens, which more positions see; --receptive-field corrects it"
+
+
+def _require_inputs(name: str, inputs: HeadsInput) -> None:
+    if inputs.own is None:
+        raise UsageError(
+            f"there is no text, and {name} returned no inputs",
+            hint='return (module, inputs), or give a text with --tokenizer MODEL, or --input-ids "5 6 7"',
+        )
 
 
 # --- Options
@@ -267,7 +299,10 @@ def _forward_request(text: object, options: HeadsOptions) -> HeadsRequest:
     shown = options.patterns or selection.chosen or query is not None or key is not None or options.rollout
     if not shown and not options.steps:
         _refuse_without_patterns(options)
-    request = HeadsRequest(selection, shown, options.bins, metrics, view, weighting, thresholds, options.top)
+    request = HeadsRequest(
+        *(selection, shown, options.bins, metrics, view, weighting, thresholds, options.top),
+        receptive_field=options.receptive_field,
+    )
     # With `--steps`, query and key choose the steps and crop no pattern.
     return replace(request, patterns=options.patterns, view=EVERYTHING, steps=view) if options.steps else request
 
@@ -311,6 +346,8 @@ def _effects_plan(inputs: HeadsInput, options: HeadsOptions) -> EffectsPlan | No
 
 
 def _weighting(selection: Selection, options: HeadsOptions) -> Weighting:
+    if options.receptive_field and not options.rollout:
+        raise UsageError("--receptive-field corrects a rollout", hint="add --rollout, or leave --receptive-field out")
     if options.rollout and options.norm_weighted:
         raise UsageError("--rollout and --norm-weighted can't be combined", hint="leave one of them out")
     if options.rollout and selection.heads:

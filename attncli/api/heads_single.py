@@ -45,6 +45,7 @@ class HeadsInput(NamedTuple):
     The fields are those of `attncli.heads`; encoding: how texts are tokenized.  needle: tokens of the text of
     `--needle`.  qk_ov: no text, the weights alone.  columns: what the fields of several texts are.
     chat: write the text by the chat template; None: where there are pictures and a template that places them.
+    own: inputs of the user's own module.  names: of the positions of ids, or of these inputs.
     """
 
     text: Any = None
@@ -62,6 +63,13 @@ class HeadsInput(NamedTuple):
     qk_ov: bool = False
     columns: str | Sequence[str] | None = None
     chat: bool | None = None
+    own: Any = None
+    names: Sequence[str] = ()
+
+    @property
+    def has_text(self) -> bool:
+        """Whether there is a text, or ids."""
+        return self.text is not None or self.input_ids is not None
 
     @property
     def without_text(self) -> str | None:
@@ -101,7 +109,10 @@ class HeadsInput(NamedTuple):
                 raise UsageError(
                     "--pair and --input-ids can't be combined", hint="leave one of them out; --pair needs a text"
                 )
-            return from_ids(tokenizer, one_id_list(self.input_ids))
+            encoded = from_ids(tokenizer, one_id_list(self.input_ids))
+            return encoded._replace(tokens=name_tokens(encoded.tokens, self.names))
+        if self.names:
+            raise UsageError("--tokens names token ids, and this is a text", hint="leave --tokens out")
         assert tokenizer is not None
         if not isinstance(text, str) or not isinstance(pair, str | None):
             raise UsageError("the text has to be a string", hint="give one string, and a second one as pair=")
@@ -127,6 +138,18 @@ class HeadsInput(NamedTuple):
         """Whether the tokenizer's or the model's limit cut some of the text off."""
         texts = [text for text in (self.text, self.encoding.pair) if isinstance(text, str)]
         return self.encoding.truncate and (fitting is not encoded or was_cut(encoded, texts))
+
+
+def name_tokens(tokens: tuple[Token, ...], names: Sequence[str]) -> tuple[Token, ...]:
+    """The tokens with these names, if there are any. Raises UsageError for another number of names."""
+    if not names:
+        return tokens
+    if len(names) != len(tokens):
+        raise UsageError(
+            f"--tokens names {len(names):,} positions, and there are {len(tokens):,}",
+            hint="give a name for each position, with spaces between",
+        )
+    return tuple(token._replace(token=name, text=name) for token, name in zip(tokens, names, strict=True))
 
 
 def run_single_text(inputs: HeadsInput, loader: ModelLoader, request: HeadsRequest) -> HeadsResult:
@@ -169,7 +192,7 @@ def _run(
     model: Opened, given: TextAndTarget, request: HeadsRequest, *, warnings: tuple[str, ...]
 ) -> tuple[HeadsResult, EffectsRun | None]:
     from attncli.attention.inputs import build_inputs
-    from attncli.attention.stacks import collect
+    from attncli.attention.stacks import collect, own_names
     from attncli.attention.steps import same_head_in_other_stacks, walk_heads
 
     loaded, plan = model.loaded, request.effects
@@ -190,6 +213,7 @@ def _run(
     stacks = tuple(stack.build() for stack in collected)
     warnings = (*warnings, *unread_warnings(collected[0].collector.unread_stacks(), request.selection))
     notes = (
+        *own_names(collected),
         *target_notes(given),
         *_few_tokens_note(given, request),
         *metric_notes(stacks, "no token occurs twice in the text"),

@@ -15,7 +15,7 @@ from attncli.api.requests import LoadingRequest, RunningRequest, TokenizeRequest
 from attncli.choices import DEVICES, DTYPES
 from attncli.errors import UsageError
 from attncli.models.files.model_files import ModelFiles, no_text_error, open_files
-from attncli.models.files.reference import DEFAULT_MODEL, closest, parse_reference
+from attncli.models.files.reference import DEFAULT_MODEL, Kind, closest, parse_reference
 from attncli.models.tokenizers.types import NoTokenizerError
 from attncli.progress import Progress, silent
 from attncli.results.base import MadeBy
@@ -154,7 +154,9 @@ class ModelLoader(NamedTuple):
     """What to load, and how: a model and its tokenizer.
 
     model: a hub name or a path (None: the default model), or a loaded module.
+    tokenizer: a tokenizer, or the name of a model that has one.
     keeper: of a process that was forked from one that may have loaded the model before.
+    name: of a loaded module, in results.
     The methods pass on `files`: those of a model given by name, None for a loaded module.
     """
 
@@ -164,6 +166,30 @@ class ModelLoader(NamedTuple):
     running: RunningRequest = RunningRequest()
     progress: Progress = silent
     keeper: ModelKeeper | None = None
+    name: str | None = None
+
+    def with_own_code(self) -> tuple[ModelLoader, Any]:
+        """This loader with the module that a `file.py:function` returns in place of its name, and its inputs or None.
+
+        Raises ModelError where the function doesn't return one, or fails.
+        """
+        if not isinstance(self.model, str | Path):
+            return self, None
+        ref = parse_reference(str(self.model), revision=self.loading.revision)
+        if ref.kind is not Kind.FUNCTION:
+            return self, None
+        check_running(self.running)
+        self.progress("starting torch", 0, None)
+        from attncli.models.loading.device import place_module
+        from attncli.models.loading.own_code import run_module_function
+
+        code = run_module_function(ref)
+        module = place_module(code.module, *self.running)
+        tokenizer = code.tokenizer if self.tokenizer is None else self.tokenizer
+        loader = self._replace(
+            model=module, tokenizer=tokenizer, loading=LoadingRequest(), running=RunningRequest(), name=ref.name
+        )
+        return loader, code.inputs
 
     @property
     def is_loaded(self) -> bool:
@@ -194,14 +220,18 @@ class ModelLoader(NamedTuple):
 
         Raises ModelError where the model has none, UsageError where a loaded module comes without one.
         """
+        if isinstance(self.tokenizer, str | Path):
+            return read_tokenizer(find_files(self.tokenizer, LoadingRequest(), self.progress), LoadingRequest())
         if self.tokenizer is not None:
             from attncli.models.tokenizers.tokenizer_loader import wrap_tokenizer
 
             return wrap_tokenizer(self.tokenizer)
         if files is None:
             raise UsageError(
-                "a model that is passed as an object needs a tokenizer for a text",
-                hint="pass tokenizer= together with model=",
+                f"{self.name or 'a model that is passed as an object'} needs a tokenizer for a text",
+                hint="give --tokenizer MODEL, or token ids with --input-ids"
+                if self.name
+                else "pass tokenizer= together with model=",
             )
         return read_tokenizer(files, self.loading)
 
@@ -240,7 +270,7 @@ class ModelLoader(NamedTuple):
         from attncli.models.loading.weights import load_model
 
         if files is None:
-            loaded = wrap_model(self.model)
+            loaded = wrap_model(self.model, self.name)
             if modality is not None:
                 refuse_without_modality(type(loaded.module), modality, loaded.name)
             depth(loaded.lists)

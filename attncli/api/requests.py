@@ -73,6 +73,7 @@ class HeadsOptions(NamedTuple):
     top: int = 10
     steps: bool = False
     effects: EffectsRequest = EffectsRequest()
+    receptive_field: bool = False
 
     @property
     def chooses_patterns(self) -> bool:

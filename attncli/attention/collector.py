@@ -277,7 +277,8 @@ class Collector:
         if not sides.is_square:
             return None
         if key not in self._rollouts:
-            self._rollouts[key] = Rollout(self.inputs.batch, attention.queries, attention.device)
+            corrected = self.request.receptive_field
+            self._rollouts[key] = Rollout(self.inputs.batch, attention.queries, attention.device, corrected=corrected)
         return self._rollouts[key].add_layer(attention)
 
     def _baseline(self, sides: QueryKeySides, fused: FusedAttention) -> UniformBaseline:

@@ -332,6 +332,20 @@ def build_prompt_inputs(
     return ModelInputs({**given, "decoder_input_ids": target.ids}, main, target, media)
 
 
+def build_own_inputs(arguments: Mapping[str, Any], texts: Sequence[Sequence[Token]]) -> ModelInputs:
+    """The inputs of a user's own module. texts: the tokens that they stand for, and of a decoder's, as far as known."""
+    sides = [_pad_texts([text], pad_left=False) for text in texts]
+    return ModelInputs(dict(arguments), sides[0] if sides else EMPTY_SIDE, sides[1] if len(sides) > 1 else None)
+
+
+def id_rows(arguments: Mapping[str, Any]) -> list[list[int]]:
+    """The rows of whole numbers among a module's inputs: (1, n), (n, 1) or (n,)."""
+    whole = (
+        each for each in arguments.values() if isinstance(each, Tensor) and each.dtype in (torch.int64, torch.int32)
+    )
+    return [each.flatten().tolist() for each in whole if each.ndim and each.numel() == max(each.shape)]
+
+
 def _cast_arguments(model: LoadedModel, arguments: Mapping[str, Any]) -> dict[str, Any]:
     """Arguments of the forward pass in the model's number format."""
     dtype = model.module.dtype

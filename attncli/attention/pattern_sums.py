@@ -250,23 +250,43 @@ MAX_ROLLOUT_TOKENS = 8192
 
 
 class Rollout:
-    """R of one stack, layer by layer: float32 (batch, positions, positions)."""
+    """R of one stack, layer by layer: float32 (batch, positions, positions).
 
-    def __init__(self, batch: int, length: int, device: torch.device) -> None:
+    R_l = Â_l R_{l−1}, with Â the heads' mean plus the identity, rows scaled to sum to 1 (Abnar & Zuidema 2020).
+    corrected: in a causal model early tokens are in the receptive field of more positions than late ones, so R favours
+    them whatever the model does; the authors remark that attention is then to be normalised by receptive field, and
+    give no formula. Here R is divided by U, the rollout of attention spread evenly over the same visible keys:
+    C_ij ∝ R_ij / U_ij, rows scaled to sum to 1, and 0 where U_ij is 0. Where no mask hides anything, and in any model
+    that attends evenly, C favours no position.
+    """
+
+    def __init__(self, batch: int, length: int, device: torch.device, *, corrected: bool = False) -> None:
         if length > MAX_ROLLOUT_TOKENS:
             raise UsageError(
                 f"--rollout is limited to {MAX_ROLLOUT_TOKENS:,} tokens, and the text has {length:,}",
                 hint="give a shorter text, or leave --rollout out",
             )
         self.product = torch.eye(length, dtype=torch.float32, device=device).expand(batch, -1, -1)
+        self.even = self.product if corrected else None
 
     def add_layer(self, attention: Attention) -> Tensor:
-        """Multiply one more layer in, and return R up to it."""
-        parts = []
+        """Multiply one more layer in, and return R up to it, or C."""
+        parts, even_parts = [], []
         for block in attention.blocks():
-            mean = block.weights.mean(dim=1).to(self.product.device)
-            positions = torch.arange(block.start, block.stop, device=mean.device)
-            mean[:, positions - block.start, positions] += 1
-            parts.append((mean / mean.sum(-1, keepdim=True)) @ self.product)
+            parts.append(_with_residual(block.weights, block.start) @ self.product)
+            if self.even is not None:
+                even_parts.append(_with_residual(uniform_weights(block.visible), block.start) @ self.even)
         self.product = torch.cat(parts, dim=1)
-        return self.product
+        if self.even is None:
+            return self.product
+        self.even = torch.cat(even_parts, dim=1)
+        ratio = torch.where(self.even > 0, self.product / self.even, 0)
+        return ratio / ratio.sum(-1, keepdim=True)
+
+
+def _with_residual(weights: Tensor, start: int) -> Tensor:
+    """Rows from `start` on of Â, (batch, rows, keys), of weights (batch, heads, rows, keys)."""
+    mean = weights.float().mean(dim=1)
+    rows = torch.arange(mean.shape[1], device=mean.device)
+    mean[:, rows, rows + start] += 1
+    return mean / mean.sum(-1, keepdim=True)

@@ -297,6 +297,7 @@ class HeadsRequest:
     links: whether the strongest link of each head is looked for, in a single text.
     steps: the query and keys to walk the chosen heads through, if any.
     effects: what is predicted, and which effects of heads are measured, if any.
+    receptive_field: whether a rollout is divided by that of uniform attention.
     read_at: the position whose strongest keys are noted for every head, in the stack that predicts.
 
     Raises UsageError unless `bins` and `top` are positive integers.
@@ -315,6 +316,7 @@ class HeadsRequest:
     steps: View | None = None
     effects: EffectsPlan | None = None
     read_at: int | None = None
+    receptive_field: bool = False
 
     def __post_init__(self) -> None:
         for option, number, instance in (("--bins", self.bins, 64), ("--top", self.top, 10)):

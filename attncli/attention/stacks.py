@@ -20,7 +20,9 @@ from attncli.attention.pattern_sums import RowWeights, merge_tokens, unit_lines
 from attncli.attention.positions import Position, Span
 from attncli.attention.selection import HeadsRequest
 from attncli.errors import UsageError
+from attncli.models.capture.attention_types import CROSS_SUFFIX
 from attncli.models.capture.qkv_inputs import output_projections
+from attncli.models.loading.own_module import OWN_PREFIX
 from attncli.results.heads import HeadMetrics, Layer, Stack, resting_places
 from attncli.results.patterns import ColumnReading, HeadRead, HeadWeight, KeyRead, Ranking, RowReading
 from attncli.results.tokens import Token
@@ -173,6 +175,23 @@ class CollectedStack:
 
 
 # --- Names
+
+
+def own_names(stacks: Sequence[CollectedStack]) -> Iterator[str]:
+    """A note on which modules the stacks and layers of the user's own code are."""
+    if not stacks[0].collector.model.is_own:
+        return
+    named = []
+    for stack in stacks:
+        if stack.key.path:
+            named.append(f"{stack.name} is {stack.key.path.removeprefix(OWN_PREFIX)}")
+        else:
+            paths = ((number, layer.path.removesuffix(CROSS_SUFFIX)) for number, layer in sorted(stack.layers.items()))
+            listed = [f"{stack.prefix}{number} is {path.removeprefix(OWN_PREFIX)}" for number, path in paths
+                      if path.startswith(OWN_PREFIX)]  # fmt: skip
+            named += [f"layer {', '.join(listed)}"] if listed else []
+    if named:
+        yield f"by the names of the modules: {'; '.join(named)}"
 
 
 def name_stacks(collector: Collector) -> tuple[CollectedStack, ...]:

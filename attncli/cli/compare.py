@@ -21,6 +21,7 @@ from attncli.cli.options import (
     option,
     output_options,
     running_options,
+    tokenizer_option,
 )
 from attncli.cli.show_saved import ResultVerb
 from attncli.errors import UsageError
@@ -126,6 +127,7 @@ compare_options = bundle(
 @sentence_options
 @compare_options
 @model_option
+@tokenizer_option
 @loading_options
 @running_options
 @output_options("compare")
@@ -136,6 +138,7 @@ def compare(
     source: SentenceOptions,
     request: CompareRequest,
     model: tuple[str, ...],
+    tokenizer: str | None,
     loading: LoadingRequest,
     running: RunningRequest,
     output: OutputOptions,
@@ -157,7 +160,7 @@ def compare(
         from attncli.api import compare as verb
         from attncli.api.loading import ModelLoader
 
-        loader = ModelLoader(name, None, loading, running, progress, environment.keeper)
+        loader = ModelLoader(name, tokenizer, loading, running, progress, environment.keeper)
         result = verb.run_compare(request, loader)
     messages.warnings(result.warnings)
     messages.notes(result.notes)

@@ -22,6 +22,7 @@ from attncli.cli.options import (
     output_options,
     running_options,
     text_options,
+    tokenizer_option,
 )
 from attncli.cli.show_saved import ResultVerb
 from attncli.effects import EFFECTS
@@ -99,6 +100,9 @@ head_options = bundle(
     option(
         "--rollout", "Attention rollout: how much of each token reaches a position through all layers, heads averaged."
     ),
+    option(
+        "--receptive-field", "With --rollout: divide by that of uniform attention, as early tokens are seen by more."
+    ),
     option("--norm-weighted", "Multiply each attention weight by the norm of its value vector."),
     option("--steps", "Compute one query of one head step by step: q·k, scale, mask, softmax, values, output."),
     option("--hide-special", "Leave special tokens out of patterns, and rescale each row to sum to 1."),
@@ -138,6 +142,7 @@ effect_options = bundle(
 @head_options
 @effect_options
 @model_option
+@tokenizer_option
 @loading_options
 @running_options
 @output_options("heads")
@@ -153,6 +158,7 @@ def heads(
     effects: EffectsRequest,
     encoding: EncodingRequest,
     model: tuple[str, ...],
+    tokenizer: str | None,
     loading: LoadingRequest,
     running: RunningRequest,
     output: OutputOptions,
@@ -164,7 +170,7 @@ def heads(
     plan = plan_output(output, environment, VERBS["heads"])
     messages = Messages(environment, quiet=output.quiet)
     names = require_one_or_two_models(model, environment)
-    given, notes = read_heads_input(source, inputs, environment)
+    given, notes = read_heads_input(source, inputs, names, environment)
     given = given._replace(encoding=encoding)
     messages.notes(notes)
     options = _with_defaults(
@@ -174,7 +180,7 @@ def heads(
         from attncli.api import heads as verb
         from attncli.api.loading import ModelLoader
 
-        loader = ModelLoader(names, None, loading, running, progress, environment.keeper)
+        loader = ModelLoader(names, tokenizer, loading, running, progress, environment.keeper)
         result = verb.run_heads(given, options, loader, sharing)
     messages.warnings(result.warnings)
     messages.notes(result.notes)

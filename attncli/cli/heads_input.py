@@ -32,6 +32,7 @@ class HeadsInputOptions(NamedTuple):
     columns: str | None
     needle: int | None
     qk_ov: bool
+    tokens: str | None
 
     @property
     def without_text(self) -> str | None:
@@ -56,6 +57,11 @@ heads_input_options = bundle(
     ),
     option("--chat", "TEXT is a question, or JSON messages, for the model's chat template. [default with --image]"),
     option("--audio FILE", "A sound file, for models that read audio; TEXT is its transcript."),
+    option(
+        "--tokens NAMES",
+        'Names for the positions of --input-ids, or of the inputs of your own code: "a b c".',
+        type=Text(),
+    ),
     option("--lines", "Treat each line as a separate text, and average the metrics over the texts."),
     option("--probe", "Run repeated random tokens instead of a text, to find induction heads."),
     option("--columns NAMES", "With --effect: the tab-separated fields of a line, such as text,answer,contrast."),
@@ -77,12 +83,15 @@ heads_input_options = bundle(
 
 
 def read_heads_input(
-    source: TextOptions, inputs: HeadsInputOptions, environment: Environment
+    source: TextOptions, inputs: HeadsInputOptions, models: str | list[str] | None, environment: Environment
 ) -> tuple[HeadsInput, tuple[str, ...]]:
     """The input, and notes on how it was understood: one text is read whole, many one after another as they are used.
 
+    models: a function of the user's own may bring its inputs, and then stdin is read only where `-` is written.
+
     Raises UsageError for two kinds of input or none, FailedError for what can't be read.
     """
+    from attncli.api.heads_single import HeadsInput
     from attncli.cli.texts import read_ids
 
     if inputs.columns is not None and not inputs.lines:
@@ -92,10 +101,25 @@ def read_heads_input(
     if environment.process.world_size > 1 and _reads_stdin(source, inputs):
         raise UsageError("several processes can't read stdin", hint="give a file with -f FILE")
     ids = None if inputs.target_ids is None else read_ids(inputs.target_ids, environment, flag="--target-ids")
-    given, notes = _main_input(source, inputs, environment)
-    return given._replace(
-        target=inputs.target, target_ids=ids, generate=inputs.generate, chat=inputs.chat or None
-    ), notes
+    if not _has_text(source) and not inputs.without_text and not inputs.has_media and _has_own_code(models):
+        given, notes = HeadsInput(), ()
+    else:
+        given, notes = _main_input(source, inputs, environment)
+    names = () if inputs.tokens is None else tuple(inputs.tokens.split())
+    given = given._replace(names=names, target=inputs.target, target_ids=ids)
+    return given._replace(generate=inputs.generate, chat=inputs.chat or None), notes
+
+
+def _has_text(source: TextOptions) -> bool:
+    return bool(source.text or source.file or source.input_ids is not None)
+
+
+def _has_own_code(models: str | list[str] | None) -> bool:
+    """Whether a model is a `file.py:function`."""
+    from attncli.models.files.reference import Kind, parse_reference
+
+    names = [models] if isinstance(models, str) else models or []
+    return any(".py:" in name and parse_reference(name).kind is Kind.FUNCTION for name in names)
 
 
 def _reads_stdin(source: TextOptions, inputs: HeadsInputOptions) -> bool:
@@ -110,7 +134,7 @@ def _main_input(
     from attncli.api.heads_single import HeadsInput
     from attncli.cli.texts import open_texts, read_one_text
 
-    has_text = source.text or source.file or source.input_ids is not None
+    has_text = _has_text(source)
     several = inputs.lines or len(source.file) > 1
     image = inputs.image if len(inputs.image) > 1 else next(iter(inputs.image), None)
     flag = inputs.without_text

@@ -134,6 +134,9 @@ running_options = bundle(
         default="auto",
     ),
 )
+tokenizer_option = option(
+    "--tokenizer MODEL", "The model whose tokenizer cuts the text, where your own code has none.", complete="models"
+)("Model")
 text_options = bundle(
     "source",
     TextOptions,

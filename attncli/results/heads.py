@@ -369,8 +369,8 @@ class HeadLine(Struct):
 @show_result
 class HeadsResult(
     Struct,
-    json="schema warnings notes model device dtype text_count probe needle by weighting chosen metric top failures "
-    "generated prediction effects qk_ov steps stacks difference picture pictures made_by",
+    json="schema warnings notes model device dtype text_count probe needle by weighting receptive_field chosen metric top "
+    "failures generated prediction effects qk_ov steps stacks difference picture pictures made_by",
 ):
     """The attention of a model's heads on one text, or its mean over many.
 
@@ -381,6 +381,7 @@ class HeadsResult(
     metric: the requested one, which views map.  by: what rows and columns of patterns are.
     weighting: what the patterns contain: `attention`, `norm` (weights times the norm of the transformed value vectors,
     Kobayashi et al. 2020; rows don't sum to 1) or `rollout` (Abnar & Zuidema 2020).
+    receptive_field: True for a rollout divided by that of uniform attention; None without this correction.
     failures: a sentence for each check that failed; None where nothing was checked.
     texts: how many texts the values are means over; None for one text.
     probe: the random tokens that were used instead of a text.  needle: the needle in random tokens.
@@ -418,6 +419,7 @@ class HeadsResult(
     effects: Annotated[Effects | None, OPTIONAL] = None
     needle: Annotated[Needle | None, OPTIONAL] = None
     qk_ov: Annotated[Circuits | None, OPTIONAL] = None
+    receptive_field: Annotated[bool | None, OPTIONAL] = None
 
     def picture_at(self, number: int) -> Picture | None:
         """One of several pictures, or the only one."""

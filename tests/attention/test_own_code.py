@@ -366,8 +366,8 @@ def fused_and_softmax(module, query, key, value):
 @pytest.mark.parametrize(
     ("mix", "why"),
     [
-        (negative, "weights less than 0"),
-        (multiplied, "weights that sum to more than 1"),
+        (negative, "attention weights are partly negative"),
+        (multiplied, "attention weights sum to more than 1"),
         (twice, "it multiplies weights with values more than once per call"),
         (fused_and_softmax, "it multiplies weights with values more than once per call"),
     ],

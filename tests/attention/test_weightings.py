@@ -69,6 +69,35 @@ def test_rollout_by_hand() -> None:
     assert rollout.add_layer(WeightsAttention(second))[0].tolist() == [[1.0, 0.0], [0.5625, 0.4375]]
 
 
+def test_even_attention_favours_no_token_once_corrected() -> None:
+    even = torch.ones(1, 2, 4, 4).tril() / torch.arange(1, 5)[:, None]
+    shares = torch.ones(4, 4).tril() / torch.arange(1, 5)[:, None]
+    plain, rollout = Rollout(1, 4, torch.device("cpu")), Rollout(1, 4, torch.device("cpu"), corrected=True)
+    for _ in range(3):
+        favoured = plain.add_layer(WeightsAttention(even))[0, 3]
+        torch.testing.assert_close(rollout.add_layer(WeightsAttention(even))[0], shares)
+    assert favoured[0] > 1.5 * favoured[2]
+
+
+def test_the_correction_by_hand() -> None:
+    """R = [[1, 0], [0.125, 0.875]] over U = [[1, 0], [0.25, 0.75]]: the second row is 0.5 to 7/6."""
+    weights = torch.tensor([[[[1.0, 0.0], [0.5, 0.5]], [[1.0, 0.0], [1e-9, 1.0]]]])
+    found = Rollout(1, 2, torch.device("cpu"), corrected=True).add_layer(WeightsAttention(weights))[0]
+    torch.testing.assert_close(found, torch.tensor([[1.0, 0.0], [0.3, 0.7]]))
+
+
+def test_a_rollout_of_a_causal_model_says_what_it_favours() -> None:
+    model = tiny.build(tiny.FAMILIES["llama"]())
+    plain, corrected = (heads(model=model, input_ids=IDS, rollout=True, receptive_field=on) for on in (False, True))
+    assert any("--receptive-field corrects it" in note for note in plain.notes)
+    assert not any("--receptive-field" in note for note in corrected.notes)
+    assert corrected.to_dict()["receptive_field"] is True
+    first = [result.stacks[0].patterns[0].weights[-1, 0] for result in (plain, corrected)]
+    assert first[1] < first[0]
+    with pytest.raises(UsageError, match="--receptive-field corrects a rollout"):
+        heads(model=model, input_ids=IDS, receptive_field=True)
+
+
 @pytest.mark.parametrize("limit", [0, collector.MAX_EXPLICIT_WEIGHTS])
 def test_rollout_of_a_model(limit: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(collector, "MAX_EXPLICIT_WEIGHTS", limit)

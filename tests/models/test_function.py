@@ -47,7 +47,7 @@ def test_a_module_of_a_trillion_weights_takes_no_memory(code: Path) -> None:
 @pytest.mark.parametrize(
     ("function", "message"),
     [
-        ("mine.py:number", "returned a int, which is no module"),
+        ("mine.py:number", "returned a int, which is not a module"),
         ("mine.py:none", "mine.py has no function none"),
         ("mine.py:broken", "failed with ValueError: the width is missing"),
         ("wrong.py:make", "failed with ModuleNotFoundError: No module named 'no_such_package'"),

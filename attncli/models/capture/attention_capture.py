@@ -23,18 +23,26 @@ from torch import Tensor, nn
 from transformers import AttentionInterface, AttentionMaskInterface, PreTrainedModel
 
 from attncli.errors import ModelError
-from attncli.models.capture.attention_types import Attention, AttentionSlice, QueryKeyAttention, batch_size
+from attncli.models.capture.attention_types import (
+    CROSS_SUFFIX,
+    Attention,
+    AttentionSlice,
+    QueryKeyAttention,
+    batch_size,
+)
 from attncli.models.capture.hooks import hooked
 from attncli.models.capture.lazy_mask import lazy_mask, restrict_to_selected
 from attncli.models.capture.local_attention import ShiftedWindows, patch_attention
-from attncli.models.capture.mixing_watch import MixingWatch, ShapeRecorder, is_own_code
+from attncli.models.capture.mixing_watch import MixingWatch, ShapeRecorder, is_own_code, second_arguments
 from attncli.models.capture.sequence_parts import TowerCalls
 from attncli.models.capture.softmax_capture import SoftmaxCapture
 from attncli.models.capture.sparse_blocks import SparseBlockCapture
+from attncli.models.capture.step_attention import StepCapture, step_patterns
 from attncli.models.capture.structure import block_lists, is_attention, is_tower, mixer_names
 from attncli.models.loading.adapters import Adapter
 from attncli.models.loading.borrowing import model_configs
 from attncli.models.loading.forward import MEDIA_ARGUMENTS, accepted_arguments, forward_method, report_run_errors
+from attncli.models.loading.own_module import OwnModule, OwnRun
 
 #: The name under which `capture_attention` and `lazy_mask` are registered with transformers.
 IMPLEMENTATION = "attncli_probe"
@@ -69,6 +77,7 @@ class _CaptureSession:
     batch: of texts.  prompt: the learned positions before each text, which are left out.
     virtual: an adapter's, which are not.  has_media: whether a picture or a sound goes with the text.
     crops: of the picture, as a model takes several.  change: of the heads' weighted values, if any.
+    own: how a module runs on inputs of its author, if it does.
     captured: how many attention computations were passed to the observer.
     unread: modules that ran and whose attention can't be read.
     """
@@ -83,6 +92,7 @@ class _CaptureSession:
     has_media: bool
     crops: int
     change: OutputChange | None = None
+    own: OwnRun | None = None
     captured: int = 0
     unread: list[nn.Module] = field(default_factory=list)
     #: Query and key of the last call, as weak references: they would take memory during the layer's feed-forward.
@@ -92,7 +102,9 @@ class _CaptureSession:
     def of_run(
         cls, model: PreTrainedModel, arguments: Mapping[str, Any], observer: Observer, adapter: Adapter | None
     ) -> _CaptureSession:
-        lengths = [arguments[name].shape[1] for name in ("input_ids", "decoder_input_ids") if name in arguments] or [0]
+        own = OwnRun.of_inputs(model, arguments)
+        lengths = [arguments[name].shape[1] for name in ("input_ids", "decoder_input_ids") if name in arguments]
+        lengths = lengths or list(own.lengths if own else ()) or [0]
         virtual = 0 if adapter is None else adapter.virtual_tokens
         if adapter is not None and adapter.has_virtual_queries:
             lengths[0] += virtual
@@ -102,12 +114,13 @@ class _CaptureSession:
             observer,
             MixingWatch(model),
             tuple(lengths),
-            batch=len(next(value for value in arguments.values() if isinstance(value, Tensor))),
+            batch=1 if own else len(next(value for value in arguments.values() if isinstance(value, Tensor))),
             prompt=getattr(model.config, "prompt_length", 0),
             virtual=virtual,
             # A vision or audio tower alone has no text.
             has_media="input_ids" in arguments and len(arguments.keys() & MEDIA_ARGUMENTS) > 0,
             crops=math.prod(pixels.shape[:-3]) if isinstance(pixels, Tensor) else 1,
+            own=own,
         )
 
     def __post_init__(self) -> None:
@@ -161,12 +174,12 @@ class _CaptureSession:
         if self.has_media and not is_tower(path) and media > 0 and _is_media_prefix(attention, media):
             of_text = (media, attention.queries)
             between, to_media = (AttentionSlice(attention, of_text, columns) for columns in (of_text, (0, media)))
-            return [("", between), (".cross_attention", to_media)]
+            return [("", between), (CROSS_SUFFIX, to_media)]
         if len(self.lengths) == 2 and size == (target, target + text) and not self.virtual:
             # The decoder's tokens and the encoder's states side by side (T5Gemma 2).
             spans = ((0, target), (target, target + text))
             between, to_encoder = (AttentionSlice(attention, columns=columns) for columns in spans)
-            return [("", between), (".cross_attention", to_encoder)]
+            return [("", between), (CROSS_SUFFIX, to_encoder)]
         return [("", attention)]
 
 
@@ -254,6 +267,8 @@ def run_captured(
         # A model's own code may hide its softmax, but return the weights.
         _set_implementation(model, "eager")
         _run_forward(model, {**arguments, "output_attentions": True}, session, adapter)
+    if not session.captured and isinstance(model, OwnModule):
+        _capture_steps(model, arguments, session)
     if not session.captured:
         raise _no_attention_error(model)
     return tuple(session.paths[id(module)] for module in session.unread)
@@ -305,15 +320,17 @@ def _run_forward(
     if adapter is not None and method is model:
         run = adapter if session.change is None else adapter.with_logits
     with report_run_errors(model, arguments), ExitStack() as stack:
-        second = None
+        second, own = None, session.own
         reads_text = "input_ids" in arguments and not arguments.keys() & MEDIA_ARGUMENTS
-        if reads_text and any(is_own_code(module) for module in model.modules()):
+        is_resized = own is not None and own.resized is not None
+        if is_resized or (reads_text and any(is_own_code(module) for module in model.modules())):
             # Over a text of another length, of which nothing is observed but shapes.
             recorder = ShapeRecorder(model, session.batch)
             with replace(session, observer=None, watch=recorder).active():
-                second = recorder.run(run, arguments)
+                second = recorder.run(run, arguments, own.resized if own else None)
         watch = SoftmaxCapture(
-            model, session.batch, session.lengths, session.emit, session.windows, second, session.change
+            *(model, session.batch, session.lengths, session.emit, session.windows, second, session.change),
+            fixed_length=own is not None and own.resized is None,
         )
         blocks = SparseBlockCapture(model, session.lengths[0], watch.mark_captured, session.emit)
         session.watch = watch
@@ -326,6 +343,24 @@ def _run_forward(
         output = run(**arguments)
     session.unread += [*watch.unreadable, *blocks.unreadable]
     return output
+
+
+def _capture_steps(model: PreTrainedModel, arguments: Mapping[str, Any], session: _CaptureSession) -> None:
+    """Pass on the attention of a recurrent decoder, a row a step, where no module attends to a whole text at once."""
+
+    def rows(given: Mapping[str, Any]) -> dict[nn.Module, list[Tensor]]:
+        steps = StepCapture(model)
+        with steps.watching():
+            model(**given)
+        return steps.rows
+
+    other = session.own.resized and session.own.resized.arguments if session.own else None
+    if session.own is None:
+        other, _ = second_arguments(arguments, session.batch)
+    for module, attention in step_patterns(rows(arguments), None if other is None else rows(other)).items():
+        session.captured += 1
+        if session.observer is not None:
+            session.observer(session.paths[id(module)] + CROSS_SUFFIX, attention)
 
 
 def _set_implementation(model: PreTrainedModel, implementation: str) -> None:

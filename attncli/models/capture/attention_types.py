@@ -14,6 +14,9 @@ from torch import Tensor, nn
 from attncli.models.capture.fused_attention import FusedAttention, QueryKeyStates, can_fuse
 from attncli.models.capture.lazy_mask import LazyMaskTensor, Visibility, implied_visibility, row_spans
 
+#: Ends the path of an attention whose keys come from another stack, where the path of its module doesn't say so.
+CROSS_SUFFIX = ".cross_attention"
+
 
 @dataclass(frozen=True)
 class RowBlock:

@@ -23,6 +23,7 @@ from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
 from attncli.models.capture.hooks import TorchCalls, hooked
+from attncli.models.loading.own_module import Resized
 
 #: For each axis of a tensor, whether its size depends on the length of the text.
 Growth = tuple[bool, ...]
@@ -436,9 +437,12 @@ class ShapeRecorder(MixingWatch):
         self._batch = batch
         self._steps: dict[int, list[list[Step]]] = {}
 
-    def run(self, forward: Callable[..., Any], arguments: Mapping[str, Any]) -> Steps:
-        """arguments: of the first run."""
-        other, lengths = _second_arguments(arguments, self._batch)
+    def run(self, forward: Callable[..., Any], arguments: Mapping[str, Any], resized: Resized | None = None) -> Steps:
+        """arguments: of the first run.  resized: those of this one, where they are known."""
+        if resized is None:
+            other, lengths = second_arguments(arguments, self._batch)
+        else:
+            other, lengths = resized.arguments, resized.after
         device = next((each.device for each in arguments.values() if isinstance(each, Tensor)), torch.device("cpu"))
         # Some models draw numbers; the first run has to draw the same as without this one.
         with torch.random.fork_rng([device] if device.type == "cuda" else []), self.watching():
@@ -456,7 +460,7 @@ class ShapeRecorder(MixingWatch):
         self._steps.setdefault(id(call.module), []).append(call.steps)
 
 
-def _second_arguments(arguments: Mapping[str, Any], batch: int) -> tuple[dict[str, Any], tuple[int, ...]]:
+def second_arguments(arguments: Mapping[str, Any], batch: int) -> tuple[dict[str, Any], tuple[int, ...]]:
     """Arguments for texts that are all the same and of another length: about half, or two tokens more."""
     given = [arguments[name].shape[1] for name in _ID_ARGUMENTS if name in arguments]
     lengths = {length: _second_length(length) for length in given}

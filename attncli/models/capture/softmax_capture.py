@@ -76,6 +76,7 @@ class SoftmaxCapture(MixingWatch):
     batch: the number of texts.  lengths: of the text and, in an encoder–decoder, of the decoder's input; some modules
     pad their windows to more.  windows: of pictures.  second: the steps on a text of another length, if it was run.
     change: makes something else of the weighted values of a module, with the axes of these that count heads.
+    fixed_length: own code that runs on one length alone, as a picture's: weights are then as long as they are wide.
     """
 
     calls: list[_OwnCall]
@@ -89,9 +90,11 @@ class SoftmaxCapture(MixingWatch):
         windows: ShiftedWindows,
         second: Steps | None = None,
         change: Callable[[nn.Module, Tensor, tuple[int, ...]], Tensor] | None = None,
+        *,
+        fixed_length: bool = False,
     ) -> None:
         super().__init__(model)
-        self._change = change
+        self._change, self._fixed_length = change, fixed_length
         self._windows, self._second = windows, second
         self._batch, self._lengths, self._length, self._emit = batch, lengths, lengths[0], emit
         lists = tuple(each.path for each in block_lists(model))
@@ -217,6 +220,8 @@ class SoftmaxCapture(MixingWatch):
             return self._changed(owner, result, places)
         if not self._is_open(owner) or not self._is_one_query_each(call, side, query):
             return None
+        if self._fixed_length and not owner.attends and operand.shape[query] != operand.shape[key]:
+            return None
         weights = self._split_batch(operand.permute(*rest, query, key), side, call, rest)
         if weights is None:
             return None
@@ -287,7 +292,7 @@ class SoftmaxCapture(MixingWatch):
 
     def _is_open(self, owner: _OwnCall) -> bool:
         """Whether attention of a module counts: not that of one whose attention came another way."""
-        if self._second is None and not owner.attends and owner.part is None:
+        if self._second is None and not owner.attends and owner.part is None and not self._fixed_length:
             return False
         return owner.passed_on or not owner.captured
 

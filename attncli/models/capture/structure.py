@@ -21,6 +21,7 @@ from torch.utils.hooks import RemovableHandle
 
 from attncli.errors import ModelError
 from attncli.models.capture.hooks import hooked
+from attncli.models.capture.mixing_watch import is_own_code
 
 #: Names of classes of attention modules; MLA is multi-head latent attention.
 _ATTENTION_NAMES = re.compile(r"attention|attn|(?-i:MLA$)", re.IGNORECASE)
@@ -158,12 +159,17 @@ def is_tower(path: str) -> bool:
 
 
 def _holds_blocks(modules: nn.Module) -> TypeGuard[nn.ModuleList]:
-    """Whether a module is a list whose elements all have several parts, as a block has; a plain layer has one."""
+    """Whether a module is a list whose elements all have several parts, as a block has; a plain layer has one.
+
+    So is a `Sequential` of blocks of one class (timm), if that is of no library.
+    """
 
     def leaves(module: nn.Module) -> int:
         return sum(1 for part in module.modules() if not any(True for _ in part.children()))
 
-    is_list = isinstance(modules, nn.ModuleList) and len(modules) > 0
+    kinds = {type(child) for child in modules.children()}
+    in_turn = isinstance(modules, nn.Sequential) and len(kinds) == 1 and len(modules) > 1
+    is_list = (isinstance(modules, nn.ModuleList) and len(modules) > 0) or (in_turn and is_own_code(modules[0]))
     return is_list and all(leaves(module) > 1 for module in modules.children())
 
 

@@ -64,6 +64,16 @@ def choose_dtype(requested: str, device: torch.device) -> torch.dtype | str:
     return dtype
 
 
+def place_module(module: nn.Module, device: str, dtype: str) -> nn.Module:
+    """The user's own module on a device and in a number format; `auto` leaves it as its function made it.
+
+    Raises UsageError for an unavailable device.
+    """
+    if device != "auto":
+        module = module.to(choose_device(device))
+    return module if dtype == "auto" else module.to(getattr(torch, dtype))
+
+
 def dtype_name(dtype: torch.dtype) -> str:
     """`float32` for torch.float32."""
     return str(dtype).removeprefix("torch.")
@@ -150,7 +160,10 @@ def device_map_options(
 
 def input_device(module: nn.Module) -> torch.device:
     """The device for a model's inputs: that of its first weights, or the one that accelerate moves them to."""
-    first: torch.device = next(module.parameters()).device
+    weights = next(module.parameters(), None)
+    if weights is None:
+        return torch.device("cpu")
+    first: torch.device = weights.device
     if first.type != "meta":
         return first
     hook = getattr(module, "_hf_hook", None)

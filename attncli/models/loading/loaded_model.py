@@ -30,6 +30,7 @@ from attncli.models.loading.configuration import is_encoder
 from attncli.models.loading.device import dtype_name, input_device, memory_guard
 from attncli.models.loading.forward import all_arguments
 from attncli.models.loading.library_errors import library_errors
+from attncli.models.loading.own_module import OwnModule, as_transformers_model
 from attncli.models.loading.prediction_head import has_head, predicts_masks
 
 #: Configuration fields with the maximum number of positions.
@@ -57,6 +58,11 @@ class LoadedModel:
     is_first_choice: bool = True
 
     @property
+    def is_own(self) -> bool:
+        """Whether it is a module of the user's own, and none of transformers."""
+        return isinstance(self.module, OwnModule)
+
+    @property
     def class_name(self) -> str:
         return type(self.module).__name__
 
@@ -67,7 +73,8 @@ class LoadedModel:
 
     @property
     def dtype(self) -> str:
-        return dtype_name(next(p.dtype for p in self.module.parameters() if p.is_floating_point()))
+        floats = (each.dtype for each in self.module.parameters() if each.is_floating_point())
+        return dtype_name(next(floats, torch.float32))
 
     @property
     def config(self) -> PreTrainedConfig:
@@ -241,7 +248,8 @@ class LoadedModel:
         """
         # Some adapters act in their own forward pass, which runs the whole model.
         alone = self.is_encoder_decoder and stack.word == "encoder" and "decoder_input_ids" not in arguments
-        whole = stack.length == len(self.blocks[stack.path])
+        # What a module of the user's own returns may be anything.
+        whole = stack.length == len(self.blocks[stack.path]) and not self.is_own
         with self._running(arguments) as moved:
             ids = moved.get("decoder_input_ids" if stack.word == "decoder" else "input_ids", moved["input_ids"])
             returns, virtual = self._without_head(stack), 0
@@ -268,7 +276,8 @@ class LoadedModel:
     @contextmanager
     def _running(self, arguments: Mapping[str, Tensor | bool]) -> Iterator[dict[str, Any]]:
         """The module borrowed for a run, with the arguments moved to its device, and errors of the run reported."""
-        errors = library_errors(f"{self.class_name} can't be run")
+        hint = {"hint": "correct the module or its inputs; --debug shows where it failed"} if self.is_own else {}
+        errors = library_errors(f"{self.class_name} can't be run", **hint)
         with memory_guard(self.device, lambda: self.module), errors, self.borrowed():
             yield {
                 name: value.to(self.device) if isinstance(value, Tensor) else value for name, value in arguments.items()
@@ -278,16 +287,18 @@ class LoadedModel:
 def wrap_model(module: nn.Module, name: str | None = None) -> LoadedModel:
     """A module that the user loaded, as a `LoadedModel`, without the wrappers for training and compiling around it.
 
-    It is not modified: see `borrow`. Raises ModelError if it isn't a transformers model, or has no weights.
+    It is not modified: see `borrow`. A module that isn't of transformers becomes an `OwnModule`. Raises ModelError if
+    it is no module, or has no weights.
     """
     given, module = module, unwrap(module)
     if is_peft_model(module):
         return wrap_peft_model(module, name)
-    if not isinstance(module, PreTrainedModel):
+    if not isinstance(module, nn.Module):
         raise ModelError(
-            f"a {type(given).__name__} is not a transformers model",
-            hint="model= has to be a name, a path, or a loaded transformers.PreTrainedModel",
+            f"a {type(given).__name__} is not a model",
+            hint="model= has to be a name, a path, or a loaded torch.nn.Module",
         )
+    module = as_transformers_model(module)
     lists = block_lists(module)
     blocks = {block_list.path: block_list.describe_layers() for block_list in lists}
     name = name or module.config.name_or_path or type(module).__name__

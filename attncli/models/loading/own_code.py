@@ -1,6 +1,6 @@
 """Custom Python code: the user's `file.py:function`, which is run, and the code of a hub model, which is downloaded.
 
-`call_module_function` runs the function because the user named it. `fetch_code` only makes a model's code local, for
+`run_module_function` runs the function because the user named it. `fetch_code` only makes a model's code local, for
 users who passed --trust-remote-code; transformers runs it.
 """
 
@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from importlib.util import module_from_spec, spec_from_file_location
+from inspect import isfunction
 from pathlib import Path
-from typing import Protocol
+from typing import Any, NamedTuple, Protocol
 
 import torch
 from torch import nn
@@ -21,11 +22,48 @@ from attncli.errors import ModelError, reason_of
 from attncli.models.files.reference import ModelRef
 
 
+class OwnCode(NamedTuple):
+    """What the user's function returned. inputs: a tensor, or a tuple or dict with tensors; None where it gave none."""
+
+    module: nn.Module
+    inputs: Any = None
+    tokenizer: Any = None
+
+
 def call_module_function(ref: ModelRef) -> nn.Module:
     """Call a function without arguments on the meta device; the module that it returns has no weights.
 
-    Raises ModelError if the file or the function fails, if there is no such function, or if it returns no module.
+    Raises ModelError as `run_module_function` does.
     """
+    with torch.device("meta"):
+        return run_module_function(ref).module
+
+
+def run_module_function(ref: ModelRef) -> OwnCode:
+    """Call a function without arguments that returns a module, (module, inputs) or (module, inputs, tokenizer).
+
+    Raises ModelError if the file or the function fails, if there is no such function, or if it returns anything else.
+    """
+    function = _find_function(ref)
+    with _reported_failure(ref):
+        returned = function()
+    parts = returned if isinstance(returned, tuple) else (returned,)
+    if parts and isinstance(parts[0], nn.Module) and len(parts) <= len(OwnCode._fields):
+        return OwnCode(*parts)
+    if isinstance(returned, tuple):
+        kinds = ", ".join(type(part).__name__ for part in parts)
+        what = (
+            f"({kinds}), whose first is not a module" if len(parts) <= len(OwnCode._fields) else f"{len(parts)} values"
+        )
+    else:
+        what = f"a {type(returned).__name__}, which is not a module"
+    raise ModelError(
+        f"{ref.name} returned {what}",
+        hint="return a torch.nn.Module, (module, inputs) or (module, inputs, tokenizer)",
+    )
+
+
+def _find_function(ref: ModelRef) -> Callable[[], Any]:
     path = ref.path.resolve()
     spec = spec_from_file_location(path.stem, path)
     if spec is None or spec.loader is None:
@@ -40,19 +78,15 @@ def call_module_function(ref: ModelRef) -> nn.Module:
         finally:
             sys.path.remove(str(path.parent))
     function = getattr(file, str(ref.file), None)
-    if not callable(function):
-        known = sorted(name for name, value in vars(file).items() if callable(value) and not name.startswith("_"))
-        listed = (
-            f"its functions are {', '.join(known[:8])}" if known else "define a function that returns a torch.nn.Module"
-        )
-        raise ModelError(f"{ref.path} has no function {ref.file}", hint=listed)
-    with _reported_failure(ref), torch.device("meta"):
-        module = function()
-    if not isinstance(module, nn.Module):
-        raise ModelError(
-            f"{ref.name} returned a {type(module).__name__}, which is not a module", hint="return a torch.nn.Module"
-        )
-    return module
+    if callable(function):
+        return function  # type: ignore[no-any-return]
+    own = [value for value in vars(file).values() if getattr(value, "__module__", None) == path.stem]
+    functions = [value for value in own if isfunction(value)] or [value for value in own if callable(value)]
+    known = sorted(value.__name__ for value in functions if not value.__name__.startswith("_"))
+    listed = (
+        f"its functions are {', '.join(known[:8])}" if known else "define a function that returns a torch.nn.Module"
+    )
+    raise ModelError(f"{ref.path} has no function {ref.file}", hint=listed)
 
 
 @contextmanager

@@ -59,9 +59,10 @@ def metrics_in(lines: int, head: HeadMetrics, stack: Stack, terminal: Terminal) 
     return [metric_table(telling[:lines], terminal)]
 
 
-def rollout(stack: Stack, pattern: Pattern, terminal: Terminal) -> Rows:
+def rollout(stack: Stack, pattern: Pattern, terminal: Terminal, *, corrected: bool = False) -> Rows:
     """The attention rollout up to a layer: how much of each token reaches each position."""
-    rows: Rows = [stack_row(stack, terminal), Text(f"rollout up to layer {pattern.layer}", "bold")]
+    divided = " over that of uniform attention" if corrected else ""
+    rows: Rows = [stack_row(stack, terminal), Text(f"rollout up to layer {pattern.layer}{divided}", "bold")]
     if not is_one_weight(pattern):
         return [*rows, note_row(ROLLOUT_NOTE, terminal), *_pattern_rows(stack, pattern, terminal)]
     # Where there is one weight: `0.026 of cat (token 2) reaches it (token 8) (heads averaged)`.

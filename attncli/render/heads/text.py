@@ -68,7 +68,9 @@ def _view(result: HeadsResult, terminal: Terminal) -> Rows:
         return patch_maps
     patterns = [(stack, pattern) for stack in stacks for pattern in stack.patterns]
     if result.weighting == "rollout":
-        return separate_blocks(rollout(stack, pattern, terminal) for stack, pattern in patterns)
+        return separate_blocks(
+            rollout(stack, pattern, terminal, corrected=bool(result.receptive_field)) for stack, pattern in patterns
+        )
     if len(patterns) == 1:
         return one_head(*patterns[0], terminal, weighting=result.weighting)
     return _several_heads(stacks, terminal, result.weighting)
