@@ -298,6 +298,7 @@ class HeadsRequest:
     steps: the query and keys to walk the chosen heads through, if any.
     effects: what is predicted, and which effects of heads are measured, if any.
     read_at: the position whose strongest keys are noted for every head, in the stack that predicts.
+    traced: the positions of that stack whose rows are summed up, those that new tokens were predicted at.
 
     Raises UsageError unless `bins` and `top` are positive integers.
     """
@@ -315,6 +316,7 @@ class HeadsRequest:
     steps: View | None = None
     effects: EffectsPlan | None = None
     read_at: int | None = None
+    traced: range | None = None
 
     def __post_init__(self) -> None:
         for option, number, instance in (("--bins", self.bins, 64), ("--top", self.top, 10)):
