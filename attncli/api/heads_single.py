@@ -14,7 +14,8 @@ from attncli.attention.positions import Position
 from attncli.attention.selection import EVERYTHING, HeadName, parse_selection
 from attncli.errors import UsageError
 from attncli.metrics import PROBED, REPEAT_METRICS
-from attncli.results.heads import Generated, HeadsResult, Stack
+from attncli.results.generated import Generated
+from attncli.results.heads import HeadsResult, Stack
 from attncli.results.tokens import Token
 from attncli.tokens.encode import EncodedText, encode, from_ids, was_cut
 
@@ -191,6 +192,7 @@ def prepare_text(
 def _run(
     model: Opened, given: TextAndTarget, request: HeadsRequest, *, warnings: tuple[str, ...]
 ) -> tuple[HeadsResult, EffectsRun | None]:
+    from attncli.api.generated import add_readings
     from attncli.attention.inputs import build_inputs
     from attncli.attention.stacks import collect, own_names
     from attncli.attention.steps import same_head_in_other_stacks, walk_heads
@@ -209,7 +211,8 @@ def _run(
     if request.steps is not None and not request.selection.heads:
         request, head_note = _choose_head(loaded, inputs, request)
     whole = request.view == EVERYTHING and request.weighting == "attention"
-    collected = collect(loaded, inputs, replace(request, sketches=not request.patterns, links=whole))
+    looked = replace(request, sketches=not request.patterns, links=whole, traced=written_from(given))
+    collected = collect(loaded, inputs, looked)
     stacks = tuple(stack.build() for stack in collected)
     warnings = (*warnings, *unread_warnings(collected[0].collector.unread_stacks(), request.selection))
     notes = (
@@ -219,7 +222,7 @@ def _run(
         *metric_notes(stacks, "no token occurs twice in the text"),
     )
     result = heads_result(loaded, stacks, request, warnings=warnings, notes=notes)
-    result = replace(result, generated=given.generated)
+    result = replace(result, generated=None if given.generated is None else add_readings(given.generated, collected))
     if plan is not None and request.read_at is not None:
         source = _source_inputs(model, given, plan)
         run = prepare_run(model, inputs, collected, plan, position=request.read_at, top=request.top, source=source)
@@ -358,6 +361,14 @@ class TextAndTarget(NamedTuple):
     cut: bool = False
 
 
+def written_from(given: TextAndTarget) -> range | None:
+    """The positions that the new tokens were predicted at: those before them. None without new tokens."""
+    if given.generated is None or not given.generated.ids:
+        return None
+    tokens = given.text.tokens if given.target is None else given.target
+    return range(len(tokens) - len(given.generated.ids) - 1, len(tokens) - 1)
+
+
 def full_depth(selection: Selection) -> Depth:
     """All layers, as generating needs them; the selection is checked against the model."""
 
@@ -438,14 +449,15 @@ def _describe_ids(tokenizer: Tokenizer | None, ids: Sequence[int], first: int = 
 
 def _generate_target(loaded: LoadedModel, tokenizer: Tokenizer | None, text: EncodedText, count: int) -> TextAndTarget:
     """The decoder's start token and what the decoder generates after it."""
+    from attncli.api.generated import describe_generated
     from attncli.attention.inputs import build_inputs
     from attncli.models.loading.greedy_decoding import greedy_decode
 
     _check_room(loaded.max_target, 1, count)
-    ids = greedy_decode(loaded, build_inputs(loaded, [text.tokens], [text.segments]).arguments, count)
+    ids, logits = greedy_decode(loaded, build_inputs(loaded, [text.tokens], [text.segments]).arguments, count)
     start = [token._replace(special=True) for token in _describe_ids(tokenizer, ids[:1])]
     generated = tuple(_describe_ids(tokenizer, ids[1:], first=1))
-    return TextAndTarget(text, (*start, *number_words(generated)), _generated_text(tokenizer, ids[1:]))
+    return TextAndTarget(text, (*start, *number_words(generated)), describe_generated(tokenizer, ids[1:], logits))
 
 
 def _continue_text(
@@ -478,17 +490,19 @@ def continue_text(
 
     Raises UsageError if the model takes no more tokens.
     """
+    from attncli.api.generated import describe_generated
     from attncli.models.loading.greedy_decoding import greedy_decode
 
     length = len(text.tokens)
     _check_room(loaded.max_positions, length, count)
-    ids = greedy_decode(loaded, arguments, count)[length:]
+    decoded = greedy_decode(loaded, arguments, count)
+    ids = decoded.ids[length:]
     generated = tuple(_describe_ids(tokenizer, ids, first=length))
     tokens = (*text.tokens, *number_words(generated, text.tokens))
     # Of two texts, it continues the last one.
     segments, sequences = text.segments[-1:] * len(ids), text.sequences[-1:] * len(ids)
     whole = EncodedText(tokens, (*text.segments, *segments), (*text.sequences, *sequences))
-    return TextAndTarget(whole, generated=_generated_text(tokenizer, ids))
+    return TextAndTarget(whole, generated=describe_generated(tokenizer, ids, decoded.logits))
 
 
 def _check_room(limit: int | None, before: int, count: int) -> None:
@@ -497,10 +511,6 @@ def _check_room(limit: int | None, before: int, count: int) -> None:
             f"--generate {count:,} is too much: the model accepts at most {limit:,} tokens, and {before:,} are used",
             hint=f"use --generate {limit - before:,} or less" if limit > before else "give a shorter text",
         )
-
-
-def _generated_text(tokenizer: Tokenizer | None, ids: list[int]) -> Generated:
-    return Generated(tuple(ids), None if tokenizer is None else tokenizer.decode(ids))
 
 
 def number_words(tokens: Sequence[Token], before: Sequence[Token] = ()) -> tuple[Token, ...]:

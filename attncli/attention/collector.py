@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
+from attncli.attention.generation_trace import RowTrace
 from attncli.attention.inputs import ModelInputs
 from attncli.attention.links import LinkSearch
 from attncli.attention.metrics import MetricSums, PairAttentionSums, QueryKeySides, uniform_weights
@@ -162,6 +163,8 @@ class Collector:
     position_errors: dict[StackKey, UsageError] = field(default_factory=dict)
     #: The stack and the number of the layer that was collected last.
     latest: tuple[StackKey, int] = (StackKey("", cross=False), 0)
+    #: What each stack read as it wrote new tokens, where that was requested.
+    traces: dict[StackKey, RowTrace] = field(default_factory=dict)
     _rollouts: dict[StackKey, Rollout] = field(default_factory=dict)
     #: Uniform baselines by what they depend on: mask, causality, queries, keys, device.
     _baselines: list[tuple[tuple[Tensor | None, bool, int, int, torch.device], UniformBaseline]] = field(
@@ -234,6 +237,9 @@ class Collector:
         layer = CollectedLayer(number, path, sides, heads, tuple(sorted(chosen)), metrics, baseline)
         if request.read_at is not None and self._predicts(word, sides):
             layer.strongest = _strongest_keys(attention, request.read_at + sides.queries.virtual)
+        if request.traced is not None and not (word == "encoder" and self.inputs.target is not None):
+            trace = self.traces.setdefault(key, RowTrace(request.traced, causal=not key.cross))
+            trace.add(number, attention, sides)
         if not chosen:
             return layer
         if request.patterns or (

@@ -299,6 +299,7 @@ class HeadsRequest:
     effects: what is predicted, and which effects of heads are measured, if any.
     receptive_field: whether a rollout is divided by that of uniform attention.
     read_at: the position whose strongest keys are noted for every head, in the stack that predicts.
+    traced: the positions of that stack whose rows are summed up, those that new tokens were predicted at.
 
     Raises UsageError unless `bins` and `top` are positive integers.
     """
@@ -317,6 +318,7 @@ class HeadsRequest:
     effects: EffectsPlan | None = None
     read_at: int | None = None
     receptive_field: bool = False
+    traced: range | None = None
 
     def __post_init__(self) -> None:
         for option, number, instance in (("--bins", self.bins, 64), ("--top", self.top, 10)):

@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal, NamedTuple
 from attncli.results.base import MadeBy, from_dict, show_result, struct
 from attncli.results.circuits import Circuits
 from attncli.results.effects import Effects, HeadEffect, Interval, Prediction
+from attncli.results.generated import Generated
 from attncli.results.marks import FLAT, OPTIONAL, Beside, ByKey, Key
 from attncli.results.patterns import (
     TOKENS,
@@ -82,14 +83,6 @@ class Needle(NamedTuple):
     tokens: int
     needle_tokens: int
     seed: int
-
-
-@struct()
-class Generated(NamedTuple):
-    """The tokens that the model generated greedily. text: None without a tokenizer."""
-
-    ids: tuple[int, ...]
-    text: str | None
 
 
 class Layer(Struct):
@@ -369,8 +362,8 @@ class HeadLine(Struct):
 @show_result
 class HeadsResult(
     Struct,
-    json="schema warnings notes model device dtype text_count probe needle by weighting receptive_field chosen metric top "
-    "failures generated prediction effects qk_ov steps stacks difference picture pictures made_by",
+    json="schema warnings notes model device dtype text_count probe needle by weighting receptive_field chosen metric "
+    "top failures generated prediction effects qk_ov steps stacks difference picture pictures made_by",
 ):
     """The attention of a model's heads on one text, or its mean over many.
 

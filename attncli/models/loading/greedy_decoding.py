@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -30,11 +30,20 @@ def generation_config(files: ModelFiles, config: PreTrainedConfig) -> Generation
         return GenerationConfig.from_pretrained(str(path.parent), path.name, local_files_only=True)
 
 
-def greedy_decode(model: LoadedModel, arguments: Mapping[str, Tensor | bool], count: int) -> list[int]:
+class Decoded(NamedTuple):
+    """ids: of the decoder, including its start tokens, or of a decoder-only model, including the text.
+
+    logits: the model's own, before any penalty, of the last tokens: those that are new, (new tokens, vocabulary).
+    """
+
+    ids: list[int]
+    logits: Tensor
+
+
+def greedy_decode(model: LoadedModel, arguments: Mapping[str, Tensor | bool], count: int) -> Decoded:
     """Up to `count` tokens, each the most likely one: transformers' `generate(do_sample=False, num_beams=1)`.
 
-    arguments: of a forward pass on one text.  Returns all token ids of the decoder, including its start tokens, or
-    those of a decoder-only model, including the text.
+    arguments: of a forward pass on one text.
 
     Raises UsageError for a model that can't generate, ModelError if transformers can't run it.
     """
@@ -54,12 +63,18 @@ def greedy_decode(model: LoadedModel, arguments: Mapping[str, Tensor | bool], co
     with errors, memory_guard(model.device, lambda: module), model.borrowed():
         if model.virtual_tokens:
             return _decode_by_passes(model, given, count)
-        ids: Tensor = generate(**given, do_sample=False, num_beams=1, max_new_tokens=count)
-    row: list[int] = ids[0].tolist()
-    return row
+        output = generate(
+            **given,
+            do_sample=False,
+            num_beams=1,
+            max_new_tokens=count,
+            return_dict_in_generate=True,
+            output_logits=True,
+        )
+        return Decoded(output.sequences[0].tolist(), torch.cat(output.logits))
 
 
-def _decode_by_passes(model: LoadedModel, given: Mapping[str, Tensor], count: int) -> list[int]:
+def _decode_by_passes(model: LoadedModel, given: Mapping[str, Tensor], count: int) -> Decoded:
     """Greedy decoding by a whole pass for every token, for adapters with virtual tokens.
 
     In peft's `generate` the cache of transformers takes the place of a prefix, which is then forgotten, and positions
@@ -70,14 +85,15 @@ def _decode_by_passes(model: LoadedModel, given: Mapping[str, Tensor], count: in
     stops = set(stop if isinstance(stop, list) else [stop])
     decodes = bool(model.config.is_encoder_decoder)
     ids = list(model.decoder_prefix) if decodes else given["input_ids"][0].tolist()
+    rows = []
     for _ in range(count):
         row = torch.tensor([ids], device=model.device)
         added = {"decoder_input_ids": row} if decodes else {"input_ids": row, "attention_mask": torch.ones_like(row)}
-        logits = model.adapter(**{**given, **added}, use_cache=False).logits
-        ids.append(int(logits[0, -1].argmax()))
+        rows.append(model.adapter(**{**given, **added}, use_cache=False).logits[0, -1])
+        ids.append(int(rows[-1].argmax()))
         if ids[-1] in stops:
             break
-    return ids
+    return Decoded(ids, torch.stack(rows))
 
 
 def extended_arguments(

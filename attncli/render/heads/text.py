@@ -27,9 +27,11 @@ from attncli.render.heads.patch_view import patch_rows
 from attncli.render.heads.position import position_rows
 from attncli.render.heads.steps_walk import steps_rows
 from attncli.render.heads.thumbnails import pool_to_thumbnails, sketch_rows, thumbnail_rows
+from attncli.render.heads.writing import generated_rows
 from attncli.render.views.header import NORM_NOTE, averaged_noun, has_single_key, has_text, single_key_note
 from attncli.render.views.overview import Standout, standouts
 from attncli.render.views.patterns import full_scale, is_one_weight
+from attncli.render.views.writing import has_trace
 from attncli.results.heads import HeadsResult, Stack
 
 # Sentences of overviews, on wide and on narrow terminals, and of full ones.
@@ -58,6 +60,9 @@ def _view(result: HeadsResult, terminal: Terminal) -> Rows:
     if (metric := result.metric) is not None and not result.chosen:
         maps = (metric_rows(stack, metric, terminal, top=result.top) for stack in result.stacks)
         return [*separate_blocks(maps), *_interval_note(result, terminal)]
+    if result.generated is not None and not result.chosen and has_trace(result):
+        overviews = _overviews(result, terminal) if terminal.full else []
+        return separate_blocks([generated_rows(result.generated, terminal), *([overviews] if overviews else [])])
     if any(stack.reading or stack.ranking or stack.readers for stack in result.stacks):
         return separate_blocks(position_rows(result, stack, terminal) for stack in result.stacks)
     if result.texts is not None and len(metrics) == 1:
