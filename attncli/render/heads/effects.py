@@ -25,8 +25,7 @@ from attncli.render.views.effects import (
     effect_number,
     left_out_note,
     outcome_sentence,
-    part_groups,
-    part_sentence,
+    part_sentences,
     prediction_view,
     ranked_rows,
     share_number,
@@ -114,8 +113,7 @@ def _effects(result: HeadsResult, effects: Effects, terminal: Terminal) -> Rows:
     rows += [Text(), *_pictures(drawn, ranked[: result.top], effects.kinds, terminal)]
     rows.append(Text())
     largest = max(each.largest for _, maps in drawn for each in maps)
-    for kind in effects.kinds[:1]:
-        rows += [sentence_row(part_sentence(group, largest), terminal) for group in part_groups(effects, kind)]
+    rows += [sentence_row(sentence, terminal) for sentence in part_sentences(effects, largest)]
     for sentence in (sum_sentence(result, effects), disagreement_sentence(ranked, effects.kinds)):
         rows += [sentence_row(sentence, terminal)] if sentence else []
     return rows
