@@ -13,7 +13,6 @@ from attncli.render.views.effects import (
     part_sentences,
     prediction_view,
     ranked_rows,
-    sum_sentence,
 )
 from attncli.render.views.sentences import Position, Sentence, written
 from attncli.results.heads import HeadsResult, Stack
@@ -49,8 +48,7 @@ def effect_sentences(result: HeadsResult, spell: Spell) -> Iterator[str]:
         return
     sentences: list[Sentence] = [outcome_sentence(result, effects)]
     largest = max((abs(part.values.get(effects.kinds[0]) or 0.0) for part in effects.parts), default=0.0)
-    sentences += part_sentences(effects, largest)
-    sentences += [sum_sentence(result, effects)]
+    sentences += part_sentences(result, effects, largest)
     sentences += [disagreement_sentence(ranked_rows(result.stacks, effects.kinds), effects.kinds)]
     yield from (written(sentence, spell) for sentence in sentences if sentence)
 

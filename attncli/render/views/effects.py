@@ -226,20 +226,24 @@ def _group_of(name: str) -> tuple[str, str]:
     return _TITLES.get(first, "others"), rest or name
 
 
-def part_sentences(effects: Effects, largest: float) -> list[Sentence]:
-    """What the other parts do, a sentence for each group of each kind. largest: the effect that sets the digits."""
-    return [
-        _part_sentence(group, kind, largest, named=len(effects.kinds) > 1)
-        for kind in effects.kinds
-        for group in part_groups(effects, kind)
-    ]
+def part_sentences(result: HeadsResult, effects: Effects, largest: float) -> list[Sentence]:
+    """What the other parts do, a sentence for each group of each kind, and the sum of direct effects.
+
+    largest: the effect that sets the digits.
+    """
+    sentences: list[Sentence] = []
+    for kind in effects.kinds:
+        groups = part_groups(effects, kind)
+        sentences += [_part_sentence(group, kind, largest, named=len(effects.kinds) > 1) for group in groups]
+        sentences += [sum_sentence(result, effects)] if kind == _ADDS_UP else []
+    return [sentence for sentence in sentences if sentence]
 
 
 def _part_sentence(group: PartGroup, kind: str, largest: float, *, named: bool) -> Sentence:
     """`MLPs +4.10: 28 +2.31, 25 +1.02, and 28 more`; of effects that don't add up, without their total."""
     adds_up = kind == _ADDS_UP
-    total = f" {effect_number(group.total, largest)}" if adds_up else ""
-    words = [strong(group.title + (f", {kind}" if named and not adds_up else "")), Words(total)]
+    words = [strong(group.title + (f", {kind}" if named and not adds_up else ""))]
+    words += [Words(f" {effect_number(group.total, largest)}")] if adds_up else []
     if len(group.parts) > 1 or not adds_up:
         listed = ", ".join(f"{name} {effect_number(value, largest)}" for name, value in group.parts[:_LISTED_PARTS])
         more = len(group.parts) - _LISTED_PARTS
