@@ -80,7 +80,7 @@ def test_two_kinds_stand_side_by_side_and_their_disagreement_is_pointed_out() ->
     text = heads_text(made, Terminal(100))
     assert "direct effect" in text
     assert "effect of zero ablation" in text
-    assert "direct and zero disagree most on 1.1 (+2.10, +0.30)" in text
+    assert "direct and zero disagree: later layers make up for 1.1 (+2.10, +0.30)" in text
     assert disagreement_sentence(ranked_rows(made.stacks, ("direct",)), ("direct",)) == ()
 
 

@@ -141,14 +141,16 @@ class AblatedRun:
             starts.setdefault(min(each.site.block_call for each in change), []).append(number)
         room = self._rows_that_fit()
         done = 0
-        for start, numbers in sorted(starts.items()):
-            for first in range(0, len(numbers), room):
-                some = numbers[first : first + room]
-                values = self._checked_batch([changes[number] for number in some], start)
-                for row, number in enumerate(some, 1):
-                    found[number] = _rows_of(values, (0, row))
-                done += len(some)
-                progress(done)
+        # Borrowed once for all: that goes through every module.
+        with self.model.borrowed():
+            for start, numbers in sorted(starts.items()):
+                for first in range(0, len(numbers), room):
+                    some = numbers[first : first + room]
+                    values = self._checked_batch([changes[number] for number in some], start)
+                    for row, number in enumerate(some, 1):
+                        found[number] = _rows_of(values, (0, row))
+                    done += len(some)
+                    progress(done)
         return [found[number] for number in range(len(changes))]
 
     def _rows_that_fit(self) -> int:
@@ -185,7 +187,6 @@ class AblatedRun:
         outputs = [_expanded(call.output, rows, pictures=pictures) for call in self.recorded.calls[:start]]
         arguments = _expanded_arguments(self.arguments, rows)
         with ExitStack() as stack:
-            stack.enter_context(self.model.borrowed())
             stack.enter_context(replaying(self.model.lists, outputs))
             stack.enter_context(intervening(self.model, replacements, rows))
             return _measure(self.model, arguments, self.outcome, self.position)

@@ -15,11 +15,9 @@ from attncli.render.views.effects import (
     effect_maps,
     effect_number,
     outcome_sentence,
-    part_groups,
-    part_sentence,
+    part_sentences,
     prediction_view,
     ranked_rows,
-    sum_sentence,
 )
 from attncli.render.views.sentences import Position, raw_text, written
 from attncli.results.effects import Prediction
@@ -68,9 +66,8 @@ def _below(result: HeadsResult) -> Iterator[str]:
     for row in ranked[: min(result.top, _HEADS)]:
         reads = "" if row.reads is None else f", reads {_spell(row.reads)} {row.weight or 0.0:.2f}"
         yield f"{row.name}  {' / '.join(effect_number(value, largest) for value in row.values)}{reads}"
-    kind = effects.kinds[0]
-    sentences = [part_sentence(group, largest) for group in part_groups(effects, kind)]
-    for sentence in (*sentences, sum_sentence(result, effects), disagreement_sentence(ranked, effects.kinds)):
+    sentences = part_sentences(result, effects, largest)
+    for sentence in (*sentences, disagreement_sentence(ranked, effects.kinds)):
         if sentence:
             yield written(sentence, _spell)
 

@@ -25,13 +25,11 @@ from attncli.render.views.effects import (
     effect_number,
     left_out_note,
     outcome_sentence,
-    part_groups,
-    part_sentence,
+    part_sentences,
     prediction_view,
     ranked_rows,
     share_number,
     shown_layers,
-    sum_sentence,
     vocabulary_token,
 )
 from attncli.render.views.sentences import Sentence, quiet, strong
@@ -114,11 +112,9 @@ def _effects(result: HeadsResult, effects: Effects, terminal: Terminal) -> Rows:
     rows += [Text(), *_pictures(drawn, ranked[: result.top], effects.kinds, terminal)]
     rows.append(Text())
     largest = max(each.largest for _, maps in drawn for each in maps)
-    for kind in effects.kinds[:1]:
-        rows += [sentence_row(part_sentence(group, largest), terminal) for group in part_groups(effects, kind)]
-    for sentence in (sum_sentence(result, effects), disagreement_sentence(ranked, effects.kinds)):
-        rows += [sentence_row(sentence, terminal)] if sentence else []
-    return rows
+    rows += [sentence_row(sentence, terminal) for sentence in part_sentences(result, effects, largest)]
+    apart = disagreement_sentence(ranked, effects.kinds)
+    return [*rows, sentence_row(apart, terminal)] if apart else rows
 
 
 def _pictures(
@@ -136,12 +132,14 @@ def _pictures(
         layers = shown_layers(maps, [layer.layer for layer in stack.layers], _LAYERS if alone else _FEWER_LAYERS)
         short = replace(stack, layers=tuple(layer for layer in stack.layers if layer.layer in layers))
         note = note_row(left_out_note(len(stack.layers) - len(layers)), terminal)
-        pictures = [[*title, *_map(short, each, terminal, alone=alone), note] for each in maps]
+        pictures = [[*title, *_map(short, each, terminal, alone=alone)] for each in maps]
         rows += [Text()] if place else []
         if alone:
-            return [sentence_row(_map_title(maps[0]), terminal), Beside(pictures[0], [table])]
+            return [sentence_row(_map_title(maps[0]), terminal), Beside([*pictures[0], note], [table])]
         for left, right in zip(pictures[::2], [*pictures[1::2], []], strict=False):
             rows.append(Beside(left, right) if right else Beside(left, []))
+        # Beneath, as it may be wider than a map that has another beside it.
+        rows.append(note)
     return [*rows, Text(), table]
 
 

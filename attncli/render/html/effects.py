@@ -10,11 +10,9 @@ from attncli.render.html.page import rounded_metric
 from attncli.render.views.effects import (
     disagreement_sentence,
     outcome_sentence,
-    part_groups,
-    part_sentence,
+    part_sentences,
     prediction_view,
     ranked_rows,
-    sum_sentence,
 )
 from attncli.render.views.sentences import Position, Sentence, written
 from attncli.results.heads import HeadsResult, Stack
@@ -50,8 +48,7 @@ def effect_sentences(result: HeadsResult, spell: Spell) -> Iterator[str]:
         return
     sentences: list[Sentence] = [outcome_sentence(result, effects)]
     largest = max((abs(part.values.get(effects.kinds[0]) or 0.0) for part in effects.parts), default=0.0)
-    sentences += [part_sentence(group, largest) for group in part_groups(effects, effects.kinds[0])]
-    sentences += [sum_sentence(result, effects)]
+    sentences += part_sentences(result, effects, largest)
     sentences += [disagreement_sentence(ranked_rows(result.stacks, effects.kinds), effects.kinds)]
     yield from (written(sentence, spell) for sentence in sentences if sentence)
 

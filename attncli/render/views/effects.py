@@ -25,6 +25,8 @@ _LISTED_HEADS, _LISTED_PARTS = 3, 5
 #: The groups of other parts by the first word of their names, and all groups in order.
 _TITLES = {"mlp": "MLPs", "mixer": "mixers", "attention": "attention", "embedding": "embeddings"}
 _GROUPS = (*_TITLES.values(), "biases", "others")
+#: The kind whose effects sum to the outcome: what several ablations do at once isn't the sum of what each does.
+_ADDS_UP = "direct"
 #: A remainder is rounding up to this share of the outcome, which is at least 1.
 _ROUNDING = 1e-4
 
@@ -224,10 +226,25 @@ def _group_of(name: str) -> tuple[str, str]:
     return _TITLES.get(first, "others"), rest or name
 
 
-def part_sentence(group: PartGroup, largest: float) -> Sentence:
-    """`MLPs +4.10: 28 +2.31, 25 +1.02, and 28 more`."""
-    words = [strong(group.title), Words(f" {effect_number(group.total, largest)}")]
-    if len(group.parts) > 1:
+def part_sentences(result: HeadsResult, effects: Effects, largest: float) -> list[Sentence]:
+    """What the other parts do, a sentence for each group of each kind, and the sum of direct effects.
+
+    largest: the effect that sets the digits.
+    """
+    sentences: list[Sentence] = []
+    for kind in effects.kinds:
+        groups = part_groups(effects, kind)
+        sentences += [_part_sentence(group, kind, largest, named=len(effects.kinds) > 1) for group in groups]
+        sentences += [sum_sentence(result, effects)] if kind == _ADDS_UP else []
+    return [sentence for sentence in sentences if sentence]
+
+
+def _part_sentence(group: PartGroup, kind: str, largest: float, *, named: bool) -> Sentence:
+    """`MLPs +4.10: 28 +2.31, 25 +1.02, and 28 more`; of effects that don't add up, without their total."""
+    adds_up = kind == _ADDS_UP
+    words = [strong(group.title + (f", {kind}" if named and not adds_up else ""))]
+    words += [Words(f" {effect_number(group.total, largest)}")] if adds_up else []
+    if len(group.parts) > 1 or not adds_up:
         listed = ", ".join(f"{name} {effect_number(value, largest)}" for name, value in group.parts[:_LISTED_PARTS])
         more = len(group.parts) - _LISTED_PARTS
         words.append(quiet(f": {listed}" + (f", and {more:,} more" if more > 0 else "")))
@@ -263,12 +280,22 @@ def disagreement_sentence(rows: Sequence[EffectRow], kinds: Sequence[str]) -> Se
     if not apart:
         return ()
     apart.sort(key=lambda each: -abs(each[1] - each[2]))
-    listed = ", ".join(
+    start = strong(f"{kinds[0]} and {kinds[1]} disagree")
+    if kinds[0] != _ADDS_UP:
+        return (start, Words(f" most on {_listed_pairs(apart, largest)}"))
+    made_up = _listed_pairs([each for each in apart if abs(each[1]) > abs(each[2])], largest)
+    through = _listed_pairs([each for each in apart if abs(each[1]) <= abs(each[2])], largest)
+    reasons = [f"later layers make up for {made_up}" if made_up else "",
+               f"through later layers act {through}" if through else ""]  # fmt: skip
+    return (start, Words(": " + "; ".join(filter(None, reasons))))
+
+
+def _listed_pairs(pairs: Sequence[tuple[str, float, float]], largest: float) -> str:
+    """`23.0 (+0.82, +0.02), 23.1 (+0.78, -0.15)`."""
+    return ", ".join(
         f"{name} ({effect_number(one, largest)}, {effect_number(other, largest)})"
-        for name, one, other in apart[:_LISTED_HEADS]
+        for name, one, other in pairs[:_LISTED_HEADS]
     )
-    why = ": later layers make up for a head that is left out, or pass its effect on"
-    return (strong(f"{kinds[0]} and {kinds[1]} disagree"), Words(f" most on {listed}"), quiet(why))
 
 
 def shown_layers(maps: Sequence[EffectMap], layers: Sequence[int], most: int) -> list[int]:
