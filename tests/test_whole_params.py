@@ -222,7 +222,8 @@ def test_a_check_holds_for_the_weights_too(tmp_path: Path) -> None:
     assert warning == f"warning: the weights of {model} don't match its configuration"
     assert failure == (
         f"failed: the configuration of {model} has {TOTAL:,} parameters, as expected, but its weights don't match it: "
-        f"{TOTAL - 32:,} of these parameters are among their {TOTAL - 16:,} elements (--source header counts the weights)"
+        f"{TOTAL - 32:,} of these parameters are among their {TOTAL - 16:,} elements "
+        "(--source header counts the weights)"
     )
     assert attn("params", model, "--source", "header", "--check", str(TOTAL - 16), "-q").code == 0
 
