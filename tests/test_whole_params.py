@@ -492,7 +492,7 @@ def test_depth_goes_with_trees() -> None:
     for by in ("component", "layer", "part"):
         with pytest.raises(UsageError, match="--depth needs a list of modules or tensors"):
             attncli.params("preset:gpt2", by=by, depth=2)
-    with pytest.raises(UsageError, match="--depth can't be '2': it has to be a whole number from 1 on"):
+    with pytest.raises(UsageError, match="--depth can't be '2': it has to be a whole number of at least 1"):
         attncli.params("preset:gpt2", by="module", depth="2")  # type: ignore[arg-type]
     assert "attn" not in attn("params", "preset:gpt2", "--by", "module", "--depth", "2").text
 
