@@ -142,7 +142,7 @@ def test_a_line_that_is_too_long(tmp_path: Path, gpt2: str) -> None:
     cut = attn("heads", "-f", path, "--lines", "-m", gpt2, "--truncate", "--json")
     assert result(cut)["texts"] == 5
     assert result(cut)["warnings"] == ["1 text was truncated to the 64 tokens that the model accepts"]
-    assert "warning: 1 text was cut" in cut.err
+    assert "warning: 1 text was truncated" in cut.err
 
 
 def test_one_line_has_no_interval_and_says_that_it_is_one(tmp_path: Path, gpt2: str) -> None:

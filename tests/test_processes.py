@@ -55,7 +55,7 @@ def test_two_processes_give_the_numbers_of_one(tmp_path: Path, gpt2: str) -> Non
     for key in ("texts", "warnings", "notes", "model"):
         assert found[key] == expected[key]
     assert found["texts"] == 71
-    for said in ("note: 1 text was left out, with nothing in it", "warning: 1 text was cut to the 64 tokens"):
+    for said in ("note: 1 text was skipped, because it is empty", "warning: 1 text was truncated to the 64 tokens"):
         assert shared.stderr.count(said) == one.err.count(said) == 1
     assert len((tmp_path / "both.csv").read_text().splitlines()) == 13
 
@@ -84,7 +84,7 @@ def test_a_failure_of_the_second_is_said_by_the_first(
         leave()
     assert (second.communicate(timeout=120), second.returncode) == ((b"", b""), 2)
     message = f"line 33 of {path}: the text has 81 tokens, and the model accepts at most 64"
-    assert (failed.code, failed.text, failed.error) == (2, "", (message, "add --truncate to shorten it to fit"))
+    assert (failed.code, failed.text, failed.error) == (2, "", (message, "add --truncate to shorten it"))
     assert not (tmp_path / "x.json").exists()
 
 
@@ -107,7 +107,7 @@ def test_stdin_belongs_to_one_process(
 ) -> None:
     monkeypatch.setattr("attncli.models.loading.distributed.TorchrunProcesses", Lonely)
     outcome = attn("heads", *arguments, stdin="a mole", variables={**SECOND, "RANK": "0"})
-    assert outcome.code == 2 and outcome.error[0] == "several processes can't share stdin"
+    assert outcome.code == 2 and outcome.error[0] == "several processes can't read stdin"
     assert heads.calls == []
 
 

@@ -228,7 +228,8 @@ def test_a_check_holds_for_the_weights_too(tmp_path: Path) -> None:
     assert warning == f"warning: the weights of {model} don't match its configuration"
     assert failure == (
         f"failed: the configuration of {model} has {TOTAL:,} parameters, as expected, but its weights don't match it: "
-        f"{TOTAL - 32:,} of these parameters are among their {TOTAL - 16:,} elements (--source header counts the weights)"
+        f"{TOTAL - 32:,} of these parameters are among their {TOTAL - 16:,} elements "
+        "(--source header counts the weights)"
     )
     assert attn("params", model, "--source", "header", "--check", str(TOTAL - 16), "-q").code == 0
 
@@ -497,7 +498,7 @@ def test_depth_goes_with_trees() -> None:
     for by in ("component", "layer", "part"):
         with pytest.raises(UsageError, match="--depth needs a list of modules or tensors"):
             attncli.params("preset:gpt2", by=by, depth=2)
-    with pytest.raises(UsageError, match="--depth can't be '2': it has to be a whole number from 1 on"):
+    with pytest.raises(UsageError, match="--depth can't be '2': it has to be a whole number of at least 1"):
         attncli.params("preset:gpt2", by="module", depth="2")  # type: ignore[arg-type]
     assert "attn" not in attn("params", "preset:gpt2", "--by", "module", "--depth", "2").text
 
