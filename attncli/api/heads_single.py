@@ -45,8 +45,8 @@ class HeadsInput(NamedTuple):
     """What `heads` runs a model on: one text or many, ids, random tokens, a picture or a sound; and a decoder's input.
 
     The fields are those of `attncli.heads`; encoding: how texts are tokenized.  needle: tokens of the text of
-    `--needle`.  qk_ov: no text, the weights alone.  own: inputs of the user's own module.  names: of the positions of
-    ids, or of these inputs.
+    `--needle`.  qk_ov: no text, the weights alone.  inputs: of the user's own module.  tokens: names for the positions
+    of ids, or of these inputs.
     """
 
     text: Any = None
@@ -62,8 +62,8 @@ class HeadsInput(NamedTuple):
     encoding: EncodingRequest = EncodingRequest()
     needle: int | None = None
     qk_ov: bool = False
-    own: Any = None
-    names: Sequence[str] = ()
+    inputs: Any = None
+    tokens: Sequence[str] = ()
 
     @property
     def has_text(self) -> bool:
@@ -109,8 +109,8 @@ class HeadsInput(NamedTuple):
                     "--pair and --input-ids can't be combined", hint="leave one of them out; --pair needs a text"
                 )
             encoded = from_ids(tokenizer, one_id_list(self.input_ids))
-            return encoded._replace(tokens=name_tokens(encoded.tokens, self.names))
-        if self.names:
+            return encoded._replace(tokens=name_tokens(encoded.tokens, self.tokens))
+        if self.tokens:
             raise UsageError("--tokens names token ids, and this is a text", hint="leave --tokens out")
         assert tokenizer is not None
         if not isinstance(text, str) or not isinstance(pair, str | None):

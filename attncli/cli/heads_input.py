@@ -100,7 +100,7 @@ def read_heads_input(
     else:
         given, notes = _main_input(source, inputs, environment)
     names = () if inputs.tokens is None else tuple(inputs.tokens.split())
-    return given._replace(names=names, target=inputs.target, target_ids=ids, generate=inputs.generate), notes
+    return given._replace(tokens=names, target=inputs.target, target_ids=ids, generate=inputs.generate), notes
 
 
 def _has_text(source: TextOptions) -> bool:

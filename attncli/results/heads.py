@@ -369,8 +369,8 @@ class HeadLine(Struct):
 @show_result
 class HeadsResult(
     Struct,
-    json="schema warnings notes model device dtype text_count probe needle by weighting receptive_field chosen metric top "
-    "failures generated prediction effects qk_ov steps stacks difference picture made_by",
+    json="schema warnings notes model device dtype text_count probe needle by weighting receptive_field chosen metric "
+    "top failures generated prediction effects qk_ov steps stacks difference picture made_by",
 ):
     """The attention of a model's heads on one text, or its mean over many.
 
