@@ -202,7 +202,7 @@ def run_heads(
 def _run(inputs: HeadsInput, options: HeadsOptions, loader: ModelLoader, sharing: Communicator) -> HeadsResult:
     """One run: of one input, or of several that are averaged."""
     loader, own = loader.with_own_code()
-    inputs = inputs._replace(own=own if inputs.own is None else inputs.own)
+    inputs = inputs._replace(inputs=own if inputs.inputs is None else inputs.inputs)
     if loader.name is not None and not (inputs.has_text or inputs.has_media or inputs.without_text):
         _require_inputs(loader.name, inputs)
     refuse_options(inputs, options)
@@ -238,7 +238,7 @@ def _run(inputs: HeadsInput, options: HeadsOptions, loader: ModelLoader, sharing
     elif inputs.probe or texts is not None:
         _refuse_single_text_options(inputs, options)
         result = run_averaged(inputs, texts, loader, request, sharing)
-    elif inputs.own is not None and not inputs.has_text:
+    elif inputs.inputs is not None and not inputs.has_text:
         from attncli.api.own_input import run_own_inputs
 
         result = run_own_inputs(inputs, loader, request)
@@ -263,7 +263,7 @@ def _early_tokens_note(result: HeadsResult, request: HeadsRequest) -> Iterator[s
 
 
 def _require_inputs(name: str, inputs: HeadsInput) -> None:
-    if inputs.own is None:
+    if inputs.inputs is None:
         raise UsageError(
             f"there is no text, and {name} returned no inputs",
             hint='return (module, inputs), or give a text with --tokenizer MODEL, or --input-ids "5 6 7"',

@@ -46,7 +46,7 @@ class HeadsInput(NamedTuple):
     The fields are those of `attncli.heads`; encoding: how texts are tokenized.  needle: tokens of the text of
     `--needle`.  qk_ov: no text, the weights alone.  columns: what the fields of several texts are.
     chat: write the text by the chat template; None: where there are pictures and a template that places them.
-    own: inputs of the user's own module.  names: of the positions of ids, or of these inputs.
+    inputs: of the user's own module.  tokens: names for the positions of ids, or of these inputs.
     """
 
     text: Any = None
@@ -64,8 +64,8 @@ class HeadsInput(NamedTuple):
     qk_ov: bool = False
     columns: str | Sequence[str] | None = None
     chat: bool | None = None
-    own: Any = None
-    names: Sequence[str] = ()
+    inputs: Any = None
+    tokens: Sequence[str] = ()
 
     @property
     def has_text(self) -> bool:
@@ -111,8 +111,8 @@ class HeadsInput(NamedTuple):
                     "--pair and --input-ids can't be combined", hint="leave one of them out; --pair needs a text"
                 )
             encoded = from_ids(tokenizer, one_id_list(self.input_ids))
-            return encoded._replace(tokens=name_tokens(encoded.tokens, self.names))
-        if self.names:
+            return encoded._replace(tokens=name_tokens(encoded.tokens, self.tokens))
+        if self.tokens:
             raise UsageError("--tokens names token ids, and this is a text", hint="leave --tokens out")
         assert tokenizer is not None
         if not isinstance(text, str) or not isinstance(pair, str | None):

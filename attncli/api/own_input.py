@@ -32,7 +32,7 @@ def run_own_inputs(inputs: HeadsInput, loader: ModelLoader, request: HeadsReques
     loaded = loader.load(loader.files(), request.selection.depth)
     given = _model_inputs(inputs, loaded, loader)
     collected = collect(loaded, given, request)
-    _check_names(inputs.names, collected)
+    _check_names(inputs.tokens, collected)
     stacks = tuple(stack.build() for stack in collected)
     result = heads_result(
         loaded,
@@ -73,11 +73,11 @@ def _model_inputs(inputs: HeadsInput, loaded: LoadedModel, loader: ModelLoader) 
     from attncli.models.loading.own_module import own_inputs
     from attncli.tokens.encode import from_ids
 
-    arguments = own_inputs(loaded.module, inputs.own)
+    arguments = own_inputs(loaded.module, inputs.inputs)
     ids = id_rows(arguments)
     tokenizer = loader.find_tokenizer(None, needed=False)
     texts = [from_ids(tokenizer, row).tokens for row in ids[:2]]
-    if inputs.names:
-        unnamed = tuple(Token(index, index, name, name) for index, name in enumerate(inputs.names))
-        texts[:1] = [name_tokens(texts[0], inputs.names) if texts else unnamed]
+    if inputs.tokens:
+        unnamed = tuple(Token(index, index, name, name) for index, name in enumerate(inputs.tokens))
+        texts[:1] = [name_tokens(texts[0], inputs.tokens) if texts else unnamed]
     return build_own_inputs(arguments, texts)

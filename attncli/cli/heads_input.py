@@ -106,7 +106,7 @@ def read_heads_input(
     else:
         given, notes = _main_input(source, inputs, environment)
     names = () if inputs.tokens is None else tuple(inputs.tokens.split())
-    given = given._replace(names=names, target=inputs.target, target_ids=ids)
+    given = given._replace(tokens=names, target=inputs.target, target_ids=ids)
     return given._replace(generate=inputs.generate, chat=inputs.chat or None), notes
 
 
