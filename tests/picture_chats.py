@@ -122,7 +122,9 @@ def qwen_processor(name: str = "Qwen2VLProcessor") -> Any:
         patch_size=4, merge_size=2, size={"shortest_edge": 64, "longest_edge": 24 * 16}
     )
     words = tokenizer(image_token="<|image_pad|>", video_token="<|video_pad|>")
-    return _without_videos(getattr(transformers, name), eyes, words, chat_template=template("<|vision_start|><|image_pad|><|vision_end|>"))
+    return _without_videos(
+        getattr(transformers, name), eyes, words, chat_template=template("<|vision_start|><|image_pad|><|vision_end|>")
+    )
 
 
 def qwen2_5_processor() -> Any:
@@ -230,7 +232,9 @@ _IDEFICS_TOKENS = {
 
 def idefics3_processor() -> Any:
     eyes = transformers.Idefics3ImageProcessorPil(**_IDEFICS_SIZES)
-    return transformers.Idefics3Processor(eyes, tokenizer(**_IDEFICS_TOKENS), image_seq_len=4, chat_template=template("<image>"))
+    return transformers.Idefics3Processor(
+        eyes, tokenizer(**_IDEFICS_TOKENS), image_seq_len=4, chat_template=template("<image>")
+    )
 
 
 def smolvlm_processor() -> Any:
@@ -300,6 +304,7 @@ def save(name: str, folder: Path) -> tuple[Path, Any]:
                 parameter.fill_(0.7)  # Mllama's are 0, so that its cross-attention would do nothing
     target = folder / name
     model.generation_config.eos_token_id = None  # so that it writes as much as it is asked to
+    model.generation_config.suppress_tokens = list(range(len(MARKS)))  # and no tokens of pictures
     model.save_pretrained(target)
     processor.tokenizer.save_pretrained(target)
     eyes = {**processor.image_processor.to_dict(), "processor_class": type(processor).__name__}
