@@ -304,6 +304,7 @@ def save(name: str, folder: Path) -> tuple[Path, Any]:
                 parameter.fill_(0.7)  # Mllama's are 0, so that its cross-attention would do nothing
     target = folder / name
     model.generation_config.eos_token_id = None  # so that it writes as much as it is asked to
+    model.generation_config.suppress_tokens = list(range(len(MARKS)))  # and no tokens of pictures
     model.save_pretrained(target)
     processor.tokenizer.save_pretrained(target)
     eyes = {**processor.image_processor.to_dict(), "processor_class": type(processor).__name__}

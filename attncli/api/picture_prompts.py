@@ -6,8 +6,6 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-import numpy as np
-
 from attncli.api.effects import Opened, add_effects, find_position, prepare_run, require_head
 from attncli.api.heads_single import HeadsInput, TextAndTarget, continue_text, heads_result, target_notes
 from attncli.api.loading import one_id_list
@@ -25,16 +23,13 @@ if TYPE_CHECKING:
     from attncli.attention.selection import HeadsRequest
     from attncli.models.files.model_files import ModelFiles
     from attncli.models.loading.loaded_model import LoadedModel
-    from attncli.models.media.places import Box, PlacedPicture, TokenGrid
+    from attncli.models.media.places import PlacedPicture, TokenGrid
     from attncli.models.tokenizers.types import Tokenizer
     from attncli.progress import Progress
     from attncli.results.heads import Generated, HeadsResult, Stack
 
 #: The longest side, in pixels, of the picture that a result holds.
 PICTURE_PIXELS = 128
-
-#: What is drawn where a model sees padding.
-_PADDING = 128
 
 
 class PromptInputs(NamedTuple):
@@ -186,12 +181,16 @@ class PicturePrompts(NamedTuple):
 
     def _pictures(self, prompt: PicturePrompt, placed: Sequence[PlacedPicture]) -> Iterator[Picture]:
         """The pictures as far as the tokens cover them; a single one as the model sees it."""
+        from attncli.models.media.places import covered_part
+
         values, boxes = prompt.arguments.get("pixel_values"), [picture.box for picture in placed]
         if values is not None and values.ndim >= 4 and _crops(prompt) == 1 and values.shape[-3] in (1, 3):
             yield _small(denormalize(values.reshape(-1, *values.shape[-3:])[0].float().numpy(), self.processor))
         elif None not in boxes:
             yield from (
-                _small(_covered(photo, box)) for photo, box in zip(self.photos, boxes, strict=True) if box is not None
+                _small(covered_part(photo, box))
+                for photo, box in zip(self.photos, boxes, strict=True)
+                if box is not None
             )
 
     def _placed_note(self, prompt: PicturePrompt) -> Iterator[str]:
@@ -303,18 +302,6 @@ def _tile_grids(placed: Sequence[PlacedPicture], layout: PatchLayout, tiles: int
         first = number * each * length
         positions = [first + tile * length + before + cell for tile in range(each) for cell in range(length - before)]
         yield from (_patch_grid(number, grid, positions) for grid in token_grids(picture.patches()))
-
-
-def _covered(photo: Photo, box: Box) -> Pixels:
-    """The part of a picture in a box; padding is grey."""
-    height, width = photo.pixels.shape[:2]
-    top, bottom = (round(share * height) for share in (box.top, box.bottom))
-    left, right = (round(share * width) for share in (box.left, box.right))
-    shown = np.full((max(bottom - top, 1), max(right - left, 1), 3), _PADDING, np.uint8)
-    part = photo.pixels[max(top, 0) : max(bottom, 0), max(left, 0) : max(right, 0)]
-    above, beside = max(-top, 0), max(-left, 0)
-    shown[above : above + part.shape[0], beside : beside + part.shape[1]] = part
-    return shown
 
 
 def _small(pixels: Pixels) -> Picture:

@@ -25,17 +25,18 @@ pytest.importorskip("PIL")
 
 TEXT = "a cat on the mat"
 TOLERANCE = 1e-4
-#: How the processor, or its chat template, writes a picture before a text.
+#: How the processor writes a picture before a text, for families whose tests have no chat template.
 WRITTEN = {
     "gemma3": "<start_of_image>",
     "llava": "<image>",
-    "qwen2_vl": "<|vision_start|><|image_pad|><|vision_end|>",
-    "qwen2_5_vl": "<|vision_start|><|image_pad|><|vision_end|>",
     "llava_next": "<image>",
-    "idefics3": "<image>",
+    "aya_vision": "<image>",
     "paligemma": "<image>",
     "mllama": "<|image|>",
 }
+#: Families whose chat template writes the question.
+CHATTING = ("qwen2_vl", "qwen2_5_vl", "qwen3_vl", "internvl", "idefics3", "llava_onevision")
+FAMILIES = (*WRITTEN, *CHATTING)
 
 
 class Chat(NamedTuple):
@@ -50,11 +51,23 @@ class Chat(NamedTuple):
     def mark(self) -> str:
         return str(self.processor.image_token)
 
-    def inputs(self, text: str) -> dict[str, torch.Tensor]:
+    def inputs(self, text: str, sizes: Sequence[tuple[int, int]] = ((16, 24),)) -> dict[str, torch.Tensor]:
         from PIL import Image
 
-        found = self.processor(images=Image.fromarray(senses.pixels(16, 24)), text=text, return_tensors="pt")
+        images = [Image.fromarray(senses.pixels(*size)) for size in sizes]
+        special = {} if self.name not in CHATTING else {"add_special_tokens": False}
+        found = self.processor(images=[images], text=[text], return_tensors="pt", **special)
         return {name: value for name, value in found.items() if name != "labels"}
+
+    def prompt(self, text: str, pictures: int = 1) -> str:
+        """As the processor of transformers writes a question, or with the pictures' tokens before it."""
+        if self.name not in CHATTING:
+            return WRITTEN[self.name] * pictures + text
+        content = [*({"type": "image"} for _ in range(pictures)), {"type": "text", "text": text}]
+        written: str = self.processor.apply_chat_template(
+            [{"role": "user", "content": content}], add_generation_prompt=True
+        )
+        return written
 
     def attentions(self, **inputs: torch.Tensor) -> Sequence[torch.Tensor]:
         with torch.no_grad():
@@ -110,13 +123,13 @@ def assert_agree(result: HeadsResult, expected: Sequence[torch.Tensor]) -> None:
         np.testing.assert_allclose(pattern.weights, reference, atol=TOLERANCE)
 
 
-@pytest.mark.parametrize("name", WRITTEN)
+@pytest.mark.parametrize("name", FAMILIES)
 def test_everything_that_a_processor_returns_reaches_the_model(
     name: str, chat: Callable[[str], Chat], run: Callable[[str], HeadsResult]
 ) -> None:
     """The rows of the text, those of the tokens that are written after it, and these tokens themselves."""
     model, result = chat(name), run(name)
-    inputs = model.inputs(WRITTEN[name] + TEXT)
+    inputs = model.inputs(model.prompt(TEXT))
     before = inputs["input_ids"].shape[1]
     written = model.reference.generate(
         **inputs, do_sample=False, max_new_tokens=2, return_dict_in_generate=True, output_attentions=True
@@ -131,9 +144,9 @@ def test_everything_that_a_processor_returns_reaches_the_model(
             # A cache with a sliding window holds the last keys; a picture looked at from outside has all its keys.
             last = before + step if pattern.weights.shape[0] == pattern.weights.shape[1] else None
             np.testing.assert_allclose(rows[:, :last][:, -expected.shape[1] :], expected, atol=TOLERANCE)
-    placed = f"the picture was put before the text, as {WRITTEN[name]!r}"
+    placed = [note for note in result.notes if note.startswith("the picture was put before the text")]
     # PaliGemma's processor puts the picture there by itself.
-    assert (placed in result.notes) == (name != "paligemma")
+    assert [name in CHATTING] * (name != "paligemma") == ["chat template" in note for note in placed]
 
 
 @pytest.mark.parametrize("name", ["gemma3", "mllama"])
@@ -168,23 +181,110 @@ def test_the_tokens_of_a_picture_see_one_another_in_gemma_3(run: Callable[[str],
     assert (text.causal, text.full) == (False, False)
 
 
-GRIDS = {
-    "gemma3": [f"{row},{column}" for row in range(2) for column in range(2)],  # 4 × 4 patches, pooled by 2 × 2
-    "llava": [f"{row},{column}" for row in range(4) for column in range(4)],
-    "qwen2_vl": [f"{row},{column}" for row in range(2) for column in range(3)],  # 4 × 6, merged by 2 × 2
-    "llava_next": ["<image>"] * 44,  # several crops, with ends of lines
+def grid(rows: int, columns: int, before: str = "") -> list[str]:
+    return [f"{before}{row},{column}" for row in range(rows) for column in range(columns)]
+
+
+def tiles(*corners: tuple[int, int]) -> list[str]:
+    """Tiles of 2 × 2 tokens, one after another."""
+    return [f"{top + row},{left + column}" for top, left in corners for row in range(2) for column in range(2)]
+
+
+#: Names of a picture of 16 × 24 pixels.
+NAMES = {
+    "gemma3": grid(2, 2),  # 4 × 4 patches, pooled by 2 × 2
+    "llava": grid(4, 4),
+    "paligemma": grid(4, 4),
+    "qwen2_vl": grid(2, 3),  # 4 × 6, merged by 2 × 2
+    "qwen2_5_vl": grid(2, 3),
+    "qwen3_vl": grid(2, 3),
+    # Two tiles beside one another, of 32 × 16 pixels; the picture is 24 wide in it. A token ends each row.
+    "llava_next": [
+        *grid(4, 4, "view:"),
+        *(name for row in range(4) for name in [*grid(4, 6)[6 * row :][:6], "<image>"]),
+    ],
+    "idefics3": [*tiles((0, 0), (0, 2), (2, 0), (2, 2)), *grid(2, 2, "view:")],
+    "internvl": [*tiles((0, 0), (0, 2)), *grid(2, 2, "view:")],
+    "aya_vision": [*tiles((0, 0), (0, 2)), *grid(2, 2, "view:")],
     "mllama": ["<|image|>"],
 }
 
 
-@pytest.mark.parametrize("name", GRIDS)
-def test_tokens_of_a_picture_are_named_by_patches_where_these_are_known(
+@pytest.mark.parametrize("name", NAMES)
+def test_tokens_of_a_picture_are_named_by_its_patches(
     name: str, chat: Callable[[str], Chat], run: Callable[[str], HeadsResult]
 ) -> None:
     picture_token = chat(name).reference.config.image_token_id
     shown = [token for token in stack_of(run(name), "text").queries if token.id == picture_token]
-    assert [token.text for token in shown] == GRIDS[name]
+    assert [token.text for token in shown] == NAMES[name]
     assert not any(token.special for token in shown)
+
+
+def test_keys_of_a_cross_attention_are_patches_of_tiles(run: Callable[[str], HeadsResult]) -> None:
+    cross = stack_of(run("mllama"), "cross")
+    (patches,) = cross.key_medium.pictures
+    assert (patches.rows, patches.columns) == (4, 8)
+    # Two tiles of 4 × 4 patches, each behind a class token.
+    assert [key.token for key in cross.keys[:6]] == ["[CLS]", "0,0", "0,1", "0,2", "0,3", "1,0"]
+    assert [key.token for key in cross.keys[17:20]] == ["[CLS]", "0,4", "0,5"]
+    assert patches.places[4] == 18
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_two_pictures(name: str, chat: Callable[[str], Chat], place: Path) -> None:
+    model, sizes = chat(name), ((16, 24), (40, 20))
+    paths = [senses.save_picture(place / f"{height}.png", height, width) for height, width in sizes]
+    result = heads(TEXT, image=paths, model=model.folder, patterns=True)
+    assert_agree(result, model.attentions(**model.inputs(model.prompt(TEXT, 2), sizes)))
+    stack = stack_of(result, "cross" if name == "mllama" else "text")
+    grids = stack.key_medium.pictures
+    assert [each.picture for each in grids if not each.view] == [0, 1]
+    assert len(result.pictures) == 2
+    for each in grids:
+        cells = [position for position in each.places if position is not None]
+        named = [stack.keys[position].token for position in cells]
+        assert named == [
+            name
+            for name, position in zip(grid(each.rows, each.columns, each.name), each.places, strict=True)
+            if position is not None
+        ]
+    # The second picture is taller than wide; models that squeeze pictures into squares don't show it.
+    if name not in ("gemma3", "llava", "paligemma", "llava_onevision"):
+        assert grids[-1 if not grids[-1].view else -2].rows > grids[-1 if not grids[-1].view else -2].columns
+
+
+@pytest.mark.parametrize("name", ["llava", "qwen2_vl", "internvl", "mllama"])
+def test_effects_of_heads_on_what_is_said_of_a_picture(name: str, chat: Callable[[str], Chat], picture: Path) -> None:
+    model = chat(name)
+    result = heads(TEXT, image=picture, model=model.folder, effect="direct,zero", generate=1)
+    assert result.effects is not None and result.effects.outcome.answer is not None
+    assert abs(result.effects.unexplained or 0.0) < TOLERANCE
+    # Zeroed by hand: the columns of the output projection that read the head.
+    inputs = model.inputs(model.prompt(TEXT))
+    layers = model.reference.model.language_model.layers
+    projection = layers[0].self_attn.o_proj.weight
+    head = next(
+        each
+        for stack in result.stacks
+        for each in stack.effects
+        if (stack.stack, each.layer, each.head) == ("text", 0, 1)
+    )
+    answer, outcomes = result.effects.outcome.answer.id, []
+    kept = projection.detach().clone()
+    for share in (1, 0):
+        with torch.no_grad():
+            projection[:, 8:16] = share * kept[:, 8:16]
+            logits = model.reference(**inputs).logits[0, -1].double()
+        outcomes.append(float(logits[answer] - logits.mean()))
+    with torch.no_grad():
+        projection.copy_(kept)
+    assert outcomes[0] == pytest.approx(result.effects.outcome.value, abs=TOLERANCE)
+    assert head.values["zero"] == pytest.approx(outcomes[0] - outcomes[1], abs=TOLERANCE)
+
+
+def test_a_question_has_its_places_in_the_users_own_text(run: Callable[[str], HeadsResult]) -> None:
+    tokens = stack_of(run("qwen2_vl"), "text").queries
+    assert [TEXT[token.start : token.end] for token in tokens if token.start is not None] == TEXT.split()
 
 
 def test_a_patch_among_the_tokens_of_a_text_is_a_position(chat: Callable[[str], Chat], picture: Path) -> None:
@@ -244,7 +344,8 @@ def test_of_several_crops_the_tower_shows_the_first(
     assert vision.key_medium.grid == Grid(4, 4, 1)
     assert "vision shows only the first of 3 crops" in result.notes
     pixels = model.inputs(f"<image>{TEXT}")["pixel_values"][0, :1]
-    expected = model.reference.model.vision_tower(pixels, output_attentions=True).attentions
+    with torch.no_grad():
+        expected = model.reference.model.vision_tower(pixels, output_attentions=True).attentions
     for pattern in vision.patterns:
         np.testing.assert_allclose(
             pattern.weights, expected[pattern.layer][0, pattern.head].detach().numpy(), atol=TOLERANCE
@@ -271,13 +372,13 @@ def test_a_loaded_model_takes_its_processor_along_unchanged(chat: Callable[[str]
     assert_agree(heads(TEXT, tokenizer=words, **given), model.attentions(**inputs))
     assert_agree(heads(input_ids=inputs["input_ids"][0].tolist(), **given), model.attentions(**inputs))
     assert model.processor.tokenizer is words
-    with pytest.raises(UsageError, match="doesn't put pictures into texts"):
+    with pytest.raises(UsageError, match="doesn't combine texts and pictures"):
         heads(TEXT, tokenizer=words, **{**given, "processor": model.processor.image_processor})
 
 
 def test_a_text_is_cut_only_behind_the_picture(chat: Callable[[str], Chat], picture: Path) -> None:
     model, long = chat("llava"), " ".join(["cat"] * 300)
-    with pytest.raises(UsageError, match="and the model takes 256"):
+    with pytest.raises(UsageError, match="and the model accepts at most 256"):
         heads(long, image=picture, model=model.folder)
     cut = heads(long, image=picture, model=model.folder, truncate=True)
     assert len(stack_of(cut, "text").queries) == 256
@@ -285,10 +386,14 @@ def test_a_text_is_cut_only_behind_the_picture(chat: Callable[[str], Chat], pict
 
 
 REFUSED: dict[str, tuple[str, dict[str, Any], str]] = {
-    "two places": ("llava", {"text": "<image> a <image>"}, r"has 2 places for pictures \(<image>\)"),
-    "a video": ("qwen2_vl", {"text": "<|video_pad|> a"}, r"has a place for a video: <\|video_pad\|>"),
-    "ids without it": ("gemma3", {"input_ids": [1, 25]}, r"hold 0 tokens of a picture \(6\), and this one takes 4"),
-    "no room to write": ("llava", {"text": TEXT, "generate": 300}, "300 more tokens are too many"),
+    "two places": (
+        "llava",
+        {"text": "<image> a <image>"},
+        r"has 2 placeholders for pictures \(<image>\), and 1 picture was given",
+    ),
+    "a video": ("qwen2_vl", {"text": "<|video_pad|> a"}, r"has a placeholder for a video: <\|video_pad\|>"),
+    "ids without it": ("gemma3", {"input_ids": [1, 25]}, r"contain 0 picture tokens \(6\), and this picture needs 4"),
+    "no room to write": ("llava", {"text": TEXT, "generate": 300}, "--generate 300 is too much"),
 }
 
 
@@ -307,6 +412,6 @@ def test_a_template_that_never_ends_is_stopped(
     processor = picture_chats.qwen_processor()
     processor.chat_template = "{% for a in range(99999) %}{% for b in range(99999) %}{% endfor %}{% endfor %}"
     given = {"image": picture, "model": model.reference, "tokenizer": processor.tokenizer, "processor": processor}
-    with pytest.raises(ModelError, match="says where a picture goes, takes too long") as caught:
+    with pytest.raises(ModelError, match="which places the picture, takes too long") as caught:
         heads(TEXT, **given)
     assert caught.value.hint == "write <|image_pad|> in the text where the picture belongs"

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from attncli.models.media.pictures import PROCESSOR_ERRORS, Photo, denormalize, layout_in_text, merged_grid
+from attncli.models.media.pictures import PROCESSOR_ERRORS, Photo, Pixels, denormalize, layout_in_text, merged_grid
 from attncli.models.media.processors import PicturePrompt, run_processor
 
 if TYPE_CHECKING:
@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
 #: Of a tile: how much of the picture a view has to cover, and how far apart rows of tokens are, in rows.
 _WHOLE, _SAME_ROW = 0.95, 0.3
+#: The grey of what a model sees as padding.
+_PADDING = 128
 #: Stands beside coordinates in the outputs of a projection, so that what the model adds can be told from them.
 _MARK = 777.0
 
@@ -144,6 +146,18 @@ def place_alike(
     spots = _spots_in_order(module, layout, whole * count, views * count, tokens)
     spots = spots or _traced_spots(module, layout, whole * count, views * count, arguments, tokens)
     return [one._replace(spots=spots[number * each : (number + 1) * each]) for number, one in enumerate(unknown)]
+
+
+def covered_part(photo: Photo, box: Box) -> Pixels:
+    """The part of a picture in a box; padding is grey."""
+    height, width = photo.pixels.shape[:2]
+    top, bottom = (round(share * height) for share in (box.top, box.bottom))
+    left, right = (round(share * width) for share in (box.left, box.right))
+    shown = np.full((max(bottom - top, 1), max(right - left, 1), 3), _PADDING, np.uint8)
+    part = photo.pixels[max(top, 0) : max(bottom, 0), max(left, 0) : max(right, 0)]
+    above, beside = max(-top, 0), max(-left, 0)
+    shown[above : above + part.shape[0], beside : beside + part.shape[1]] = part
+    return shown
 
 
 # --- What the processor does

@@ -6,12 +6,13 @@ transformers' own `from_pretrained` asks for torchvision; here a processor is bu
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from contextlib import suppress
+import re
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from copy import copy
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from attncli.errors import AttnError, ModelError, UsageError
+from attncli.errors import AttnError, ModelError, UsageError, reason_of
 from attncli.models.chat.sandbox import Call, Rendering, Sandbox, StoppedError
 from attncli.models.chat.template import DEFAULT, ChatFormat, loaded_format, parse_conversation, read_format
 from attncli.models.files.model_files import PREPROCESSOR_FILE, PROCESSOR_FILE
@@ -60,13 +61,26 @@ def load_processor(files: ModelFiles) -> Any:
     settings = _read_settings(files, PROCESSOR_FILE)
     whose = f"the processor of {files.ref.name}"
     errors = library_errors(f"{whose} can't be built", files.repair_hint, catch=PROCESSOR_ERRORS, user=whose)
-    with errors, suppress_warnings():
+    with errors, suppress_warnings(), _named_packages(whose):
         parts = [_load_part(files, name) for name in cls.get_attributes()]
         processor = _without_videos(cls).from_args_and_dict(parts, settings)
     templates = read_format(files).templates
     if DEFAULT in templates:
         processor.chat_template = templates[DEFAULT].source
     return processor
+
+
+@contextmanager
+def _named_packages(whose: str) -> Iterator[None]:
+    """Raise ModelError with the package to install, where transformers says that one is missing."""
+    try:
+        yield
+    except ImportError as error:
+        named = re.search(r"pip install ([\w.-]+)", str(error))
+        if named is None:
+            raise
+        package = named[1].rstrip(".")
+        raise ModelError(f"{whose} needs the package {package}", hint=f"pip install {package}") from error
 
 
 def _processor_class(files: ModelFiles) -> Any:
@@ -79,7 +93,16 @@ def _processor_class(files: ModelFiles) -> Any:
         for name in (PROCESSOR_FILE, PREPROCESSOR_FILE, _TOKENIZER_CONFIG)
     )
     name = next((each for each in named if each), None) or PROCESSOR_MAPPING_NAMES.get(str(config.get("model_type")))
-    cls = getattr(transformers, name, None) if isinstance(name, str) else None
+    try:
+        cls = getattr(transformers, name, None) if isinstance(name, str) else None
+    except Exception as error:
+        # transformers imports torchvision where it is installed, and that may not fit torch.
+        if "torchvision" not in str(error):
+            raise
+        raise ModelError(
+            f"torchvision is installed, and can't be imported: {reason_of(error)}",
+            hint="install the torchvision of your torch, or remove it: pip uninstall torchvision",
+        ) from error
     if getattr(cls, "is_dummy", False):
         raise ModelError(
             f"the processor of {files.ref.name} ({name}) needs torchvision", hint="pip install torchvision"
