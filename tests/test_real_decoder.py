@@ -22,6 +22,7 @@ import transformers
 
 import attncli
 from tests.cli.conftest import attn
+from tests.embeddings.test_moles import MOLES
 
 if not os.environ.get("ATTN_TEST_DECODER"):
     pytest.skip(f"ATTN_TEST_DECODER names no file; {Path(__file__).name} says how to get it", allow_module_level=True)
@@ -112,3 +113,11 @@ def test_repeated_random_tokens_show_its_induction_and_previous_token_heads(refe
         first = max(stack.metrics, key=lambda head: head.values[metric] or 0)
         assert first.name == name and metric in first.labels
         assert (first.values[metric] or 0) > least
+
+
+@pytest.mark.parametrize(("options", "nearest"), [({}, 3), ({"echo": True}, 6)])
+def test_echo_lets_a_decoder_tell_senses_apart(file: Path, options: dict[str, Any], nearest: int) -> None:
+    """Of the six mole sentences three have nothing after the word, or the sense before it."""
+    result = attncli.compare("mole", MOLES, model=str(file), state=12, reference=[], **options)
+    assert result.states[-1].senses.neighbours.right == nearest
+    assert result.causal and result.same_prefix == ()
