@@ -11,6 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from attncli.api.chat_input import is_conversation, refuse_with_chat
 from attncli.api.effects_lines import parse_columns, refuse_columns, run_effect_lines
 from attncli.api.heads_many import LocatedText, many_texts, run_averaged
 from attncli.api.heads_single import HeadsInput, check_target, run_single_text
@@ -67,6 +68,7 @@ def heads(
     target_ids: Sequence[int] | None = None,
     generate: int | None = None,
     image: str | Path | None = None,
+    chat: bool | None = None,
     audio: str | Path | None = None,
     processor: Any = None,
     probe: bool = False,
@@ -120,6 +122,7 @@ def heads(
     target, target_ids, generate: the decoder input of an encoder–decoder: a text, ids from its start token on, or the
     number of tokens to generate (greedily; a model of one stack continues the text).
     image, audio: the file of a picture or a sound, with or without a text; `processor` is for a loaded model.
+    chat: write the text, a question or JSON messages, by the model's chat template, up to the model's answer.
     model: a hub name, a path, or a loaded `transformers.PreTrainedModel` (then pass `tokenizer` for a text);
     None is all-MiniLM-L6-v2. A list of two compares them.
     against: another text to compare with. The result is then that of `text`, and its `difference` holds how the heads
@@ -157,7 +160,7 @@ def heads(
     """
     inputs = HeadsInput(
         text, input_ids, probe, seed, target, target_ids, generate, image, audio, processor,
-        EncodingRequest(pair, no_special, truncate), needle, qk_ov, columns,
+        EncodingRequest(pair, no_special, truncate), needle, qk_ov, columns, chat,
     )  # fmt: skip
     options = HeadsOptions(
         against, layer, head, stack, query, key, metric, threshold, check, patterns, bins, by, hide_special, rollout,
@@ -179,8 +182,8 @@ def run_heads(
     if len(models) == 1 and options.against is None:
         return _run(inputs, options, loaders[0], sharing)
     # Both runs read the texts, so an iterator has to become a list.
-    text = inputs.text if inputs.text is None or isinstance(inputs.text, str) else list(inputs.text)
-    inputs = inputs._replace(text=text)
+    if not (inputs.text is None or isinstance(inputs.text, str) or (inputs.chat and is_conversation(inputs.text))):
+        inputs = inputs._replace(text=list(inputs.text))
     _check_comparison(len(models), inputs, options)
     if options.against is None:
         return _compare((inputs, inputs), options, loaders, sharing, "models")
@@ -190,6 +193,7 @@ def run_heads(
 def _run(inputs: HeadsInput, options: HeadsOptions, loader: ModelLoader, sharing: Communicator) -> HeadsResult:
     """One run: of one input, or of several that are averaged."""
     refuse_options(inputs, options)
+    refuse_with_chat(inputs)
     plan = _effects_plan(inputs, options)
     kinds = () if plan is None else plan.kinds
     claims = parse_claims([options.check] if isinstance(options.check, str) else options.check, kinds)
@@ -290,6 +294,7 @@ def _effects_plan(inputs: HeadsInput, options: HeadsOptions) -> EffectsPlan | No
         inputs.without_text or "": inputs.without_text is not None,
         "--steps": options.steps,
         "--against": options.against is not None,
+        "--chat with --patch-from": bool(inputs.chat) and options.effects.patch_from is not None,
         "--image": inputs.image is not None,
         "--audio": inputs.audio is not None,
         "several texts": options.effects.predict and inputs.without_text is None and inputs.is_batch,

@@ -21,6 +21,7 @@ class HeadsInputOptions(NamedTuple):
     """Inputs other than one text: pictures, sounds, many texts, random tokens, and the input of a decoder."""
 
     image: tuple[str, ...]
+    chat: bool
     audio: str | None
     lines: bool
     probe: bool
@@ -53,6 +54,7 @@ heads_input_options = bundle(
         "An image file, for models that read images; TEXT is its caption or a question about it.",
         multiple=True,
     ),
+    option("--chat", "TEXT is a question, or JSON messages, for the model's chat template. [default with --image]"),
     option("--audio FILE", "A sound file, for models that read audio; TEXT is its transcript."),
     option("--lines", "Treat each line as a separate text, and average the metrics over the texts."),
     option("--probe", "Run repeated random tokens instead of a text, to find induction heads."),
@@ -91,7 +93,9 @@ def read_heads_input(
         raise UsageError("several processes can't read stdin", hint="give a file with -f FILE")
     ids = None if inputs.target_ids is None else read_ids(inputs.target_ids, environment, flag="--target-ids")
     given, notes = _main_input(source, inputs, environment)
-    return given._replace(target=inputs.target, target_ids=ids, generate=inputs.generate), notes
+    return given._replace(
+        target=inputs.target, target_ids=ids, generate=inputs.generate, chat=inputs.chat or None
+    ), notes
 
 
 def _reads_stdin(source: TextOptions, inputs: HeadsInputOptions) -> bool:
