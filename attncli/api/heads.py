@@ -11,6 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from attncli.api.chat_input import is_conversation, refuse_with_chat
 from attncli.api.effects_lines import parse_columns, refuse_columns, run_effect_lines
 from attncli.api.heads_many import LocatedText, many_texts, run_averaged
 from attncli.api.heads_single import HeadsInput, check_target, run_single_text
@@ -191,8 +192,8 @@ def run_heads(
     if len(models) == 1 and options.against is None:
         return _run(inputs, options, loaders[0], sharing)
     # Both runs read the texts, so an iterator has to become a list.
-    text = inputs.text if inputs.text is None or isinstance(inputs.text, str) else list(inputs.text)
-    inputs = inputs._replace(text=text)
+    if not (inputs.text is None or isinstance(inputs.text, str) or (inputs.chat and is_conversation(inputs.text))):
+        inputs = inputs._replace(text=list(inputs.text))
     _check_comparison(len(models), inputs, options)
     if options.against is None:
         return _compare((inputs, inputs), options, loaders, sharing, "models")
@@ -206,6 +207,7 @@ def _run(inputs: HeadsInput, options: HeadsOptions, loader: ModelLoader, sharing
     if loader.name is not None and not (inputs.has_text or inputs.has_media or inputs.without_text):
         _require_inputs(loader.name, inputs)
     refuse_options(inputs, options)
+    refuse_with_chat(inputs)
     plan = _effects_plan(inputs, options)
     kinds = () if plan is None else plan.kinds
     claims = parse_claims([options.check] if isinstance(options.check, str) else options.check, kinds)
@@ -329,6 +331,7 @@ def _effects_plan(inputs: HeadsInput, options: HeadsOptions) -> EffectsPlan | No
         inputs.without_text or "": inputs.without_text is not None,
         "--steps": options.steps,
         "--against": options.against is not None,
+        "--chat with --patch-from": bool(inputs.chat) and options.effects.patch_from is not None,
         "--audio": inputs.audio is not None,
         "several texts": options.effects.predict and inputs.without_text is None and inputs.is_batch,
         "several lists of ids": inputs.without_text is None and inputs.is_batch and inputs.input_ids is not None,

@@ -12,6 +12,7 @@ from dataclasses import replace
 from itertools import chain, islice
 from typing import TYPE_CHECKING, NamedTuple
 
+from attncli.api.chat_input import is_conversation
 from attncli.api.heads_single import START_ALONE, HeadsInput, heads_result, metric_notes, unread_warnings
 from attncli.api.loading import ModelLoader, id_lists, model_limits
 from attncli.api.requests import EncodingRequest
@@ -76,7 +77,8 @@ def many_texts(inputs: HeadsInput) -> Iterator[LocatedText] | None:
             why = "it needs no text" if inputs.qk_ov else "it runs random tokens instead"
             raise UsageError(f"{flag} can't be combined with a text: {why}", hint=f"leave {flag} or the text out")
         return None
-    if text is not None and not isinstance(text, str | bytes) and isinstance(text, Iterable):
+    conversation = inputs.chat and is_conversation(text)
+    if text is not None and not conversation and not isinstance(text, str | bytes) and isinstance(text, Iterable):
         if ids is not None:
             raise UsageError("texts and --input-ids can't be combined", hint="give texts or token ids, not both")
         texts = _located_texts(text)

@@ -6,12 +6,13 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from attncli.api.chat_input import is_conversation, write_chat
 from attncli.api.effects import EffectsRun, Opened, add_effects, find_position, prepare_run, require_head
 from attncli.api.loading import ModelLoader, id_lists, model_limits, one_id_list, provenance
 from attncli.api.requests import EncodingRequest
 from attncli.attention.effects.patch_texts import check_same_length
 from attncli.attention.positions import Position
-from attncli.attention.selection import EVERYTHING, HeadName, parse_selection
+from attncli.attention.selection import EVERYTHING, HeadName, line_starts, parse_selection
 from attncli.errors import UsageError
 from attncli.metrics import PROBED, REPEAT_METRICS
 from attncli.results.generated import Generated
@@ -92,6 +93,8 @@ class HeadsInput(NamedTuple):
     @property
     def is_batch(self) -> bool:
         """Whether there may be more than one input, which are averaged: the result then has metrics and no patterns."""
+        if self.chat and is_conversation(self.text):
+            return False
         several_lists = self.input_ids is not None and len(id_lists(self.input_ids)) > 1
         return self.without_text is not None or several_lists or not isinstance(self.text, str | None)
 
@@ -158,6 +161,9 @@ def run_single_text(inputs: HeadsInput, loader: ModelLoader, request: HeadsReque
     files = loader.files()
     model_limits(files).check_selection(request.selection)
     tokenizer = loader.find_tokenizer(files, needed=inputs.input_ids is None or inputs.target is not None)
+    inputs, chat_warnings = write_chat(inputs, loader, files) if inputs.chat else (inputs, ())
+    if inputs.chat and request.view.by == "line":
+        request = replace(request, view=replace(request.view, line_starts=line_starts(inputs.text)))
     encoded = inputs.encode(tokenizer)
     # Report a missing position before the model is loaded. With a target, or an adapter, which may add virtual tokens,
     # positions are only known later.
@@ -175,6 +181,7 @@ def run_single_text(inputs: HeadsInput, loader: ModelLoader, request: HeadsReque
         require_head(loaded, plan)
     opened = Opened(loaded, tokenizer, files, loader.progress)
     result, run = prepare_text(opened, inputs, encoded, request)
+    result = replace(result, warnings=(*result.warnings, *chat_warnings))
     return result if run is None else add_effects(result, run)
 
 

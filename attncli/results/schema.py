@@ -274,9 +274,9 @@ def _descriptions(cls: Any) -> dict[str, str]:
     text = inspect.cleandoc(cls.__doc__)
     names = {field.name for field in written_fields(cls)}
     starts = [found for found in _NAMES.finditer(text) if names.issuperset(found[1].split(", "))]
-    found = {"": text[: starts[0].start() + 1 if starts else None].partition("\n\n")[0]}
+    found = {"": text[: starts[0].start(1) if starts else None].partition("\n\n")[0]}
     for one, following in zip_longest(starts, starts[1:]):
-        end = None if following is None else following.start() + 1
+        end = None if following is None else following.start(1)
         found |= dict.fromkeys(one[1].split(", "), text[one.end() : end])
     return {name: " ".join(words.split()) for name, words in found.items()}
 
