@@ -169,7 +169,9 @@ def _holds_blocks(modules: nn.Module) -> TypeGuard[nn.ModuleList]:
 
     kinds = {type(child) for child in modules.children()}
     in_turn = isinstance(modules, nn.Sequential) and len(kinds) == 1 and len(modules) > 1
-    is_list = (isinstance(modules, nn.ModuleList) and len(modules) > 0) or (in_turn and is_own_code(modules[0]))
+    is_list = (isinstance(modules, nn.ModuleList) and len(modules) > 0) or (
+        in_turn and is_own_code(next(modules.children()))
+    )
     return is_list and all(leaves(module) > 1 for module in modules.children())
 
 

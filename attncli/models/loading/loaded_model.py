@@ -298,7 +298,7 @@ def wrap_model(module: nn.Module, name: str | None = None) -> LoadedModel:
             f"a {type(given).__name__} is not a model",
             hint="model= has to be a name, a path, or a loaded torch.nn.Module",
         )
-    module = as_transformers_model(module)
+    module: Any = as_transformers_model(module)  # type: ignore[no-redef]
     lists = block_lists(module)
     blocks = {block_list.path: block_list.describe_layers() for block_list in lists}
     name = name or module.config.name_or_path or type(module).__name__

@@ -24,13 +24,13 @@ OWN_PREFIX = "own."
 OwnInputs = Mapping[str, Any]
 
 
-class OwnConfig(PreTrainedConfig):
+class OwnConfig(PreTrainedConfig):  # type: ignore[misc]
     """The configuration of a module that has none of its own."""
 
     model_type = "own-code"
 
 
-class OwnModule(PreTrainedModel):
+class OwnModule(PreTrainedModel):  # type: ignore[misc]
     """A module of the user's own, as `own`. Each has a subclass with the name of its own class."""
 
     config_class = OwnConfig
