@@ -136,6 +136,8 @@ def run_single_text(inputs: HeadsInput, loader: ModelLoader, request: HeadsReque
     files = loader.files()
     model_limits(files).check_selection(request.selection)
     tokenizer = loader.find_tokenizer(files, needed=inputs.input_ids is None or inputs.target is not None)
+    if inputs.chat:
+        inputs = _as_chat(inputs, files, loader)
     encoded = inputs.encode(tokenizer)
     # Report a missing position before the model is loaded. With a target, or an adapter, which may add virtual tokens,
     # positions are only known later.
@@ -148,11 +150,34 @@ def run_single_text(inputs: HeadsInput, loader: ModelLoader, request: HeadsReque
     generates, effects = inputs.generate is not None, request.effects is not None
     depth = full_depth(request.selection) if generates or effects else request.selection.depth
     loaded = loader.load(files, depth, writes=generates, predicts=effects)
+    if any(token.id == loaded.picture_token for token in encoded.tokens):
+        raise UsageError("the text has a placeholder for a picture, and no picture was given", hint="add --image FILE")
     if request.effects is not None:
         require_head(loaded, request.effects)
     model = Model(loaded, tokenizer, files, loader.progress)
     result, run = prepare_text(model, inputs, encoded, request)
     return result if run is None else add_effects(result, run)
+
+
+def _as_chat(inputs: HeadsInput, files: ModelFiles | None, loader: ModelLoader) -> HeadsInput:
+    """The input with its text, a question or JSON messages, as the chat template writes it with the generation prompt.
+
+    Raises UsageError for ids, and as `render_chat` does.
+    """
+    from attncli.models.chat.chat_text import render_chat
+    from attncli.models.chat.sandbox import Sandbox
+    from attncli.models.chat.template import build_conversation, loaded_format, parse_conversation, read_format
+
+    text = inputs.text
+    if not isinstance(text, str) or inputs.encoding.pair is not None:
+        raise UsageError("--chat reads one TEXT, a question or JSON messages", hint="leave --chat out")
+    form = loaded_format(loader.tokenizer, "the model") if files is None else read_format(files)
+    is_json = text.lstrip().startswith(("[{", '{"'))
+    asked = parse_conversation(text) if is_json else build_conversation([{"role": "user", "content": text}])
+    with Sandbox() as sandbox:
+        written = render_chat(asked, form, sandbox, generation_prompt=True).text
+    # The template writes the special tokens itself.
+    return inputs._replace(text=written, encoding=inputs.encoding._replace(no_special=True))
 
 
 def prepare_text(
