@@ -395,6 +395,7 @@ def _refuse_single_text_options(inputs: HeadsInput, options: HeadsOptions) -> No
         "--norm-weighted": options.norm_weighted,
         "--steps": options.steps,
         "--pair": inputs.encoding.pair is not None,
+        "--chat": bool(inputs.chat),
         **dict.fromkeys(inputs.target_flags, True),
     }
     flag = next((flag for flag, given in of_one_text.items() if given), None)

@@ -177,6 +177,8 @@ def run_single_text(inputs: HeadsInput, loader: ModelLoader, request: HeadsReque
     generates = inputs.generate is not None
     depth = full_depth(request.selection) if generates or plan is not None else request.selection.depth
     loaded = loader.load(files, depth, writes=generates, predicts=plan is not None)
+    if any(token.id == loaded.picture_token for token in encoded.tokens):
+        raise UsageError("the text has a placeholder for a picture, and no picture was given", hint="add --image FILE")
     if plan is not None:
         require_head(loaded, plan)
     opened = Opened(loaded, tokenizer, files, loader.progress)

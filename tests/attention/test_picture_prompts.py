@@ -391,6 +391,7 @@ REFUSED: dict[str, tuple[str, dict[str, Any], str]] = {
         {"text": "<image> a <image>"},
         r"has 2 placeholders for pictures \(<image>\), and 1 picture was given",
     ),
+    "no template": ("llava", {"text": "a cat", "chat": True}, "has no chat template"),
     "a video": ("qwen2_vl", {"text": "<|video_pad|> a"}, r"has a placeholder for a video: <\|video_pad\|>"),
     "ids without it": ("gemma3", {"input_ids": [1, 25]}, r"contain 0 picture tokens \(6\), and this picture needs 4"),
     "no room to write": ("llava", {"text": TEXT, "generate": 300}, "--generate 300 is too much"),
@@ -402,6 +403,11 @@ def test_what_does_not_fit_a_picture_is_refused(kind: str, chat: Callable[[str],
     name, given, message = REFUSED[kind]
     with pytest.raises(UsageError, match=message):
         heads(**given, image=picture, model=chat(name).folder)
+
+
+def test_a_placeholder_without_a_picture_is_refused(chat: Callable[[str], Chat]) -> None:
+    with pytest.raises(UsageError, match="has a placeholder for a picture, and no picture was given"):
+        heads("a <image> cat", model=chat("llava").folder)
 
 
 def test_a_template_that_never_ends_is_stopped(
