@@ -38,7 +38,8 @@ if TYPE_CHECKING:
     from attncli.models.loading.forward import Modality
     from attncli.models.loading.loaded_model import LoadedModel
     from attncli.models.tokenizers.types import Tokenizer
-    from attncli.results.heads import Generated, HeadsResult, Stack
+    from attncli.results.generated import Generated
+from attncli.results.heads import HeadsResult, Stack
 
 #: The longest side, in pixels, of the picture that a result holds.
 PICTURE_PIXELS = 128
