@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 from attncli.errors import UsageError
 
 if TYPE_CHECKING:
-    from attncli.api.heads_single import HeadsInput
     from attncli.api.loading import ModelLoader
     from attncli.models.chat.template import Conversation
     from attncli.models.files.model_files import ModelFiles
@@ -22,26 +21,10 @@ def is_conversation(given: Any) -> bool:
     )
 
 
-def refuse_with_chat(inputs: HeadsInput) -> None:
-    """Raise UsageError for what takes the place of the one conversation that `--chat` reads, or is added to it."""
-    if not inputs.chat:
-        return
-    others = {
-        inputs.without_text or "": inputs.without_text is not None,
-        "--input-ids": inputs.input_ids is not None,
-        "--pair": inputs.encoding.pair is not None,
-        "--audio": inputs.audio is not None,
-        "several texts": inputs.is_batch,
-    }
-    wrong = next((flag for flag, given in others.items() if given), None)
-    if wrong is not None:
-        raise UsageError(f"--chat reads one conversation, not {wrong}", hint=f"leave --chat out, or {wrong}")
+def write_chat(text: Any, loader: ModelLoader, files: ModelFiles | None) -> tuple[str, tuple[str, ...]]:
+    """A conversation as the chat template writes it, up to the model's answer; and warnings.
 
-
-def write_chat(inputs: HeadsInput, loader: ModelLoader, files: ModelFiles | None) -> tuple[HeadsInput, tuple[str, ...]]:
-    """The input with its conversation as the chat template writes it, up to the model's answer; and warnings.
-
-    The template has written the special tokens, so that none are added.
+    The template writes the special tokens too.
     Raises UsageError for an empty text, ModelError for a model without a template, FailedError where the template
     refuses the conversation.
     """
@@ -49,12 +32,11 @@ def write_chat(inputs: HeadsInput, loader: ModelLoader, files: ModelFiles | None
     from attncli.models.chat.sandbox import Sandbox
     from attncli.models.chat.template import loaded_format, read_format
 
-    conversation = _conversation(inputs.text)
+    conversation = _conversation(text)
     with Sandbox() as sandbox:
         form = read_format(files) if files is not None else loaded_format(loader.tokenizer, "the tokenizer")
         written = render_chat(conversation, form, sandbox, generation_prompt=True)
-    encoding = inputs.encoding._replace(no_special=True)
-    return inputs._replace(text=written.text, encoding=encoding), written.warnings
+    return written.text, written.warnings
 
 
 def _conversation(text: Any) -> Conversation:

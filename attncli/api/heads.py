@@ -11,7 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from attncli.api.chat_input import is_conversation, refuse_with_chat
+from attncli.api.chat_input import is_conversation
 from attncli.api.effects_lines import parse_columns, refuse_columns, run_effect_lines
 from attncli.api.heads_many import LocatedText, many_texts, run_averaged
 from attncli.api.heads_single import HeadsInput, check_target, run_single_text
@@ -207,7 +207,7 @@ def _run(inputs: HeadsInput, options: HeadsOptions, loader: ModelLoader, sharing
     if loader.name is not None and not (inputs.has_text or inputs.has_media or inputs.without_text):
         _require_inputs(loader.name, inputs)
     refuse_options(inputs, options)
-    refuse_with_chat(inputs)
+    _refuse_with_chat(inputs)
     plan = _effects_plan(inputs, options)
     kinds = () if plan is None else plan.kinds
     claims = parse_claims([options.check] if isinstance(options.check, str) else options.check, kinds)
@@ -273,6 +273,22 @@ def _require_inputs(name: str, inputs: HeadsInput) -> None:
 
 
 # --- Options
+
+
+def _refuse_with_chat(inputs: HeadsInput) -> None:
+    """Raise UsageError for what takes the place of the one conversation that `--chat` reads, or is added to it."""
+    if not inputs.chat:
+        return
+    others = {
+        inputs.without_text or "": inputs.without_text is not None,
+        "--input-ids": inputs.input_ids is not None,
+        "--pair": inputs.encoding.pair is not None,
+        "--audio": inputs.audio is not None,
+        "several texts": inputs.is_batch,
+    }
+    wrong = next((flag for flag, given in others.items() if given), None)
+    if wrong is not None:
+        raise UsageError(f"--chat reads one conversation, not {wrong}", hint=f"leave --chat out, or {wrong}")
 
 
 def _forward_request(text: object, options: HeadsOptions) -> HeadsRequest:

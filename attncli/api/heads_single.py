@@ -161,7 +161,10 @@ def run_single_text(inputs: HeadsInput, loader: ModelLoader, request: HeadsReque
     files = loader.files()
     model_limits(files).check_selection(request.selection)
     tokenizer = loader.find_tokenizer(files, needed=inputs.input_ids is None or inputs.target is not None)
-    inputs, chat_warnings = write_chat(inputs, loader, files) if inputs.chat else (inputs, ())
+    chat_warnings: tuple[str, ...] = ()
+    if inputs.chat:
+        written, chat_warnings = write_chat(inputs.text, loader, files)
+        inputs = inputs._replace(text=written, encoding=inputs.encoding._replace(no_special=True))
     if inputs.chat and request.view.by == "line":
         request = replace(request, view=replace(request.view, line_starts=line_starts(inputs.text)))
     encoded = inputs.encode(tokenizer)
