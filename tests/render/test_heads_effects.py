@@ -15,14 +15,18 @@ from attncli.render.heads.text import heads_text
 from attncli.render.html.heads import heads_data
 from attncli.render.views.effects import (
     EffectMap,
+    EffectRow,
     disagreement_sentence,
     effect_number,
+    part_sentences,
     prediction_view,
     ranked_rows,
     share_number,
     shown_layers,
 )
+from attncli.render.views.sentences import Words, written
 from attncli.results.base import to_dict
+from attncli.results.effects import PartEffect
 from attncli.results.heads import HeadsResult
 from tests.render.effects_samples import IT, PREDICTION, with_effects, with_prediction
 from tests.render.heads_samples import SGR
@@ -80,8 +84,23 @@ def test_two_kinds_stand_side_by_side_and_their_disagreement_is_pointed_out() ->
     text = heads_text(made, Terminal(100))
     assert "direct effect" in text
     assert "effect of zero ablation" in text
-    assert "direct and zero disagree: later layers make up for 1.1 (+2.10, +0.30)" in text
+    assert "direct and zero disagree: what follows makes up for 1.1 (+2.10, +0.30)" in text
     assert disagreement_sentence(ranked_rows(made.stacks, ("direct",)), ("direct",)) == ()
+
+
+def test_ablations_of_parts_are_not_summed() -> None:
+    made = with_effects("zero")
+    assert made.effects is not None
+    parts = (PartEffect("mlp.0", {"zero": 2.0}), PartEffect("mlp.1", {"zero": -1.0}))
+    (sentence,) = part_sentences(made, replace(made.effects, parts=parts), 2.0)
+    assert written(sentence, str) == "MLPs: 0 +2.00, 1 -1.00"
+
+
+def test_a_head_with_little_direct_effect_acts_through_what_follows() -> None:
+    rows = [EffectRow("0.0", (0.1, 3.0), None, None, None), EffectRow("1.1", (2.0, 1.9), None, None, None)]
+    (_, words) = disagreement_sentence(rows, ("direct", "zero"))
+    assert isinstance(words, Words)
+    assert words.content == ": through what follows act 0.0 (+0.10, +3.00)"
 
 
 @pytest.mark.parametrize("made", [with_prediction(), with_effects("direct"), with_effects("direct", "zero")])

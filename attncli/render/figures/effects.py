@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from attncli.render.common.escape import visible
 from attncli.render.figures.metric_map import HeadMap, head_maps
 from attncli.render.figures.panels import EDGE, Part, axes_at, axis_ticks, caption
-from attncli.render.figures.text_layout import DIM_COLOR, LABEL_SIZE, SMALL_SIZE, drawable
+from attncli.render.figures.text_layout import CAPTION_SIZE, DIM_COLOR, LABEL_SIZE, SMALL_SIZE, drawable, wrap_text
 from attncli.render.views.effects import (
     disagreement_sentence,
     effect_maps,
@@ -26,6 +26,8 @@ from attncli.results.tokens import Token
 
 #: Heads of the ranking, and tokens of a prediction.
 _HEADS, _TOKENS = 10, 5
+#: Inches: a line of the sentences.
+_TEXT_WIDTH = 5.0
 #: Inches: the chart of the answer's probability, and its margins.
 _CHART_WIDTH, _CHART_HEIGHT, _CHART_LEFT, _CHART_BELOW = 4.6, 1.2, 0.55, 0.45
 
@@ -48,7 +50,8 @@ def effect_parts(result: HeadsResult, form: str) -> list[Part]:
             for each in effect_maps(stack, result.effects.kinds)
         ]  # fmt: skip
         parts += [head_maps(maps)] if maps else []
-        parts += [_line(text, form) for text in _below(result)]
+        below = (drawable(text, form) for text in _below(result))
+        parts += [caption(line) for text in below for line in wrap_text(text, _TEXT_WIDTH, CAPTION_SIZE)]
     return parts
 
 

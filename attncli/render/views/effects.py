@@ -285,8 +285,9 @@ def disagreement_sentence(rows: Sequence[EffectRow], kinds: Sequence[str]) -> Se
         return (start, Words(f" most on {_listed_pairs(apart, largest)}"))
     made_up = _listed_pairs([each for each in apart if abs(each[1]) > abs(each[2])], largest)
     through = _listed_pairs([each for each in apart if abs(each[1]) <= abs(each[2])], largest)
-    reasons = [f"later layers make up for {made_up}" if made_up else "",
-               f"through later layers act {through}" if through else ""]  # fmt: skip
+    # What follows may be the final norm alone: without a head, it scales up what the others wrote.
+    reasons = [f"what follows makes up for {made_up}" if made_up else "",
+               f"through what follows act {through}" if through else ""]  # fmt: skip
     return (start, Words(": " + "; ".join(filter(None, reasons))))
 
 
