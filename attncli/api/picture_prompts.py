@@ -26,7 +26,8 @@ if TYPE_CHECKING:
     from attncli.models.media.places import PlacedPicture, TokenGrid
     from attncli.models.tokenizers.types import Tokenizer
     from attncli.progress import Progress
-    from attncli.results.heads import Generated, HeadsResult, Stack
+    from attncli.results.generated import Generated
+    from attncli.results.heads import HeadsResult, Stack
 
 #: The longest side, in pixels, of the picture that a result holds.
 PICTURE_PIXELS = 128

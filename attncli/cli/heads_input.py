@@ -101,9 +101,8 @@ def read_heads_input(
     if environment.process.world_size > 1 and _reads_stdin(source, inputs):
         raise UsageError("several processes can't read stdin", hint="give a file with -f FILE")
     ids = None if inputs.target_ids is None else read_ids(inputs.target_ids, environment, flag="--target-ids")
-    if not _has_text(source) and not inputs.without_text and not inputs.has_media and _has_own_code(models):
-        given, notes = HeadsInput(), ()
-    else:
+    given, notes = HeadsInput(), tuple[str, ...]()
+    if _has_text(source) or inputs.without_text or inputs.has_media or not _has_own_code(models):
         given, notes = _main_input(source, inputs, environment)
     names = () if inputs.tokens is None else tuple(inputs.tokens.split())
     given = given._replace(tokens=names, target=inputs.target, target_ids=ids)

@@ -276,8 +276,9 @@ class LoadedModel:
     @contextmanager
     def _running(self, arguments: Mapping[str, Tensor | bool]) -> Iterator[dict[str, Any]]:
         """The module borrowed for a run, with the arguments moved to its device, and errors of the run reported."""
-        hint = {"hint": "correct the module or its inputs; --debug shows where it failed"} if self.is_own else {}
-        errors = library_errors(f"{self.class_name} can't be run", **hint)
+        what = f"{self.class_name} can't be run"
+        hint = "correct the module or its inputs; --debug shows where it failed"
+        errors = library_errors(what, hint) if self.is_own else library_errors(what)
         with memory_guard(self.device, lambda: self.module), errors, self.borrowed():
             yield {
                 name: value.to(self.device) if isinstance(value, Tensor) else value for name, value in arguments.items()
@@ -298,15 +299,15 @@ def wrap_model(module: nn.Module, name: str | None = None) -> LoadedModel:
             f"a {type(given).__name__} is not a model",
             hint="model= has to be a name, a path, or a loaded torch.nn.Module",
         )
-    module: Any = as_transformers_model(module)  # type: ignore[no-redef]
-    lists = block_lists(module)
+    model: Any = as_transformers_model(module)
+    lists = block_lists(model)
     blocks = {block_list.path: block_list.describe_layers() for block_list in lists}
-    name = name or module.config.name_or_path or type(module).__name__
-    refuse_without_numbers(module, name)
-    generation = getattr(module, "generation_config", None)
-    if generation is None and module.config.is_encoder_decoder:
-        generation = GenerationConfig.from_model_config(module.config)
-    return LoadedModel(name, module, tuple(lists), blocks, generation=generation)
+    name = name or model.config.name_or_path or type(model).__name__
+    refuse_without_numbers(model, str(name))
+    generation = getattr(model, "generation_config", None)
+    if generation is None and model.config.is_encoder_decoder:
+        generation = GenerationConfig.from_model_config(model.config)
+    return LoadedModel(str(name), model, tuple(lists), blocks, generation=generation)
 
 
 def wrap_peft_model(model: nn.Module, name: str | None = None) -> LoadedModel:
