@@ -215,37 +215,8 @@ def _run(inputs: HeadsInput, options: HeadsOptions, loader: ModelLoader, sharing
         options = options._replace(query=None)
     request = replace(_forward_request(inputs.text, options), effects=plan)
     check_target(inputs)
-    texts = many_texts(inputs)
-    # The text is checked before torch is imported, so that its errors show at once.
-    if inputs.has_media:
-        from attncli.api.media_input import run_media
-
-        incompatible = {
-            "several texts": inputs.probe or texts is not None,
-            "--pair": inputs.encoding.pair is not None,
-            "--steps": options.steps,
-            "--target": inputs.target is not None,
-            "--target-ids": inputs.target_ids is not None,
-        }
-        result = run_media(inputs, loader, request, incompatible)
-    elif plan is not None and texts is not None:
-        _refuse_single_text_options(inputs, options)
-        result = run_effect_lines(inputs, texts, loader, request, parse_columns(inputs.columns))
-    elif inputs.qk_ov:
-        _refuse_single_text_options(inputs, options)
-        result = run_circuits(inputs, loader, request)
-    elif inputs.needle is not None:
-        _refuse_single_text_options(inputs, options)
-        result = run_needle(inputs, loader, request, sharing)
-    elif inputs.probe or texts is not None:
-        _refuse_single_text_options(inputs, options)
-        result = run_averaged(inputs, texts, loader, request, sharing)
-    elif inputs.inputs is not None and not inputs.has_text:
-        from attncli.api.own_input import run_own_inputs
-
-        result = run_own_inputs(inputs, loader, request)
-    else:
-        result = run_single_text(inputs, loader, request)
+    # Texts are checked before torch is imported, so that their errors show at once.
+    result = _run_input(inputs, many_texts(inputs), options, request, loader, sharing)
     return replace(
         result,
         metric=options.metric or (RETRIEVAL if inputs.needle is not None else None),
@@ -270,6 +241,45 @@ def _require_inputs(name: str, inputs: HeadsInput) -> None:
             f"there is no text, and {name} returned no inputs",
             hint='return (module, inputs), or give a text with --tokenizer MODEL, or --input-ids "5 6 7"',
         )
+
+
+def _run_input(
+    inputs: HeadsInput,
+    texts: Iterator[Any] | None,
+    options: HeadsOptions,
+    request: HeadsRequest,
+    loader: ModelLoader,
+    sharing: Communicator,
+) -> HeadsResult:
+    """What kind of input it is decides what runs; texts: the several texts, if it is of that kind."""
+    if inputs.has_media:
+        from attncli.api.media_input import run_media
+
+        incompatible = {
+            "several texts": inputs.probe or texts is not None,
+            "--pair": inputs.encoding.pair is not None,
+            "--steps": options.steps,
+            "--target": inputs.target is not None,
+            "--target-ids": inputs.target_ids is not None,
+        }
+        return run_media(inputs, loader, request, incompatible)
+    if request.effects is not None and texts is not None:
+        _refuse_single_text_options(inputs, options)
+        return run_effect_lines(inputs, texts, loader, request, parse_columns(inputs.columns))
+    if inputs.qk_ov:
+        _refuse_single_text_options(inputs, options)
+        return run_circuits(inputs, loader, request)
+    if inputs.needle is not None:
+        _refuse_single_text_options(inputs, options)
+        return run_needle(inputs, loader, request, sharing)
+    if inputs.probe or texts is not None:
+        _refuse_single_text_options(inputs, options)
+        return run_averaged(inputs, texts, loader, request, sharing)
+    if inputs.inputs is not None and not inputs.has_text:
+        from attncli.api.own_input import run_own_inputs
+
+        return run_own_inputs(inputs, loader, request)
+    return run_single_text(inputs, loader, request)
 
 
 # --- Options
