@@ -12,6 +12,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from copy import deepcopy
+from importlib import import_module
 from random import Random
 from typing import Any
 
@@ -89,12 +90,12 @@ def _without(head: int) -> Callable[..., Any]:
 
 def _bridge(model: Any) -> Any:
     """TransformerLens reads the configuration from a folder, and changes the weights in place: it gets a copy."""
-    from transformer_lens.model_bridge import TransformerBridge
-
+    # By its name, as type checkers need not have it.
+    boot = import_module("transformer_lens.model_bridge").TransformerBridge.boot_transformers
     with tempfile.TemporaryDirectory() as folder:
         model.save_pretrained(folder)
         _tokenizer().save_pretrained(folder)
-        bridge = TransformerBridge.boot_transformers(folder, hf_model=deepcopy(model), device="cpu")
+        bridge = boot(folder, hf_model=deepcopy(model), device="cpu")
     bridge.enable_compatibility_mode(disable_warnings=True)
     return bridge
 
