@@ -122,7 +122,7 @@ def test_probes_are_compared_by_their_metrics() -> None:
     found = attncli.heads(model=["builtin:induction", "builtin:induction"], probe=True)
     assert found.difference is not None and not found.difference.by_total_variation
     assert all(change in (0, None) for head in found.difference.stacks[0].heads for change in head.changes.values())
-    assert not any("other numbers of tokens" in note for note in found.notes)
+    assert not any("different numbers of tokens" in note for note in found.notes)
 
 
 def test_two_texts_on_the_default_model() -> None:
@@ -131,16 +131,16 @@ def test_two_texts_on_the_default_model() -> None:
     first = found.difference.stacks[0].heads[0]
     assert first.name == "5.4" and first.total_variation == pytest.approx(0.263, abs=0.01)
     shorter = attncli.heads(TEXT, against="The cat sat")
-    assert any("other numbers of tokens" in note for note in shorter.notes)
+    assert any("different numbers of tokens" in note for note in shorter.notes)
 
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
         ({"model": ["a", "b", "c"]}, "3 models"),
-        ({"model": ["a", "b"], "against": "x"}, "two models and two texts"),
-        ({"against": "x", "check": "0.0 first > 1"}, "--check is of one"),
-        ({"against": "x", "rollout": True}, "--rollout is of all heads"),
+        ({"model": ["a", "b"], "against": "x"}, "--against can't be combined with two models"),
+        ({"against": "x", "check": "0.0 first > 1"}, "--check can't be combined with --against: it tests one model on one text"),
+        ({"against": "x", "rollout": True}, "--rollout can't be combined with --against"),
         ({"against": "x", "norm_weighted": True}, "don't sum to 1"),
     ],
 )
@@ -151,5 +151,5 @@ def test_what_cannot_be_compared(arguments: dict[str, object], message: str) -> 
 
 @pytest.mark.parametrize("text", [None, ["a", "b"]])
 def test_a_text_is_compared_with_a_text(text: list[str] | None) -> None:
-    with pytest.raises(UsageError, match="compares two texts"):
+    with pytest.raises(UsageError, match="compares one text with another one"):
         attncli.heads(text, against="x")

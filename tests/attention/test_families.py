@@ -135,7 +135,7 @@ def test_broken_weights_name_the_layer(config) -> None:
 
 def test_a_model_that_needs_a_picture_says_so() -> None:
     loaded = tiny_model("vilt")
-    with pytest.raises(ModelError, match=r"ViltModel can't run on a text alone: it takes .*pixel_values"):
+    with pytest.raises(ModelError, match=r"ViltModel can't run on only a text: it also needs .*pixel_values"):
         read_heads(loaded, theirs.inputs_for(loaded, TEXTS[:1], TARGETS), HeadsRequest())
 
 
@@ -143,7 +143,7 @@ def test_a_stack_that_cannot_be_read_is_named_and_one_that_did_not_run_is_not() 
     """Pegasus-X reads its text in blocks beside global tokens; LLaVA's tower saw no picture."""
     ids = TEXTS[0]
     left_out = heads(model=tiny_model("pegasus_x").module, input_ids=ids).warnings
-    assert left_out == ("the attention of the encoder can't be read and is skipped: PegasusXGlobalLocalAttention",)
+    assert left_out == ("the attention of the encoder can't be read and is not shown: PegasusXGlobalLocalAttention",)
     assert heads(model=tiny_model("llava").module, input_ids=ids).warnings == ()
 
 

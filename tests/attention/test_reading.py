@@ -195,7 +195,7 @@ def test_a_long_text_is_read_exactly_and_without_the_metrics(monkeypatch: pytest
         atol=1e-5,
     )
     assert all(value is None for head in stack.metrics for value in head.values.values())
-    assert any("metrics of heads are left out" in note for note in result.notes)
+    assert any("metrics of heads are not computed" in note for note in result.notes)
     asked = heads(model=model, input_ids=ids, query="-1", metric="first")
     assert asked.stacks[0].metrics[0].values["first"] is not None
 
@@ -217,17 +217,18 @@ def test_nothing_is_no_number_of_keys() -> None:
         heads(model=tiny.build(tiny.bert()), input_ids=IDS, top=0)
 
 
-def test_few_heads_are_sketched_where_none_was_chosen() -> None:
+def test_few_heads_are_sketched_where_none_was_chosen(monkeypatch: pytest.MonkeyPatch) -> None:
     text = "the cat sat the cat sat"
     (stack,) = heads(text, model="builtin:induction").stacks
     whole = heads(text, model="builtin:induction", patterns=True).stacks[0]
     assert len(stack.sketches) == 8 and stack.patterns == () and whole.sketches == ()
     for sketch, pattern in zip(stack.sketches, whole.patterns, strict=True):
         np.testing.assert_array_equal(sketch.weights, pattern.weights)
-    assert heads(model=tiny.build(tiny.bert()), input_ids=IDS).stacks[0].sketches == ()
     assert heads([text, text], model="builtin:induction").stacks[0].sketches == ()
     long = heads(text * 8, model="builtin:induction").stacks[0].sketches[0]
     assert long.weights.shape == (64, 64)
+    monkeypatch.setattr(collector, "MAX_SHORT_SKETCHES", 7)
+    assert heads(text, model="builtin:induction").stacks[0].sketches == ()
 
 
 @pytest.mark.parametrize("family", ["bert", "llama", "mistral"])

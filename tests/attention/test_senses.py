@@ -179,7 +179,7 @@ def test_a_decoder_gets_its_start_token_before_a_text_that_lacks_it(models: dict
 
 def test_a_caption_is_cut_to_what_the_model_takes_only_when_asked(models: dict[str, Path], picture: Path) -> None:
     long = "mole " * 40
-    with pytest.raises(UsageError, match="the model takes 32") as caught:
+    with pytest.raises(UsageError, match="the model accepts at most 32") as caught:
         heads(long, image=picture, model=models["captioner"], no_special=True)
     assert caught.value.hint == "add --truncate to shorten it"
     cut = heads(long, image=picture, model=models["captioner"], no_special=True, truncate=True)
@@ -267,7 +267,7 @@ def test_any_rate_and_several_channels_are_brought_to_the_models_own(models: dic
         f"the 2 channels of {other} were mixed down to one",
         f"{other} was resampled from 44,100 to 16,000 Hz",
     ]
-    assert "the model hears 1 s at a time: 0.50 s of sound, then 0.50 of silence" in first.notes
+    assert "the model reads 1 s: 0.50 s of sound, then 0.50 s of silence" in first.notes
     for ours, theirs in zip(first.stacks[0].patterns, second.stacks[0].patterns, strict=True):
         np.testing.assert_allclose(ours.weights, theirs.weights, atol=0.02)
 

@@ -293,7 +293,7 @@ def test_what_can_not_be_walked() -> None:
     with pytest.raises(UsageError, match="exposes only the attention weights"):
         walks(tiny_model("big_bird").module)
     bert = tiny.build(tiny.bert())
-    with pytest.raises(UsageError, match="walks from one query, and 1:3 are 2") as caught:
+    with pytest.raises(UsageError, match="--steps shows one query, and --query 1:3 is 2 tokens") as caught:
         walks(bert, query="1:3")
     assert caught.value.hint == "choose one of them, for instance --query 1"
     for option in ({"by": "word"}, {"hide_special": True}, {"norm_weighted": True}, {"bins": 3}):

@@ -55,7 +55,7 @@ def test_weights_times_the_norm_of_what_is_read(family: str) -> None:
 
 def test_weights_alone_have_no_norms() -> None:
     loaded = tiny.loaded("deberta")
-    with pytest.raises(UsageError, match="needs the values"):
+    with pytest.raises(UsageError, match="needs the value vectors"):
         patterns(loaded, HeadsRequest(patterns=True, weighting="norm"))
 
 
@@ -112,7 +112,7 @@ def test_rollout_of_a_model(limit: int, monkeypatch: pytest.MonkeyPatch) -> None
 
 
 def test_rollout_has_an_end() -> None:
-    with pytest.raises(UsageError, match="at most"):
+    with pytest.raises(UsageError, match="--rollout is limited to"):
         Rollout(1, MAX_ROLLOUT_TOKENS + 1, torch.device("cpu"))
 
 
@@ -128,9 +128,12 @@ def test_the_last_layer_is_rolled_out_to() -> None:
 
 def test_what_shapes_patterns_is_noted_where_none_is_shown() -> None:
     model = tiny.build(tiny.FAMILIES["bert"]())
-    shaped = {"norm_weighted": True, "hide_special": True, "by": "word"}
-    notes = [note for note in heads(model=model, input_ids=IDS, **shaped).notes if "shapes patterns" in note]  # type: ignore[arg-type]
-    assert [note.split(" shapes")[0] for note in notes] == ["--norm-weighted", "--hide-special", "--by word"]
+    notes = [note for note in heads(model=model, input_ids=IDS, by="word").notes if "has no effect" in note]
+    assert [note.split(" has")[0] for note in notes] == ["--by word"]
+    for refused in ("norm_weighted", "hide_special"):
+        with pytest.raises(UsageError, match="changes patterns, and the map of all heads shows none"):
+            heads(model=model, input_ids=IDS, **{refused: True})
+    shaped = {"norm_weighted": True, "by": "word"}
     for shows in ({"layer": 1}, {"query": 3}, {"patterns": True}):
         result = heads(model=model, input_ids=IDS, **shaped, **shows)  # type: ignore[arg-type]
-        assert not any("shapes patterns" in note for note in result.notes)
+        assert not any("has no effect" in note for note in result.notes)

@@ -163,7 +163,7 @@ def test_nasty_tokens_and_names_stay_text(browser: Browser, tmp_path: Path) -> N
     assert browser.run("return document.title") == NASTY[8] + NASTY[0]
     assert browser.run("return document.querySelectorAll('img, script:not([type]), b b').length") == 1
     shown = browser.texts("#text .token")
-    assert shown[:2] == [NASTY[0], NASTY[1].replace(" ", "·")]
+    assert shown[:2] == [NASTY[0], NASTY[1].replace(" ", "␣")]
     assert shown[4].startswith(r"\u{2028}'\u{2029}")
     assert shown[5:8] == [r"\u{202e}evil", "&lt;b&gt;", r"\u{d800}"]
 
@@ -261,8 +261,8 @@ def test_what_a_position_reads_is_shaded_and_told_key_by_key(browser: Browser, t
     open_page(browser, page(tmp_path, with_row()))
     browser.wait("document.querySelector('#keys')")
     assert browser.text("#reading h2") == "Where sat (token 3) looks: mean of 8 heads"
-    assert browser.texts("#keys tbody tr:nth-child(2) td") == ["2", "·cat", "0.250", "", "0.125", "0.1 0.500"]
-    assert browser.texts(".shaded .own") == ["·sat"]
+    assert browser.texts("#keys tbody tr:nth-child(2) td") == ["2", "␣cat", "0.250", "", "0.125", "0.1 0.500"]
+    assert browser.texts(".shaded .own") == ["␣sat"]
     browser.find("#keys [data-open='0.1']").click()
     browser.wait("document.querySelector('#head').dataset.head === '0.1'")
     assert not browser.find("#reading").is_displayed()

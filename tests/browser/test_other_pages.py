@@ -148,7 +148,7 @@ def test_nasty_tokens_stay_text(browser: Browser, tmp_path: Path) -> None:
     open_page(browser, tmp_path, tokenize_html(tokenize_result(tokenized(model=NASTY[1])._replace(tokens=tokens))))
     assert browser.console() == []
     assert browser.run("return document.title") == f"tokens of {NASTY[1]}"
-    assert browser.texts(".chip .token")[:2] == [NASTY[0], NASTY[1].replace(" ", "·")]
+    assert browser.texts(".chip .token")[:2] == [NASTY[0], NASTY[1].replace(" ", "␣")]
 
 
 def test_every_result_shows_itself_in_a_frame() -> None:

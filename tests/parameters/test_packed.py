@@ -391,7 +391,7 @@ def test_an_unknown_packing_can_not_be_compared(tmp_path: Path, name: str) -> No
     assert (found.counted.total, found.reconciliation) == (TOTAL, None)
     first = next(iter(PACKINGS[name](64, 64)))
     packed = f"the packed format of model.layers.0.self_attn.q_proj.{first} and "
-    assert found.notes[0].startswith(f"its weights can't be compared: {packed}")
+    assert found.notes[0].startswith(f"its weights can't be compared with its configuration: {packed}")
     alone = attncli.params(f"{model}/model.safetensors", check=TOTAL)
     assert [" can't be checked: " in failure for failure in alone.failures or ()] == [True]
 

@@ -95,7 +95,7 @@ def test_the_metric_of_a_needle_needs_one() -> None:
     model = wrap_model(tiny.build(tiny.gpt2()), "gpt2").module
     with pytest.raises(UsageError, match="retrieval is measured with a needle in random tokens"):
         attncli.heads(input_ids=[5, 6, 7], model=model, metric="retrieval")
-    with pytest.raises(UsageError, match="--needle takes the place of a text"):
+    with pytest.raises(UsageError, match="--needle can't be combined with a text"):
         attncli.heads(input_ids=[5, 6, 7], model=model, needle=64)
     with pytest.raises(UsageError, match="--needle and --qk-ov can't be combined"):
         attncli.heads(model=model, needle=64, qk_ov=True)
