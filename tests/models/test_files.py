@@ -81,7 +81,7 @@ def test_pickles_are_refused_unless_allowed(model_folder: Path) -> None:
     pickle.write_bytes(b"PK\x03\x04")
     for path in (model_folder, pickle):
         error = weights_refusal(path)
-        assert error.message.startswith(f"the weights of {path} are a pickle (pytorch_model.bin)")
+        assert error.message.startswith(f"the weights of {path} are stored as pickle (pytorch_model.bin)")
         assert error.hint == "add --allow-pickle if you trust its source"
         assert open_model(path).weights(allow_pickle=True) == WeightFiles("pickle", (pickle,))
 

@@ -184,7 +184,7 @@ def test_a_commit_that_is_gone_from_the_hub(cached: HubModel) -> None:
     cached.commits.clear()
     cached.commit(FILES | {"added.txt": b""})
     error = refusal("org/model", name="added.txt")
-    assert "any more, and it is only partly cached" in error.message
+    assert "any more, and it is cached only in part" in error.message
     assert error.hint == "add --refresh for the newest version"
 
 
@@ -204,7 +204,7 @@ def test_shards(hub: HubServer) -> None:
 
 def test_a_pickle_is_refused_before_it_is_downloaded(hub: HubServer) -> None:
     hub.add("org/pickle", {"config.json": b"{}", "pytorch_model.bin": b"PK"})
-    with pytest.raises(ModelError, match="are a pickle"):
+    with pytest.raises(ModelError, match="are stored as pickle"):
         open_model("org/pickle").weights()
     assert hub.requests == ["GET /api/models/org/pickle/revision/main"]
     assert open_model("org/pickle").weights(allow_pickle=True).kind == "pickle"
@@ -216,7 +216,7 @@ def test_a_gguf_by_name(hub: HubServer) -> None:
     assert (weights.kind, weights.paths[0].name) == ("gguf", "x.gguf")
     with pytest.raises(ModelError) as caught:
         open_model("org/ggufs/z.gguf").weights()
-    assert (caught.value.message, caught.value.hint) == ("org/ggufs has no file z.gguf", "it has q4/x.gguf, y.gguf")
+    assert (caught.value.message, caught.value.hint) == ("org/ggufs has no file z.gguf", "its files are q4/x.gguf, y.gguf")
 
 
 def test_a_model_of_ggufs_alone_says_how_to_name_one(hub: HubServer) -> None:
@@ -229,7 +229,7 @@ def test_a_model_of_ggufs_alone_says_how_to_name_one(hub: HubServer) -> None:
 
 def test_a_broken_file_in_the_cache_says_what_to_delete(hub: HubServer) -> None:
     hub.add("org/broken", {"model.safetensors": WEIGHTS[:-1]})
-    with pytest.raises(ModelError, match="it was cut short") as caught:
+    with pytest.raises(ModelError, match="it is incomplete") as caught:
         open_model("org/broken").weights()
     folder = hub_settings().cache / "models--org--broken"
     assert caught.value.hint == f"delete {folder} and run the command again to download it"

@@ -150,7 +150,7 @@ def test_progress_is_told(saved: tiny.Folders) -> None:
 def test_weights_of_another_configuration(saved: tiny.Folders, tmp_path: Path) -> None:
     shutil.copy(saved["gpt2"] / "config.json", tmp_path)
     shutil.copy(saved["llama"] / "model.safetensors", tmp_path)
-    with pytest.raises(ModelError, match=r"tensors of the model aren't in its weights") as caught:
+    with pytest.raises(ModelError, match=r"tensors of the model are missing in its weights") as caught:
         load(tmp_path)
     assert "configuration" in caught.value.hint
 
@@ -160,7 +160,7 @@ def test_a_missing_table_of_tokens_is_refused(saved: tiny.Folders, tmp_path: Pat
     tensors = load_file(tmp_path / "llama" / "model.safetensors")
     del tensors["embed_tokens.weight"]
     save_file(tensors, tmp_path / "llama" / "model.safetensors", metadata={"format": "pt"})
-    with pytest.raises(ModelError, match=r"1 tensors of the model aren't in its weights, embed_tokens.weight"):
+    with pytest.raises(ModelError, match=r"tensors of the model are missing in its weights \(1, embed_tokens.weight"):
         load(tmp_path / "llama")
 
 
@@ -183,10 +183,10 @@ def test_a_missing_pooler_is_a_note(saved: tiny.Folders, tmp_path: Path) -> None
     ("config", "message", "hint"),
     [
         ({"model_type": "nothing-known"}, "model_type 'nothing-known'", "pip install -U transformers"),
-        ({"hidden_size": 4}, "names no model_type", "add the model_type"),
-        ({"model_type": "x", "auto_map": {"AutoModel": "code.Model"}}, "code of its own", "--trust-remote-code"),
-        ([1], "no JSON object", "download or copy the file again"),
-        ({"model_type": "bert", "hidden_size": "wide"}, "not valid", "fetch or copy"),
+        ({"hidden_size": 4}, "has no model_type", "add the model_type"),
+        ({"model_type": "x", "auto_map": {"AutoModel": "code.Model"}}, "needs Python code that comes with it", "--trust-remote-code"),
+        ([1], "doesn't contain a JSON object", "download or copy the file again"),
+        ({"model_type": "bert", "hidden_size": "wide"}, "not valid", "download or copy"),
     ],
 )
 def test_configurations_that_make_no_model(
@@ -209,7 +209,7 @@ def test_code_of_the_model_runs_only_when_allowed(tmp_path: Path) -> None:
     config = json.loads((tmp_path / "config.json").read_text())
     own = {"AutoConfig": "own.OwnConfig", "AutoModel": "own.OwnModel"}
     (tmp_path / "config.json").write_text(json.dumps({**config, "model_type": "own-llama", "auto_map": own}))
-    with pytest.raises(ModelError, match="code of its own"):
+    with pytest.raises(ModelError, match="needs Python code that comes with it"):
         load(tmp_path)
     loaded = load(tmp_path, trust_remote_code=True, depth=parse_selection("0").depth)
     assert loaded.class_name == "OwnModel" and len(patterns(loaded, "0")) == 4
@@ -220,7 +220,7 @@ def test_a_device_that_is_absent_lists_what_there_is(monkeypatch: pytest.MonkeyP
     assert str(device.choose_device("auto")) == "cuda:0" and str(device.choose_device("cuda")) == "cuda:0"
     with pytest.raises(UsageError) as caught:
         device.choose_device("cuda:3")
-    assert caught.value.hint == "--device takes auto or one of: cuda:0, cpu"
+    assert caught.value.hint == "--device accepts auto or one of cuda:0, cpu"
 
 
 def test_number_formats(saved: tiny.Folders) -> None:
@@ -284,7 +284,7 @@ def test_an_unknown_tensor_argument_is_refused(monkeypatch: pytest.MonkeyPatch) 
     ("config", "message", "hint"),
     [
         (tiny.fnet, "FNetModel has no attention", "FNetFourierTransform"),
-        (tiny.rwkv, "the attention of RwkvModel can't be read", "name another model"),
+        (tiny.rwkv, "the attention of RwkvModel can't be read", "use another model"),
     ],
 )
 def test_what_cannot_be_looked_at_says_why(config: object, message: str, hint: str) -> None:
@@ -391,5 +391,5 @@ def test_what_fits_neither_class_is_refused_by_its_base(tmp_path: Path) -> None:
     model = transformers.BartForCausalLM(PARTS["BartForCausalLM"]())
     kept = {name: value for name, value in model.state_dict().items() if ".layers.1." not in name}
     model.save_pretrained(tmp_path, state_dict=kept)
-    with pytest.raises(ModelError, match="aren't in its weights"):
+    with pytest.raises(ModelError, match="are missing in its weights"):
         attncli.heads(input_ids=IDS, model=tmp_path)

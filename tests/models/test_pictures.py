@@ -35,10 +35,10 @@ def whole(tmp_path: Path, name: str = "whole.png") -> bytes:
 
 
 BROKEN = {
-    "no picture": (lambda _: b"hello", "is no picture that Pillow can read", "--image takes a PNG"),
-    "empty": (lambda _: b"", "is no picture that Pillow can read", "--image takes a PNG"),
-    "cut short": (lambda path: whole(path)[:120], "is broken: ", "copy or fetch the file again"),
-    "cut JPEG": (lambda path: whole(path, "x.jpg")[:300], "is broken: ", "copy or fetch the file again"),
+    "no picture": (lambda _: b"hello", "is not a picture that Pillow can read", "use a PNG"),
+    "empty": (lambda _: b"", "is not a picture that Pillow can read", "use a PNG"),
+    "cut short": (lambda path: whole(path)[:120], "is broken: ", "copy or download the file again"),
+    "cut JPEG": (lambda path: whole(path, "x.jpg")[:300], "is broken: ", "copy or download the file again"),
     "bomb": (lambda _: png(60_000, 60_000), "has too many pixels: more than 89 million", "make it smaller"),
     "large": (lambda _: png(10_000, 9_000), "has too many pixels, 10,000 × 9,000", "make it smaller"),
 }
@@ -103,7 +103,7 @@ def test_of_several_pictures_the_first_is_taken_and_said(tmp_path: Path) -> None
     frames[0].save(tmp_path / "moving.gif", save_all=True, append_images=frames[1:])
     photo = read_photo(tmp_path / "moving.gif")
     assert photo.pixels[0, 0].tolist() == [255, 0, 0]
-    assert photo.notes == (f"{tmp_path / 'moving.gif'} holds 2 pictures, and the first was taken",)
+    assert photo.notes == (f"{tmp_path / 'moving.gif'} contains 2 pictures, and the first one was used",)
 
 
 def without(monkeypatch: pytest.MonkeyPatch, *missing: str) -> None:
@@ -153,11 +153,11 @@ def test_a_processor_of_any_name_is_the_one_for_pillow(named: dict[str, str], tm
 
 def test_a_model_that_does_not_say_how_pictures_are_made_ready(tmp_path: Path) -> None:
     pytest.importorskip("PIL")
-    with pytest.raises(ModelError, match="doesn't say how pictures are made ready for it"):
+    with pytest.raises(ModelError, match="has no preprocessor_config.json, which says how pictures are preprocessed"):
         image_processor(model_files(tmp_path, None))
     with pytest.raises(ModelError, match="no NoSuchImageProcessor that works without torchvision"):
         image_processor(model_files(tmp_path, {"image_processor_type": "NoSuchImageProcessor"}))
-    with pytest.raises(ModelError, match="which feature extractor of transformers makes sounds ready"):
+    with pytest.raises(ModelError, match="doesn't say which feature extractor of transformers it needs"):
         feature_extractor(model_files(tmp_path, {"feature_extractor_type": "NoSuchFeatureExtractor"}))
 
 
@@ -184,10 +184,10 @@ def sound_files(tmp_path: Path) -> dict[str, Path]:
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("empty", "holds no sound: its length is 0"),
-        ("cut", "is no sound that can be read"),
-        ("text", "is no sound that can be read"),
-        ("broken", "is broken: it holds samples that are no numbers"),
+        ("empty", "is empty: its length is 0"),
+        ("cut", "is not a readable sound file"),
+        ("text", "is not a readable sound file"),
+        ("broken", "is broken: some samples are not numbers"),
     ],
 )
 def test_a_sound_that_is_none_is_refused_in_a_sentence(name: str, message: str, tmp_path: Path) -> None:
@@ -211,10 +211,10 @@ def test_a_sound_longer_than_the_window_is_cut_only_when_asked(tmp_path: Path) -
     pytest.importorskip("soxr")
     recording = read_recording(senses.save_sound(tmp_path / "long.wav", seconds=2.5, rate=16000, channels=1))
     extractor = feature_extractor(model_files(tmp_path, senses.EARS))
-    with pytest.raises(UsageError, match=r"lasts 2.5 s and the model hears 1 s at a time") as caught:
+    with pytest.raises(UsageError, match=r"lasts 2.5 s, and the model reads 1 s") as caught:
         prepare_sound(recording, extractor, truncate=False)
     assert caught.value.hint == "add --truncate to use the first 1 s"
     heard = prepare_sound(recording, extractor, truncate=True)
-    assert heard.notes == ("the model hears 1 s at a time: the first of 2.5 s",)
+    assert heard.notes == ("the model reads 1 s: the first of 2.5 s",)
     assert tuple(heard.arguments["input_features"].shape) == (1, 8, 100)
     assert heard.seconds == 1

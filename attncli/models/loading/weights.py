@@ -261,10 +261,10 @@ def _refuse_incomplete(module: PreTrainedModel, info: Mapping[str, Any], files: 
         if hasattr(module.config, "vision_config") and not mismatched:
             # The base class of a captioning model has a text part that the checkpoint doesn't have (BLIP).
             hint = "give a picture with --image: the weights may be of a model that reads pictures with texts"
-        message = (
-            f"{files.ref.name}: {len(absent)} tensors of the model are missing in its weights, the first is {absent[0]}"
+        raise ModelError(
+            f"{files.ref.name}: tensors of the model are missing in its weights ({len(absent)}, {absent[0]} first)",
+            hint=hint,
         )
-        raise ModelError(message, hint=hint)
 
 
 def _missing_tensors(module: PreTrainedModel, info: Mapping[str, Any]) -> set[str]:
