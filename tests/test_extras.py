@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import sys
 import tomllib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
 import pytest
 import torch
 import transformers
+from transformers.utils import import_utils
 
 from attncli.errors import ExitCode
 from attncli.models.tokenizers import slow
@@ -78,6 +79,16 @@ def test_every_extra_for_users_is_among_them() -> None:
     assert set(settings["project"]["optional-dependencies"]) == {*NEEDS, "benchmarks", "test"}
 
 
+@pytest.fixture
+def forget_packages() -> Iterator[None]:
+    """What transformers found out about hidden packages is forgotten, as they are there for other tests."""
+    yield
+    for function in vars(import_utils).values():
+        if hasattr(function, "cache_clear"):
+            function.cache_clear()
+
+
+@pytest.mark.usefixtures("forget_packages")
 @pytest.mark.parametrize("extra", NEEDS)
 def test_without_an_extra_a_sentence_names_it(extra: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     need = NEEDS[extra]

@@ -82,7 +82,7 @@ def test_a_text_goes_on_after_a_picture(place: Path) -> None:
     command = ("heads", "a cat", "--image", str(place / "disc.png"), "-m", str(place / "llava"), "--generate", "1")
     outcome = attn(*command, "--stack", "text", "--query", "cat")
     assert outcome.code == 0
-    assert "\n<bos> 0,0 0,1 0,2 0,3 1,0 " in outcome.text
+    assert "the picture: 0." in outcome.text
     assert "where cat (token 18) looks, mean of all 8 heads" in outcome.text
     assert "note: the picture was put before the text, as '<image>'\n" in outcome.err
     assert "note: the model generated 1 token: " in outcome.err
@@ -130,7 +130,7 @@ REFUSED = {
         "--image can't be combined with --target",
     ),
     "steps": (2, ("a", "--steps", "--image", "disc.png", "-m", "vit"), "--image can't be combined with --steps"),
-    "two pictures": (2, ("a", "--image", "disc.png", "--image", "disc.png", "-m", "llava"), "given 2 times"),
+    "two pictures": (2, ("--image", "disc.png", "--image", "disc.png", "-m", "vit"), "2 pictures were given, and ViTModel reads one"),
     "two places": (2, ("<image> <image>", "--image", "disc.png", "-m", "llava"), "has 2 placeholders for pictures"),
     "a caption to write": (
         2,

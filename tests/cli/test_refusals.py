@@ -78,7 +78,8 @@ VALUES = {
     "--adjust": "baseline", "--dimensions": "2", "--source": "config", "--depth": "1", "--set": "num_hidden_layers=2",
     "--context": "128", "--batch": "2", "--fit": "1GiB", "--lora": "8", "--template": "default", "--model": "gpt2",
     "--reference": "none", "--columns": "text,answer", "--needle": "64", "--effect": "zero", "--answer": "id:5",
-    "--contrast": "id:6", "--patch-from": "The dog sat on it",
+    "--contrast": "id:6", "--patch-from": "The dog sat on it", "--kv-dtype": "q8_0", "--kv-allocation": "full",
+    "--optimizer": "sgd", "--recompute": "full",
 }  # fmt: skip
 #: Options of every verb that only say how a result looks or where a model comes from; and those without a value above.
 ELSEWHERE = {"Output", "Help"}

@@ -100,7 +100,7 @@ def test_a_folder_follows_the_class_and_a_named_file_means_itself(case: str, tmp
         assert by_file.texts[0].ids == backend.encode(text, add_special_tokens=False).ids
         assert (by_class.texts[0].ids == by_file.texts[0].ids) == (text == same)
         assert by_file.warnings == ()
-        warned = [f"its class {config['tokenizer_class']} gives other ids" in warning for warning in by_class.warnings]
+        warned = [f"its class {config['tokenizer_class']} gives other token ids" in warning for warning in by_class.warnings]
         assert warned == [True] * (text == differing)
 
 
@@ -115,7 +115,7 @@ def test_every_way_of_reading_a_text_warns_once(way: str, tmp_path: Path) -> Non
             [list(tokenizing.stream_ids(0, [text])) for text in texts]
         else:
             tokenizing.count(map(TextInput, texts))
-        assert len([warning for warning in tokenizing.warnings if "gives other ids" in warning]) == 1
+        assert len([warning for warning in tokenizing.warnings if "gives other token ids" in warning]) == 1
         assert tokenizing.models == (str(tmp_path),)
 
 

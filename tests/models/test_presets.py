@@ -36,31 +36,18 @@ TOTALS = {
 }
 
 
-@pytest.fixture(scope="module")
-def totals() -> dict[str, int]:
-    return {name: _total(name) for name in preset_names()}
-
-
 def _total(name: str) -> int:
     return sum(parameter.numel() for parameter in preset_module(read_preset(name)).parameters())
 
 
-def test_known_totals(totals: dict[str, int]) -> None:
-    assert {name: totals[name] for name in TOTALS} == TOTALS
-
-
-def test_every_preset_is_near_what_its_source_prints(totals: dict[str, int]) -> None:
-    for name, total in totals.items():
-        preset = read_preset(name)
-        number, unit = re.match(r"([\d.]+)([MB])", preset.published).groups()  # type: ignore[union-attr]
-        printed = float(number) * {"M": 1e6, "B": 1e9}[unit]
-        assert total == pytest.approx(printed, rel=0.06), name
+def test_known_totals() -> None:
+    assert {name: _total(name) for name in TOTALS} == TOTALS
 
 
 def test_every_preset_says_where_it_is_from() -> None:
     for name in preset_names():
         preset = read_preset(name)
-        assert re.search(r"\b(19|20)\d\d\b", preset.source), name
+        assert re.search(r"https?://|\b(19|20)\d\d\b", preset.source), name
         assert preset.title
 
 

@@ -270,7 +270,7 @@ BROKEN_RANKS = {
     "z.tiktoken": ("AA== 0\nAQ== 7", "its 2 ranks are not 0 to 1"),
     "tekken.json": ("{}", 'a tekken.json needs a "config" with a "pattern", and a "vocab"'),
     "tekken_1.json": ('{"config": {"pattern": "a"}, "vocab": [3]}', 'entry 0 of its vocab has no "token_bytes"'),
-    "tekken_2.json": ('{"config": {"pattern": "a"}, "vocab": [], "special_tokens": [3]}', "are no list of ranks and"),
+    "tekken_2.json": ('{"config": {"pattern": "a"}, "vocab": [], "special_tokens": [3]}', "are not a list of ranks and"),
     "tekken_3.json": ("[", "Expecting value"),
 }
 
@@ -314,7 +314,7 @@ def test_byte_level_bpe_alone(name: str, tmp_path: Path) -> None:
 def test_half_a_vocabulary(kept: str, lost: str, tmp_path: Path) -> None:
     byte_level(tmp_path / "vocab.json")
     (tmp_path / lost).unlink()
-    with pytest.raises(ModelError, match=f"{lost} is not beside it") as caught:
+    with pytest.raises(ModelError, match=f"{lost} is missing") as caught:
         load_named(tmp_path / kept)
     assert lost in caught.value.hint
 
@@ -346,7 +346,7 @@ def test_a_tokenizer_has_no_weights(name: str, tmp_path: Path) -> None:
     files = open_files(parse_reference(str(tmp_path / name)))
     assert (files.ref.kind, files.ref.weights_file) == (Kind.FILE, None)
     for use in (files.weights, lambda: files.require("config.json")):
-        with pytest.raises(ModelError, match=f"{name} is a tokenizer's file, without the weights") as caught:
+        with pytest.raises(ModelError, match=f"{name} is only a tokenizer, without the weights") as caught:
             use()
         assert str(tmp_path) in caught.value.hint
 

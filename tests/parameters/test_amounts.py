@@ -18,7 +18,7 @@ def test_counts(given: int | str | None, count: int | None) -> None:
 
 @pytest.mark.parametrize("given", [0, -1, "", "x", "1.5", "1,2", "12,34,567", "1234,567", "128kb", "k", "9" * 40, True])
 def test_what_is_no_count(given: int | str) -> None:
-    with pytest.raises(UsageError, match="it is a whole number from 1 on"):
+    with pytest.raises(UsageError, match="it has to be a whole number of at least 1"):
         count_of("--context", given)
 
 
@@ -70,7 +70,7 @@ def test_no_size() -> None:
     ],
 )
 def test_what_is_no_size(given: int | str) -> None:
-    with pytest.raises(UsageError, match="it is a size of memory"):
+    with pytest.raises(UsageError, match="it has to be a memory size"):
         size_of("--fit", given)
 
 
@@ -98,5 +98,5 @@ def test_no_total_is_expected_where_none_is_given() -> None:
 
 @pytest.mark.parametrize("given", [0, "", "B", "1e9", "-7B", "7.B", "7,2B"])
 def test_what_is_no_total(given: int | str) -> None:
-    with pytest.raises(UsageError, match="it is a whole number from 1 on"):
+    with pytest.raises(UsageError, match="it has to be a whole number of at least 1"):
         total_of("--check", given)
