@@ -578,13 +578,8 @@ def _virtual_token_note(loaded: LoadedModel) -> Iterator[str]:
 
 def _ignored_option_notes(stacks: tuple[Stack, ...], request: HeadsRequest) -> Iterator[str]:
     """Notes on options that change patterns, where no pattern is shown."""
-    if request.patterns:
-        return
-    sketched = any(stack.sketches for stack in stacks)
-    shaping = {
-        f"--by {request.view.by}": request.view.by != "token" and not sketched,
-    }
-    for flag in (flag for flag, given in shaping.items() if given):
+    if request.view.by != "token" and not request.patterns and not any(stack.sketches for stack in stacks):
+        flag = f"--by {request.view.by}"
         yield f"{flag} has no effect here, because no pattern is shown: choose one with -l, -H or --query"
 
 

@@ -298,8 +298,8 @@ def test_what_can_not_be_walked() -> None:
     assert caught.value.hint == "choose one of them, for instance --query 1"
     for option in ({"by": "word"}, {"hide_special": True}, {"norm_weighted": True}, {"bins": 3}):
         flag = f"--{next(iter(option)).replace('_', '-')}"
-        with pytest.raises(UsageError, match=f"{flag}.* shapes a pattern") as caught:
+        with pytest.raises(UsageError, match=f"{flag}.* changes how a pattern is drawn") as caught:
             walks(bert, **option)
         assert caught.value.hint is not None and caught.value.hint.startswith(f"leave {flag}")
-    with pytest.raises(UsageError, match="metrics are averaged here"):
+    with pytest.raises(UsageError, match="with several texts only the metrics are shown"):
         attncli.heads(input_ids=[IDS, IDS], model=bert, steps=True)

@@ -126,7 +126,8 @@ def test_the_last_layer_is_rolled_out_to() -> None:
             heads(model=model, input_ids=IDS, rollout=True, **wrong)  # type: ignore[arg-type]
 
 
-def test_what_shapes_patterns_is_noted_where_none_is_shown() -> None:
+def test_what_shapes_patterns_is_noted_where_none_is_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(collector, "MAX_SHORT_SKETCHES", 0)
     model = tiny.build(tiny.FAMILIES["bert"]())
     notes = [note for note in heads(model=model, input_ids=IDS, by="word").notes if "has no effect" in note]
     assert [note.split(" has")[0] for note in notes] == ["--by word"]
