@@ -140,7 +140,7 @@ def test_how_a_model_reads_is_found_out(saved: tiny.Folders) -> None:
     assert {name: result.causal for name, result in kinds.items()} == {
         "bert": False, "gpt2": True, "t5": False, "fnet": False,
     }  # fmt: skip
-    assert any("each runs alone" in note for note in kinds["fnet"].notes)
+    assert any("they were run one by one" in note for note in kinds["fnet"].notes)
 
 
 def test_the_first_token_of_a_causal_model_is_warned_of(saved: tiny.Folders) -> None:
