@@ -251,7 +251,7 @@ def test_what_is_left_out_is_said(saved: tiny.Folders) -> None:
     with pytest.raises(UsageError, match=r"sentence 2 doesn't contain 'mole' \(the same in 4\)"):
         compare(saved["bert"], given)
     result = compare(saved["bert"], given, skip=True)
-    assert result.left_out == (2, 4) and "sentences 2 and 4 were left out" in result.warnings[0]
+    assert result.left_out == (2, 4) and "sentences 2 and 4 were skipped" in result.warnings[0]
 
 
 def test_a_word_beyond_the_models_reach_is_an_error_by_number(saved: tiny.Folders) -> None:
