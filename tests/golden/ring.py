@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import difflib
 import os
+import re
 import shlex
 import tempfile
 from collections.abc import Callable, Iterator
@@ -59,7 +60,9 @@ def outcome_of(command: Command, folder: Path, attn: Callable[..., Outcome] = ru
             outcome = _run(command, folder, attn)
         sections = [Section("exit", "text", f"{outcome.code}\n")]
         if outcome.err:
-            sections.append(Section("stderr", "text", shown(mask(outcome.err, folder))))
+            # How large a file is depends on how its numbers are rounded.
+            said = re.sub(r"(wrote .+, )[\d,]+ bytes", r"\1… bytes", mask(outcome.err, folder))
+            sections.append(Section("stderr", "text", shown(said)))
         if outcome.out:
             out = mask(outcome.out.decode("utf-8"), folder).encode()
             form = _form(command)
