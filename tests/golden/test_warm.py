@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from tests.golden.commands import COMMANDS, PLAIN
+from tests.golden.commands import COMMANDS
 from tests.golden.ring import absent, check
 from tests.golden.warm import WarmAttn, kept_warm, runs_elsewhere
 
-POSSIBLE = [name for name in PLAIN if runs_elsewhere(COMMANDS[name]) is None]
+POSSIBLE = [name for name in COMMANDS if runs_elsewhere(COMMANDS[name]) is None]
 #: One of each group.
 SAMPLE = list({name.rpartition("/")[0]: name for name in POSSIBLE}.values())
 

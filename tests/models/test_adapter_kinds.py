@@ -226,7 +226,7 @@ def test_a_prefix_by_every_metric_of_position(bases: tiny.Folders, tmp_path: Pat
         for name, keys in (("duplicate", copies), ("induction", induced)):
             shown = (weights * keys).sum(1)[keys.any(1)]
             assert head.values[name] == pytest.approx(shown.mean(), abs=1e-5)
-    with pytest.raises(UsageError, match="virtual tokens are columns alone"):
+    with pytest.raises(UsageError, match="virtual tokens are only keys"):
         attncli.heads(input_ids=list(IDS), model=tmp_path, device="cpu", rollout=True)
 
 
@@ -342,7 +342,7 @@ def _with_field(folder: Path, **fields: Any) -> Path:
         ({"target_modules": ["q_proj", "k_proj", "v_proj"]}, r"base_model.*v_proj.*isn't in its weights"),
         ({"r": 8}, "can't be applied to LlamaForCausalLM"),
         ({"task_type": "FEATURE_EXTRACTION"}, "doesn't fit its base model"),
-        ({"peft_type": "QUANTUM"}, "doesn't know the kind of the adapter"),
+        ({"peft_type": "QUANTUM"}, "doesn't know the type of the adapter"),
         ({"megatron_config": {"a": 1}, "megatron_core": "antigravity"}, "names a module to import"),
         ({"peft_type": "SHADOW", "shadow_model": "org/other"}, "it needs a second model, 'org/other'"),
     ],

@@ -44,7 +44,7 @@ def test_an_adapter_needs_peft_for_its_weights_alone(adapter: Path, monkeypatch:
 def test_an_adapters_own_weights_are_checked(adapter: Path) -> None:
     weights = adapter / "adapter_model.safetensors"
     weights.write_bytes(weights.read_bytes()[:-1])
-    assert "it was cut short" in weights_refusal(adapter).message
+    assert "it is incomplete" in weights_refusal(adapter).message
     weights.unlink()
     missing = f"the adapter {adapter} has no weights: adapter_model.safetensors is missing"
     assert weights_refusal(adapter).message == missing
@@ -56,23 +56,22 @@ def test_an_adapters_own_weights_are_checked(adapter: Path) -> None:
 @pytest.mark.parametrize(
     ("base", "message"),
     [
-        (None, "does not say which model it changes"),
-        ("", "does not say which model it changes"),
-        ("./gone", "changes './gone', and there is no file or folder ./gone"),
-        ("not a name", "changes 'not a name', and 'not a name' can't be a model on the hub"),
-        ("preset:gpt3", "changes 'preset:gpt3', which is no model of the hub or a folder"),
+        (None, "the adapter {} doesn't name its base model"),
+        ("", "the adapter {} doesn't name its base model"),
+        ("./gone", "the base model './gone' of the adapter {} is unavailable: there is no file or folder ./gone"),
+        ("preset:gpt3", "the base model 'preset:gpt3' of the adapter {} is neither on the hub nor a folder"),
     ],
 )
 def test_an_adapter_whose_base_is_not_to_be_had(adapter: Path, base: str | None, message: str) -> None:
     (adapter / "adapter_config.json").write_text(json.dumps({"base_model_name_or_path": base}))
-    assert weights_refusal(adapter).message == f"the adapter {adapter} {message}"
+    assert weights_refusal(adapter).message == message.format(adapter)
 
 
 def test_an_adapter_cannot_name_code_to_run(adapter: Path) -> None:
     code = adapter / "model.py"
     code.write_text("def build(): raise SystemExit")
     (adapter / "adapter_config.json").write_text(json.dumps({"base_model_name_or_path": f"{code}:build"}))
-    assert "which is no model of the hub or a folder" in weights_refusal(adapter).message
+    assert "is neither on the hub nor a folder" in weights_refusal(adapter).message
 
 
 def test_an_adapter_of_an_adapter(adapter: Path) -> None:
