@@ -130,7 +130,11 @@ REFUSED = {
         "--image can't be combined with --target",
     ),
     "steps": (2, ("a", "--steps", "--image", "disc.png", "-m", "vit"), "--image can't be combined with --steps"),
-    "two pictures": (2, ("--image", "disc.png", "--image", "disc.png", "-m", "vit"), "2 pictures were given, and ViTModel reads one"),
+    "two pictures": (
+        2,
+        ("--image", "disc.png", "--image", "disc.png", "-m", "vit"),
+        "2 pictures were given, and ViTModel reads one",
+    ),
     "two places": (2, ("<image> <image>", "--image", "disc.png", "-m", "llava"), "has 2 placeholders for pictures"),
     "a caption to write": (
         2,

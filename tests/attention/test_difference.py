@@ -139,7 +139,10 @@ def test_two_texts_on_the_default_model() -> None:
     [
         ({"model": ["a", "b", "c"]}, "3 models"),
         ({"model": ["a", "b"], "against": "x"}, "--against can't be combined with two models"),
-        ({"against": "x", "check": "0.0 first > 1"}, "--check can't be combined with --against: it tests one model on one text"),
+        (
+            {"against": "x", "check": "0.0 first > 1"},
+            "--check can't be combined with --against: it tests one model on one text",
+        ),
         ({"against": "x", "rollout": True}, "--rollout can't be combined with --against"),
         ({"against": "x", "norm_weighted": True}, "don't sum to 1"),
     ],

@@ -14,9 +14,10 @@ from tests import tiny
 from tests.cli.conftest import attn
 from tests.cli.warm_place import INDUCTION, Place, is_alive, kept_warm, wait
 
-pytestmark = pytest.mark.skipif(
-    not is_possible() or not Path("/proc/self/task").exists(), reason="no model can be kept here"
-)
+pytestmark = [
+    pytest.mark.processes,
+    pytest.mark.skipif(not is_possible() or not Path("/proc/self/task").exists(), reason="no model can be kept here"),
+]
 IDS = ("--input-ids", "5 6 7 5 6 7", "--json")
 
 

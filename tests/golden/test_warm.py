@@ -11,6 +11,7 @@ from tests.golden.commands import COMMANDS
 from tests.golden.ring import absent, check
 from tests.golden.warm import WarmAttn, kept_warm, runs_elsewhere
 
+pytestmark = pytest.mark.processes
 POSSIBLE = [name for name in COMMANDS if runs_elsewhere(COMMANDS[name]) is None]
 #: One of each group.
 SAMPLE = list({name.rpartition("/")[0]: name for name in POSSIBLE}.values())

@@ -100,7 +100,9 @@ def test_a_folder_follows_the_class_and_a_named_file_means_itself(case: str, tmp
         assert by_file.texts[0].ids == backend.encode(text, add_special_tokens=False).ids
         assert (by_class.texts[0].ids == by_file.texts[0].ids) == (text == same)
         assert by_file.warnings == ()
-        warned = [f"its class {config['tokenizer_class']} gives other token ids" in warning for warning in by_class.warnings]
+        warned = [
+            f"its class {config['tokenizer_class']} gives other token ids" in warning for warning in by_class.warnings
+        ]
         assert warned == [True] * (text == differing)
 
 

@@ -63,7 +63,10 @@ def test_contents(content: object) -> None:
         ('[{"role": "user", "content": true}]', "the content of message 1 is true or false"),
         ('[{"role": "user", "content": [3]}]', "a part of the content of message 1 is a number"),
         ('[[{"role": "user", "content": "a"}]]', "several conversations"),
-        ('{"messages": [{"role": "user", "content": "a"}], "tools": {}}', "the tools of a conversation have to be a list"),
+        (
+            '{"messages": [{"role": "user", "content": "a"}], "tools": {}}',
+            "the tools of a conversation have to be a list",
+        ),
         ('{"messages": [{"role": "user", "content": "a"}], "documents": ["x"]}', "documents of a conversation"),
         ('{"messages": [{"role": "user", "content": "a"}], "add_generation_prompt": true}', "is not part"),
         ("[" * 100_000, "can't be read"),

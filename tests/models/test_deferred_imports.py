@@ -57,6 +57,7 @@ def last_line(text: str) -> set[str]:
     return set(text.rpartition("\n")[2].split())
 
 
+@pytest.mark.processes
 @pytest.mark.parametrize(
     "arguments",
     [("heads", "The cat sat on the mat", "--json"), ("compare", "mole", "A small mole", "One mole of it", "--json")],
@@ -69,6 +70,7 @@ def test_a_command_writes_the_same_without_importing_them(arguments: tuple[str, 
     assert {"torch._dynamo", "torch.distributed.tensor"} <= last_line(guest.stderr)
 
 
+@pytest.mark.processes
 def test_torchrun_gets_the_real_modules() -> None:
     done = run(OWN_PROCESS, "heads", "The cat sat", "--json", LOCAL_RANK="0")
     assert {"torch._dynamo", "torch.distributed.tensor"} <= last_line(done.stderr)
@@ -89,6 +91,7 @@ def test_commands_that_may_put_them_off(arguments: list[str], variables: dict[st
     assert may_defer(arguments, variables) is expected
 
 
+@pytest.mark.processes
 def test_the_python_functions_put_nothing_off() -> None:
     code = """
 import sys, attncli
@@ -101,6 +104,7 @@ print(type(sys.modules["torch._dynamo"]).__name__)
     assert [path.relative_to(ROOT).as_posix() for path in users] == ["attncli/cli/main.py"]
 
 
+@pytest.mark.processes
 def test_the_compiler_works_when_asked_for_and_knows_what_it_was_told() -> None:
     code = f"""{DEFERRED}
 from transformers.integrations import deepgemm
@@ -117,6 +121,7 @@ assert id(deepgemm._load_deepgemm_kernel) in torch._dynamo.trace_rules._allowed_
     run(code)
 
 
+@pytest.mark.processes
 def test_a_disabled_function_runs_before_and_after_the_compiler_is_there() -> None:
     code = f"""{DEFERRED}
 @torch.compiler.disable(recursive=False)
@@ -129,6 +134,7 @@ assert named(1) == 2
     run(code)
 
 
+@pytest.mark.processes
 def test_names_that_transformers_took_do_what_the_real_ones_do() -> None:
     code = f"""{DEFERRED}
 import inspect
@@ -166,6 +172,7 @@ USES = (
 )
 
 
+@pytest.mark.processes
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="each use in a process forked from one that has imported torch")
 def test_any_other_use_brings_the_real_modules() -> None:
     code = f"""{DEFERRED}

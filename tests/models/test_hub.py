@@ -216,7 +216,10 @@ def test_a_gguf_by_name(hub: HubServer) -> None:
     assert (weights.kind, weights.paths[0].name) == ("gguf", "x.gguf")
     with pytest.raises(ModelError) as caught:
         open_model("org/ggufs/z.gguf").weights()
-    assert (caught.value.message, caught.value.hint) == ("org/ggufs has no file z.gguf", "its files are q4/x.gguf, y.gguf")
+    assert (caught.value.message, caught.value.hint) == (
+        "org/ggufs has no file z.gguf",
+        "its files are q4/x.gguf, y.gguf",
+    )
 
 
 def test_a_model_of_ggufs_alone_says_how_to_name_one(hub: HubServer) -> None:

@@ -184,7 +184,11 @@ def test_a_missing_pooler_is_a_note(saved: tiny.Folders, tmp_path: Path) -> None
     [
         ({"model_type": "nothing-known"}, "model_type 'nothing-known'", "pip install -U transformers"),
         ({"hidden_size": 4}, "has no model_type", "add the model_type"),
-        ({"model_type": "x", "auto_map": {"AutoModel": "code.Model"}}, "needs Python code that comes with it", "--trust-remote-code"),
+        (
+            {"model_type": "x", "auto_map": {"AutoModel": "code.Model"}},
+            "needs Python code that comes with it",
+            "--trust-remote-code",
+        ),
         ([1], "doesn't contain a JSON object", "download or copy the file again"),
         ({"model_type": "bert", "hidden_size": "wide"}, "not valid", "download or copy"),
     ],

@@ -270,7 +270,10 @@ BROKEN_RANKS = {
     "z.tiktoken": ("AA== 0\nAQ== 7", "its 2 ranks are not 0 to 1"),
     "tekken.json": ("{}", 'a tekken.json needs a "config" with a "pattern", and a "vocab"'),
     "tekken_1.json": ('{"config": {"pattern": "a"}, "vocab": [3]}', 'entry 0 of its vocab has no "token_bytes"'),
-    "tekken_2.json": ('{"config": {"pattern": "a"}, "vocab": [], "special_tokens": [3]}', "are not a list of ranks and"),
+    "tekken_2.json": (
+        '{"config": {"pattern": "a"}, "vocab": [], "special_tokens": [3]}',
+        "are not a list of ranks and",
+    ),
     "tekken_3.json": ("[", "Expecting value"),
 }
 
