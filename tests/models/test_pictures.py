@@ -153,7 +153,7 @@ def test_a_processor_of_any_name_is_the_one_for_pillow(named: dict[str, str], tm
 
 def test_a_model_that_does_not_say_how_pictures_are_made_ready(tmp_path: Path) -> None:
     pytest.importorskip("PIL")
-    with pytest.raises(ModelError, match="has no preprocessor_config.json, which says how pictures are preprocessed"):
+    with pytest.raises(ModelError, match=r"has no preprocessor_config\.json, which says how pictures are preprocessed"):
         image_processor(model_files(tmp_path, None))
     with pytest.raises(ModelError, match="no NoSuchImageProcessor that works without torchvision"):
         image_processor(model_files(tmp_path, {"image_processor_type": "NoSuchImageProcessor"}))
