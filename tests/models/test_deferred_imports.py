@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 from types import ModuleType
 
@@ -38,6 +39,11 @@ from transformers import BertModel
 stand_ins = [name for name in DEFERRED if isinstance(sys.modules.get(name), StandIn)]
 assert {"torch._dynamo", "torch.distributed.tensor", "scipy.optimize", "accelerate"} <= {*stand_ins}, stand_ins
 """
+
+
+needs_all = pytest.mark.skipif(
+    not all(find_spec(name) for name in ("accelerate", "peft", "scipy")), reason="not all that is put off is installed"
+)
 
 
 def run(code: str, *arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
@@ -105,6 +111,7 @@ print(type(sys.modules["torch._dynamo"]).__name__)
 
 
 @pytest.mark.processes
+@needs_all
 def test_the_compiler_works_when_asked_for_and_knows_what_it_was_told() -> None:
     code = f"""{DEFERRED}
 from transformers.integrations import deepgemm
@@ -122,6 +129,7 @@ assert id(deepgemm._load_deepgemm_kernel) in torch._dynamo.trace_rules._allowed_
 
 
 @pytest.mark.processes
+@needs_all
 def test_a_disabled_function_runs_before_and_after_the_compiler_is_there() -> None:
     code = f"""{DEFERRED}
 @torch.compiler.disable(recursive=False)
@@ -135,6 +143,7 @@ assert named(1) == 2
 
 
 @pytest.mark.processes
+@needs_all
 def test_names_that_transformers_took_do_what_the_real_ones_do() -> None:
     code = f"""{DEFERRED}
 import inspect
@@ -173,6 +182,7 @@ USES = (
 
 
 @pytest.mark.processes
+@needs_all
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="each use in a process forked from one that has imported torch")
 def test_any_other_use_brings_the_real_modules() -> None:
     code = f"""{DEFERRED}
