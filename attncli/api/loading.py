@@ -304,7 +304,7 @@ def check_running(running: RunningRequest) -> None:
             hint=f"{meant}--device accepts auto, cpu, cuda, cuda:N (such as cuda:1) and mps",
         )
     if dtype not in DTYPES:
-        raise UsageError(f"there is no number format {dtype!r}", hint=f"--dtype accepts {', '.join(DTYPES)}")
+        raise UsageError(f"there is no dtype {dtype!r}", hint=f"--dtype accepts {', '.join(DTYPES)}")
 
 
 def model_limits(files: ModelFiles | None) -> ConfiguredLimits:

@@ -231,7 +231,7 @@ def test_number_formats(saved: tiny.Folders) -> None:
     assert load(saved["bert"]).dtype == "float32"
     assert load(saved["bert"], dtype="bfloat16").dtype == "bfloat16"
     assert device.choose_dtype("auto", torch.device("cuda:0")) == "auto"
-    with pytest.raises(UsageError, match="no number format"):
+    with pytest.raises(UsageError, match="no dtype"):
         load(saved["bert"], dtype="float8")
 
 

@@ -60,6 +60,22 @@ def recording(
 
 
 @contextmanager
+def wrapped(modules: Sequence[nn.Module], wrap: Callable[[nn.Module], Callable[..., Any]]) -> Iterator[None]:
+    """In the body each module has the `forward` that `wrap` makes of it; afterwards its own again."""
+    before = [vars(module).get("forward") for module in modules]
+    try:
+        for module in modules:
+            vars(module)["forward"] = wrap(module)
+        yield
+    finally:
+        for module, own in zip(modules, before, strict=True):
+            if own is None:
+                vars(module).pop("forward", None)
+            else:
+                vars(module)["forward"] = own
+
+
+@contextmanager
 def replaying(lists: Sequence[BlockList], outputs: Sequence[Any]) -> Iterator[None]:
     """In the body the first calls of blocks return `outputs` and compute nothing; later calls run.
 
@@ -75,14 +91,5 @@ def replaying(lists: Sequence[BlockList], outputs: Sequence[Any]) -> Iterator[No
 
         return forward
 
-    before = [vars(block).get("forward") for block in blocks]
-    try:
-        for block in blocks:
-            vars(block)["forward"] = replayed(block.forward)
+    with wrapped(blocks, lambda block: replayed(block.forward)):
         yield
-    finally:
-        for block, own in zip(blocks, before, strict=True):
-            if own is None:
-                vars(block).pop("forward", None)
-            else:
-                vars(block)["forward"] = own

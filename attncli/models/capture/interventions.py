@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 from torch.utils.weak import WeakTensorKeyDictionary
 
-from attncli.models.capture.block_replay import BlockCall, recording, single_blocks
+from attncli.models.capture.block_replay import BlockCall, recording, single_blocks, wrapped
 from attncli.models.capture.head_sites import (
     HeadSite,
     ParameterStorage,
@@ -102,21 +102,6 @@ class _BlockWatch:
     block_call: int = -1
     _stack: list[int] = field(default_factory=list)
 
-    @contextmanager
-    def _wrapped(self, modules: Sequence[nn.Module], wrap: Callable[[nn.Module], Callable[..., Any]]) -> Iterator[None]:
-        """The body with other `forward`s."""
-        before = [vars(module).get("forward") for module in modules]
-        try:
-            for module in modules:
-                vars(module)["forward"] = wrap(module)
-            yield
-        finally:
-            for module, own in zip(modules, before, strict=True):
-                if own is None:
-                    vars(module).pop("forward", None)
-                else:
-                    vars(module)["forward"] = own
-
 
 class _SumCounter:
     """Numbers the sums of two tensors of the stream's size in one call of a block; some have the tokens of all texts in
@@ -162,8 +147,8 @@ class _WriteRecorder(_BlockWatch):
     def watching(self) -> Iterator[None]:
         modules = list({id(site.module): site.module for site in self._sites}.values())
         with ExitStack() as stack:
-            stack.enter_context(self._wrapped(single_blocks(self.model.lists), self._around_block))
-            stack.enter_context(self._wrapped(modules, self._around_site))
+            stack.enter_context(wrapped(single_blocks(self.model.lists), self._around_block))
+            stack.enter_context(wrapped(modules, self._around_site))
             yield
 
     def _around_block(self, block: nn.Module) -> Callable[..., Any]:
@@ -269,8 +254,8 @@ class _Intervention(_BlockWatch):
         with ExitStack() as stack:
             stack.enter_context(hooked(self._hooks()))
             if self._writes:
-                stack.enter_context(self._wrapped(single_blocks(self.model.lists), self._around_block))
-            stack.enter_context(self._wrapped(list(modules.values()), self._around_site))
+                stack.enter_context(wrapped(single_blocks(self.model.lists), self._around_block))
+            stack.enter_context(wrapped(list(modules.values()), self._around_site))
             yield
 
     def _hooks(self) -> Iterator[RemovableHandle]:

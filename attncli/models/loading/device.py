@@ -56,7 +56,7 @@ def choose_dtype(requested: str, device: torch.device) -> torch.dtype | str:
     Raises UsageError for a name that isn't in `DTYPES`.
     """
     if requested not in DTYPES:
-        raise UsageError(f"there is no number format {requested!r}", hint=f"--dtype accepts {', '.join(DTYPES)}")
+        raise UsageError(f"there is no dtype {requested!r}", hint=f"--dtype accepts {', '.join(DTYPES)}")
     if requested == "auto":
         return torch.float32 if device.type == "cpu" else "auto"
     dtype = getattr(torch, requested)

@@ -64,7 +64,7 @@ def refuse_headless(module: PreTrainedModel, missing: set[str], files: ModelFile
     if of_head:
         raise ModelError(
             f"the weights of {files.ref.name} have no language-model head ({of_head[0]})",
-            hint="name a model with its head (-m)",
+            hint="use a model with its head (-m)",
         )
 
 
