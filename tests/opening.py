@@ -18,13 +18,15 @@ WEIGHTS = safetensors_bytes(a=1000)
 FILES = {"config.json": b"{}", "tokenizer.json": b'{"version": "1.0"}', "model.safetensors": WEIGHTS}
 
 
-def open_model(text: object, *, refresh: bool = False, revision: str | None = None) -> ModelFiles:
-    return open_files(parse_reference(str(text), revision=revision), refresh=refresh)
+def open_model(
+    text: object, *, refresh: bool = False, revision: str | None = None, trusted: bool = False
+) -> ModelFiles:
+    return open_files(parse_reference(str(text), revision=revision), refresh=refresh, trusted=trusted)
 
 
-def load(path: Path | str, **options: Any) -> LoadedModel:
+def load(path: Path | str, *, trusted: bool = False, **options: Any) -> LoadedModel:
     """A model on the CPU; the options are those of `load_model`."""
-    return load_model(open_model(path), device="cpu", **options)
+    return load_model(open_model(path, trusted=trusted), device="cpu", **options)
 
 
 def fetch_all(files: ModelFiles) -> None:

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from attncli.api.loading import check_fields
-from attncli.api.requests import LoadingRequest
 from attncli.errors import AttnError, ModelError, UsageError
 from attncli.models.files.user_cache import ShapeCache, shape_key
 from attncli.models.loading.config_changes import check_changes
@@ -215,24 +214,24 @@ def _describe(built: BuiltModule) -> tuple[dict[str, Any], Inventory]:
 
 
 def configured_from_files(
-    files: ModelFiles, fields: Mapping[str, Any], changes: Sequence[str], loading: LoadingRequest, progress: Progress
+    files: ModelFiles, fields: Mapping[str, Any], changes: Sequence[str], progress: Progress
 ) -> ConfiguredShapes:
     """The shapes that a model's config.json gives, with changes applied.
 
     Raises ModelError for impossible numbers in the configuration, UsageError for impossible changes.
     """
-    name, trusted = files.ref.name, loading.trust_remote_code
+    name = files.ref.name
     _check_config(fields, changes, name)
 
     def build() -> BuiltModule:
         progress("starting torch", 0, None)
         from attncli.models.loading.configuration import read_config
 
-        config = read_config(files, trust_remote_code=trusted)
-        return _build_module(config, fields, changes, name, files, trusted=trusted)
+        config = read_config(files)
+        return _build_module(config, fields, changes, name, files)
 
     # The cache key contains neither a model's own code nor the configuration in a GGUF file.
-    key_fields = None if trusted or not fields else {**fields, "changes": list(changes)}
+    key_fields = None if files.trusted or not fields else {**fields, "changes": list(changes)}
     facts = {"name": name, "source": "config", "revision": files.revision}
     return ConfiguredShapes(fields, changes, build, key_fields, facts)
 
@@ -280,8 +279,6 @@ def _build_module(
     changes: Sequence[str],
     name: str,
     files: ModelFiles | None = None,
-    *,
-    trusted: bool = False,
 ) -> BuiltModule:
     """The module of a configuration with changes applied.
 
@@ -296,7 +293,7 @@ def _build_module(
         changed = override_fields(config, fields or config.to_diff_dict(), changes)
         _check_overrides(changed, name)
         config = rebuild_config(config, changed)
-    cls = whole_class(config, files, trust_remote_code=trusted)
+    cls = whole_class(config, files)
     keys = [change.partition("=")[0].strip() for change in changes]
     if "architectures" in keys and config.architectures and cls.__name__ != config.architectures[0]:
         raise UsageError(

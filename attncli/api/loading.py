@@ -55,15 +55,15 @@ class LoadedTokenizer(NamedTuple):
 def find_files(model: str | Path, loading: LoadingRequest, progress: Progress) -> ModelFiles:
     """The files of a model. Raises UsageError for something that isn't a model's name, ModelError if unavailable."""
     ref = parse_reference(str(model), revision=loading.revision)
-    return open_files(ref, refresh=loading.refresh, progress=progress)
+    return open_files(ref, refresh=loading.refresh, trusted=loading.trust_remote_code, progress=progress)
 
 
-def read_tokenizer(files: ModelFiles, loading: LoadingRequest) -> Tokenizer:
+def read_tokenizer(files: ModelFiles) -> Tokenizer:
     """The tokenizer of a model. Raises ModelError where it has none, or can't be loaded."""
     # Not at the top: `params` passes through this module, and needs no tokenizers.
     from attncli.models.tokenizers.tokenizer_loader import load_tokenizer
 
-    return load_tokenizer(files, trust_remote_code=loading.trust_remote_code)
+    return load_tokenizer(files)
 
 
 def open_tokenizers(request: TokenizeRequest, progress: Progress) -> tuple[LoadedTokenizer, ...]:
@@ -115,7 +115,7 @@ def _load_tokenizer(model: str, request: TokenizeRequest, progress: Progress) ->
     files = find_files(model, request.loading, progress)
     name = files.ref.name
     try:
-        tokenizer = read_tokenizer(files, request.loading)
+        tokenizer = read_tokenizer(files)
     except NoTokenizerError:
         if request.needs_tokenizer:
             raise
@@ -221,7 +221,7 @@ class ModelLoader(NamedTuple):
         Raises ModelError where the model has none, UsageError where a loaded module comes without one.
         """
         if isinstance(self.tokenizer, str | Path):
-            return read_tokenizer(find_files(self.tokenizer, LoadingRequest(), self.progress), LoadingRequest())
+            return read_tokenizer(find_files(self.tokenizer, LoadingRequest(), self.progress))
         if self.tokenizer is not None:
             from attncli.models.tokenizers.tokenizer_loader import wrap_tokenizer
 
@@ -233,7 +233,7 @@ class ModelLoader(NamedTuple):
                 if self.name
                 else "pass tokenizer= together with model=",
             )
-        return read_tokenizer(files, self.loading)
+        return read_tokenizer(files)
 
     def find_tokenizer(self, files: ModelFiles | None, *, needed: bool) -> Tokenizer | None:
         """Load the tokenizer as `open_tokenizer` does, or give None where there is none and it is not `needed`."""
@@ -276,7 +276,7 @@ class ModelLoader(NamedTuple):
             depth(loaded.lists)
             return loaded
         options = LoadingOptions(self.running.device, self.running.dtype, eager, writes, predicts, modality)
-        keeper = None if self.loading.allow_pickle or self.loading.trust_remote_code else self.keeper
+        keeper = None if self.loading.allow_pickle or files.trusted else self.keeper
         if keeper is not None and (kept := keeper.find(files, options, depth)) is not None:
             return kept
         with library_errors(f"{files.ref.name} can't be loaded"):
@@ -285,7 +285,6 @@ class ModelLoader(NamedTuple):
                 depth=depth,
                 **options._asdict(),
                 allow_pickle=self.loading.allow_pickle,
-                trust_remote_code=self.loading.trust_remote_code,
                 progress=self.progress,
             )
         if keeper is not None:

@@ -85,7 +85,7 @@ class ShapeSource(NamedTuple):
 
     def _from_files(self, files: ModelFiles, fields: dict[str, Any] | None) -> ModelShapes:
         if self.source != "header" and not (self.source is None and _needs_header(files, fields)):
-            configured = configured_from_files(files, fields or {}, self.changes, self.loading, self.progress)
+            configured = configured_from_files(files, fields or {}, self.changes, self.progress)
             # A changed model can't be compared with the checkpoint.
             return configured.shapes() if self.changes else reconcile_with_checkpoint(configured, files)
         # The headers of the weight files, which take neither torch nor transformers.
@@ -99,7 +99,8 @@ class ShapeSource(NamedTuple):
     def _open(self, ref: ModelRef) -> tuple[ModelFiles, dict[str, Any] | None]:
         """The files of a model and its configuration. Where they can't be loaded, the hint may name a preset."""
         try:
-            files = open_files(ref, refresh=self.loading.refresh, progress=self.progress)
+            trusted = self.loading.trust_remote_code
+            files = open_files(ref, refresh=self.loading.refresh, trusted=trusted, progress=self.progress)
             return files, _read_config(files)
         except ModelError as error:
             from attncli.models.builtin.presets import preset_for_model

@@ -215,7 +215,7 @@ def test_code_of_the_model_runs_only_when_allowed(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text(json.dumps({**config, "model_type": "own-llama", "auto_map": own}))
     with pytest.raises(ModelError, match="needs Python code that comes with it"):
         load(tmp_path)
-    loaded = load(tmp_path, trust_remote_code=True, depth=parse_selection("0").depth)
+    loaded = load(tmp_path, trusted=True, depth=parse_selection("0").depth)
     assert loaded.class_name == "OwnModel" and len(patterns(loaded, "0")) == 4
 
 

@@ -29,6 +29,7 @@ class FetchedFiles:
     ref: ModelRef
     there: Path
     here: Path
+    trusted: bool = True
 
     @property
     def source(self) -> FolderSource:
@@ -205,7 +206,7 @@ def test_data_is_used_instead_of_code(tmp_path: Path) -> None:
 
 def test_code_runs_where_it_is_trusted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     _keep_code_in(tmp_path, monkeypatch)
-    tokenizer = load_tokenizer(_with_code(tmp_path, made.word_level()), trust_remote_code=True)
+    tokenizer = load_tokenizer(_with_code(tmp_path, made.word_level())._replace(trusted=True))
     assert (tokenizer.class_name, tokenizer.slow) == ("MyTokenizer", True)
 
 
@@ -215,9 +216,7 @@ def test_the_files_of_the_code_are_fetched(tmp_path: Path, monkeypatch: pytest.M
     there.mkdir()
     here.mkdir()
     _with_code(there, None)
-    tokenizer = load_tokenizer(
-        FetchedFiles(ModelRef("org/name", Kind.HUB, "org/name"), there, here), trust_remote_code=True
-    )
+    tokenizer = load_tokenizer(FetchedFiles(ModelRef("org/name", Kind.HUB, "org/name"), there, here))
     assert (tokenizer.class_name, tokenizer.encode("mole").ids) == ("MyTokenizer", [2, 5, 3])
 
 

@@ -95,11 +95,13 @@ class ModelFiles(NamedTuple):
     """The files of one model.
 
     base: for an adapter, the files of its base model; None for any other model.
+    trusted: whether Python code among them may be run.
     """
 
     ref: ModelRef
     source: Source
     base: ModelFiles | None = None
+    trusted: bool = False
 
     @property
     def revision(self) -> str | None:
@@ -162,23 +164,26 @@ class ModelFiles(NamedTuple):
             raise ModelError(message, hint=f"attn tokenize can read it; for the model, give its folder: {path.parent}")
 
 
-def open_files(ref: ModelRef, *, refresh: bool = False, progress: Progress = silent) -> ModelFiles:
+def open_files(
+    ref: ModelRef, *, refresh: bool = False, trusted: bool = False, progress: Progress = silent
+) -> ModelFiles:
     """The files of the model that `ref` names.
 
-    refresh: ask the hub for the newest commit even if one is cached.  progress: called with the bytes of each download.
+    refresh: ask the hub for the newest commit even if one is cached.  trusted: Python code among the files, or among
+    those of the base of an adapter, may be run.  progress: called with the bytes of each download.
     Raises ModelError if the model is unavailable, and for presets and functions, which have no files.
     """
-    files = ModelFiles(ref, _open_source(ref, refresh=refresh, progress=progress))
+    files = ModelFiles(ref, _open_source(ref, refresh=refresh, progress=progress), trusted=trusted)
     config = _adapter_config(files)
     if config is None:
         return files
 
     base = base_reference(ref, config)
-    base_files = ModelFiles(base, _open_source(base, refresh=refresh, progress=progress))
+    base_files = files._replace(ref=base, source=_open_source(base, refresh=refresh, progress=progress))
     if _adapter_config(base_files) is not None:
         message = f"the base model {base.name} of the adapter {ref.name} is itself an adapter"
         raise ModelError(message, hint=f"merge {base.name} into its own base model first")
-    return ModelFiles(ref, files.source, base_files)
+    return files._replace(base=base_files)
 
 
 def _adapter_config(files: ModelFiles) -> Path | None:

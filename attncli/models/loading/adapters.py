@@ -158,15 +158,13 @@ def _last_logits_only(module: PreTrainedModel) -> Iterator[None]:
 # --- The class that an adapter was trained on
 
 
-def trained_class(
-    config: PreTrainedConfig, files: ModelFiles, *, trust_remote_code: bool = False
-) -> type[PreTrainedModel] | None:
+def trained_class(config: PreTrainedConfig, files: ModelFiles) -> type[PreTrainedModel] | None:
     """The class that an adapter was trained on: its task's, else the one in its `auto_mapping`, else the first in
     `architectures` of its base. None where none of these names one."""
     fields = _adapter_fields(files)
     auto = _TASK_CLASSES.get(str(fields.get("task_type")))
     own = (getattr(config, "auto_map", None) or {}).get(auto)
-    if own and trust_remote_code:
+    if own and files.trusted:
         return custom_class(files, own)
     mapping = fields.get("auto_mapping")
     named = [mapping.get("base_model_class")] if isinstance(mapping, dict) else []

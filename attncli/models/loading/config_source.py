@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Iterable, Iterator, Mapping
+from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -20,24 +21,24 @@ _BASE_CLASS, _BASE_FILE = "PreTrainedConfig", "configuration_utils.py"
 class DeclaredFields(NamedTuple):
     """What a configuration class declares.
 
-    defaults: of its own fields; `...` where the source shows none or none that is a literal.  inherited: the fields of
-    every configuration.  aliases: other names of its fields.  parts: the fields that hold configurations.
+    defaults: of its own fields; `...` where the source shows none or none that is a literal.  aliases: other names of
+    its fields.  parts: the fields that hold configurations.
     """
 
     class_name: str
     defaults: Mapping[str, Any]
-    inherited: frozenset[str]
     aliases: Mapping[str, str]
     parts: frozenset[str]
 
     def has(self, name: str) -> bool:
         """Whether a configuration has a field of this name."""
-        return name in self.defaults or name in self.inherited or name in self.aliases or name in self.parts
+        own = name in self.defaults or name in self.aliases or name in self.parts
+        return own or name in _base_fields()
 
     @property
     def names(self) -> frozenset[str]:
         """The names of all fields."""
-        return frozenset((*self.defaults, *self.inherited, *self.aliases, *self.parts))
+        return frozenset((*self.defaults, *_base_fields(), *self.aliases, *self.parts))
 
 
 def declared_fields(model_type: str) -> DeclaredFields | None:
@@ -57,7 +58,7 @@ def declared_fields(model_type: str) -> DeclaredFields | None:
     aliases = values[found.name].get("attribute_map")
     fields = dict(_fields(found))
     known = {str(alias): str(name) for alias, name in aliases.items()} if isinstance(aliases, dict) else {}
-    return DeclaredFields(found.name, fields, _base_fields(), known, frozenset(parts))
+    return DeclaredFields(found.name, fields, known, frozenset(parts))
 
 
 def declares_value(model_type: str, fields: Iterable[str]) -> bool | None:
@@ -90,7 +91,9 @@ def _fields(node: ast.ClassDef) -> Iterator[tuple[str, Any]]:
             yield from ((argument.arg, ...) for argument in inner.args.args[1:])
 
 
+@cache
 def _base_fields() -> frozenset[str]:
+    """The fields of every configuration. Its source file is long: parsing it takes as long as a small model's layer."""
     spec = find_spec("transformers")
     path = None if spec is None or spec.origin is None else Path(spec.origin).parent / _BASE_FILE
     if path is None or not path.is_file():

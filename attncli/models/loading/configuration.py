@@ -36,17 +36,17 @@ CONFIGURATION_ERRORS = (
 )
 
 
-def read_config(files: ModelFiles, *, trust_remote_code: bool = False) -> PreTrainedConfig:
+def read_config(files: ModelFiles) -> PreTrainedConfig:
     """The configuration of a model: its config.json, or the metadata of a GGUF file.
 
     Raises ModelError if there is none, if it isn't JSON, if the installed transformers doesn't know its model_type, and
-    if it needs custom code and `trust_remote_code` isn't set.
+    if it needs code of the model's own, which isn't trusted.
     """
     if (gguf := gguf_file(files)) is not None:
         return _load_config(files, gguf.parent, None, gguf_file=gguf.name)
     path = files.require("config.json")
     raw = weight_headers.read_model_config(path, repair_hint=files.repair_hint)
-    if "auto_map" in raw and trust_remote_code:
+    if "auto_map" in raw and files.trusted:
         # The classes as `module.Class`, one or several for each auto class.
         auto_map: Any = raw["auto_map"]
         listed = (value if isinstance(value, list) else [value] for value in auto_map.values())
@@ -56,7 +56,7 @@ def read_config(files: ModelFiles, *, trust_remote_code: bool = False) -> PreTra
             f"{files.ref.name} needs Python code that comes with it",
             hint="read that code first; --trust-remote-code runs it",
         )
-    return _load_config(files, path.parent, raw, trust_remote_code=trust_remote_code)
+    return _load_config(files, path.parent, raw, trust_remote_code=files.trusted)
 
 
 def gguf_file(files: ModelFiles) -> Path | None:
@@ -76,7 +76,7 @@ def gguf_file(files: ModelFiles) -> Path | None:
 
 
 def model_class(
-    config: PreTrainedConfig, files: ModelFiles, *, trust_remote_code: bool = False, modality: Modality | None = None
+    config: PreTrainedConfig, files: ModelFiles, *, modality: Modality | None = None
 ) -> type[PreTrainedModel]:
     """The class of the base model for a configuration: `AutoModel`'s, else what `architectures` names.
 
@@ -85,7 +85,7 @@ def model_class(
     Raises ModelError if there is no such class.
     """
     own = getattr(config, "auto_map", None) or {}
-    if trust_remote_code and own:
+    if files.trusted and own:
         return custom_class(files, own.get("AutoModel") or own.get("AutoModelForCausalLM") or next(iter(own.values())))
     known = AutoModel._model_mapping.get(type(config), None)
     candidates = known if isinstance(known, (list, tuple)) else [known] if known else []

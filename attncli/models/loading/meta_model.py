@@ -67,9 +67,7 @@ _CONVENTIONS = (
 )
 
 
-def whole_class(
-    config: PreTrainedConfig, files: ModelFiles | None = None, *, trust_remote_code: bool = False
-) -> type[nn.Module]:
+def whole_class(config: PreTrainedConfig, files: ModelFiles | None = None) -> type[nn.Module]:
     """The class of the whole model, with heads, for a configuration.
 
     It is the one that `architectures` names; without that, the causal language model for a decoder, the
@@ -78,7 +76,7 @@ def whole_class(
     """
     own = getattr(config, "auto_map", None) or {}
     names = [name for name in ("AutoModelForCausalLM", "AutoModelForSeq2SeqLM", "AutoModel") if name in own]
-    if trust_remote_code and files is not None and names:
+    if files is not None and files.trusted and names:
         return custom_class(files, own[names[0]])
     found = next(_candidate_classes(config), None)
     if found is None:

@@ -73,7 +73,6 @@ def load_model(
     with_head: bool = False,
     predicts: bool = False,
     allow_pickle: bool = False,
-    trust_remote_code: bool = False,
     modality: Modality | None = None,
     progress: Progress = silent,
 ) -> LoadedModel:
@@ -95,7 +94,6 @@ def load_model(
         with_head=with_head,
         predicts=predicts,
         allow_pickle=allow_pickle,
-        trust_remote_code=trust_remote_code,
         modality=modality,
     )
 
@@ -154,18 +152,17 @@ def _plan_loading(
     with_head: bool,
     predicts: bool,
     allow_pickle: bool,
-    trust_remote_code: bool,
     modality: Modality | None,
 ) -> _Plan:
-    config = read_config(files, trust_remote_code=trust_remote_code)
-    cls = model_class(config, files, trust_remote_code=trust_remote_code, modality=modality)
+    config = read_config(files)
+    cls = model_class(config, files, modality=modality)
     weights = files.weights(allow_pickle=allow_pickle)
     classes, saved = [cls], dict[str, Tensor]()
     if files.adapter is not None:
         # An adapter decides on the class and the number of labels, and may count the layers: it is applied before any
         # are cut off.
         check_applicable(files)
-        classes = [trained_class(config, files, trust_remote_code=trust_remote_code) or cls]
+        classes = [trained_class(config, files) or cls]
         saved = read_weights(files)
         set_label_count(config, classes[0], saved)
         depth = full_depth

@@ -38,6 +38,9 @@ class TokenizerFiles(Protocol):
     @property
     def source(self) -> Source: ...
 
+    @property
+    def trusted(self) -> bool: ...
+
     def find(self, name: str) -> Path | None: ...
 
 

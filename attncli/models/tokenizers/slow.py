@@ -81,7 +81,7 @@ _EXTRA_PACKAGES = {
 _CONFIG_FILE = "tokenizer_config.json"
 
 
-def load_slow_tokenizer(files: TokenizerFiles, config: TokenizerConfig, *, trust_remote_code: bool) -> Tokenizer:
+def load_slow_tokenizer(files: TokenizerFiles, config: TokenizerConfig) -> Tokenizer:
     """Let transformers load a tokenizer from its files, which are all downloaded first.
 
     Raises NoTokenizerError where there is none, and ModelError where it cannot be loaded.
@@ -97,9 +97,9 @@ def load_slow_tokenizer(files: TokenizerFiles, config: TokenizerConfig, *, trust
         return read_ranks_tokenizer(ranks, name=name, repair_hint=repair_hint, max_length=config.max_length)
     if not vocabularies and not config.class_name:
         raise _missing_tokenizer_error(files)
-    if config.code is not None and trust_remote_code:
+    if config.code is not None and files.trusted:
         fetch_code(files, [config.code])
-    loaded = load_with_transformers(files.ref.name, [*vocabularies, *found], trust_remote_code=trust_remote_code)
+    loaded = load_with_transformers(files.ref.name, [*vocabularies, *found], trusted=files.trusted)
     if not vocabularies and type(loaded).vocab_files_names and config.code is None:
         # transformers would use an empty vocabulary where it finds none.
         raise _missing_tokenizer_error(files)
@@ -137,7 +137,7 @@ def _missing_tokenizer_error(files: TokenizerFiles) -> ModelError:
     return NoTokenizerError(files.ref.name)
 
 
-def load_with_transformers(name: str, found: Sequence[Path], *, trust_remote_code: bool = False, **options: str) -> Any:
+def load_with_transformers(name: str, found: Sequence[Path], *, trusted: bool = False, **options: str) -> Any:
     """Let transformers load a tokenizer from the folder of the `found` files, which have their standard names.
 
     name: of the model.  Raises ModelError where that fails.
@@ -154,7 +154,7 @@ def load_with_transformers(name: str, found: Sequence[Path], *, trust_remote_cod
             return AutoTokenizer.from_pretrained(
                 str(folder),
                 local_files_only=True,
-                trust_remote_code=trust_remote_code,
+                trust_remote_code=trusted,
                 mistral_format=False,
                 **options,
             )

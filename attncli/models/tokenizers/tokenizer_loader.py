@@ -19,11 +19,11 @@ __all__ = ["Encoding", "NoTokenizerError", "Piece", "Tokenizer", "load_tokenizer
 TOKENIZER_FILE = "tokenizer.json"
 
 
-def load_tokenizer(files: TokenizerFiles, *, trust_remote_code: bool = False) -> Tokenizer:
+def load_tokenizer(files: TokenizerFiles) -> Tokenizer:
     """The tokenizer of a model.
 
-    trust_remote_code: run the tokenizer class that came with the model, if there is one. Without it, the model's
-    tokenizer.json (which is data) is used; where there is none, the tokenizer is refused.
+    A tokenizer class that came with the model is run where the files are trusted. Elsewhere the model's tokenizer.json
+    (which is data) is used; where there is none, the tokenizer is refused.
 
     Raises NoTokenizerError where the model has no tokenizer, and ModelError where it is broken, needs a package that
     is not installed, or needs the model's own code and that was not allowed.
@@ -37,15 +37,15 @@ def load_tokenizer(files: TokenizerFiles, *, trust_remote_code: bool = False) ->
     gguf = files.find(name) if name.endswith(".gguf") else None
     if path is None and gguf is not None:
         return _load_gguf(files, gguf)
-    if path is None and config.code is not None and not trust_remote_code:
+    if path is None and config.code is not None and not files.trusted:
         raise ModelError(
             f"the tokenizer of {files.ref.name} is Python code that comes with it ({config.code}), which was not run",
             hint="add --trust-remote-code to run it, or give token ids with --input-ids",
         )
-    if path is None or (config.code is not None and trust_remote_code):
+    if path is None or (config.code is not None and files.trusted):
         from attncli.models.tokenizers.slow import load_slow_tokenizer
 
-        return load_slow_tokenizer(files, config, trust_remote_code=trust_remote_code)
+        return load_slow_tokenizer(files, config)
     from attncli.models.tokenizers.fast import read_fast_tokenizer
 
     note = None

@@ -121,6 +121,8 @@ def sketch_rows(stack: Stack, terminal: Terminal, legend: Flow, *, room: int) ->
     """
     for patterns, zoom in _sketch_sizes(stack, terminal) if stack.sketches else ():
         heat = HeatScale(full_scale(patterns), terminal)
+        if not terminal.full and _least_lines(patterns, heat, zoom) > room:
+            continue  # before many cells are coloured for nothing
         blocks = [
             [*_with_initials(stack, pattern, heat, zoom), _sketch_caption(stack, head, terminal)]
             for pattern in patterns
@@ -133,6 +135,16 @@ def sketch_rows(stack: Stack, terminal: Terminal, legend: Flow, *, room: int) ->
         if terminal.full or count_lines(rows, terminal) <= room:
             return rows
     return []
+
+
+def _least_lines(patterns: Sequence[Pattern], heat: HeatScale, zoom: int) -> int:
+    """How many lines the pictures with their captions take at least, without the scale below them."""
+    rows, columns = map(int, patterns[0].weights.shape)
+    pooled = patterns[0].bins is not None
+    picture: int = ceil(rows * zoom / 2) if heat.half_blocks else rows
+    width = columns * zoom + 2 * (not pooled)
+    across = max((heat.terminal.width + GAP) // (width + GAP), 1)
+    return ceil(len(patterns) / across) * (picture + 2)  # the caption; and the letters, or a blank line
 
 
 _INITIALS = "letters: the tokens' first"
