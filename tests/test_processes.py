@@ -43,6 +43,7 @@ def numbers(found: dict) -> list[float]:
     return [*(head[name] for head in heads for name in METRICS if head[name] is not None), *ends]
 
 
+@pytest.mark.processes
 def test_two_processes_give_the_numbers_of_one(tmp_path: Path, gpt2: str) -> None:
     lines = [f"{'the mole dug ' * (place % 5)}one mole of the {place}" for place in range(70)]
     (tmp_path / "lines.txt").write_text("\n".join([*lines, "", "x " * 70]))
@@ -60,6 +61,7 @@ def test_two_processes_give_the_numbers_of_one(tmp_path: Path, gpt2: str) -> Non
     assert len((tmp_path / "both.csv").read_text().splitlines()) == 13
 
 
+@pytest.mark.processes
 def test_a_failure_of_the_second_is_said_by_the_first(
     tmp_path: Path, gpt2: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
