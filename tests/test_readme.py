@@ -15,7 +15,7 @@ from attncli.cli.command import attn as command
 from attncli.errors import ExitCode
 from attncli.metrics import LABELS, METRICS
 from attncli.verbs import VERBS
-from tests import readme
+from tests import moving_picture, readme
 from tests.readme import PAGES, ROOT, Block, Example, all_blocks, blocks, difference, offer_decoder, printed, updated
 
 README = ROOT / "README.md"
@@ -40,6 +40,14 @@ def skip_without(block: Block) -> None:
 def test_a_command_prints_what_the_manual_shows(block: Block, example: Example) -> None:
     skip_without(block)
     assert difference(example, printed(example)) == ""
+
+
+def test_the_moving_picture_shows_what_the_commands_print() -> None:
+    # Without the shades, which the last digit of a number may change on another processor.
+    shown, current = (
+        re.sub(r'fill="#\w+"', "", svg) for svg in (moving_picture.PATH.read_text("utf-8"), moving_picture.picture())
+    )
+    assert shown == current, "python -m tests.moving_picture draws it anew"
 
 
 def ran(code: list[Block]) -> dict[str, object]:
