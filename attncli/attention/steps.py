@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import suppress
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -17,6 +18,7 @@ import torch
 from torch import Tensor
 
 from attncli.attention.collector import CollectedLayer
+from attncli.attention.score_sources import score_sources
 from attncli.attention.selection import View
 from attncli.attention.stacks import CollectedStack
 from attncli.errors import UsageError
@@ -91,8 +93,11 @@ def _walk_head(stack: CollectedStack, layer: CollectedLayer, head: int, view: Vi
     call = sum(other.path == layer.path for earlier, other in stack.layers.items() if earlier < number)
     trace = trace_attention(collector.model, collector.inputs.arguments, layer.path, call=call, query=query)
     whole = _build_steps(stack, layer, head, query, trace)
+    shown = range(len(keys)) if view.key is None else range(*view.key.span(keys))
+    key = max(shown, key=lambda place: whole.weights[place])
+    whole = replace(whole, sources=score_sources(stack, layer, call, whole, query, key))
     if view.key is not None:
-        return whole.with_keys(range(*view.key.span(keys)))
+        return whole.with_keys(shown)
     return whole if len(keys) <= _MAX_LISTED_WHOLE else whole.with_top_keys(_MAX_LISTED_OF_MORE)
 
 
