@@ -8,7 +8,7 @@ framework for transformer circuits".)
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -58,6 +58,17 @@ def same_head_in_other_stacks(
                 _query_index(layer, view)
                 others.append(f"{stack.name}.{first.layer}.{first.head}")
     return tuple(others)
+
+
+def sources_notes(walks: Sequence[Steps]) -> Iterator[str]:
+    """A note on the walked heads of whose score it is unknown what wrote it."""
+    names = [walk.name for walk in walks if walk.sources is None]
+    if names:
+        heads = f"head{'s' if len(names) > 1 else ''} {', '.join(names)}"
+        yield (
+            f"what wrote the score of {heads} can't be told: q or k comes from the residual stream by a way that can't "
+            "be followed, such as the keys of another layer, or a function that isn't known to be linear"
+        )
 
 
 def _stack_is_chosen(collected: Sequence[CollectedStack]) -> bool:

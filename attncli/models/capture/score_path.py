@@ -21,7 +21,8 @@ from attncli.models.capture.attention_types import Attention
 from attncli.models.capture.linear_path import LinearPath, PathKind, Source
 from attncli.models.loading.loaded_model import LoadedModel
 
-#: How many numbers of gradients are held at a time, of all sources together (128 MiB of float32).
+#: How many numbers the gradients of all sources together have at most, and those of one tensor on the way (128 MiB of
+#: float32).
 _MAX_GRADIENTS = 1 << 25
 
 #: The name of what is added to q or k in the attention module itself.
@@ -116,6 +117,8 @@ class ScorePath(LinearPath):
     ended: bool = False
     _calls: int = 0
     _inside: bool = False
+    #: How many numbers the largest tensor has that holds a source.
+    _largest: int = 0
     #: How often blocks of each stack were called, and the stack of the last one.
     _stack_calls: dict[int, int] = field(default_factory=lambda: defaultdict(int))
     _stack: int = 0
@@ -159,7 +162,7 @@ class ScorePath(LinearPath):
         kept = [place for place, gradient in enumerate(reached) if gradient is not None and gradient.numel()]
         leaves = [tensors[place] for place in kept]
         found: dict[str | HeadPart, Tensor] = {}
-        size = max(1, _MAX_GRADIENTS // max(1, sum(leaf.numel() for leaf in leaves)))
+        size = max(1, _MAX_GRADIENTS // max(1, self._largest, sum(leaf.numel() for leaf in leaves)))
         # A gradient for each number of the output.
         for start in range(0, len(output), size):
             units = torch.eye(len(output), dtype=output.dtype, device=output.device)[start : start + size]
@@ -232,6 +235,7 @@ class ScorePath(LinearPath):
 
     def _leaf(self, tensor: Tensor, axes: tuple[int, ...] = ()) -> tuple[Tensor, Tensor]:
         """Only the positions of the score are followed: all others are constants."""
+        self._largest = max(self._largest, tensor.numel())
         axis = self._token_axis(tensor, axes)
         if axis is None:
             return super()._leaf(tensor, axes)
