@@ -34,7 +34,7 @@ def score_sources(
     sizes = layer.sides.queries.length, layer.sides.keys.length
     place = ScorePlace(layer.path, call, steps.head, query, key, *sizes, stack.key.cross)
     written = follow_score(collector.model, collector.inputs.arguments, place)
-    if written is None:
+    if written is None or not written.query or not written.key:
         return None
     names = _head_names(stack)
     (query_names, queries), (key_names, keys) = (
@@ -83,9 +83,12 @@ def _named(vectors: Vectors, heads: Mapping[tuple[str, int], str], bias: str) ->
 
 
 def _without_the_least(terms: Tensor, names: list[str]) -> tuple[Tensor, list[str]]:
-    """The rows of terms, and their names, at most `_MOST_PARTS`: the last one is then the sum of those that give least."""
+    """The rows of terms, and their names, at most `_MOST_PARTS`; of more, the last one sums up those that give least."""
     if len(names) <= _MOST_PARTS:
         return terms, names
     order = terms.abs().sum(1).argsort(descending=True)
     kept, rest = order[: _MOST_PARTS - 1].sort().values, order[_MOST_PARTS - 1 :]
-    return torch.cat([terms[kept], terms[rest].sum(0, keepdim=True)]), [*(names[each] for each in kept.tolist()), _OTHERS]
+    return torch.cat([terms[kept], terms[rest].sum(0, keepdim=True)]), [
+        *(names[each] for each in kept.tolist()),
+        _OTHERS,
+    ]

@@ -68,15 +68,13 @@ class ScorePlace(NamedTuple):
 
 
 class WrittenScore(NamedTuple):
-    """The query and the key of a score as sums of what parts of the model wrote; their product is still to be scaled."""
+    """The query and the key of a score as sums of what parts of the model wrote. Their product isn't scaled yet."""
 
     query: Vectors
     key: Vectors
 
 
-def follow_score(
-    model: LoadedModel, arguments: Mapping[str, Tensor | bool], place: ScorePlace
-) -> WrittenScore | None:
+def follow_score(model: LoadedModel, arguments: Mapping[str, Tensor | bool], place: ScorePlace) -> WrittenScore | None:
     """What wrote the query and the key of a score: one more forward pass up to there, and d backward passes each.
 
     None where no path leads from the residual stream to both: a function on the way isn't linear, or isn't known.
@@ -128,7 +126,7 @@ class ScorePath(LinearPath):
     def __post_init__(self) -> None:
         super().__post_init__()
         self._rows = self.place.rows
-        self._paths = {id(module): path for path, module in self.model.named_modules()}
+        self._paths: dict[int, str] = {id(module): path for path, module in self.model.named_modules()}
         self._stacks = {
             id(block): number
             for number, block_list in enumerate(self.lists)
@@ -155,7 +153,7 @@ class ScorePath(LinearPath):
         self.ended = True
 
     def vectors(self, output: Tensor) -> dict[str | HeadPart, Tensor]:
-        """How much of `output` each part wrote that a path leads from."""
+        """How much of `output` each part wrote, without those that wrote nothing of it."""
         tensors = [*(source.tensor for source in self.sources), *(written.tensor for written in self.heads)]
         ones = torch.ones_like(output)
         reached = torch.autograd.grad(output, tensors, ones, allow_unused=True, retain_graph=True)
@@ -171,7 +169,7 @@ class ScorePath(LinearPath):
                 for part, numbers in self._contributions(place, gradient):
                     whole = found.setdefault(part, torch.zeros(len(output), dtype=torch.float64))
                     whole[start : start + len(units)] += numbers.cpu()
-        return found
+        return {part: numbers for part, numbers in found.items() if bool(numbers.any())}
 
     def _contributions(self, place: int, gradient: Tensor) -> Iterator[tuple[str | HeadPart, Tensor]]:
         """The parts that wrote one source, and what they give to some numbers of the output. gradient: (numbers, …)."""

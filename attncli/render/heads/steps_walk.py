@@ -19,7 +19,7 @@ from attncli.render.common.console import Beside, Flow, Rows, column_table, row,
 from attncli.render.common.escape import ascii_safe, direction_end, fit_width, token_text
 from attncli.render.common.numbers import cell_number
 from attncli.render.common.terminal import Terminal
-from attncli.render.views.score_sources import source_tables, sources_step
+from attncli.render.views.score_sources import SourceTable, source_tables, sources_step
 from attncli.render.views.steps_words import (
     KEYS_LISTED,
     Step,
@@ -227,12 +227,12 @@ def steps_rows(steps: Steps, terminal: Terminal) -> Rows:
 
 def _source_rows(sources: ScoreSources, query: str, key: str, terminal: Terminal) -> Rows:
     """The parts that wrote q and k beside one another, and the pairs."""
-    query_parts, key_parts, pairs = (
-        column_table([
-            (" score", "right", [(f" {_number(each.contribution)}", "" if each.quiet else "bold") for each in table.rows]),
-            (formula(table.title, terminal), "left",
-             [(formula(each.name, terminal), "dim" if each.quiet else "") for each in table.rows]),
-        ])
-        for table in source_tables(sources, query, key, full=terminal.full)
-    )  # fmt: skip
+    tables = source_tables(sources, query, key, full=terminal.full)
+    query_parts, key_parts, pairs = (_source_table(table, terminal) for table in tables)
     return [Beside([query_parts], [key_parts]), Text(), pairs]
+
+
+def _source_table(table: SourceTable, terminal: Terminal) -> Table:
+    numbers = [(f" {_number(each.contribution)}", "" if each.quiet else "bold") for each in table.rows]
+    names = [(formula(each.name, terminal), "dim" if each.quiet else "") for each in table.rows]
+    return column_table([(" score", "right", numbers), (formula(table.title, terminal), "left", names)])

@@ -19,7 +19,7 @@ _NOT_SHOWN = 0.005
 
 
 class SourceRow(NamedTuple):
-    """A part, or a pair of parts, and what it gives to the score. quiet: whether it is a sum of those above or left out."""
+    """A part, or a pair of parts, and what it gives to the score. quiet: whether it is a sum of several."""
 
     name: str
     contribution: float
@@ -43,8 +43,8 @@ def sources_step(steps: Steps, sources: ScoreSources, query: str, key: str) -> S
     later = [name for name, given in (("softcap", steps.softcap), ("bias", steps.bias)) if given is not None]
     before = f" before the {' and the '.join(later)}" if later else ""
     return "what wrote the score", (
-        f"{query} → {key}, {sources.score:z.2f}{before}, is a sum over what each part of the model wrote to the residual "
-        f"stream of {query} (for q) and of {key} (for k), with norms as they were"
+        f"{query} → {key}, {sources.score:z.2f}{before}, is a sum over what each part of the model wrote to the "
+        f"residual stream of {query} (for q) and of {key} (for k), with norms as they were"
     )
 
 
