@@ -83,7 +83,7 @@ def _named(vectors: Vectors, heads: Mapping[tuple[str, int], str], bias: str) ->
 
 
 def _without_the_least(terms: Tensor, names: list[str]) -> tuple[Tensor, list[str]]:
-    """The rows of terms, and their names, at most `_MOST_PARTS`; of more, the last one sums up those that give least."""
+    """The rows of terms, and their names, at most `_MOST_PARTS`; of more, the last sums up those that give least."""
     if len(names) <= _MOST_PARTS:
         return terms, names
     order = terms.abs().sum(1).argsort(descending=True)

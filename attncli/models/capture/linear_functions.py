@@ -14,8 +14,8 @@ class Role(Enum):
     """What a function does to a tensor on a linear path.
 
     PASS: it moves, copies, sums or casts the numbers of its first argument.  SUM, SCALE, QUOTIENT: of two operands.
-    JOIN: several tensors become one.  ASSIGN, COPY: a part of a tensor is set.  PRODUCT: of matrices.  AFFINE: a product
-    with a matrix, and a bias behind or (in ADDED_PRODUCT) before it.  NORM: layer_norm, rms_norm.
+    JOIN: several tensors become one.  ASSIGN, COPY: a part of a tensor is set.  PRODUCT: of matrices.  AFFINE: of a
+    matrix, and a bias behind or (in ADDED_PRODUCT) before it.  NORM: layer_norm, rms_norm.
     ACTIVATION: elementwise, and 0 at 0 (a sigmoid is a gate).  CAP: the one of softcaps.  LOOKUP: an embedding.
     """
 
