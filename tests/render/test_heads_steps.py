@@ -96,17 +96,15 @@ def step(name: str, text: str) -> str:
 def test_it_ends_with_what_wrote_the_score() -> None:
     text = shown(WITH_SOURCES)
     assert text.startswith(shown(TOY).rstrip("\n"))
-    assert (
-        text.removeprefix(shown(TOY))
-        == """
+    expected = """
 8 what wrote the score: sat → cat, 1.41, is a sum over what each part of the
   model wrote to the residual stream of sat (for q) and of cat (for k), with
   norms as they were
- score  wrote q, of sat    score  wrote k, of cat
-  0.88  mlp.0               1.25  embedding.token
-  0.50  embedding.token     0.29  key.1.bias
-  0.04  head 0.3           -0.12  head 0.1
-  1.41  sum, the score      1.41  sum, the score
+ score  wrote q, of sat     score  wrote k, of cat
+  0.88  mlp.0                1.25  embedding.token
+  0.50  embedding.token      0.29  key.1.bias
+  0.04  head 0.3            -0.12  head 0.1
+  1.41  sum, the score       1.41  sum, the score
 
  score  pair, q × k
   0.75  embedding.token × embedding.token
@@ -117,7 +115,7 @@ def test_it_ends_with_what_wrote_the_score() -> None:
   0.16  4 other pairs
   1.41  sum, the score
 """
-    )
+    assert text.removeprefix(shown(TOY)) == expected
 
 
 def test_what_wrote_the_score_before_what_else_goes_into_it() -> None:
