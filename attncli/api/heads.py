@@ -150,7 +150,8 @@ def heads(
     top: how many keys (or heads) a ranking lists.
     steps: compute one head's attention from one query step by step, with the model's own numbers: see
     `HeadsResult.steps`. By default the head that stands out most on an ordinary token, from the last ordinary
-    token; `head` and `query` choose others, `key` which keys are listed.
+    token; `head` and `query` choose others, `key` which keys are listed. Its `sources` split the score of the key with
+    the largest weight over what each part of the model wrote to the residual streams that q and k are made of.
     predict: what the model expects at a position (the last one; `query` chooses another; in a masked language model the
     first mask): the `top` likeliest tokens, and the same after every layer. See `HeadsResult.prediction`.
     effect: what each head does to the outcome there, `"direct"` or several kinds: see `HeadsResult.effects` and

@@ -207,7 +207,7 @@ def _run(
     from attncli.api.generated import add_readings
     from attncli.attention.inputs import build_inputs
     from attncli.attention.stacks import collect, own_names
-    from attncli.attention.steps import same_head_in_other_stacks, walk_heads
+    from attncli.attention.steps import same_head_in_other_stacks, sources_notes, walk_heads
 
     loaded, plan = model.loaded, request.effects
     if plan is not None:
@@ -243,7 +243,8 @@ def _run(
         return result, None
     steps = walk_heads(collected, request.steps)
     others = same_head_in_other_stacks(collected, request.steps, steps)
-    return replace(result, steps=steps, notes=(*result.notes, *head_note, *_steps_note(steps[0], others))), None
+    notes = (*result.notes, *head_note, *_steps_note(steps[0], others), *sources_notes(steps))
+    return replace(result, steps=steps, notes=notes), None
 
 
 def _choose_head(loaded: LoadedModel, inputs: ModelInputs, request: HeadsRequest) -> tuple[HeadsRequest, list[str]]:

@@ -26,7 +26,7 @@ def run_own_inputs(inputs: HeadsInput, loader: ModelLoader, request: HeadsReques
     Raises UsageError for options that need a text, ModelError for inputs that hold no tensor.
     """
     from attncli.attention.stacks import collect, own_names
-    from attncli.attention.steps import walk_heads
+    from attncli.attention.steps import sources_notes, walk_heads
 
     _refuse_options(inputs, request)
     loaded = loader.load(loader.files(), request.selection.depth)
@@ -43,7 +43,8 @@ def run_own_inputs(inputs: HeadsInput, loader: ModelLoader, request: HeadsReques
     )
     if request.steps is None:
         return result
-    return replace(result, steps=walk_heads(collected, request.steps))
+    steps = walk_heads(collected, request.steps)
+    return replace(result, steps=steps, notes=(*result.notes, *sources_notes(steps)))
 
 
 def _check_names(names: Sequence[str], collected: Sequence[CollectedStack]) -> None:

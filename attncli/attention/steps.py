@@ -8,8 +8,9 @@ framework for transformer circuits".)
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -17,6 +18,7 @@ import torch
 from torch import Tensor
 
 from attncli.attention.collector import CollectedLayer
+from attncli.attention.score_sources import score_sources
 from attncli.attention.selection import View
 from attncli.attention.stacks import CollectedStack
 from attncli.errors import UsageError
@@ -58,6 +60,17 @@ def same_head_in_other_stacks(
     return tuple(others)
 
 
+def sources_notes(walks: Sequence[Steps]) -> Iterator[str]:
+    """A note on the walked heads of whose score it is unknown what wrote it."""
+    names = [walk.name for walk in walks if walk.sources is None]
+    if names:
+        heads = f"head{'s' if len(names) > 1 else ''} {', '.join(names)}"
+        yield (
+            f"what wrote the score of {heads} can't be told: q or k comes from the residual stream by a way that can't "
+            "be followed, such as the keys of another layer, or a function that isn't known to be linear"
+        )
+
+
 def _stack_is_chosen(collected: Sequence[CollectedStack]) -> bool:
     selection = collected[0].collector.request.selection
     return selection.stack is not None or any(head.stack for head in selection.heads)
@@ -91,8 +104,11 @@ def _walk_head(stack: CollectedStack, layer: CollectedLayer, head: int, view: Vi
     call = sum(other.path == layer.path for earlier, other in stack.layers.items() if earlier < number)
     trace = trace_attention(collector.model, collector.inputs.arguments, layer.path, call=call, query=query)
     whole = _build_steps(stack, layer, head, query, trace)
+    shown = range(len(keys)) if view.key is None else range(*view.key.span(keys))
+    key = max(shown, key=lambda place: whole.weights[place])
+    whole = replace(whole, sources=score_sources(stack, layer, call, whole, query, key))
     if view.key is not None:
-        return whole.with_keys(range(*view.key.span(keys)))
+        return whole.with_keys(shown)
     return whole if len(keys) <= _MAX_LISTED_WHOLE else whole.with_top_keys(_MAX_LISTED_OF_MORE)
 
 

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import cached_property
-from typing import Annotated, Any
+from typing import Annotated, Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
+from attncli.results.base import struct
 from attncli.results.marks import FLAT, INFINITE, Key
 from attncli.results.struct import Struct
 from attncli.results.tokens import Token
@@ -110,11 +111,36 @@ class HeadOutput(Struct, json="passed_on output bias residual added all_added sc
         return self.module * (1.0 if self.scale is None else self.scale)
 
 
+@struct()
+class PartShare(NamedTuple):
+    """A part of the model, and what it gives to a score. name: `3.4` (a head), `mlp.3`, `embedding.token`, …"""
+
+    name: str
+    contribution: float
+
+
+class ScoreSources(Struct):
+    """What wrote one score: scale · q·k, split over what parts of the model wrote to the residual streams of q and k.
+
+    key: the token of k.  score: scale · q·k, before a softcap, a bias and the mask.
+    query_parts, key_parts: the parts that wrote q, and k, in the order in which they write; each side sums to the score
+    but for `unexplained`.  terms: of each pair, (query parts, key parts); a row sums to a query part's contribution, a
+    column to a key part's.  unexplained: the score less the sum of the terms.
+    """
+
+    key: Token
+    score: float
+    query_parts: tuple[PartShare, ...]
+    key_parts: tuple[PartShare, ...]
+    terms: Vector
+    unexplained: float
+
+
 class Steps(
     Struct,
     json="name stack layer head key_head sharing query origin query_vector rotated scale softcap keys key_vectors "
     "products scaled capped bias causal visible scores sink sink_weight log_sum weights values others weighted_sum "
-    "written query_norm key_norms value_norms sum_norm output_norm",
+    "written query_norm key_norms value_norms sum_norm output_norm sources",
 ):
     """From the query vector of one token to the output of the head there, key by key.
 
@@ -128,6 +154,7 @@ class Steps(
     log_sum: ln Σ e^score over all keys, unlisted ones and the sink included.
     written: None where the model's heads have no plain output matrix.
     causal: every token attends to itself and earlier ones only.
+    sources: what wrote the score of one key; None where this can't be followed.
     """
 
     name: str
@@ -158,6 +185,7 @@ class Steps(
     written: Annotated[HeadOutput | None, FLAT]
     origin: Annotated[Origin, FLAT]
     causal: bool
+    sources: ScoreSources | None = None
 
     @property
     def hidden(self) -> int:

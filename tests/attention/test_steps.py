@@ -122,7 +122,7 @@ def test_the_residual_is_what_entered_the_block_or_what_stands_before_the_cross_
     (walk,) = walks(bart, head="cross.1.2")
     handle.remove()
     before = next(states for named in seen[-1:] for states in named.values() if isinstance(states, Tensor))
-    assert walk["residual"]["before"] == pytest.approx(float(before[0, 0].norm()), rel=1e-5)
+    assert walk["residual"]["before"] == pytest.approx(float(before[0, 0].detach().norm()), rel=1e-5)
 
 
 def test_parallel_branches_factors_and_norms_in_between() -> None:
@@ -292,6 +292,9 @@ def test_what_can_not_be_walked() -> None:
     assert caught.value.hint == "-H 1.1 --query P shows the weights of one query; or use another model (-m)"
     with pytest.raises(UsageError, match="exposes only the attention weights"):
         walks(tiny_model("big_bird").module)
+    # Its decoder reads its own tokens and the encoder's at once.
+    with pytest.raises(UsageError, match=r"of head cross.1.1 this model exposes only"):
+        walks(tiny_model("t5gemma2").module, head="cross.1.1")
     bert = tiny.build(tiny.bert())
     with pytest.raises(UsageError, match="--steps shows one query, and --query 1:3 is 2 tokens") as caught:
         walks(bert, query="1:3")

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from attncli.render.html.compare import compare_html
+from attncli.render.html.heads import heads_html
 from attncli.render.html.page import notebook
 from attncli.render.html.params import params_html
 from attncli.render.stream import tokenize_html
@@ -16,8 +17,10 @@ from attncli.results.tokens import Token
 from tests.browser.conftest import Browser
 from tests.browser.test_heads_page import NASTY
 from tests.cli.samples import tokenize_result, tokenized
+from tests.render import heads_samples as samples
 from tests.render.compare_samples import FOUR, compare_result, last_state, occurrence
 from tests.render.params_samples import TREE, compared, model, result
+from tests.render.test_heads_steps import WITH_SOURCES
 
 MATRIX_IS_THERE = "document.querySelector('.matrix .frame')"
 
@@ -44,6 +47,24 @@ def test_sentences_matrix_map_and_path(browser: Browser, tmp_path: Path) -> None
     tracks = browser.run("return [...document.querySelectorAll('.track')].map((each) => each.dataset.track).sort()")
     pairs = ["1–2", "1–3", "1–4", "2–3", "2–4", "3–4"]
     assert tracks == [*pairs, "all pairs", "other label", "random words", "same label"]
+
+
+def test_what_wrote_the_score_of_a_walk(browser: Browser, tmp_path: Path) -> None:
+    content = heads_html(replace(samples.result(samples.stack(), chosen=True), steps=(WITH_SOURCES,)))
+    path = open_page(browser, tmp_path, content)
+    assert browser.console() == []
+    assert browser.requests() == [path.as_uri()]
+    assert browser.texts(".sources th") == [
+        *("wrote q, of sat", "score", "wrote k, of cat", "score", "pair, q × k", "score")
+    ]
+    assert browser.texts(".sources table:first-child td:first-child") == [
+        *("mlp.0", "embedding.token", "head 0.3", "sum, the score")
+    ]
+    # The bar of the largest is as long as its column, and the sum has none.
+    widths = browser.run(
+        "return [...document.querySelectorAll('.sources table:first-child .bar')].map((bar) => bar.style.width)"
+    )
+    assert [round(float(width.removesuffix("rem")), 2) for width in widths] == [5.0, 2.86, 0.22]
 
 
 def test_a_pair_shows_its_sentences_and_its_similarity(browser: Browser, tmp_path: Path) -> None:

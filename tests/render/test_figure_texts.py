@@ -13,6 +13,7 @@ from attncli.results.patterns import Bins, Pattern, equal_spans
 from tests.render.difference_samples import compared, moved_weights
 from tests.render.heads_samples import even, head, on_offset, pattern, result, stack, tokens
 from tests.render.position_samples import with_row
+from tests.render.test_heads_steps import WITH_SOURCES, many_parts
 
 pytest.importorskip("matplotlib", reason="matplotlib is not installed (extra figures)")
 
@@ -61,6 +62,7 @@ CASES = {
     "reading, numbers": lambda: with_row(40),
     "difference": lambda: replace(compared(pattern("0.1", moved_weights())), chosen=True),
     "changes": lambda: compared(metric="first"),
+    "steps": lambda: replace(result(stack(), chosen=True), steps=(replace(WITH_SOURCES, sources=many_parts()),)),
 }
 
 

@@ -11,9 +11,11 @@ from hypothesis import strategies as st
 from attncli.render.common.cells import cell_width
 from attncli.render.common.terminal import ColorDepth, Terminal
 from attncli.render.heads.text import heads_text
-from attncli.results.steps import HeadOutput, Origin, Projection, Steps, UnlistedKeys
+from attncli.render.html.heads import heads_html
+from attncli.results.steps import HeadOutput, Origin, PartShare, Projection, ScoreSources, Steps, UnlistedKeys
 from tests.render.heads_samples import SGR, result, stack, tokens
 from tests.render.test_heads_any_text import TERMINALS, TOKENS, tokens_of
+from tests.render.test_pages import data_of
 
 #: The toy of textbooks: d = 2, and q looks the same way as the key of "cat".
 TOY = Steps(
@@ -60,6 +62,19 @@ TOY = Steps(
     causal=False,
 )
 
+#: Of the score of sat and cat, 1.41: rows wrote q, columns k.
+_TERMS = np.array([[0.75, -0.5, 0.25], [0.5, 0.25, 0.125], [0.0, 0.125, -0.0858]])
+SOURCES = ScoreSources(
+    key=TOY.keys[1],
+    score=2**0.5,
+    query_parts=tuple(map(PartShare, ("embedding.token", "mlp.0", "0.3"), _TERMS.sum(1).tolist())),
+    key_parts=tuple(map(PartShare, ("embedding.token", "0.1", "key.1.bias"), _TERMS.sum(0).tolist())),
+    terms=_TERMS,
+    unexplained=2**0.5 - float(_TERMS.sum()),
+)
+#: The same walk to the end.
+WITH_SOURCES = replace(TOY, sources=SOURCES)
+
 PLAIN = Terminal()
 
 
@@ -76,6 +91,74 @@ def step(name: str, text: str) -> str:
     """What is said in one step, on one line."""
     (block,) = [block for block in text.split("\n\n") if block.split(" ")[1:2] == [f"{name}:"]]
     return " ".join(line.strip() for line in block.splitlines())
+
+
+def test_it_ends_with_what_wrote_the_score() -> None:
+    text = shown(WITH_SOURCES)
+    assert text.startswith(shown(TOY).rstrip("\n"))
+    expected = """
+8 what wrote the score: sat → cat, 1.41, is a sum over what each part of the
+  model wrote to the residual stream of sat (for q) and of cat (for k), with
+  norms as they were
+ score  wrote q, of sat     score  wrote k, of cat
+  0.88  mlp.0                1.25  embedding.token
+  0.50  embedding.token      0.29  key.1.bias
+  0.04  head 0.3            -0.12  head 0.1
+  1.41  sum, the score       1.41  sum, the score
+
+ score  pair, q × k
+  0.75  embedding.token × embedding.token
+ -0.50  embedding.token × head 0.1
+  0.50  mlp.0 × embedding.token
+  0.25  embedding.token × key.1.bias
+  0.25  mlp.0 × head 0.1
+  0.16  4 other pairs
+  1.41  sum, the score
+"""
+    assert text.removeprefix(shown(TOY)) == expected
+
+
+def test_what_wrote_the_score_before_what_else_goes_into_it() -> None:
+    later = replace(WITH_SOURCES, softcap=50.0, capped=TOY.scaled, bias=np.zeros(3))
+    assert "the score: sat → cat, 1.41 before the softcap and the bias, is a" in shown(later)
+
+
+def many_parts() -> ScoreSources:
+    """Thirty parts a side, the later ones larger, and a remainder that shows."""
+    terms = np.outer(np.arange(30.0), np.ones(30)) / 100
+    return replace(
+        SOURCES,
+        score=float(terms.sum()) - 0.5,
+        query_parts=tuple(PartShare(f"mlp.{row}", float(total)) for row, total in enumerate(terms.sum(1))),
+        key_parts=tuple(PartShare(f"0.{column}", float(total)) for column, total in enumerate(terms.sum(0))),
+        terms=terms,
+        unexplained=-0.5,
+    )
+
+
+def test_the_strongest_of_many_parts_are_listed_with_the_rest_and_the_remainder() -> None:
+    block = shown(replace(TOY, sources=many_parts())).split("what wrote the score")[1].splitlines()
+    assert [line.split()[:2] for line in block[4:12]] == [
+        *(["8.70", "mlp.29"], ["8.40", "mlp.28"], ["8.10", "mlp.27"], ["7.80", "mlp.26"], ["7.50", "mlp.25"]),
+        *(["90.00", "25"], ["-0.50", "unexplained"], ["130.00", "sum,"]),
+    ]
+    whole = shown(replace(TOY, sources=many_parts()), Terminal(full=True)).split("what wrote the score")[1]
+    assert "mlp.0" in whole and "head 0.29" in whole and "other part" not in whole
+    assert "860 other pairs" in whole
+
+
+def test_its_page_has_the_same_numbers() -> None:
+    (walk,) = data_of(heads_html(replace(result(stack(), chosen=True), steps=(WITH_SOURCES,))))["walks"]
+    assert walk["steps"][-1][0] == "what wrote the score"
+    assert [title for title, _ in walk["sources"]] == ["wrote q, of sat", "wrote k, of cat", "pair, q × k"]
+    assert walk["sources"][0][1] == [
+        ["mlp.0", [0.875, "0.88"], False],
+        ["embedding.token", [0.5, "0.50"], False],
+        ["head 0.3", [0.0392, "0.04"], False],
+        ["sum, the score", [1.414, "1.41"], True],
+    ]
+    (without,) = data_of(heads_html(replace(result(stack(), chosen=True), steps=(TOY,))))["walks"]
+    assert without["sources"] == [] and len(without["steps"]) == len(walk["steps"]) - 1
 
 
 def test_steps_that_only_some_models_take() -> None:
@@ -235,6 +318,7 @@ def walks(draw: st.DrawFn) -> Steps:
         causal=draw(st.booleans()),
         others=UnlistedKeys(0, 0, 0.0, np.zeros(width)),
         weighted_sum=numbers.normal(size=width) * size,
+        sources=draw(st.sampled_from([None, replace(SOURCES, key=keys[0], terms=_TERMS * size), many_parts()])),
     )
 
 

@@ -279,12 +279,14 @@ def run_changed(
     arguments: Mapping[str, Any],
     change: OutputChange,
     adapter: Adapter | None = None,
+    observe: Observer = lambda *_: None,
 ) -> Any:
     """Run `model` once with what `change` makes of the weighted values of heads, and return what it returns.
 
-    Call it as `run_captured`. Modules whose attention can't be read run unchanged.
+    Call it as `run_captured`; each attention computation is passed to `observe` before its values are changed.
+    Modules whose attention can't be read run unchanged.
     """
-    session = replace(_prepared_session(model, arguments, lambda *_: None, adapter), change=change)
+    session = replace(_prepared_session(model, arguments, observe, adapter), change=change)
     return _run_forward(model, arguments, session, adapter)
 
 

@@ -14,8 +14,8 @@ class Role(Enum):
     """What a function does to a tensor on a linear path.
 
     PASS: it moves, copies, sums or casts the numbers of its first argument.  SUM, SCALE, QUOTIENT: of two operands.
-    JOIN: several tensors become one.  ASSIGN: a part of a tensor is set.  PRODUCT: of matrices.  AFFINE: a product with
-    a matrix, and a bias behind or (in ADDED_PRODUCT) before it.  NORM: layer_norm, rms_norm.
+    JOIN: several tensors become one.  ASSIGN, COPY: a part of a tensor is set.  PRODUCT: of matrices.  AFFINE: of a
+    matrix, and a bias behind or (in ADDED_PRODUCT) before it.  NORM: layer_norm, rms_norm.
     ACTIVATION: elementwise, and 0 at 0 (a sigmoid is a gate).  CAP: the one of softcaps.  LOOKUP: an embedding.
     """
 
@@ -32,13 +32,15 @@ class Role(Enum):
     CAP = auto()
     LOOKUP = auto()
     ASSIGN = auto()
+    COPY = auto()
 
 
 _NAMES: Mapping[Role, str] = {
     Role.PASS: "view reshape transpose permute contiguous to float half bfloat16 double type type_as expand expand_as "
     "squeeze unsqueeze flatten unflatten chunk split split_with_sizes tensor_split getitem select narrow index_select "
     "gather take_along_dim clone sum mean neg negative roll repeat repeat_interleave tile movedim moveaxis swapaxes "
-    "swapdims t unbind pad dropout flip view_as reshape_as masked_fill unfold cumsum adjoint",
+    "swapdims t unbind pad dropout flip view_as reshape_as masked_fill unfold cumsum adjoint view_as_complex "
+    "view_as_real",
     Role.SUM: "add sub subtract rsub",
     Role.SCALE: "mul multiply",
     Role.QUOTIENT: "div divide true_divide truediv",
@@ -51,6 +53,7 @@ _NAMES: Mapping[Role, str] = {
     Role.CAP: "tanh",
     Role.LOOKUP: "embedding",
     Role.ASSIGN: "setitem",
+    Role.COPY: "copy",
 }
 _ROLES: Mapping[str, Role] = {name: role for role, names in _NAMES.items() for name in names.split()}
 

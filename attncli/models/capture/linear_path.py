@@ -64,10 +64,15 @@ class HeadSource(NamedTuple):
     axes: tuple[int, ...]
 
     def per_head(self, gradient: Tensor) -> Tensor:
-        """The share of each head, (heads,): the sum of its values times their gradient."""
+        """The share of each head, (…, heads): the sum of its values times their gradient, of one or several numbers.
+
+        gradient: of the shape of the values, or with one more axis before, for several numbers.
+        """
         shares = self.tensor.detach().double() * gradient.double()
-        others = [axis for axis in range(shares.ndim) if axis not in self.axes]
-        return shares.permute(*self.axes, *others).flatten(len(self.axes)).sum(-1).flatten()
+        lead = shares.ndim - self.tensor.ndim
+        axes = [axis + lead for axis in self.axes]
+        others = [axis for axis in range(lead, shares.ndim) if axis not in axes]
+        return shares.permute(*range(lead), *axes, *others).flatten(lead + len(axes)).sum(-1).flatten(lead)
 
 
 @dataclass
@@ -113,10 +118,10 @@ class LinearPath:
 
     def add_heads(self, module: nn.Module, output: Tensor, axes: tuple[int, ...], *, cross: bool) -> Tensor:
         """The weighted values of heads, as a source of the path."""
-        leaf = output.detach().requires_grad_()
-        self._kinds[leaf] = PathKind(heads=True, cross=cross)
+        leaf, joined = self._leaf(output, axes)
+        self._kinds[joined] = PathKind(heads=True, cross=cross)
         self.heads.append(HeadSource(module, self._count - 1, leaf, axes))
-        return leaf
+        return joined
 
     def is_on_path(self, tensor: Tensor) -> bool:
         return tensor in self._kinds
@@ -217,10 +222,15 @@ class LinearPath:
     # --- Sources and results
 
     def _source(self, name: str, tensor: Tensor, kind: PathKind = _STREAM) -> Tensor:
-        leaf = tensor.detach().requires_grad_()
-        self._kinds[leaf] = kind
+        leaf, joined = self._leaf(tensor)
+        self._kinds[joined] = kind
         self.sources.append(Source(name, leaf))
-        return leaf
+        return joined
+
+    def _leaf(self, tensor: Tensor, axes: tuple[int, ...] = ()) -> tuple[Tensor, Tensor]:
+        """A leaf of what is followed, and the tensor on the path that holds it. axes: those that count heads."""
+        leaf = tensor.detach().requires_grad_()
+        return leaf, leaf
 
     def _joined(self, result: Any, kind: PathKind) -> Any:
         """A result that is on the path."""
@@ -285,6 +295,15 @@ class LinearPath:
         func(target, place, self._added(value, kind) if target in self._kinds else value, **kwargs)
         self._kinds[target] = kind
 
+    def _copy(self, func: Any, args: list[Any], kwargs: dict[str, Any], kind: PathKind) -> Any:
+        """The numbers of a tensor, or of a part of one, are set: in a view that gradients know."""
+        target, value = args[:2]
+        base = target._base if target._is_view() else target
+        view = target if base is target else base.as_strided(target.shape, target.stride(), target.storage_offset())
+        func(view, self._added(value, kind) if base in self._kinds else value, *args[2:], **kwargs)
+        self._kinds[base] = kind
+        return target
+
     def _scale(self, func: Any, args: list[Any], kwargs: dict[str, Any], _: PathKind) -> Any:
         """A product of numbers: linear in one factor."""
         if sum(isinstance(each, Tensor) and each in self._kinds for each in args[:2]) > 1:
@@ -301,7 +320,7 @@ class LinearPath:
         """A product of matrices: with a parameter, the stream enters a sublayer and its path ends."""
         tensors = _tensors((*args, *kwargs.values()))
         others = [each for each in tensors if each not in self._kinds]
-        if len(tensors) - len(others) > 1 or (self._running and not kind.heads and self._enters(others)):
+        if len(tensors) - len(others) > 1 or (self._ends_at_parameters(kind) and self._enters(others)):
             return _frozen(func, args, kwargs)
         return func(*self._with_constants(args), **_constant_values(kwargs))
 
@@ -310,7 +329,7 @@ class LinearPath:
 
     def _affine(self, func: Any, args: list[Any], kwargs: dict[str, Any], kind: PathKind) -> Any:
         """A product with a matrix, and a bias."""
-        if self._running and not kind.heads:
+        if self._ends_at_parameters(kind):
             return _frozen(func, args, kwargs)
         names = ("bias", "input", "weight") if role_of(func) is Role.ADDED_PRODUCT else ("input", "weight", "bias")
         given = {**dict(zip(names, args, strict=False)), **kwargs}
@@ -318,10 +337,17 @@ class LinearPath:
             return _frozen(func, args, kwargs)
         bias = given.get("bias")
         weight = given["weight"].detach()
-        result = given["input"] @ (weight if names[0] == "bias" else weight.T)
+        result = self._times(given["input"], weight if names[0] == "bias" else weight.T)
         if bias is None:
             return result
         return result + self._source(self._bias_name(kind, bias.shape[-1]), bias, kind)
+
+    def _ends_at_parameters(self, kind: PathKind) -> bool:
+        """Whether a product with a parameter is where the path ends: in a block, unless it is of what heads gave."""
+        return bool(self._running) and not kind.heads
+
+    def _times(self, states: Tensor, matrix: Tensor) -> Tensor:
+        return states @ matrix
 
     def _norm(self, func: Any, args: list[Any], kwargs: dict[str, Any], kind: PathKind) -> Any:
         """layer_norm and rms_norm: 1/σ is frozen."""
@@ -351,6 +377,7 @@ _RULES: Mapping[Role | None, _Rule] = {
     Role.PASS: LinearPath._pass,
     Role.SUM: LinearPath._sum,
     Role.ASSIGN: LinearPath._assign,
+    Role.COPY: LinearPath._copy,
     Role.JOIN: LinearPath._join,
     Role.SCALE: LinearPath._scale,
     Role.QUOTIENT: LinearPath._quotient,

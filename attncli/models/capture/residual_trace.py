@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn.modules.module import register_module_forward_hook
 from torch.utils.hooks import RemovableHandle
 
-from attncli.models.capture.attention_types import to_float64
+from attncli.models.capture.attention_types import CROSS_SUFFIX, to_float64
 from attncli.models.capture.hooks import TorchCalls, hooked, only_in_this_thread
 from attncli.models.capture.qkv_inputs import (
     QKVInputs,
@@ -148,7 +148,8 @@ class _AttentionTracer:
         return None if self._block_input is None else _position_row(self._block_input, self.query)
 
     def hooks(self) -> Iterator[RemovableHandle]:
-        yield self.modules[self.path].register_forward_pre_hook(self._before_attention, with_kwargs=True)
+        module = self.modules[self.path.removesuffix(CROSS_SUFFIX)]
+        yield module.register_forward_pre_hook(self._before_attention, with_kwargs=True)
         # The block is the element of a list that holds the module.
         parents = self.path.split(".")
         places = [index for index, part in enumerate(parents) if part.isdigit()]

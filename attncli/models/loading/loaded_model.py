@@ -222,10 +222,12 @@ class LoadedModel:
         with self._running(arguments) as moved:
             return run_captured(self.module, moved, observe, self.adapter)
 
-    def run_changed(self, arguments: Mapping[str, Tensor | bool], change: OutputChange) -> Any:
+    def run_changed(
+        self, arguments: Mapping[str, Tensor | bool], change: OutputChange, observe: Observer = lambda *_: None
+    ) -> Any:
         """Run the model once with what `change` makes of the weighted values of its heads; see `run_changed`."""
         with self._running(arguments) as moved:
-            return run_changed(self.module, moved, change, self.adapter)
+            return run_changed(self.module, moved, change, self.adapter, observe)
 
     def run(self, arguments: Mapping[str, Tensor | bool]) -> Any:
         """Run the model once on `arguments` (moved to its device), and return what its forward pass does.

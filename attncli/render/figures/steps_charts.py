@@ -1,4 +1,5 @@
-"""The steps of one head at one query (`--steps`) as a figure: a bar chart for each step, from q·k to what is read."""
+"""The steps of one head at one query (`--steps`) as a figure: a bar chart for each step, from q·k to what is read, and
+charts of what wrote the score."""
 
 from __future__ import annotations
 
@@ -25,6 +26,7 @@ from attncli.render.figures.text_layout import (
     write_line,
     write_lines,
 )
+from attncli.render.views.score_sources import SOURCES_DRAWN, SourceTable, source_tables, sources_step
 from attncli.render.views.sentences import raw_text
 from attncli.render.views.steps_words import KeyNumbers, closing_steps, key_numbers, output_step, query_step
 from attncli.results.steps import Steps
@@ -47,7 +49,13 @@ def steps_parts(steps: Steps, form: str) -> list[Part]:
     rows = key_numbers(steps)
     query = drawable(visible(raw_text(steps.query)), form)
     title = f"head {steps.name} from {query} (token {steps.query.index}), step by step"
-    return [caption(title), _charts_part(steps, rows, query, form)]
+    parts = [caption(title), _charts_part(steps, rows, query, form)]
+    if steps.sources is not None:
+        key = drawable(visible(raw_text(steps.sources.key)), form)
+        tables = source_tables(steps.sources, query, key, listed=SOURCES_DRAWN)
+        name, words = sources_step(steps, steps.sources, query, key)
+        parts += [caption(name), _sources_part(tables, drawable(words, form))]
+    return parts
 
 
 def _charts(steps: Steps, rows: Sequence[KeyNumbers]) -> list[_Chart]:
@@ -91,15 +99,40 @@ def _charts_part(steps: Steps, rows: Sequence[KeyNumbers], query: str, form: str
     return Part(width, above + tall + 0.15 + len(said) * line_height(SMALL_SIZE), draw, notes)
 
 
+def _sources_part(tables: Sequence[SourceTable], words: str) -> Part:
+    """The parts that wrote q and k, and pairs of them, each a bar chart that sums to the score."""
+    rooms = [room_for([row.name for row in table.rows], LABEL_SIZE) + 0.1 for table in tables]
+    starts = [EDGE + sum(rooms[: place + 1]) + place * (_CHART + _NUMBER + _GAP) for place in range(len(tables))]
+    width = starts[-1] + _CHART + _NUMBER
+    said = wrap_text(words, width - 0.3, SMALL_SIZE)
+    above = len(said) * line_height(SMALL_SIZE) + line_height(HEADING_SIZE) + 0.12
+    tall = max(len(table.rows) for table in tables) * _BAR
+
+    def draw(figure: Figure, top: float) -> None:
+        write_lines(figure, said, top=top, left=EDGE, size=SMALL_SIZE, color=DIM_COLOR)
+        for table, start in zip(tables, starts, strict=True):
+            write_line(figure, table.title, top=top + above - line_height(HEADING_SIZE) - 0.06, left=start)
+            axes = axes_at(figure, start, top + above, _CHART, len(table.rows) * _BAR)
+            bars = [0.0 if row.quiet else row.contribution for row in table.rows]
+            numbers = [cell_number(row.contribution, 2) for row in table.rows]
+            _draw_bars(axes, bars, numbers, [row.name for row in table.rows])
+
+    return Part(width, above + tall, draw)
+
+
 def _draw_chart(axes: Axes, chart: _Chart, names: Sequence[str]) -> None:
-    places = range(len(chart.values))
     known = [0.0 if value is None else value for value in chart.values]
-    axes.barh(places, known, height=0.7, color=[_NEGATIVE if value < 0 else _COLOR for value in known])
-    low, high = min(0.0, *known), max(0.0, *known)
+    _draw_bars(axes, known, ["hidden" if value is None else cell_number(value, 2) for value in chart.values], names)
+
+
+def _draw_bars(axes: Axes, values: Sequence[float], numbers: Sequence[str], names: Sequence[str]) -> None:
+    """A bar a row, with its number at the right and its name, if it has one here, at the left."""
+    places = range(len(values))
+    axes.barh(places, values, height=0.7, color=[_NEGATIVE if value < 0 else _COLOR for value in values])
+    low, high = min(0.0, *values), max(0.0, *values)
     span = (high - low) or 1.0
-    axes.set(xlim=(low, low + span), ylim=(len(known) - 0.5, -0.5))
-    for place, value in zip(places, chart.values, strict=True):
-        text = "hidden" if value is None else cell_number(value, 2)
+    axes.set(xlim=(low, low + span), ylim=(len(values) - 0.5, -0.5))
+    for place, text in zip(places, numbers, strict=True):
         axes.text(
             low + span * 1.03, place, text, va="center", ha="left", size=SMALL_SIZE, color=DIM_COLOR, clip_on=False
         )

@@ -15,10 +15,11 @@ from rich.table import Table
 from rich.text import Text
 
 from attncli.render.common.cells import cell_width, glyphs
-from attncli.render.common.console import Flow, Rows, row, sentence
+from attncli.render.common.console import Beside, Flow, Rows, column_table, row, sentence
 from attncli.render.common.escape import ascii_safe, direction_end, fit_width, token_text
 from attncli.render.common.numbers import cell_number
 from attncli.render.common.terminal import Terminal
+from attncli.render.views.score_sources import SourceTable, source_tables, sources_step
 from attncli.render.views.steps_words import (
     KEYS_LISTED,
     Step,
@@ -28,7 +29,7 @@ from attncli.render.views.steps_words import (
     score_steps,
     values_step,
 )
-from attncli.results.steps import Steps, Vector
+from attncli.results.steps import ScoreSources, Steps, Vector
 
 _LONGEST_TOKEN = 12
 _MOST_NUMBERS = 6
@@ -217,4 +218,21 @@ def steps_rows(steps: Steps, terminal: Terminal) -> Rows:
         add(output_step(steps), _vector_row("out", written.output, written.norm, terminal))
     for step in closing_steps(steps, query):
         add(step)
+    if steps.sources is not None:
+        shown = token_text(steps.sources.key, terminal)
+        key = shown + direction_end(shown)
+        add(sources_step(steps, steps.sources, query, key), *_source_rows(steps.sources, query, key, terminal))
     return rows
+
+
+def _source_rows(sources: ScoreSources, query: str, key: str, terminal: Terminal) -> Rows:
+    """The parts that wrote q and k beside one another, and the pairs."""
+    tables = source_tables(sources, query, key, full=terminal.full)
+    query_parts, key_parts, pairs = (_source_table(table, terminal) for table in tables)
+    return [Beside([query_parts], [key_parts]), Text(), pairs]
+
+
+def _source_table(table: SourceTable, terminal: Terminal) -> Table:
+    numbers = [(f" {_number(each.contribution)}", "" if each.quiet else "bold") for each in table.rows]
+    names = [(formula(each.name, terminal), "dim" if each.quiet else "") for each in table.rows]
+    return column_table([(" score", "right", numbers), (formula(table.title, terminal), "left", names)])

@@ -1,4 +1,7 @@
-"""The steps of one head at one query (`--steps`) as an HTML page: a table of the keys, and the sentences."""
+"""The steps of one head at one query (`--steps`) as an HTML page.
+
+A table of the keys, the sentences, and what wrote the score.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +9,7 @@ from attncli.render.common.escape import printable, visible
 from attncli.render.common.numbers import cell_number
 from attncli.render.html.page import page, rounded
 from attncli.render.views.header import SEPARATOR, model_facts, stack_facts
+from attncli.render.views.score_sources import SOURCES_DRAWN, SourceTable, source_tables, sources_step
 from attncli.render.views.sentences import raw_text
 from attncli.render.views.steps_words import all_steps, key_numbers
 from attncli.results.heads import HeadsResult
@@ -30,15 +34,24 @@ def _walk_data(steps: Steps) -> dict[str, object]:
     """What the page's script reads of one walk: see `assets/steps.js`."""
     query = visible(raw_text(steps.query))
     others = steps.with_top_keys(len(key_numbers(steps))).others
+    said = all_steps(steps, query)
+    tables: list[SourceTable] = []
+    if (sources := steps.sources) is not None:
+        key = visible(raw_text(sources.key))
+        said.append(sources_step(steps, sources, query, key))
+        tables = source_tables(sources, query, key, listed=SOURCES_DRAWN)
     return {
         "title": f"head {steps.name} from {query} (token {steps.query.index}), step by step",
-        "steps": [[name, words] for name, words in all_steps(steps, query)],
+        "steps": [[name, words] for name, words in said],
         "keys": [
             [row.token.index, visible(raw_text(row.token)), row.token.special]
             + [_number(value) for value in (row.product, row.score, row.weight, row.value, row.contribution)]
             for row in key_numbers(steps)
         ],
         "others": [others.visible, cell_number(others.weight, 2)] if others.visible else None,
+        "sources": [
+            [table.title, [[row.name, _number(row.contribution), row.quiet] for row in table.rows]] for table in tables
+        ],
     }
 
 

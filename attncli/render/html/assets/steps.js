@@ -1,4 +1,4 @@
-// The page of steps: the sentences of a walk, and its keys with a bar for each number.
+// The page of steps: the sentences of a walk, its keys with a bar for each number, and what wrote the score.
 
 const COLUMNS = ["q·k", "score", "weight", "norm of v", "weight × norm of v"];
 
@@ -25,9 +25,21 @@ function keyTable(walk) {
   return element("table", { class: "steps" }, element("thead", {}, element("tr", {}, ...headings)), element("tbody", {}, ...rows));
 }
 
+/** A ranking of what wrote the score; what sums up others has no bar. */
+function sourceTable([title, rows]) {
+  const largest = Math.max(0, ...rows.map(([, [value], quiet]) => (quiet ? 0 : Math.abs(value))));
+  const cells = rows.map(([name, number, quiet]) => element(
+    "tr", { class: quiet ? "dim" : null }, element("td", {}, name),
+    quiet ? element("td", { class: "number" }, element("span", { class: "amount" }, number[1])) : barCell(number, largest),
+  ));
+  const headings = [element("th", { scope: "col" }, title), element("th", { scope: "col", class: "number" }, "score")];
+  return element("table", { class: "steps" }, element("thead", {}, element("tr", {}, ...headings)), element("tbody", {}, ...cells));
+}
+
 function walkSection(walk) {
   const steps = walk.steps.map(([name, words]) => element("li", {}, element("b", {}, `${name}: `), words));
-  return element("section", { class: "walk" }, element("h2", {}, walk.title), element("div", { class: "wide" }, keyTable(walk)), element("ol", {}, ...steps));
+  return element("section", { class: "walk" }, element("h2", {}, walk.title), element("div", { class: "wide" }, keyTable(walk)), element("ol", {}, ...steps),
+    element("div", { class: "sources" }, ...walk.sources.map(sourceTable)));
 }
 
 show(...data.walks.map(walkSection));
