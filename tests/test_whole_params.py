@@ -334,21 +334,109 @@ def test_modules_that_cant_be_read(tmp_path: Path, listed: str) -> None:
     assert outcome.err.startswith(f"error: {model}/modules.json can't be used: it ")
 
 
+def test_a_module_whose_folder_is_missing(tmp_path: Path) -> None:
+    model = sentence_model(tmp_path / "m")
+    listed = json.loads((tmp_path / "m" / "modules.json").read_text())
+    (tmp_path / "m" / "modules.json").write_text(json.dumps([*listed, {"path": "3_LSTM", "type": "x.LSTM"}]))
+    outcome = attn("params", model)
+    assert outcome.code == 3
+    assert outcome.err == (
+        f"error: {model} has no folder 3_LSTM, which its modules.json lists\n"
+        "hint: download the whole model, or give one of its folders\n"
+    )
+
+
+#: Parts of a pipeline: a convolution, two attentions of a block of which the second reads the text, and a decoder.
+UNET = {"conv_in.weight": torch.zeros(8, 4, 3, 3)} | {
+    f"mid_block.attentions.0.transformer_blocks.0.attn{number}.to_{kind}.weight": torch.zeros(8, 8)
+    for number in (1, 2)
+    for kind in ("q", "k", "v")
+}
+VAE = {"decoder.conv_norm_out.weight": torch.zeros(8), "encoder.conv_in.weight": torch.zeros(8, 3, 3, 3)}
+UNET_TOTAL, VAE_TOTAL = 8 * 4 * 9 + 6 * 64, 8 + 8 * 3 * 9
+
+
+def pipeline(path: Path) -> str:
+    """A pipeline of diffusers: a text encoder of transformers, and two parts that transformers can't build."""
+    parts = {"scheduler": "DDIM", "tokenizer": "Tok", "unet": "UNet", "vae": "VAE", "text_encoder": "BertModel"}
+    fields = {name: ["some_library", kind] for name, kind in parts.items()}
+    config = transformers.BertConfig(
+        hidden_size=64, num_attention_heads=4, intermediate_size=96, num_hidden_layers=1, vocab_size=99
+    )
+    transformers.BertModel(config).save_pretrained(path / "text_encoder")
+    (path / "model_index.json").write_text(json.dumps({"_class_name": "Pipe", **fields, "checker": [None, None]}))
+    for name, tensors in (("unet", UNET), ("vae", VAE)):
+        (path / name).mkdir()
+        (path / name / "config.json").write_text(json.dumps({"_class_name": "Model", "attention_head_dim": 8}))
+        save_file(tensors, path / name / "diffusion_pytorch_model.safetensors")
+    return str(path)
+
+
 def test_the_parts_of_a_pipeline(tmp_path: Path) -> None:
-    parts = {"scheduler": ["diffusers", "DDIM"], "unet": ["diffusers", "UNet"], "vae": ["diffusers", "VAE"]}
-    fields = {"_class_name": "Pipeline", **parts, "text_encoder": ["transformers", "Bert"], "checker": [None, None]}
-    (tmp_path / "model_index.json").write_text(json.dumps(fields))
-    for name in ("unet", "vae", "text_encoder"):
-        (tmp_path / name).mkdir()
-    save_file({"conv.weight": torch.zeros(8, 4, 3, 3)}, tmp_path / "unet" / "diffusion_pytorch_model.safetensors")
-    save_file(DENSE, tmp_path / "text_encoder" / "model.safetensors")
-    (tmp_path / "vae" / "diffusion_pytorch_model.bin").write_bytes(b"x")
-    found = single_model(str(tmp_path))
-    assert (found["total"], found["source"]) == (8 * 4 * 9 + 64 * 32 + 32, "header")
-    assert found["notes"] == [
-        "a pipeline of several models, counted by the headers of their weights: unet, text_encoder",
+    model = pipeline(tmp_path)
+    encoder = single_model(f"{model}/text_encoder")["total"]
+    total = UNET_TOTAL + VAE_TOTAL + encoder
+    for option in ([], ["--source", "header"]):
+        found = single_model(model, *option, "--check", str(total))
+        assert found["source"] == ("header" if option else "config and header")
+        sums = dict.fromkeys(("unet", "vae", "text_encoder"), 0)
+        for row in found["components"]:
+            sums[row["part"]] += row["parameters"]
+        assert sums == {"unet": UNET_TOTAL, "vae": VAE_TOTAL, "text_encoder": encoder}
+        assert {"cross_attention.query", "attention.query"} <= {row["component"] for row in found["components"]}
+        # No token passes through all of it.
+        assert (found["active"], found["flops_per_token"], found["cache"]) == (None, None, [])
+    assert found["notes"][0] == (
+        "a pipeline of several models, each counted by itself: unet, vae, text_encoder by the headers of weights"
+    )
+    assert [file["name"] for file in found["files"]] == [
+        "unet/diffusion_pytorch_model.safetensors",
+        "vae/diffusion_pytorch_model.safetensors",
+        "text_encoder/model.safetensors",
+    ]
+    assert attn("params", model, "--check", str(total + 1)).code == 4
+    rows = list(csv.DictReader(io.StringIO(attn("params", model, "--by", "layer", "--format", "csv").text)))
+    assert {row["part"] for row in rows} == {"text_encoder", "unet"}
+    assert sum(int(row["parameters"]) for row in rows if row["part"] == "unet") == 6 * 64
+    assert "a token" not in attn("params", model, model).text
+    # What is read of a part of transformers is compared with its weights.
+    rewrite_weights(tmp_path / "text_encoder", lambda tensors: tensors.pop("pooler.dense.bias"))
+    assert attn("params", model, "--check", str(total)).code == 4
+    (found,) = json.loads(attn("params", model, "--json").text)["models"]
+    assert found["reconciliation"]["differences"][0]["module"] == "text_encoder.pooler.dense.bias"
+
+
+def test_parts_of_a_pipeline_that_cannot_be_read_or_are_shared(tmp_path: Path) -> None:
+    model = pipeline(tmp_path)
+    (tmp_path / "vae" / "diffusion_pytorch_model.safetensors").rename(tmp_path / "vae" / "diffusion_pytorch_model.bin")
+    index = json.loads((tmp_path / "model_index.json").read_text()) | {"text_encoder_2": ["x", "BertModel"]}
+    (tmp_path / "model_index.json").write_text(json.dumps(index))
+    outcome = attn("params", model)
+    assert (outcome.code, outcome.err) == (
+        3,
+        f"error: {model} has no folder text_encoder_2, which its model_index.json lists\n"
+        "hint: download the whole model, or give one of its folders\n",
+    )
+    (tmp_path / "text_encoder_2").symlink_to(tmp_path / "text_encoder")
+    found = single_model(model)
+    assert found["total"] == UNET_TOTAL + single_model(f"{model}/text_encoder")["total"]
+    assert found["notes"][2:4] == [
+        "text_encoder_2 has the same files as text_encoder, which are counted once",
         "the weights of vae are stored as pickle and are not counted",
     ]
+    for name in ("unet/diffusion_pytorch_model.safetensors", "unet/config.json", "text_encoder/model.safetensors"):
+        (tmp_path / name).unlink()
+    outcome = attn("params", model, "--source", "header")
+    assert outcome.code == 3
+    assert outcome.err.startswith(f"error: {model}/text_encoder has no weights with a readable header\n")
+
+
+def test_a_pipeline_on_the_hub(tmp_path: Path, hub: HubServer) -> None:
+    pipeline(tmp_path)
+    files = {path.relative_to(tmp_path).as_posix(): path for path in tmp_path.rglob("*") if path.is_file()}
+    hub.add("some/pipeline", {name: path.read_bytes() for name, path in files.items()})
+    found = single_model("some/pipeline")
+    assert (found["total"], found["source"]) == (single_model(str(tmp_path))["total"], "config and header")
 
 
 def test_a_configuration_of_another_library(tmp_path: Path) -> None:

@@ -336,10 +336,15 @@ def _check_lora(all_shapes: Sequence[ModelShapes], lora_request: LoraRequest, *,
         raise no_matrix_error(names, everything, lora_request)
 
 
+def _counts_header(source: str) -> bool:
+    """Whether any part of a model is counted by the header of its weights."""
+    return "header" in source
+
+
 def _packing_notes(shapes: ModelShapes) -> Iterator[str]:
     if shapes.unknown_packing is None:
         return
-    if shapes.source == "header":
+    if _counts_header(shapes.source):
         yield (
             f"the packed format of {shapes.unknown_packing} is unknown: its stored elements are counted, not its "
             "weights"
@@ -360,7 +365,7 @@ def mismatch_warnings(models: Sequence[ModelParameters]) -> Iterator[str]:
         found, name = model.reconciliation, model.counted.model
         if model.unknown_packing is not None:
             what = f"parameters of {name} can't be counted"
-            if model.counted.source != "header":
+            if not _counts_header(model.counted.source):
                 what = f"weights of {name} can't be compared with its configuration"
             yield f"the {what}: the packed format of {model.unknown_packing} is unknown"
         if found is None or found.agrees:
@@ -378,7 +383,7 @@ def check_failures(models: Sequence[ModelParameters], expected: Total) -> Iterat
     """
     for model in models:
         total, held = model.counted.total, model.reconciliation
-        if model.unknown_packing is not None and model.counted.source == "header":
+        if model.unknown_packing is not None and _counts_header(model.counted.source):
             yield (
                 f"{model.name} can't be checked: the packed format of {model.unknown_packing} is unknown, so "
                 "its parameters "

@@ -100,10 +100,19 @@ def model_facts(model: ModelParameters, by: str) -> ModelFacts:
 
 
 def _active_facts(count: ParameterCount) -> Iterator[Facts]:
-    active = [f"{'all' if count.active.total == count.total else f'{count.active.total:,}'} for each token"]
-    if count.active.without_embedding_lookup != count.active.total:
-        active.append(f"{count.active.without_embedding_lookup:,} without the embedding lookup")
+    if (found := count.active) is None:
+        return
+    active = [f"{'all' if found.total == count.total else f'{found.total:,}'} for each token"]
+    if found.without_embedding_lookup != found.total:
+        active.append(f"{found.without_embedding_lookup:,} without the embedding lookup")
     yield from labelled("active", active)
+
+
+def compared_facts(models: Sequence[ModelParameters]) -> list[tuple[str, list[str]]]:
+    """Active parameters and costs of several models: a label and a text for each, without what none of them has."""
+    active = [NOTHING if model.counted.active is None else f"{model.counted.active.total:,}" for model in models]
+    found = ("active a token", active), *compared_costs([model.costs for model in models])
+    return [(label, texts) for label, texts in found if set(texts) != {NOTHING}]
 
 
 def _file_facts(model: ModelParameters) -> Iterator[Facts]:
@@ -324,9 +333,7 @@ def _comparison_table(result: ParamsResult, places: Sequence[int], names: Sequen
     differs = len(result.models) == 2 == len(places)
     columns = [Column("", right=False), *(Column(names[place]) for place in places)]
     rows = [Row(("total", *_compared_numbers([model.counted.total for model in models], differs=differs)), bold=True)]
-    active = "active a token", [f"{model.counted.active.total:,}" for model in models]
-    costs = active, *compared_costs([model.costs for model in models])
-    rows += [Row((label, *values, *[""] * differs)) for label, values in costs]
+    rows += [Row((label, *values, *[""] * differs)) for label, values in compared_facts(models)]
     rows.append(Row(("components", *[""] * (len(places) + differs)), bold=True))
     listed = [row for row in result.differences if any(row.parameters[place] for place in places)]
     by_part = [(part, list(rows)) for part, rows in groupby(listed, key=lambda row: row.part)]
