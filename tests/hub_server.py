@@ -118,7 +118,9 @@ class _Handler(BaseHTTPRequestHandler):
         found = self._commit(name, revision or "main")
         if found is not None:
             commit, files = found
-            siblings = [{"rfilename": file} for file in files]
+            # Sizes are listed where they are asked for, as on the real hub.
+            sizes = "blobs=" in urlsplit(self.path).query
+            siblings = [{"rfilename": file, **({"size": len(data)} if sizes else {})} for file, data in files.items()]
             self._send(200, json.dumps({"id": name, "sha": commit, "siblings": siblings}).encode())
 
     def _file(self, path: str) -> None:

@@ -111,6 +111,23 @@ def test_a_model_of_the_hub_by_ranges(tmp_path: Path, hub: HubServer) -> None:
     assert hub.bytes_sent == sent
 
 
+def test_files_that_the_hub_lists(hub: HubServer) -> None:
+    shards = {f"model-0000{number}-of-00002.safetensors": bytes(1000 * number) for number in (1, 2)}
+    fields = {**LLAMA, "dtype": "bfloat16", "quantization_config": {"quant_method": "unheard_of"}}
+    files = {"config.json": json.dumps(fields).encode(), "model.safetensors.index.json": b"{}", "x.bin": b"", **shards}
+    hub.add("org/listed", files)
+    for _ in range(2):  # by the listing of the first run, which is kept
+        found = single_model("org/listed")
+        assert found["files"] == [{"name": name, "bytes": len(content)} for name, content in shards.items()]
+        assert found["published"]["format"] == "unheard_of"
+        assert (found["published"]["bytes"], found["stored_bytes"]) == (3000, None)
+        assert found["published"]["bits_per_weight"] == 8 * 3000 / TOTAL
+        asked = list(hub.requests)
+        assert not any("safetensors" in request for request in asked)
+    assert "together 3,000 bytes to download" in attn("params", "org/listed", "--full", "--width", "200").text
+    assert hub.requests == asked
+
+
 def test_an_adapter_beside_its_base(tmp_path: Path) -> None:
     base, adapter = save_model(tmp_path / "base"), tmp_path / "adapter"
     adapter.mkdir()
@@ -436,7 +453,10 @@ def test_a_pipeline_on_the_hub(tmp_path: Path, hub: HubServer) -> None:
     files = {path.relative_to(tmp_path).as_posix(): path for path in tmp_path.rglob("*") if path.is_file()}
     hub.add("some/pipeline", {name: path.read_bytes() for name, path in files.items()})
     found = single_model("some/pipeline")
-    assert (found["total"], found["source"]) == (single_model(str(tmp_path))["total"], "config and header")
+    local = single_model(str(tmp_path))
+    assert (found["total"], found["source"]) == (local["total"], "config and header")
+    # Of the text encoder nothing but its size is read.
+    assert (found["files"], found["stored_bytes"]) == (local["files"], None)
 
 
 def test_a_configuration_of_another_library(tmp_path: Path) -> None:

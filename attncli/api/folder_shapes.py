@@ -80,7 +80,7 @@ def merge_parts(
     tensors = tuple(tensor for each in inventories for tensor in each.tensors)
     settings = {path: found for each in inventories for path, found in each.settings.items()}
     unknown = [each.unknown_packing for each in shapes if each.unknown_packing]
-    has_files = all(each.files is not None for each in shapes)
+    stored = [each.stored_bytes for each in shapes if each.stored_bytes is not None]
     dtypes = dict.fromkeys(DTYPE_NAMES.get(each.dtype, each.dtype) for each in shapes if each.dtype)
     return shapes[0]._replace(
         name=files.ref.name,
@@ -89,7 +89,7 @@ def merge_parts(
         model_class=pipeline.kind,
         generates=False,
         dtype=", ".join(dtypes) or None,
-        stored_bytes=sum(each.stored_bytes or 0 for each in shapes) if has_files else None,
+        stored_bytes=sum(stored) if len(stored) == len(shapes) else None,
         notes=tuple(_notes(kept, shared, left_out)),
         versions={name: version for each in shapes for name, version in each.versions.items()},
         reconciliation=_reconciled(kept),

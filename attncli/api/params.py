@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from attncli.parameters.lora import LoraRequest
     from attncli.parameters.training import TrainingRequest
     from attncli.results.base import MadeBy
+    from attncli.results.costs import Published
     from attncli.results.params import Node
 
 #: The values of `by` that list a tree.
@@ -284,6 +285,7 @@ def _stored(shapes: ModelShapes, shares: InventoryShares) -> Stored:
     from attncli.results.cache import UNPACKED_DTYPES, USUAL_CACHE_DTYPE, CacheDtypes
 
     published = shapes.published or published_format(shares.unique, shapes.quantization, shapes.dtype)
+    published = published or _published_in_listing(shapes)
     # A cache has the dtype of the weights, and half precision where these are packed.
     usual = shapes.dtype if shapes.dtype in UNPACKED_DTYPES else USUAL_CACHE_DTYPE
     dtypes = CacheDtypes(usual, usual, shapes.state_dtype or usual)
@@ -293,6 +295,16 @@ def _stored(shapes: ModelShapes, shares: InventoryShares) -> Stored:
         return Stored(published, CacheDtypes(dtype, dtype, dtypes.states), True, (note,))
     unknown = f"its quantization prescribes a cache in a format that isn't known here: {usual} is counted"
     return Stored(published, dtypes, notes=(unknown,) if prescribed else ())
+
+
+def _published_in_listing(shapes: ModelShapes) -> Published | None:
+    """The weights in a packed format of which only the name is known, by the size of their files."""
+    from attncli.results.costs import Published
+
+    method, size = (shapes.quantization or {}).get("quant_method"), sum(file.bytes for file in shapes.files or ())
+    if not isinstance(method, str) or not size or not shapes.inventory.total or shapes.unknown_packing is not None:
+        return None
+    return Published(method, size, 8 * size / shapes.inventory.total)
 
 
 def _at_one_context(all_shapes: Sequence[ModelShapes], costs_request: CostsRequest) -> CostsRequest:

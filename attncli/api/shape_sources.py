@@ -31,7 +31,8 @@ from attncli.models.files.sources import (
     sentence_modules,
     subfolder,
 )
-from attncli.models.files.weight_files import has_standard_weights
+from attncli.models.files.sources import Source as FileSource
+from attncli.models.files.weight_files import has_standard_weights, listed_weights
 from attncli.parameters.count import locate_shares
 from attncli.parameters.inventory import inventory_from_header
 from attncli.parameters.published import stored_components
@@ -39,6 +40,7 @@ from attncli.parameters.quantization import unpack
 from attncli.parameters.reconcile import prediction_layers
 from attncli.progress import Progress
 from attncli.results.costs import Published
+from attncli.results.params import WeightFile
 
 if TYPE_CHECKING:
     from attncli.parameters.inventory import Inventory
@@ -234,7 +236,7 @@ def reconcile_with_checkpoint(configured: ConfiguredShapes, files: ModelFiles) -
     except ModelError as error:
         return shapes._replace(notes=(*shapes.notes, f"its weights can't be compared: {error.message}"))
     if checkpoint is None:
-        return shapes
+        return _with_listed_files(shapes, files.source)
     from attncli.parameters.reconcile import reconcile
 
     named = (each for tensor in shapes.inventory.tensors for each in (tensor, *tensor.aliases))
@@ -253,6 +255,13 @@ def reconcile_with_checkpoint(configured: ConfiguredShapes, files: ModelFiles) -
             shapes.inventory, unpacked.weights, checkpoint_names.names, frozenset(checkpoint_names.buffers)
         ),
     )
+
+
+def _with_listed_files(shapes: ModelShapes, source: FileSource) -> ModelShapes:
+    """The shapes with the weight files that the hub lists, which aren't downloaded."""
+    sizes = source.sizes()
+    files = tuple(WeightFile(name, sizes[name]) for name in listed_weights(sizes))
+    return shapes._replace(files=files or None)
 
 
 def add_adapter(base: ModelShapes, files: ModelFiles) -> ModelShapes:

@@ -58,6 +58,9 @@ class Source(Protocol):
     def local_names(self) -> frozenset[str]:
         """The files on this disk."""
 
+    def sizes(self) -> Mapping[str, int]:
+        """The bytes of the files on the hub, by name, where they are known without a request; none of local files."""
+
     def listing_error(self) -> ModelError | None:
         """The error that kept the hub from listing its files; None if there was none, or no need to ask."""
 
@@ -82,6 +85,9 @@ class _LocalFiles(ABC):
 
     def local_names(self) -> frozenset[str]:
         return self.names()
+
+    def sizes(self) -> Mapping[str, int]:
+        return {}
 
     def listing_error(self) -> ModelError | None:
         return None
@@ -233,6 +239,10 @@ class SubfolderSource:
     def local_names(self) -> frozenset[str]:
         return self._inside(self.above.local_names())
 
+    def sizes(self) -> Mapping[str, int]:
+        sizes = self.above.sizes()
+        return {name: sizes[f"{self.prefix}{name}"] for name in self._inside(frozenset(sizes))}
+
     def _inside(self, names: frozenset[str]) -> frozenset[str]:
         return frozenset(name.removeprefix(self.prefix) for name in names if name.startswith(self.prefix))
 
@@ -289,8 +299,8 @@ def read_pipeline(path: Path, *, repair_hint: str = weight_headers.FETCH_AGAIN) 
     fields = weight_headers.read_json(path, repair_hint=repair_hint)
     folders: dict[str, str] = {}
     for name, value in fields.items():
-        is_part = isinstance(value, list) and len(value) == 2 and all(isinstance(each, str) for each in value)
-        if is_part and is_plain_path(name) and "/" not in name:
-            folders[name] = value[1]
+        match value:
+            case [str(), str(kind)] if is_plain_path(name) and "/" not in name:
+                folders[name] = kind
     kind = fields.get("_class_name")
     return Pipeline(kind if isinstance(kind, str) else None, folders)

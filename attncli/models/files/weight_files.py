@@ -163,6 +163,19 @@ def choose_files(ref: ModelRef, source: Source) -> ChosenFiles:
     return _choose_by_listing(ref, source) if name is None else choose_by_name(ref, source, name)
 
 
+def listed_weights(names: Iterable[str]) -> tuple[str, ...]:
+    """The weight files that would be downloaded, from a list of a model's files; none where several would do."""
+    existing = {name for name in names if "/" not in name}
+    for whole, index in (_SAFETENSORS, _DIFFUSERS, _PICKLES):
+        if whole in existing:
+            return (whole,)
+        stem, ending = whole.rsplit(".", 1)
+        if index in existing:
+            return tuple(sorted(name for name in existing if re.fullmatch(rf"{stem}-\d+-of-\d+\.{ending}", name)))
+    ggufs = [name for name in existing if name.endswith(".gguf")]
+    return tuple(ggufs) if len(ggufs) == 1 else ()
+
+
 def has_standard_weights(source: Source) -> bool:
     """Whether a folder has weights with a header under the names of transformers or diffusers."""
     return any(source.has(name) for name in (*_SAFETENSORS, *_DIFFUSERS))

@@ -119,7 +119,11 @@ def _file_facts(model: ModelParameters) -> Iterator[Facts]:
     files = model.files or ()
     told = [f"{file.name} {bytes_text(file.bytes)}" for file in files[:_MAX_FILES]]
     more = [f"{len(files) - _MAX_FILES} more"] if len(files) > _MAX_FILES else []
-    whole = [f"together {bytes_text(sum(file.bytes for file in files))}"] if len(files) > 1 else []
+    together = f"together {bytes_text(sum(file.bytes for file in files))}"
+    # Files of which nothing was read are those that the hub lists.
+    whole = [together if model.stored_bytes is not None else f"{together} to download"] if len(files) > 1 else []
+    if len(files) == 1 and model.stored_bytes is None:
+        told = [f"{told[0]} to download"]
     yield from labelled("files", [*told, *more, *whole])
 
 
