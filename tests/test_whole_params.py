@@ -536,6 +536,40 @@ def test_every_listing_adds_up(tmp_path: Path, by: str) -> None:
     assert f"{TOTAL:,} parameters" in attn("params", model, "--by", by).text
 
 
+def test_a_table_of_costs_has_what_the_json_has() -> None:
+    options = ("--fit", "8GiB", "--lora", "8", "--training", "--context", "1k")
+    found = single_model("preset:gemma2-2b", *options)
+    outcome = attn("params", "preset:gemma2-2b", "preset:gpt2", *options, "--by", "cost", "--format", "csv")
+    assert (outcome.code, outcome.err) == (0, "")
+    listed = [row for row in csv.DictReader(io.StringIO(outcome.text)) if row["model"] == "preset:gemma2-2b"]
+
+    def values(cost: str, key: str) -> dict[str, int]:
+        return {row[key]: int(row["value"]) for row in listed if row["cost"] == cost}
+
+    assert values("parameters", "name") == {"total": found["total"]}
+    assert values("active", "name") == found["active"]
+    assert values("memory", "dtype") == {**found["memory"], **found["gguf_mixes"]}
+    assert values("published", "dtype") == {found["published"]["format"]: found["published"]["bytes"]}
+    assert values("cache", "name") == {part["kind"]: part["bytes"] for part in found["cache"]}
+    assert values("cache_per_token", "name") == {part["kind"]: part["bytes_per_token"] for part in found["cache"]}
+    assert sum(values("flops_per_token", "name").values()) == found["flops_per_token"]["total"]
+    assert sum(values("lora", "name").values()) == found["lora"]["parameters"]
+    for dtype, need in found["training"].items():
+        parts = [int(row["value"]) for row in listed if (row["cost"], row["dtype"]) == ("training", dtype)]
+        assert sum(parts) == need["total"]
+    fits = [int(row["value"]) for row in listed if row["cost"] == "fit" and row["name"] == "missing"]
+    assert fits == [choice["missing"] for choice in found["fit"]["choices"]]
+    assert values("fit_training", "dtype") == {each["weights"]: each["missing"] for each in found["fit"]["training"]}
+
+
+def test_a_table_without_costs_says_so() -> None:
+    outcome = attn("params", "preset:gpt2", "--fit", "8GiB", "--format", "csv")
+    assert outcome.err == "note: a table by component has no costs, and --fit is not in it: --by cost lists them\n"
+    shown = attn("params", "preset:gpt2", "preset:gemma2-2b", "--by", "cost").text
+    assert "arithmetic a token" in shown
+    assert "mlp.up" not in shown
+
+
 def test_adapters_where_only_one_model_has_what_they_stand_beside() -> None:
     outcome = attn("params", "preset:gpt2", "preset:mamba-130m", "--lora", "8", "--context", "2k")
     assert (outcome.code, outcome.err) == (0, "")

@@ -29,7 +29,7 @@ from attncli.results.params import (
 )
 
 #: What the rows of a count are.
-Grouping = Literal["component", "layer", "part", "module", "tensor"]
+Grouping = Literal["component", "layer", "part", "module", "tensor", "cost"]
 
 
 #: What a token looks up or adds, and what isn't a matrix.

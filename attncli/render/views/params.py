@@ -79,11 +79,12 @@ class ModelFacts(NamedTuple):
 
 
 def model_facts(model: ModelParameters, by: str) -> ModelFacts:
-    """by: what is listed; only components show all facts, other listings what was requested."""
+    """by: what is listed; components show all facts, costs those about costs, other listings what was requested."""
     found, costs = model.reconciliation, model.costs
-    if by == "component":
+    if by in ("component", "cost"):
         answer = [*_active_facts(model.counted), *answer_facts(costs)]
-        details = [*_count_facts(model.counted), *further_facts(costs), *_file_facts(model)]
+        counts = _count_facts(model.counted) if by == "component" else ()
+        details = [*counts, *further_facts(costs), *_file_facts(model)]
     else:
         answer, details = list(requested_facts(costs)), []
     is_told = found is not None and (by == "component" or not found.agrees)
@@ -338,6 +339,8 @@ def _comparison_table(result: ParamsResult, places: Sequence[int], names: Sequen
     columns = [Column("", right=False), *(Column(names[place]) for place in places)]
     rows = [Row(("total", *_compared_numbers([model.counted.total for model in models], differs=differs)), bold=True)]
     rows += [Row((label, *values, *[""] * differs)) for label, values in compared_facts(models)]
+    if result.by == "cost":
+        return Table([*columns, *[Column("difference", spare=1)] * differs], rows)
     rows.append(Row(("components", *[""] * (len(places) + differs)), bold=True))
     listed = [row for row in result.differences if any(row.parameters[place] for place in places)]
     by_part = [(part, list(rows)) for part, rows in groupby(listed, key=lambda row: row.part)]
