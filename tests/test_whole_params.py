@@ -111,6 +111,21 @@ def test_a_model_of_the_hub_by_ranges(tmp_path: Path, hub: HubServer) -> None:
     assert hub.bytes_sent == sent
 
 
+def test_headers_of_many_shards_share_connections(hub: HubServer) -> None:
+    names = [f"model-{number:05}-of-00040.safetensors" for number in range(1, 41)]
+    places = {f"layers.{number}.weight": name for number, name in enumerate(names)}
+    shards = {
+        name: with_header({tensor: {"dtype": "I8", "shape": [1 << 18], "data_offsets": [0, 1 << 18]}}, bytes(1 << 18))
+        for tensor, name in places.items()
+    }
+    index = json.dumps({"weight_map": places}).encode()
+    hub.add("org/sharded", {**shards, "model.safetensors.index.json": index})
+    assert single_model("org/sharded", "--source", "header")["total"] == 40 << 18
+    # One for each thread, and those of the listing and the index.
+    assert len([request for request in hub.requests if "-of-" in request]) == 40
+    assert hub.connections <= 12
+
+
 def test_files_that_the_hub_lists(hub: HubServer) -> None:
     shards = {f"model-0000{number}-of-00002.safetensors": bytes(1000 * number) for number in (1, 2)}
     fields = {**LLAMA, "dtype": "bfloat16", "quantization_config": {"quant_method": "unheard_of"}}

@@ -260,7 +260,8 @@ def _fetch_range(request: HubRequest, begin: int, end: int) -> tuple[bytes, int]
             found = bytearray()
             for chunk in response.iter_bytes():
                 found += chunk
-                if len(found) >= first + end - begin:
+                # Beyond its end, not at it: a response that is read to its end leaves the connection for the next one.
+                if len(found) > first + end - begin:
                     break
             wanted = min(end, size) - begin
             content = bytes(found[first : first + end - begin])
