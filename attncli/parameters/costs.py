@@ -247,7 +247,7 @@ def _notes(
         counted = "1 layer is" if layers == 1 else f"{layers} layers are"
         yield f"the cache of layers of the kind {kind!r} is unknown: {counted} counted as full attention"
     if cache is not None and cache.ratios:
-        yield "the cache of an incomplete block of tokens is not counted"
+        yield "with the tokens of one block that isn't full yet: its most, whatever the length of the text"
     if request.lora is not None and adapters is None:
         yield f"it has no {' or '.join(request.lora.names)} matrix for LoRA"
     if request.lora is not None and leaves_out_experts(shares.unique, request.lora):

@@ -169,6 +169,9 @@ PROJECTION_RULES = (
 INDEXER_RULES = tuple(rule for rule in UNITS if rule.meaning == "attention.indexer")
 INDEX_KEY_RULE = next(rule for rule in PROJECTION_RULES if rule.meaning == "key")
 
+#: A projection of the token before.
+DELAYED_RULE = Rule("delayed", "*_delayed")
+
 #: Modules for multi-token prediction, where they aren't layers past the last one.
 PREDICTION_RULE = Rule("prediction", "mtp mtp_* *_mtp nextn*")
 
