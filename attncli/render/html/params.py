@@ -41,10 +41,10 @@ def params_data(result: ParamsResult) -> dict[str, object]:
 
 
 def _compared_costs(result: ParamsResult) -> list[list[object]]:
-    """The costs of several models: a label, and a text for each."""
+    """The costs of several models: a label, indented where it belongs to the one above, and a text for each."""
     if len(result.models) < 2:
         return []
-    return [[label.strip(), texts] for label, texts in compared_facts(result.models)]
+    return [[label, texts] for label, texts in compared_facts(result.models)]
 
 
 def _model_data(model: ModelParameters, by: str) -> dict[str, object]:

@@ -144,9 +144,11 @@ def _count_facts(count: ParameterCount) -> Iterator[Facts]:
 
 def _block_facts(count: ParameterCount) -> Iterator[str]:
     kinds = layer_kinds(count.layers)
-    several = len({kind.stack for kind in kinds}) > 1
+    stacks = {kind.stack: kind.part for kind in kinds}
+    # A part of several stacks doesn't tell which of them it is.
+    is_divided = len(stacks) > len(set(stacks.values()))
     for kind in kinds[:_MAX_KINDS]:
-        where = f"{kind.part} " if several else ""
+        where = f"{kind.stack if is_divided else kind.part} " if len(stacks) > 1 else ""
         places = ", ".join(range_text(run.first, run.last) for run in kind.runs[:_MAX_RUNS])
         if len(kind.runs) > _MAX_RUNS:
             places += f", … ({kind.layers} of them)"
