@@ -352,6 +352,8 @@ def test_the_modules_of_sentence_transformers(tmp_path: Path) -> None:
             found = single_model(model)
             assert found["total"] == alone + 64 * 32 + 32
             assert "2_Dense of sentence-transformers adds 2,080" in found["notes"]
+            by_part = {row["part"]: row["parameters"] for row in found["components"]}
+            assert by_part["dense"] == 2_080 and "text" in by_part
         # With weights, their header says the same.
         save_file(DENSE, tmp_path / "whole" / "2_Dense" / "model.safetensors")
     assert single_model(f"{whole}/model.safetensors")["total"] == alone
@@ -408,6 +410,12 @@ def test_the_parts_of_a_pipeline(tmp_path: Path) -> None:
     model = pipeline(tmp_path)
     encoder = single_model(f"{model}/text_encoder")["total"]
     total = UNET_TOTAL + VAE_TOTAL + encoder
+    outcome = attn("params", model, "--source", "config")
+    assert (outcome.code, outcome.err) == (
+        2,
+        f"error: --source config needs configurations of transformers, and that of {model}/unet is another's\n"
+        "hint: leave --source config out to count that part by the header of its weights\n",
+    )
     for option in ([], ["--source", "header"]):
         found = single_model(model, *option, "--check", str(total))
         assert found["source"] == ("header" if option else "config and header")

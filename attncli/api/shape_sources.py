@@ -101,6 +101,11 @@ class ShapeSource(NamedTuple):
             fields = _read_config(part)
             # A part without model_type is diffusers' own, which transformers can't build.
             needs_header = self.source == "header" or "model_type" not in (fields or {})
+            if needs_header and self.source == "config" and fields is not None:
+                raise UsageError(
+                    f"--source config needs configurations of transformers, and that of {part.ref.name} is another's",
+                    hint="leave --source config out to count that part by the header of its weights",
+                )
             if needs_header and has_only_pickles(part):
                 left_out.append(folder)
             elif fields is not None or has_standard_weights(part.source):
