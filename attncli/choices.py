@@ -6,7 +6,7 @@ Imports nothing, so that help and completion start at once.
 from __future__ import annotations
 
 #: `params --by` and `--source`.
-BY = ("component", "layer", "part", "module", "tensor")
+BY = ("component", "layer", "part", "module", "tensor", "cost")
 SOURCES = ("config", "header")
 #: `params --kv-dtype`, `--kv-allocation`, `--optimizer` and `--recompute`.
 KV_DTYPES = ("float32", "float16", "bfloat16", "fp8", "int8", "q8_0", "q4_0")

@@ -88,6 +88,7 @@ COMPONENTS: Mapping[str, Component] = {component.name: component for component i
     Component("memory", modules="engram :Engram"),
     # Norms in any module; a factor per channel on a block's output (layer scale) works as a norm's gain does.
     Component("norm", modules=":*Norm :*Norm?d :*NormGated enorm hnorm norm norm? *_norm *_norm? norm_* *layernorm*"
+              " *_norm_out norm?_context"
               " *layrnorm* *layer_norm* ln ln? ln_* *_ln bn bn? *_bn *_bn? *batchnorm* layer_scale* *_layer_scale*"
               " layerscale* ls1 ls2 :*LayerScale :*Affine *_layerscale :*GRN"),
     # Attention pooling is a pooler too, and not a layer's attention.

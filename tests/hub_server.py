@@ -8,6 +8,7 @@ import time
 from dataclasses import dataclass, field
 from hashlib import sha256
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from socket import socket
 from typing import Self
 from urllib.parse import unquote, urlsplit
 
@@ -60,8 +61,11 @@ class HubServer:
         """How many bytes, and the seconds between them."""
         self.bytes_sent = 0
         """The bytes of files that went out."""
+        self.connections = 0
+        """How often a client connected; a connection serves several requests, one after another."""
         handler = type("Handler", (_Handler,), {"hub": self})
         self._server = _Server(("127.0.0.1", 0), handler)
+        self._server.hub = self
         self._server.daemon_threads = True
         self.url = f"http://127.0.0.1:{self._server.server_port}"
 
@@ -81,6 +85,12 @@ class HubServer:
 
 
 class _Server(ThreadingHTTPServer):
+    hub: HubServer
+
+    def get_request(self) -> tuple[socket, object]:
+        self.hub.connections += 1
+        return super().get_request()
+
     def handle_error(self, request: object, client_address: object) -> None:
         """Nothing: a client that has read enough hangs up, and what else goes wrong a test sees on its own side."""
 
@@ -118,7 +128,9 @@ class _Handler(BaseHTTPRequestHandler):
         found = self._commit(name, revision or "main")
         if found is not None:
             commit, files = found
-            siblings = [{"rfilename": file} for file in files]
+            # Sizes are listed where they are asked for, as on the real hub.
+            sizes = "blobs=" in urlsplit(self.path).query
+            siblings = [{"rfilename": file, **({"size": len(data)} if sizes else {})} for file, data in files.items()]
             self._send(200, json.dumps({"id": name, "sha": commit, "siblings": siblings}).encode())
 
     def _file(self, path: str) -> None:

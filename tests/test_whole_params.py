@@ -111,6 +111,38 @@ def test_a_model_of_the_hub_by_ranges(tmp_path: Path, hub: HubServer) -> None:
     assert hub.bytes_sent == sent
 
 
+def test_headers_of_many_shards_share_connections(hub: HubServer) -> None:
+    names = [f"model-{number:05}-of-00040.safetensors" for number in range(1, 41)]
+    places = {f"layers.{number}.weight": name for number, name in enumerate(names)}
+    shards = {
+        name: with_header({tensor: {"dtype": "I8", "shape": [1 << 18], "data_offsets": [0, 1 << 18]}}, bytes(1 << 18))
+        for tensor, name in places.items()
+    }
+    index = json.dumps({"weight_map": places}).encode()
+    hub.add("org/sharded", {**shards, "model.safetensors.index.json": index})
+    assert single_model("org/sharded", "--source", "header")["total"] == 40 << 18
+    # One for each thread, and those of the listing and the index.
+    assert len([request for request in hub.requests if "-of-" in request]) == 40
+    assert hub.connections <= 12
+
+
+def test_files_that_the_hub_lists(hub: HubServer) -> None:
+    shards = {f"model-0000{number}-of-00002.safetensors": bytes(1000 * number) for number in (1, 2)}
+    fields = {**LLAMA, "dtype": "bfloat16", "quantization_config": {"quant_method": "unheard_of"}}
+    files = {"config.json": json.dumps(fields).encode(), "model.safetensors.index.json": b"{}", "x.bin": b"", **shards}
+    hub.add("org/listed", files)
+    for _ in range(2):  # by the listing of the first run, which is kept
+        found = single_model("org/listed")
+        assert found["files"] == [{"name": name, "bytes": len(content)} for name, content in shards.items()]
+        assert found["published"]["format"] == "unheard_of"
+        assert (found["published"]["bytes"], found["stored_bytes"]) == (3000, None)
+        assert found["published"]["bits_per_weight"] == 8 * 3000 / TOTAL
+        asked = list(hub.requests)
+        assert not any("safetensors" in request for request in asked)
+    assert "together 3,000 bytes to download" in attn("params", "org/listed", "--full", "--width", "200").text
+    assert hub.requests == asked
+
+
 def test_an_adapter_beside_its_base(tmp_path: Path) -> None:
     base, adapter = save_model(tmp_path / "base"), tmp_path / "adapter"
     adapter.mkdir()
@@ -320,6 +352,8 @@ def test_the_modules_of_sentence_transformers(tmp_path: Path) -> None:
             found = single_model(model)
             assert found["total"] == alone + 64 * 32 + 32
             assert "2_Dense of sentence-transformers adds 2,080" in found["notes"]
+            by_part = {row["part"]: row["parameters"] for row in found["components"]}
+            assert by_part["dense"] == 2_080 and "text" in by_part
         # With weights, their header says the same.
         save_file(DENSE, tmp_path / "whole" / "2_Dense" / "model.safetensors")
     assert single_model(f"{whole}/model.safetensors")["total"] == alone
@@ -334,21 +368,118 @@ def test_modules_that_cant_be_read(tmp_path: Path, listed: str) -> None:
     assert outcome.err.startswith(f"error: {model}/modules.json can't be used: it ")
 
 
+def test_a_module_whose_folder_is_missing(tmp_path: Path) -> None:
+    model = sentence_model(tmp_path / "m")
+    listed = json.loads((tmp_path / "m" / "modules.json").read_text())
+    (tmp_path / "m" / "modules.json").write_text(json.dumps([*listed, {"path": "3_LSTM", "type": "x.LSTM"}]))
+    outcome = attn("params", model)
+    assert outcome.code == 3
+    assert outcome.err == (
+        f"error: {model} has no folder 3_LSTM, which its modules.json lists\n"
+        "hint: download the whole model, or give one of its folders\n"
+    )
+
+
+#: Parts of a pipeline: a convolution, two attentions of a block of which the second reads the text, and a decoder.
+UNET = {"conv_in.weight": torch.zeros(8, 4, 3, 3)} | {
+    f"mid_block.attentions.0.transformer_blocks.0.attn{number}.to_{kind}.weight": torch.zeros(8, 8)
+    for number in (1, 2)
+    for kind in ("q", "k", "v")
+}
+VAE = {"decoder.conv_norm_out.weight": torch.zeros(8), "encoder.conv_in.weight": torch.zeros(8, 3, 3, 3)}
+UNET_TOTAL, VAE_TOTAL = 8 * 4 * 9 + 6 * 64, 8 + 8 * 3 * 9
+
+
+def pipeline(path: Path) -> str:
+    """A pipeline of diffusers: a text encoder of transformers, and two parts that transformers can't build."""
+    parts = {"scheduler": "DDIM", "tokenizer": "Tok", "unet": "UNet", "vae": "VAE", "text_encoder": "BertModel"}
+    fields = {name: ["some_library", kind] for name, kind in parts.items()}
+    config = transformers.BertConfig(
+        hidden_size=64, num_attention_heads=4, intermediate_size=96, num_hidden_layers=1, vocab_size=99
+    )
+    transformers.BertModel(config).save_pretrained(path / "text_encoder")
+    (path / "model_index.json").write_text(json.dumps({"_class_name": "Pipe", **fields, "checker": [None, None]}))
+    for name, tensors in (("unet", UNET), ("vae", VAE)):
+        (path / name).mkdir()
+        (path / name / "config.json").write_text(json.dumps({"_class_name": "Model", "attention_head_dim": 8}))
+        save_file(tensors, path / name / "diffusion_pytorch_model.safetensors")
+    return str(path)
+
+
 def test_the_parts_of_a_pipeline(tmp_path: Path) -> None:
-    parts = {"scheduler": ["diffusers", "DDIM"], "unet": ["diffusers", "UNet"], "vae": ["diffusers", "VAE"]}
-    fields = {"_class_name": "Pipeline", **parts, "text_encoder": ["transformers", "Bert"], "checker": [None, None]}
-    (tmp_path / "model_index.json").write_text(json.dumps(fields))
-    for name in ("unet", "vae", "text_encoder"):
-        (tmp_path / name).mkdir()
-    save_file({"conv.weight": torch.zeros(8, 4, 3, 3)}, tmp_path / "unet" / "diffusion_pytorch_model.safetensors")
-    save_file(DENSE, tmp_path / "text_encoder" / "model.safetensors")
-    (tmp_path / "vae" / "diffusion_pytorch_model.bin").write_bytes(b"x")
-    found = single_model(str(tmp_path))
-    assert (found["total"], found["source"]) == (8 * 4 * 9 + 64 * 32 + 32, "header")
-    assert found["notes"] == [
-        "a pipeline of several models, counted by the headers of their weights: unet, text_encoder",
+    model = pipeline(tmp_path)
+    encoder = single_model(f"{model}/text_encoder")["total"]
+    total = UNET_TOTAL + VAE_TOTAL + encoder
+    outcome = attn("params", model, "--source", "config")
+    assert (outcome.code, outcome.err) == (
+        2,
+        f"error: --source config needs configurations of transformers, and that of {model}/unet is another's\n"
+        "hint: leave --source config out to count that part by the header of its weights\n",
+    )
+    for option in ([], ["--source", "header"]):
+        found = single_model(model, *option, "--check", str(total))
+        assert found["source"] == ("header" if option else "config and header")
+        sums = dict.fromkeys(("unet", "vae", "text_encoder"), 0)
+        for row in found["components"]:
+            sums[row["part"]] += row["parameters"]
+        assert sums == {"unet": UNET_TOTAL, "vae": VAE_TOTAL, "text_encoder": encoder}
+        assert {"cross_attention.query", "attention.query"} <= {row["component"] for row in found["components"]}
+        # No token passes through all of it.
+        assert (found["active"], found["flops_per_token"], found["cache"]) == (None, None, [])
+    assert found["notes"][0] == (
+        "a pipeline of several models, each counted by itself: unet, vae, text_encoder by the headers of weights"
+    )
+    assert [file["name"] for file in found["files"]] == [
+        "unet/diffusion_pytorch_model.safetensors",
+        "vae/diffusion_pytorch_model.safetensors",
+        "text_encoder/model.safetensors",
+    ]
+    assert attn("params", model, "--check", str(total + 1)).code == 4
+    rows = list(csv.DictReader(io.StringIO(attn("params", model, "--by", "layer", "--format", "csv").text)))
+    assert {row["part"] for row in rows} == {"text_encoder", "unet"}
+    assert sum(int(row["parameters"]) for row in rows if row["part"] == "unet") == 6 * 64
+    assert "a token" not in attn("params", model, model).text
+    # What is read of a part of transformers is compared with its weights.
+    rewrite_weights(tmp_path / "text_encoder", lambda tensors: tensors.pop("pooler.dense.bias"))
+    assert attn("params", model, "--check", str(total)).code == 4
+    (found,) = json.loads(attn("params", model, "--json").text)["models"]
+    assert found["reconciliation"]["differences"][0]["module"] == "text_encoder.pooler.dense.bias"
+
+
+def test_parts_of_a_pipeline_that_cannot_be_read_or_are_shared(tmp_path: Path) -> None:
+    model = pipeline(tmp_path)
+    (tmp_path / "vae" / "diffusion_pytorch_model.safetensors").rename(tmp_path / "vae" / "diffusion_pytorch_model.bin")
+    index = json.loads((tmp_path / "model_index.json").read_text()) | {"text_encoder_2": ["x", "BertModel"]}
+    (tmp_path / "model_index.json").write_text(json.dumps(index))
+    outcome = attn("params", model)
+    assert (outcome.code, outcome.err) == (
+        3,
+        f"error: {model} has no folder text_encoder_2, which its model_index.json lists\n"
+        "hint: download the whole model, or give one of its folders\n",
+    )
+    (tmp_path / "text_encoder_2").symlink_to(tmp_path / "text_encoder")
+    found = single_model(model)
+    assert found["total"] == UNET_TOTAL + single_model(f"{model}/text_encoder")["total"]
+    assert found["notes"][2:4] == [
+        "text_encoder_2 has the same files as text_encoder, which are counted once",
         "the weights of vae are stored as pickle and are not counted",
     ]
+    for name in ("unet/diffusion_pytorch_model.safetensors", "unet/config.json", "text_encoder/model.safetensors"):
+        (tmp_path / name).unlink()
+    outcome = attn("params", model, "--source", "header")
+    assert outcome.code == 3
+    assert outcome.err.startswith(f"error: {model}/text_encoder has no weights with a readable header\n")
+
+
+def test_a_pipeline_on_the_hub(tmp_path: Path, hub: HubServer) -> None:
+    pipeline(tmp_path)
+    files = {path.relative_to(tmp_path).as_posix(): path for path in tmp_path.rglob("*") if path.is_file()}
+    hub.add("some/pipeline", {name: path.read_bytes() for name, path in files.items()})
+    found = single_model("some/pipeline")
+    local = single_model(str(tmp_path))
+    assert (found["total"], found["source"]) == (local["total"], "config and header")
+    # Of the text encoder nothing but its size is read.
+    assert (found["files"], found["stored_bytes"]) == (local["files"], None)
 
 
 def test_a_configuration_of_another_library(tmp_path: Path) -> None:
@@ -426,6 +557,40 @@ def test_every_listing_adds_up(tmp_path: Path, by: str) -> None:
     outside = 2 * 99 * 32 + 32 if by == "layer" else 0
     assert sum(int(row["parameters"]) for row in rows) == TOTAL - outside
     assert f"{TOTAL:,} parameters" in attn("params", model, "--by", by).text
+
+
+def test_a_table_of_costs_has_what_the_json_has() -> None:
+    options = ("--fit", "8GiB", "--lora", "8", "--training", "--context", "1k")
+    found = single_model("preset:gemma2-2b", *options)
+    outcome = attn("params", "preset:gemma2-2b", "preset:gpt2", *options, "--by", "cost", "--format", "csv")
+    assert (outcome.code, outcome.err) == (0, "")
+    listed = [row for row in csv.DictReader(io.StringIO(outcome.text)) if row["model"] == "preset:gemma2-2b"]
+
+    def values(cost: str, key: str) -> dict[str, int]:
+        return {row[key]: int(row["value"]) for row in listed if row["cost"] == cost}
+
+    assert values("parameters", "name") == {"total": found["total"]}
+    assert values("active", "name") == found["active"]
+    assert values("memory", "dtype") == {**found["memory"], **found["gguf_mixes"]}
+    assert values("published", "dtype") == {found["published"]["format"]: found["published"]["bytes"]}
+    assert values("cache", "name") == {part["kind"]: part["bytes"] for part in found["cache"]}
+    assert values("cache_per_token", "name") == {part["kind"]: part["bytes_per_token"] for part in found["cache"]}
+    assert sum(values("flops_per_token", "name").values()) == found["flops_per_token"]["total"]
+    assert sum(values("lora", "name").values()) == found["lora"]["parameters"]
+    for dtype, need in found["training"].items():
+        parts = [int(row["value"]) for row in listed if (row["cost"], row["dtype"]) == ("training", dtype)]
+        assert sum(parts) == need["total"]
+    fits = [int(row["value"]) for row in listed if row["cost"] == "fit" and row["name"] == "missing"]
+    assert fits == [choice["missing"] for choice in found["fit"]["choices"]]
+    assert values("fit_training", "dtype") == {each["weights"]: each["missing"] for each in found["fit"]["training"]}
+
+
+def test_a_table_without_costs_says_so() -> None:
+    outcome = attn("params", "preset:gpt2", "--fit", "8GiB", "--format", "csv")
+    assert outcome.err == "note: a table by component has no costs, and --fit is not in it: --by cost lists them\n"
+    shown = attn("params", "preset:gpt2", "preset:gemma2-2b", "--by", "cost").text
+    assert "arithmetic a token" in shown
+    assert "mlp.up" not in shown
 
 
 def test_adapters_where_only_one_model_has_what_they_stand_beside() -> None:

@@ -26,6 +26,9 @@ if TYPE_CHECKING:
     from attncli.results.params import WeightFile
     from attncli.results.reconciliation import Reconciliation
 
+#: The names of unpacked types, in the files and elsewhere.
+DTYPE_NAMES = {"F32": "float32", "BF16": "bfloat16", "F16": "float16"}
+
 #: Libraries whose versions decide which module a configuration gives.
 _LIBRARIES = ("transformers", "torch")
 

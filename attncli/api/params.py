@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from attncli.parameters.lora import LoraRequest
     from attncli.parameters.training import TrainingRequest
     from attncli.results.base import MadeBy
+    from attncli.results.costs import Published
     from attncli.results.params import Node
 
 #: The values of `by` that list a tree.
@@ -284,6 +285,7 @@ def _stored(shapes: ModelShapes, shares: InventoryShares) -> Stored:
     from attncli.results.cache import UNPACKED_DTYPES, USUAL_CACHE_DTYPE, CacheDtypes
 
     published = shapes.published or published_format(shares.unique, shapes.quantization, shapes.dtype)
+    published = published or _published_in_listing(shapes)
     # A cache has the dtype of the weights, and half precision where these are packed.
     usual = shapes.dtype if shapes.dtype in UNPACKED_DTYPES else USUAL_CACHE_DTYPE
     dtypes = CacheDtypes(usual, usual, shapes.state_dtype or usual)
@@ -293,6 +295,16 @@ def _stored(shapes: ModelShapes, shares: InventoryShares) -> Stored:
         return Stored(published, CacheDtypes(dtype, dtype, dtypes.states), True, (note,))
     unknown = f"its quantization prescribes a cache in a format that isn't known here: {usual} is counted"
     return Stored(published, dtypes, notes=(unknown,) if prescribed else ())
+
+
+def _published_in_listing(shapes: ModelShapes) -> Published | None:
+    """The weights in a packed format of which only the name is known, by the size of their files."""
+    from attncli.results.costs import Published
+
+    method, size = (shapes.quantization or {}).get("quant_method"), sum(file.bytes for file in shapes.files or ())
+    if not isinstance(method, str) or not size or not shapes.inventory.total or shapes.unknown_packing is not None:
+        return None
+    return Published(method, size, 8 * size / shapes.inventory.total)
 
 
 def _at_one_context(all_shapes: Sequence[ModelShapes], costs_request: CostsRequest) -> CostsRequest:
@@ -336,10 +348,15 @@ def _check_lora(all_shapes: Sequence[ModelShapes], lora_request: LoraRequest, *,
         raise no_matrix_error(names, everything, lora_request)
 
 
+def _counts_header(source: str) -> bool:
+    """Whether any part of a model is counted by the header of its weights."""
+    return "header" in source
+
+
 def _packing_notes(shapes: ModelShapes) -> Iterator[str]:
     if shapes.unknown_packing is None:
         return
-    if shapes.source == "header":
+    if _counts_header(shapes.source):
         yield (
             f"the packed format of {shapes.unknown_packing} is unknown: its stored elements are counted, not its "
             "weights"
@@ -360,7 +377,7 @@ def mismatch_warnings(models: Sequence[ModelParameters]) -> Iterator[str]:
         found, name = model.reconciliation, model.counted.model
         if model.unknown_packing is not None:
             what = f"parameters of {name} can't be counted"
-            if model.counted.source != "header":
+            if not _counts_header(model.counted.source):
                 what = f"weights of {name} can't be compared with its configuration"
             yield f"the {what}: the packed format of {model.unknown_packing} is unknown"
         if found is None or found.agrees:
@@ -378,7 +395,7 @@ def check_failures(models: Sequence[ModelParameters], expected: Total) -> Iterat
     """
     for model in models:
         total, held = model.counted.total, model.reconciliation
-        if model.unknown_packing is not None and model.counted.source == "header":
+        if model.unknown_packing is not None and _counts_header(model.counted.source):
             yield (
                 f"{model.name} can't be checked: the packed format of {model.unknown_packing} is unknown, so "
                 "its parameters "

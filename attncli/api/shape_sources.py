@@ -9,19 +9,30 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from attncli.api.configured_shapes import (
+    DTYPE_NAMES,
     ConfiguredShapes,
     ModelShapes,
     configured_from_files,
     configured_from_preset,
     shapes_from_module,
 )
+from attncli.api.folder_shapes import add_modules, has_only_pickles, merge_parts, part_files, weight_files
 from attncli.api.loading import check_fields
 from attncli.api.requests import LoadingRequest
 from attncli.errors import ModelError, UsageError
 from attncli.models.files.checkpoint import Checkpoint, local_checkpoint, read_checkpoint, read_source_checkpoint
 from attncli.models.files.model_files import ModelFiles, open_files
 from attncli.models.files.reference import Kind, ModelRef, parse_reference
-from attncli.models.files.sources import MODULES_FILE, SentenceModule, SubfolderSource, sentence_modules
+from attncli.models.files.sources import (
+    MODULES_FILE,
+    PIPELINE_FILE,
+    SentenceModule,
+    read_pipeline,
+    sentence_modules,
+    subfolder,
+)
+from attncli.models.files.sources import Source as FileSource
+from attncli.models.files.weight_files import has_standard_weights, listed_weights
 from attncli.parameters.count import locate_shares
 from attncli.parameters.inventory import inventory_from_header
 from attncli.parameters.published import stored_components
@@ -40,10 +51,6 @@ Source = Literal["config", "header"]
 #: The prefix that peft writes before the names of adapted modules.
 _PEFT_PREFIX = "base_model.model."
 _HEADER_SUFFIXES = (".safetensors", ".gguf")
-_MODULE_WEIGHTS = "model.safetensors"
-
-#: The names of unpacked types, in the files and elsewhere.
-_DTYPE_NAMES = {"F32": "float32", "BF16": "bfloat16", "F16": "float16"}
 
 _FOREIGN_NOTE = "its config.json has no model_type, so the parameters are counted by the header of the weights"
 
@@ -66,7 +73,10 @@ class ShapeSource(NamedTuple):
         files, fields = self._open(ref)
         if files.base is None:
             modules = _sentence_modules(files, fields)
-            return self._from_modules(files, fields, modules) if modules else self._from_files(files, fields)
+            if modules:
+                return self._from_modules(files, fields, modules)
+            index = files.find(PIPELINE_FILE) if fields is None and ref.weights_file is None else None
+            return self._from_files(files, fields) if index is None else self._from_pipeline(files, index)
         from attncli.models.files.model_files import check_adapter_header
 
         check_adapter_header(ref, files.source)
@@ -76,12 +86,31 @@ class ShapeSource(NamedTuple):
         self, files: ModelFiles, fields: dict[str, Any] | None, modules: Sequence[SentenceModule]
     ) -> ModelShapes:
         """The shapes of a model of sentence-transformers: transformers' model, and the modules behind it."""
-        folder = next((each.folder for each in modules if each.is_transformer), "")
-        inner = files
+        # Transformers' model is the first module, whatever its class (CLIPModel).
+        folder, inner = modules[0].folder, files
         if fields is None and folder:
-            inner = files._replace(source=SubfolderSource(files.source, folder))
+            inner = files._replace(source=subfolder(files.source, folder))
             fields = _read_config(inner)
-        return add_modules(self._from_files(inner, fields), files, modules)
+        return add_modules(self._from_files(inner, fields), files, modules[1:])
+
+    def _from_pipeline(self, files: ModelFiles, index: Path) -> ModelShapes:
+        """The shapes of a pipeline of diffusers: of each part as of a model by itself."""
+        pipeline = read_pipeline(index, repair_hint=files.repair_hint)
+        parts, left_out = {}, []
+        for folder, part in part_files(files, pipeline):
+            fields = _read_config(part)
+            # A part without model_type is diffusers' own, which transformers can't build.
+            needs_header = self.source == "header" or "model_type" not in (fields or {})
+            if needs_header and self.source == "config" and fields is not None:
+                raise UsageError(
+                    f"--source config needs configurations of transformers, and that of {part.ref.name} is another's",
+                    hint="leave --source config out to count that part by the header of its weights",
+                )
+            if needs_header and has_only_pickles(part):
+                left_out.append(folder)
+            elif fields is not None or has_standard_weights(part.source):
+                parts[folder] = part, self._from_files(part, fields)
+        return merge_parts(files, pipeline, parts, left_out)
 
     def _from_files(self, files: ModelFiles, fields: dict[str, Any] | None) -> ModelShapes:
         if self.source != "header" and not (self.source is None and _needs_header(files, fields)):
@@ -160,36 +189,6 @@ def _sentence_modules(files: ModelFiles, fields: Mapping[str, object] | None) ->
     return () if path is None else sentence_modules(path, repair_hint=files.repair_hint)
 
 
-def add_modules(base: ModelShapes, files: ModelFiles, modules: Sequence[SentenceModule]) -> ModelShapes:
-    """The shapes of a model with those of the modules of sentence-transformers that have weights."""
-    shapes: dict[str, tuple[int, ...]] = {}
-    for module in modules:
-        if not module.is_transformer and module.folder:
-            found = _module_shapes(files, module)
-            shapes |= {f"{module.folder}.{name}": shape for name, shape in found.items()}
-    if not shapes:
-        return base
-    added = inventory_from_header(shapes)
-    folders = list(dict.fromkeys(name.partition(".")[0] for name in shapes))
-    note = f"{', '.join(folders)} of sentence-transformers {'adds' if len(folders) == 1 else 'add'} {added.total:,}"
-    inventory = base.inventory._replace(tensors=(*base.inventory.tensors, *added.tensors))
-    return base._replace(inventory=inventory, notes=(*base.notes, note))
-
-
-def _module_shapes(files: ModelFiles, module: SentenceModule) -> dict[str, tuple[int, ...]]:
-    """The shapes of one module's weights: from their header, or for a dense layer from its configuration."""
-    source = SubfolderSource(files.source, module.folder)
-    if source.has(_MODULE_WEIGHTS):
-        stored = read_source_checkpoint(files.ref._replace(file=None), source).tensors
-        return {tensor.path: tensor.shape for tensor in stored}
-    fields = _read_config(files._replace(source=source)) or {}
-    read, written = fields.get("in_features"), fields.get("out_features")
-    if type(read) is not int or type(written) is not int:
-        return {}
-    bias: dict[str, tuple[int, ...]] = {"linear.bias": (written,)} if fields.get("bias", True) else {}
-    return {"linear.weight": (written, read), **bias}
-
-
 def shapes_from_checkpoint(checkpoint: Checkpoint, files: ModelFiles) -> ModelShapes:
     """The shapes of the weights in a checkpoint: quantized ones unpacked, buffers left out."""
     from attncli.models.files.layer_windows import with_layer_types
@@ -207,7 +206,9 @@ def shapes_from_checkpoint(checkpoint: Checkpoint, files: ModelFiles) -> ModelSh
     first, beyond = prediction_layers(inventory, config or {})
     note = f"{beyond:,} from layer {first} on are for multi-token prediction and are not used by the model itself"
     predicting = [note] if beyond else []
-    is_foreign = checkpoint.format == "safetensors" and config is not None and "model_type" not in config
+    # A configuration of diffusers names its class instead.
+    names_library = config is None or any(name in config for name in ("model_type", "_class_name"))
+    is_foreign = checkpoint.format == "safetensors" and not names_library
     return ModelShapes(
         name=files.ref.name,
         source="header",
@@ -229,7 +230,7 @@ def shapes_from_checkpoint(checkpoint: Checkpoint, files: ModelFiles) -> ModelSh
         quantization=_quantization(config),
         # llama.cpp keeps recurrent states in float32 (llama-memory-recurrent.cpp, type_r and type_s).
         state_dtype="float32" if checkpoint.format == "gguf" else None,
-        files=_weight_files(checkpoint),
+        files=weight_files(checkpoint),
     )
 
 
@@ -241,7 +242,7 @@ def reconcile_with_checkpoint(configured: ConfiguredShapes, files: ModelFiles) -
     except ModelError as error:
         return shapes._replace(notes=(*shapes.notes, f"its weights can't be compared: {error.message}"))
     if checkpoint is None:
-        return shapes
+        return _with_listed_files(shapes, files.source)
     from attncli.parameters.reconcile import reconcile
 
     named = (each for tensor in shapes.inventory.tensors for each in (tensor, *tensor.aliases))
@@ -249,7 +250,7 @@ def reconcile_with_checkpoint(configured: ConfiguredShapes, files: ModelFiles) -
     shapes = shapes._replace(
         stored_bytes=checkpoint.stored_bytes,
         notes=(*shapes.notes, *checkpoint.notes, *_packing_notes(unpacked)),
-        files=_weight_files(checkpoint),
+        files=weight_files(checkpoint),
     )
     if unpacked.unknown:
         return shapes._replace(unknown_packing=_unknown_packing(unpacked, checkpoint.config))
@@ -260,6 +261,13 @@ def reconcile_with_checkpoint(configured: ConfiguredShapes, files: ModelFiles) -
             shapes.inventory, unpacked.weights, checkpoint_names.names, frozenset(checkpoint_names.buffers)
         ),
     )
+
+
+def _with_listed_files(shapes: ModelShapes, source: FileSource) -> ModelShapes:
+    """The shapes with the weight files that the hub lists, which aren't downloaded."""
+    sizes = source.sizes()
+    files = tuple(WeightFile(name, sizes[name]) for name in listed_weights(sizes))
+    return shapes._replace(files=files or None)
 
 
 def add_adapter(base: ModelShapes, files: ModelFiles) -> ModelShapes:
@@ -279,10 +287,6 @@ def _quantization(config: Mapping[str, Any] | None) -> Mapping[str, Any] | None:
     return found if isinstance(found, Mapping) else None
 
 
-def _weight_files(checkpoint: Checkpoint) -> tuple[WeightFile, ...]:
-    return tuple(map(WeightFile, checkpoint.files, checkpoint.sizes))
-
-
 def _published_in_files(checkpoint: Checkpoint, unpacked: UnpackedCheckpoint, inventory: Inventory) -> Published | None:
     """The format of the files: the scheme of packed weights, else the type of most elements.
 
@@ -296,10 +300,10 @@ def _published_in_files(checkpoint: Checkpoint, unpacked: UnpackedCheckpoint, in
     for tensor in checkpoint.tensors:
         elements[tensor.dtype] += prod(tensor.shape)
     dtype = max(elements, key=lambda name: elements[name])
-    is_packed = scheme is not None or dtype not in _DTYPE_NAMES
+    is_packed = scheme is not None or dtype not in DTYPE_NAMES
     sizes = {each.name: each.stored_bytes for each in unpacked.weights}
     components = stored_components(sizes, locate_shares(inventory)) if is_packed else ()
-    return Published(scheme or _DTYPE_NAMES.get(dtype, dtype), stored, 8 * stored / parameters, components)
+    return Published(scheme or DTYPE_NAMES.get(dtype, dtype), stored, 8 * stored / parameters, components)
 
 
 def _packing_notes(unpacked: UnpackedCheckpoint) -> Iterator[str]:

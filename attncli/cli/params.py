@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import click
 
 from attncli.api.requests import LoadingRequest, ParamsRequest
@@ -109,6 +111,8 @@ def params(
         from attncli.api import params as verb
 
         result = verb.run_params(request._replace(model=names, loading=loading), progress)
+    if any(form.part == "table" for form in plan.forms):
+        messages.notes(_left_out_of_tables(request))
     # With --check, warnings are shown even with --quiet: they may make the check unreliable.
     warner = messages if request.check is None else Messages(environment)
     warner.warnings(result.warnings)
@@ -117,3 +121,11 @@ def params(
         result.failures or (),
         hint="--by component and --by tensor show where the parameters are; --untie counts tied tensors once per name",
     )
+
+
+def _left_out_of_tables(request: ParamsRequest) -> Iterator[str]:
+    """What was asked for and has no column in a table of parameters."""
+    given = {"--fit": request.fit, "--training": request.training, "--lora": request.lora}
+    asked = [option for option, value in given.items() if value]
+    if asked and request.by != "cost":
+        yield f"a table by {request.by} has no costs, and {' and '.join(asked)} is not in it: --by cost lists them"

@@ -9,14 +9,21 @@ d_latent + d_rope (DeepSeek-V2). A layer with a window stops growing there; a st
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 from attncli.components import COMPONENTS
 from attncli.parameters.classify import width_in, width_out
 from attncli.parameters.inventory import FIELDS, Settings, Tensor
-from attncli.parameters.name_rules import INDEX_KEY_RULE, INDEXER_RULES, MERGED_RULE, PREDICTION_RULE, Kind
+from attncli.parameters.name_rules import (
+    DELAYED_RULE,
+    INDEX_KEY_RULE,
+    INDEXER_RULES,
+    MERGED_RULE,
+    PREDICTION_RULE,
+    Kind,
+)
 from attncli.results.cache import CachedLayer, Compressed
 
 if TYPE_CHECKING:
@@ -167,7 +174,9 @@ def _compressed_entries(tensors: Iterable[Tensor]) -> dict[str, Compressed]:
         module = name.removesuffix(f".{_BLOCK_POSITIONS}")
         norm = shapes.get(f"{module}.{_ENTRY_NORM}")
         if module != name and norm is not None and len(shape) == 2 and shape[0]:
-            found[module] = Compressed(norm[0], shape[0])
+            # Keys or values and their gates; where blocks overlap, of two halves, one of which the next block reads.
+            overlap = 2 * norm[0] * shape[0] if shape[1] > norm[0] else 0
+            found[module] = Compressed(norm[0], shape[0], 2 * shape[1], overlap)
     return found
 
 
@@ -285,6 +294,24 @@ _DECAY, _NUMBERS_WITH_DECAY = "time_decay", 5
 _MLSTM_INPUT_GATE = "igate"
 
 
+def held_back(located: Iterable[LocatedShare]) -> dict[tuple[str, int], int]:
+    """The numbers of earlier tokens that attention keeps beside its keys and values, by part and layer (ZAYA1).
+
+    A convolution over k positions of queries and keys keeps k - 1 inputs a channel; a value of the token before is kept
+    as it is.
+    """
+    kept: dict[tuple[str, int], dict[Tensor, int]] = defaultdict(dict)
+    for share, location in located:
+        tensor, shape = share.tensor, share.tensor.shape
+        if share.is_bias or location.layer is None or not share.component.startswith("attention."):
+            continue
+        if tensor.kind is Kind.CONVOLUTION and len(shape) == 3:
+            kept[location.part, location.layer][tensor] = shape[0] * (shape[-1] - 1)
+        elif DELAYED_RULE.matches([tensor.module.rpartition(".")[2]]):
+            kept[location.part, location.layer][tensor] = width_out(tensor)
+    return {key: sum(tensors.values()) for key, tensors in kept.items()}
+
+
 def recurrent_states(located: Iterable[LocatedShare], settings: Settings) -> dict[tuple[str, int], int]:
     """The numbers in the states of layers that mix positions by something other than attention, by part and layer.
 
@@ -365,10 +392,9 @@ def cached_layers(located: Sequence[LocatedShare], settings: Settings) -> tuple[
         # Layers of a checkpoint past the last one are for training (multi-token prediction), and don't run.
         if not _is_past_last_layer(layer.part, layer.stack, layer.layer, settings):
             attending[layer.part, layer.layer].append(layer)
-    states = recurrent_states(generating, settings)
-    return tuple(
-        _cached_layer(key, attending[key], states.get(key, 0), settings) for key in sorted({*attending, *states})
-    )
+    states = Counter(recurrent_states(generating, settings))
+    states.update(held_back(generating))
+    return tuple(_cached_layer(key, attending[key], states[key], settings) for key in sorted({*attending, *states}))
 
 
 def _is_encoder(stack: str) -> bool:

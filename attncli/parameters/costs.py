@@ -130,12 +130,15 @@ class _Estimate:
         growth = dict.fromkeys(max(longest // part, 1) for part in _CONTEXT_DIVISORS)
         # Where adapters are to be trained and there are none, nothing is.
         trains = request.training is not None and (request.lora is None or self._adapters is not None)
+        # No token passes through all of several models.
+        is_pipeline = self._shares.inventory.is_pipeline
+        attends = counter.attends and not is_pipeline
         return Costs(
             parameters=self._total,
             cache=self._cache,
-            flops=counter.flops(self._context),
-            growth=tuple(map(counter.flops, growth)) if counter.attends else (),
-            attends=counter.attends,
+            flops=None if is_pipeline else counter.flops(self._context),
+            growth=tuple(map(counter.flops, growth)) if attends else (),
+            attends=attends,
             fits=None if request.fit is None else self._fits(request.fit, trains=trains),
             training=self._training(request.batch) if trains else {},
             training_setup=self._training_setup() if trains else None,
@@ -165,7 +168,7 @@ class _Estimate:
 
     @cached_property
     def _mixes(self) -> dict[str, int]:
-        return mix_bytes(self._shares.unique, self._settings)
+        return {} if self._shares.inventory.is_pipeline else mix_bytes(self._shares.unique, self._settings)
 
     def _fits(self, budget: int, *, trains: bool) -> Fits:
         request, published = self._request, self._stored.published
@@ -203,7 +206,7 @@ class _Estimate:
 
     @cached_property
     def _activations(self) -> Activations | None:
-        return activations(self._located, self._settings)
+        return None if self._shares.inventory.is_pipeline else activations(self._located, self._settings)
 
     def _training_setup(self) -> TrainingSetup:
         request, how = self._request, self._request.training or TrainingRequest()
@@ -244,7 +247,7 @@ def _notes(
         counted = "1 layer is" if layers == 1 else f"{layers} layers are"
         yield f"the cache of layers of the kind {kind!r} is unknown: {counted} counted as full attention"
     if cache is not None and cache.ratios:
-        yield "the cache of an incomplete block of tokens is not counted"
+        yield "with the tokens of one block that isn't full yet: its most, whatever the length of the text"
     if request.lora is not None and adapters is None:
         yield f"it has no {' or '.join(request.lora.names)} matrix for LoRA"
     if request.lora is not None and leaves_out_experts(shares.unique, request.lora):

@@ -29,7 +29,7 @@ from attncli.results.params import (
 )
 
 #: What the rows of a count are.
-Grouping = Literal["component", "layer", "part", "module", "tensor"]
+Grouping = Literal["component", "layer", "part", "module", "tensor", "cost"]
 
 
 #: What a token looks up or adds, and what isn't a matrix.
@@ -78,8 +78,8 @@ def _is_tied_table(share: TensorShare) -> bool:
 
 
 def alternative_counts(inventory: Inventory, shares: Sequence[TensorShare]) -> tuple[AlternativeCount, ...]:
-    """Other ways to count a language model; empty for a model without a token table."""
-    if not any(share.component == "embedding.token" for share in shares):
+    """Other ways to count a language model; empty for other models, and for pipelines."""
+    if inventory.is_pipeline or not any(share.component == "embedding.token" for share in shares):
         return ()
     tied = sum(share.parameters for share in shares if _is_tied_table(share))
     matrices = sum(share.parameters for share in shares if not share.is_bias and share.component not in _NOT_MATRICES)
@@ -193,7 +193,9 @@ def count_parameters(
             *_without_prediction(counted, located),
         ),
         per_head=per_head(located, settings),
-        active=count_active([entry for entry in located if not is_prediction_layer(entry, settings)], settings),
+        active=None
+        if inventory.is_pipeline
+        else count_active([entry for entry in located if not is_prediction_layer(entry, settings)], settings),
         rows=_rows(located, by, depth),
         notes=_notes({(stack, layer) for _, stack, layer in blocks}, settings),
     )

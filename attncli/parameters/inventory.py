@@ -101,11 +101,29 @@ class Inventory(NamedTuple):
     """The tensors of one model.
 
     settings: configurations or plain mappings by the path of the module that they hold for, "" for the whole model
-    (see `Settings`).
+    (see `Settings`).  folders: the part that each folder of a model in several folders is, by its first step of names.
     """
 
     tensors: tuple[Tensor, ...]
     settings: Mapping[str, tuple[Any, ...]] = {}
+    folders: Mapping[str, str] = {}
+
+    @property
+    def is_pipeline(self) -> bool:
+        """Whether it holds several models, each in a folder of its own, rather than one."""
+        return bool(self.folders) and all(tensor.name.partition(".")[0] in self.folders for tensor in self.tensors)
+
+    def within(self, folder: str) -> Inventory:
+        """The same tensors and settings with a folder before each of their names."""
+
+        def moved(tensor: Tensor) -> Tensor:
+            # The outermost class is that of the model; the folder stands between it and what holds the pipeline.
+            classes = ("", *tensor.classes) if tensor.classes else ()
+            aliases = tuple(map(moved, tensor.aliases))
+            return tensor._replace(name=f"{folder}.{tensor.name}", classes=classes, aliases=aliases)
+
+        settings = {f"{folder}.{path}".rstrip("."): found for path, found in self.settings.items()}
+        return Inventory(tuple(map(moved, self.tensors)), settings)
 
     @property
     def total(self) -> int:

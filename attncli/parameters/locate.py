@@ -16,6 +16,7 @@ from attncli.components import COMPONENTS
 from attncli.parameters.inventory import Inventory, Tensor
 from attncli.parameters.name_rules import (
     EXPERTS_RULE,
+    PAIR_RULES,
     PROJECTION_RULES,
     PROJECTORS,
     RULES,
@@ -48,11 +49,15 @@ class Location(NamedTuple):
 def find_locations(inventory: Inventory, components: Mapping[str, Iterable[str]]) -> dict[str, Location]:
     """The location of every tensor by name. components: the components of each tensor, by name."""
     two_sided, stacks = _two_sided(inventory.tensors), _stacks(inventory.tensors)
-    parts = {tensor.name: _part(tensor, two_sided) for tensor in inventory.tensors}
+    folders = inventory.folders
+    parts = {
+        tensor.name: folders.get(tensor.name.partition(".")[0]) or _part(tensor, two_sided)
+        for tensor in inventory.tensors
+    }
     # Tensors whose names give no part: by their components, else in the model's only tower.
     found = {component for name, part in parts.items() if part is None for component in components[name]}
     by_component = {COMPONENTS[component].part for component in found}
-    towers = {part for part in parts.values() if part not in (None, "projector", *_SIDES)}
+    towers = {part for part in parts.values() if part not in (None, "projector", *_SIDES, *folders.values())}
     fitting = [part for part in _INPUTS if part in by_component]
     default = (fitting[0] if fitting else towers.pop() if len(towers) == 1 else None) or "model"
     return {name: Location(part or default, *_block_index(name, stacks)) for name, part in parts.items()}
@@ -162,12 +167,13 @@ def assign_units(inventory: Inventory) -> list[UnitTensor]:
             held[".".join(steps[:depth])].update(_content_hints(step))
     units = {path: "attention" for path, hints in held.items() if hints >= {"query", "key", "value"}}
     units |= {path: "moe" for path, hints in held.items() if "experts" in hints}
+    units |= {f"{path}.attn2": "cross" for path, hints in held.items() if hints >= {"first", "second"}}
     return [_unit_tensor(tensor, units) for tensor in inventory.tensors]
 
 
 @lru_cache(maxsize=8192)
 def _content_hints(step: str) -> frozenset[str]:
-    return frozenset(rule.meaning for rule in (EXPERTS_RULE, *PROJECTION_RULES) if rule.matches([step]))
+    return frozenset(rule.meaning for rule in (EXPERTS_RULE, *PAIR_RULES, *PROJECTION_RULES) if rule.matches([step]))
 
 
 def _unit_tensor(tensor: Tensor, units: Mapping[str, str]) -> UnitTensor:
@@ -177,7 +183,7 @@ def _unit_tensor(tensor: Tensor, units: Mapping[str, str]) -> UnitTensor:
         owner = depth == len(steps) - 1
         unit = _label("unit", steps[depth], classes[depth], tensor.kind if owner else Kind.OTHER)
         path = ".".join(steps[: depth + 1])
-        if unit in (None, "mlp", "head"):
+        if unit in (None, "mlp", "head", "attention"):
             unit = units.get(path, unit)
         if unit is None:
             continue

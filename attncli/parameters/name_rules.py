@@ -136,7 +136,7 @@ UNITS: tuple[Rule, ...] = (
     Rule("residual", "*_hc hc_* altup* laurel"),
     # Feed-forward networks; `output` is the second half of one unless it is in an attention.
     Rule("mlp", "mlp mlp? mlps ffn ffn? ffn_* ffwd ff ff? feed_forward* feedforward* densereludense ffw* intermediate"),
-    Rule("mlp", ":*MLP :*MLP? :*Mlp :*FFN"),
+    Rule("mlp", ":*MLP :*MLP? :*Mlp :*FFN ff_context"),
     Rule("mlp", ":*FeedForward* :*DenseActDense :*DenseGatedActDense :*Intermediate :*SwiGLU*"),
     Rule("mlp", ":*GLU :*FeedForwardLayer :*MLPLayer :*MlpLayer :*MultiLayerPerceptron *_ff_layer fc1"),
     Rule("mlp", "fc2 lin1 lin2 linear1 linear2 linear_1 linear_2 *_dense"),
@@ -155,6 +155,9 @@ UNITS: tuple[Rule, ...] = (
     Rule("head", "head heads *_head *_heads cls classifier* score predictions :*Head *_classifier *_predictor"),
 )
 
+#: Of two attentions of one block, the second reads the text (diffusers).
+PAIR_RULES = (Rule("first", "attn1"), Rule("second", "attn2"))
+
 #: A module with one of each is an attention, whatever its name.
 PROJECTION_RULES = (
     Rule("query", "query q q_proj wq w_q"),
@@ -165,6 +168,9 @@ PROJECTION_RULES = (
 #: A small attention that chooses keys, and the name of the keys that it caches for that.
 INDEXER_RULES = tuple(rule for rule in UNITS if rule.meaning == "attention.indexer")
 INDEX_KEY_RULE = next(rule for rule in PROJECTION_RULES if rule.meaning == "key")
+
+#: A projection of the token before.
+DELAYED_RULE = Rule("delayed", "*_delayed")
 
 #: Modules for multi-token prediction, where they aren't layers past the last one.
 PREDICTION_RULE = Rule("prediction", "mtp mtp_* *_mtp nextn*")
@@ -188,9 +194,9 @@ _ATTENTION = (
     # Short convolutions over the positions of keys and values.
     Rule("mixer.convolution", "sconv *_convolution *_sconv"),
     # These names are certain, even inside a fused module.
-    Rule("QUERY", "q_proj"),
-    Rule(".key", "k_proj"),
-    Rule(".value", "v_proj v_proj_*"),
+    Rule("QUERY", "q_proj add_q_proj"),
+    Rule(".key", "k_proj add_k_proj"),
+    Rule(".value", "v_proj v_proj_* add_v_proj"),
     # Relative positions: tables, the biases u and v of Transformer-XL, and projections of the encoded positions.
     Rule(".position_bias", "rel_* relative_* *relative_position* *_rel_pos*"),
     Rule(".position_bias", "r_*bias *pos_bias* *_bias_table bias_[uv]"),
@@ -313,7 +319,7 @@ _NO_UNIT = (
     # The input of this block from a block of another kind.
     Rule("mixer.input", "linear", (Kind.LINEAR,)),
     # A linear layer between two parts of a model, or between two widths.
-    Rule("mlp.up", "proj proj? *_proj projection *_projection fc", (Kind.LINEAR,)),
+    Rule("mlp.up", "proj proj? *_proj projection *_projection fc proj_mlp", (Kind.LINEAR,)),
     Rule("mlp.up", "*_fc fc_* head_linear *_out *_transform transformation", (Kind.LINEAR,)),
     Rule("embedding.other", "*_token *_tokens *quer* latents* cls", (Kind.OTHER,)),
     Rule("embedding.other", "*_emb *_embed *_embeds *_embedding* *newline* *_latent *_pointer", (Kind.OTHER,)),

@@ -155,9 +155,12 @@ def is_possible(shape: Shape, main: StoredTensor, bits: int | None) -> bool:
         return True
     if bits is None or not shape:
         return False
-    # The last element of each row may be partly empty.
-    rows = prod(shape[:-1])
-    return any(rows * each == prod(main.shape) for each in _words(shape[-1], bits, storage_bits(main.dtype)))
+    # The last element of each row, or of each column, may be partly empty.
+    rows, storage = prod(shape[:-1]), storage_bits(main.dtype)
+    if any(rows * each == prod(main.shape) for each in _words(shape[-1], bits, storage)):
+        return True
+    height, *columns = main.shape
+    return count % prod(columns) == 0 and height in _words(count // prod(columns), bits, storage)
 
 
 def _words(weights: int, bits: int, storage: int) -> tuple[int, int]:
@@ -302,6 +305,21 @@ def _exl3_shape(group: PackedTensors) -> Shape | None:
     return (outputs, inputs) if group.main.shape[:2] == (inputs // 16, outputs // 16) else None
 
 
+def _hqq_shape(group: PackedTensors) -> Shape | None:
+    """HQQ: groups as rows, with scales (groups, 1), or as columns, (1, groups), packed along the columns: flat."""
+    (rows, columns), scales, settings = group.main.shape, group.parts["scale"].shape, group.settings
+    if scales[1:] == (1,):
+        return (scales[0] * columns, 1)
+    size = settings.group_size or rows * storage_bits(group.main.dtype) // (settings.bits or 0)
+    return (columns * size, 1) if scales == (1, columns) else None
+
+
+def _quanto_shape(group: PackedTensors) -> Shape | None:
+    """quanto: groups as rows, with scales (groups, 1), packed along the columns: flat."""
+    scales = group.parts["weight._scale"].shape
+    return (scales[0] * group.main.shape[1], 1) if scales[1:] == (1,) else None
+
+
 def _torchao_shape(group: PackedTensors) -> Shape:
     """torchao: an element a weight, or bytes of two each."""
     return _widened(group.main.shape, 2 if group.main.dtype == "U8" else 1)
@@ -316,6 +334,8 @@ LAYOUTS: tuple[Layout, ...] = (
     Layout("EXL2", "q_weight", "I32", "q_scale q_invperm", "weight", _exl2_shape),
     Layout("EXL3", "trellis", "I16", "suh svh", "weight", _exl3_shape),
     Layout("quanto", "weight._data", "I8 F8_E4M3", "weight._scale", "weight", lambda group: group.main.shape),
+    Layout("quanto", "weight._data._data", "U8", "weight._scale weight._shift", "weight", _quanto_shape),
+    Layout("HQQ", "W_q", "U8 I32", "scale zero", "weight", _hqq_shape),
     Layout("torchao", "_weight_qdata", "I8 U8 F8_E4M3", "_weight_scale", "weight", _torchao_shape),
     Layout("AQLM", "codes", "", "codebooks", "weight", _codebook_shape),
     Layout("compressed-tensors", "_packed", "I32", "_scale", "", _packed_shape),

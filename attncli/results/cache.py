@@ -92,10 +92,21 @@ NOTHING = Amount()
 
 @struct(short=False)
 class Compressed(NamedTuple):
-    """Numbers that one layer caches for each full block of `ratio` tokens: their keys and values as one."""
+    """What one layer caches of blocks of `ratio` tokens.
+
+    numbers: of each full block, its keys and values as one.  open: of each token of the block that isn't full yet.
+    overlap: of the last full block, which the next one reads.
+    """
 
     numbers: int
     ratio: int
+    open: int = 0
+    overlap: int = 0
+
+    @property
+    def beside(self) -> int:
+        """The most numbers beside those of full blocks."""
+        return self.open * (self.ratio - 1) + self.overlap
 
 
 @struct(short=False)
@@ -131,10 +142,14 @@ class CachedLayer(NamedTuple):
         kind = "growing" if self.cross_positions is None else "constant"
         positions = context if self.cross_positions is None else self.cross_positions
         found[kind] = found[kind].plus(cross.times(positions))
-        found["constant"] = found["constant"].plus(Amount(states=self.state))
+        found["constant"] = found["constant"].plus(Amount(self._beside, states=self.state))
         found["index"] = Amount(self.index_keys * context)
         found["compressed"] = Amount(sum(part.numbers * (context // part.ratio) for part in self.compressed))
         return found
+
+    @property
+    def _beside(self) -> int:
+        return sum(part.beside for part in self.compressed)
 
     @property
     def _own(self) -> Amount:

@@ -179,7 +179,7 @@ class Costs(NamedTuple):
     """Everything that one model costs.
 
     parameters: of the stored weights.  cache: None where nothing is cached.  fits, lora: None if not requested.
-    flops: at the requested context.  growth: the same for growing contexts.
+    flops: at the requested context; None for several models in one pipeline.  growth: the same for growing contexts.
     made_for: the longest text that the model was made for, if known.
     attends: whether any layer has attention.  published: the weights as published; None where that is unknown.
     training: by the dtype of the weights; empty if not requested.  training_setup: of what is trained how.
@@ -189,7 +189,7 @@ class Costs(NamedTuple):
 
     parameters: int
     cache: Annotated[Cache | None, Key("kv_cache")]
-    flops: Annotated[Flops, Key("flops_per_token")]
+    flops: Annotated[Flops | None, Key("flops_per_token")]
     growth: Annotated[tuple[Flops, ...], Key("flops_by_context")]
     attends: bool
     fits: Annotated[Fits | None, Key("fit")] = None
@@ -209,7 +209,7 @@ class Costs(NamedTuple):
     @property
     def attention_entries_per_head(self) -> int | None:
         """The size of a head's attention pattern: every token by every token."""
-        return self.flops.context**2 if self.attends else None
+        return self.flops.context**2 if self.flops is not None and self.attends else None
 
     @property
     def cache_parts(self) -> Annotated[tuple[CachePartBytes, ...], Key("cache")]:

@@ -160,7 +160,8 @@ class ParameterCount(NamedTuple):
     model: its name.  source: where the shapes came from (`config`, `header`).  total: all of them.
     components, layers: the same by component and by layer, each component by its part.
     tied: the names of each tensor that has several.  readings: other ways to count.  per_head: the parameters of one
-    head; None where unknown.  active: those that one token passes through.  rows: modules or tensors, if requested.
+    head; None where unknown.  active: those that one token passes through; None for several models in one
+    pipeline.  rows: modules or tensors, if requested.
     notes: particularities of the model.
     """
 
@@ -172,7 +173,7 @@ class ParameterCount(NamedTuple):
     tied: tuple[tuple[str, ...], ...]
     readings: tuple[AlternativeCount, ...]
     per_head: PerHead | None
-    active: Active
+    active: Active | None
     rows: Annotated[tuple[Row, ...], OPTIONAL] = ()
     notes: tuple[str, ...] = ()
 

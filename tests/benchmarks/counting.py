@@ -1,4 +1,7 @@
-"""`attn params` against what people count with today: a 70B configuration, the same again, and a sharded checkpoint."""
+"""`attn params` against what people count with today: a 70B configuration, the same again, and sharded checkpoints.
+
+The hub is a server in this process, so that no network is in the figures.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +9,7 @@ import json
 import struct
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import partial
 from importlib.util import find_spec
 from math import prod
@@ -15,6 +18,7 @@ from pathlib import Path
 from attncli.models.builtin.presets import read_preset
 from tests.benchmarks.processes import Ratio, compare, seconds
 from tests.benchmarks.startup import attn
+from tests.hub_server import HubServer
 
 #: Builds the module without memory for weights, and counts.
 ACCELERATE = """
@@ -43,7 +47,19 @@ for path in sorted(Path({folder!r}).glob("*.safetensors")):
 print(total)
 """
 
-_SHARDS = 30
+#: Read the headers from a hub by ranges, as we do and as the hub's own library does.
+HUB_HEADERS = """
+from attncli.models.files.checkpoint import read_checkpoint
+from attncli.models.files.model_files import open_files
+from attncli.models.files.reference import parse_reference
+print(len(read_checkpoint(open_files(parse_reference({name!r}))).tensors))
+"""
+HUB_LIBRARY = """
+from huggingface_hub import HfApi
+print(len(HfApi().get_safetensors_metadata({name!r}).weight_map))
+"""
+
+_SHARDS, _HUB_NAME = 30, "org/sharded"
 
 
 def run(runs: int) -> Iterator[Ratio]:
@@ -53,6 +69,7 @@ def run(runs: int) -> Iterator[Ratio]:
         yield from _first_time(folder, max(runs // 4, 3))
         yield from _again(folder, Path(above) / "cache", max(runs // 4, 3))
         yield from _headers(_checkpoint(Path(above) / "shards"), runs)
+        yield from _hub_headers(_checkpoint(Path(above) / "hub", narrow=True), max(runs // 2, 3))
 
 
 def _configuration(folder: Path) -> Path:
@@ -86,9 +103,37 @@ def _headers(folder: Path, runs: int) -> Iterator[Ratio]:
     yield compare(f"headers of {_SHARDS} shards", ours, "safe_open, counted only", peer, aim=2, runs=runs)
 
 
-def _checkpoint(folder: Path) -> Path:
-    """The same model as its files would be, in shards whose weights take no room on the disk."""
-    fields = read_preset("llama3.1-70b").fields
+def _hub_headers(folder: Path, runs: int) -> Iterator[Ratio]:
+    """Nothing is cached from one run to the next."""
+    ours, peer = ([sys.executable, "-c", each.format(name=_HUB_NAME)] for each in (HUB_HEADERS, HUB_LIBRARY))
+    with HubServer() as hub:
+        hub.add(_HUB_NAME, {path.name: path.read_bytes() for path in folder.iterdir()})
+
+        def without_cache(command: Sequence[str]) -> float:
+            with tempfile.TemporaryDirectory() as home:
+                online = dict.fromkeys(("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE", "ATTN_CACHE"), "")
+                return seconds(command, variables={**online, "HF_HOME": home, "HF_ENDPOINT": hub.url})
+
+        yield compare(
+            f"headers of {_SHARDS} shards on a hub, read alone",
+            ours,
+            "huggingface_hub",
+            peer,
+            # Ours are checked against themselves and the size of the file too.
+            aim=1.25,
+            runs=runs,
+            measure=without_cache,
+        )
+
+
+def _checkpoint(folder: Path, *, narrow: bool = False) -> Path:
+    """The same model as its files would be, in shards whose weights take no room on the disk.
+
+    narrow: with the same tensors, but small ones.
+    """
+    fields = dict(read_preset("llama3.1-70b").fields)
+    if narrow:
+        fields |= {"hidden_size": 64, "intermediate_size": 96, "vocab_size": 128, "num_key_value_heads": 1}
     folder.mkdir()
     (folder / "config.json").write_text(json.dumps(dict(fields)))
     shapes = list(_shapes(*(int(fields[name]) for name in ("num_hidden_layers", "hidden_size", "intermediate_size",

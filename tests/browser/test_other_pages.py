@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
+from importlib.resources import files
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from attncli.components import GROUPS
 from attncli.render.html.compare import compare_html
 from attncli.render.html.heads import heads_html
 from attncli.render.html.page import notebook
 from attncli.render.html.params import params_html
 from attncli.render.stream import tokenize_html
+from attncli.results.params import WeightFile
 from attncli.results.tokens import Token
 from tests.browser.conftest import Browser
 from tests.browser.test_heads_page import NASTY
@@ -134,6 +138,14 @@ def test_models_side_by_side(browser: Browser, tmp_path: Path) -> None:
     ]  # fmt: skip
 
 
+def test_what_belongs_to_the_row_above_is_indented(browser: Browser, tmp_path: Path) -> None:
+    open_page(browser, tmp_path, params_html(compared()))
+    rows = browser.run(
+        "return [...document.querySelectorAll('#differences tr.sub')].map((row) => row.cells[0].innerText)"
+    )
+    assert "at tokens" in rows
+
+
 def test_modules_open_and_close(browser: Browser, tmp_path: Path) -> None:
     open_page(browser, tmp_path, params_html(result(model(NASTY[0]), by="module")))
     assert browser.text("h1") == NASTY[0]
@@ -143,8 +155,20 @@ def test_modules_open_and_close(browser: Browser, tmp_path: Path) -> None:
     assert TREE[0].children
 
 
+LONG = model(files=(WeightFile(f"transformer/{'x' * 80}.safetensors", 5),))
+
+
+def test_every_group_has_a_colour_of_its_own() -> None:
+    script = (files("attncli") / "render/html/assets/params.js").read_text("utf-8")
+    colours = re.findall(r"#[0-9a-f]{6}", script.partition("];")[0])
+    assert len(set(colours)) == len(colours) >= len(GROUPS)
+
+
 @pytest.mark.parametrize("width", [360, 1280])
-@pytest.mark.parametrize("content", [compare_html(compare_result()), params_html(compared()), params_html(result())])
+@pytest.mark.parametrize(
+    "content",
+    [compare_html(compare_result()), params_html(compared()), params_html(result()), params_html(result(LONG))],
+)
 def test_nothing_sticks_out_of_the_window(browser: Browser, tmp_path: Path, content: str, width: int) -> None:
     open_page(browser, tmp_path, content, width=width)
     browser.wait("document.querySelector('footer')")

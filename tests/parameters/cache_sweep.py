@@ -13,6 +13,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
+from attncli.results.cache import Compressed
+
 TOKENS = 11
 #: Parameters of a model beyond which it isn't run.
 ELEMENTS = 300_000_000
@@ -82,6 +84,8 @@ def _compared(model_type: str, config: Any) -> Outcome:
     layers = cached_layers(locate_shares(inventory), Settings(inventory.settings)) if generates(cls, config) else ()
     # transformers keeps one token less than the window, as the next one comes first.
     layers = tuple(each._replace(window=each.window and max(each.window - 1, 1)) for each in layers)
+    # And exactly the tokens of the block that isn't full, of which we count the most.
+    layers = tuple(each._replace(compressed=tuple(map(_at_its_length, each.compressed))) for each in layers)
     ours: Counter[str] = Counter()
     for layer in layers:
         for kind, amount in layer.by_kind(TOKENS).items():
@@ -93,6 +97,11 @@ def _compared(model_type: str, config: Any) -> Outcome:
         )
     kind = AGREES if sum(ours.values()) == sum(theirs.values()) else DIFFERS
     return Outcome(model_type, kind, dict(+ours), dict(theirs), cls.__name__)
+
+
+def _at_its_length(part: Compressed) -> Compressed:
+    kept = part.open * (TOKENS % part.ratio) + (part.overlap if part.ratio <= TOKENS else 0)
+    return part._replace(open=0, overlap=kept)
 
 
 def _walked(cache: Any) -> Iterator[tuple[str, int]]:

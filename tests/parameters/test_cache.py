@@ -23,7 +23,7 @@ from attncli.parameters.inventory import Settings, inventory_from_module
 from attncli.results.cache import CACHE_BITS, Amount, Cache, CachedLayer, CacheDtypes, Compressed, without_windows
 from attncli.results.costs import Costs, Fit
 from tests.gguf_files import decoder_tensors, gguf_model
-from tests.parameters.cache_sweep import tensors_in
+from tests.parameters.cache_sweep import AGREES, outcome, tensors_in
 from tests.parameters.counting import LLAMA, inventory_of
 
 
@@ -258,6 +258,14 @@ def test_a_context_that_is_asked_about() -> None:
     fits = longest_contexts({"int8": 100}, layers, Memory(1000, context=50), CacheDtypes())
     assert fits.choices == (Fit("int8", "bfloat16", 45, needed=1100, missing=100),)
     assert fits.context == 50
+
+
+@pytest.mark.parametrize("model_type", ["deepseek_v4", "zaya"])
+def test_what_stands_beside_keys_and_values(model_type: str) -> None:
+    # Blocks that aren't full; and inputs of convolutions on queries and keys, with the value of the token before.
+    found = outcome(model_type)
+    assert found.ours["constant"] > 0
+    assert found.kind == AGREES, found
 
 
 def test_the_parts_of_a_cache_add_up() -> None:

@@ -13,14 +13,12 @@ DIFFERENCES = {
     "bert-generation": "transformers caches only if it is told to be a decoder",
     "blt": "its cache is that of one of several stacks, whose tokens are bytes and patches",
     "cpmant": "32 tokens of a prompt of its own are cached too",
-    "deepseek_v4": "what isn't a full block yet is kept beside the entries; entries alone are tested in test_cache.py",
     "gpt_neo": "layers with a window keep all tokens and mask them",
     "mllama": "layers that read a picture cache nothing without one",
     "openai-gpt": "written without a cache",
     "recurrent_gemma": "states are kept in the module, and no cache is returned",
     "trocr": "without a picture there is no other sequence to keep",
     "xlnet": "its memories are kept only where their length is set",
-    "zaya": "the last inputs of its convolutions on queries and keys, and one value, are not counted",
 }
 
 

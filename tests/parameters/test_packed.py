@@ -351,14 +351,8 @@ MATRICES = {f"self_attn.{name}": shape for name, shape in MATRICES.items()}
 MATRICES |= {"mlp.gate_proj": (128, 64), "mlp.up_proj": (128, 64), "mlp.down_proj": (64, 128)}
 TOTAL = 2 * 96 * 64 + sum(map(prod, MATRICES.values())) + 3 * 64
 
-#: How a matrix (out, in) is stored, by HQQ, VPTQ, SpQR, QuIP#, Marlin, and two of our own.
+#: How a matrix (out, in) is stored, by VPTQ, SpQR, QuIP#, Marlin, and two of our own.
 PACKINGS: dict[str, Callable[[int, int], Stored]] = {
-    "HQQ": lambda o, i: {
-        "W_q": ("U8", (o * i // 128, 64)),
-        "scale": ("BF16", (o * i // 64, 1)),
-        "zero": ("BF16", (o * i // 64, 1)),
-        "shape": ("I64", (2,)),
-    },
     "VPTQ": lambda o, i: {"indices": ("I32", (1, o // 8, i // 4)), "centroids.weight": ("BF16", (1, 2048))},
     "SpQR": lambda o, i: {"dense_weights": ("I64", (o // 16, i // 8)), "row_offsets": ("I32", (o + 1,))},
     "QuIP#": lambda o, i: {"Qidxs": ("I64", (o, i // 16)), "SU": ("F16", (i,)), "SV": ("F16", (o,))},
@@ -397,8 +391,8 @@ def test_an_unknown_packing_can_not_be_compared(tmp_path: Path, name: str) -> No
 
 
 def test_what_is_said_of_an_unknown_packing(tmp_path: Path) -> None:
-    model = packed_llama(tmp_path / "llama", PACKINGS["HQQ"], quantization_config={"quant_method": "hqq"})
-    packed = "the packed format of model.layers.0.self_attn.q_proj.W_q and 27 more (hqq) is unknown"
+    model = packed_llama(tmp_path / "llama", PACKINGS["Marlin"], quantization_config={"quant_method": "marlin"})
+    packed = "the packed format of model.layers.0.self_attn.q_proj.B and 20 more (marlin) is unknown"
     outcome = attn("params", model, "--check", str(TOTAL))
     assert (outcome.code, outcome.err) == (
         0,

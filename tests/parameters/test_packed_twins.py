@@ -32,6 +32,22 @@ class Entry(NamedTuple):
         return prod(self.shape) * BYTES[self.dtype]
 
 
+#: What HQQ writes beside a packed matrix: settings as tensors of one number or a text, and the shape.
+HQQ_META: Stored = {
+    **dict.fromkeys(("nbits", "group_size", "axis"), ("I32", ())),
+    **dict.fromkeys(("view_as_float", "offload_meta", "encoded_state_dict", "stores_quant_config"), ("U8", ())),
+    "shape": ("I64", (2,)),
+    "packing": ("U8", (7,)),
+    "unpack_view_dtype": ("U8", (11,)),
+    "compute_dtype": ("U8", (13,)),
+}
+
+
+def hqq(bits: int, axis: int) -> dict[str, Any]:
+    weights = {"nbits": bits, "group_size": GROUP, "axis": axis, "channel_wise": True}
+    return {"quantization_config": {"quant_method": "hqq", "quant_config": {"weight_quant_params": weights}}}
+
+
 #: What a library writes for a matrix (out, in), and the settings in config.json.
 FORMATS: dict[str, tuple[Callable[[int, int], Stored], dict[str, Any]]] = {
     # AutoGPTQ and GPTQModel: eight weights down a column.
@@ -107,6 +123,63 @@ FORMATS: dict[str, tuple[Callable[[int, int], Stored], dict[str, Any]]] = {
             "input_scale": ("F32", ()),
         },
         {"quantization_config": {"quant_method": "modelopt", "quant_algo": "NVFP4"}},
+    ),
+    # The groups of a matrix are the rows, and eight bits hold two weights of a column.
+    "HQQ, 4 bits": (
+        lambda o, i: {
+            "W_q": ("U8", (o * i // GROUP // 2, GROUP)),
+            "scale": ("F16", (o * i // GROUP, 1)),
+            "zero": ("F16", (o * i // GROUP, 1)),
+            **HQQ_META,
+        },
+        hqq(4, 1),
+    ),
+    # Or they are the columns.
+    "HQQ, 2 bits": (
+        lambda o, i: {
+            "W_q": ("U8", (GROUP // 4, o * i // GROUP)),
+            "scale": ("F16", (1, o * i // GROUP)),
+            "zero": ("F16", (1, o * i // GROUP)),
+            **HQQ_META,
+        },
+        hqq(2, 0),
+    ),
+    # Ten weights a word, so that words of each column stay partly empty.
+    "HQQ, 3 bits": (
+        lambda o, i: {
+            "W_q": ("I32", (-(-o * i // GROUP // 10), GROUP)),
+            "scale": ("F16", (o * i // GROUP, 1)),
+            "zero": ("F16", (o * i // GROUP, 1)),
+            **HQQ_META,
+        },
+        hqq(3, 1),
+    ),
+    "HQQ, 3 bits in columns": (
+        lambda o, i: {
+            "W_q": ("I32", (-(-GROUP // 10), o * i // GROUP)),
+            "scale": ("F16", (1, o * i // GROUP)),
+            "zero": ("F16", (1, o * i // GROUP)),
+            **HQQ_META,
+        },
+        hqq(3, 0),
+    ),
+    "quanto, 4 bits": (
+        lambda o, i: {
+            "weight._data._data": ("U8", (o * i // 128 // 2, 128)),
+            "weight._scale": ("F32", (o * i // 128, 1)),
+            "weight._shift": ("F32", (o * i // 128, 1)),
+            "input_scale": ("F32", ()),
+            "output_scale": ("F32", ()),
+        },
+        {"quantization_config": {"quant_method": "quanto", "weights": "int4"}},
+    ),
+    "quanto, 2 bits": (
+        lambda o, i: {
+            "weight._data._data": ("U8", (o * i // 128 // 4, 128)),
+            "weight._scale": ("F32", (o * i // 128, 1)),
+            "weight._shift": ("F32", (o * i // 128, 1)),
+        },
+        {"quantization_config": {"quant_method": "quanto", "weights": "int2"}},
     ),
     "MLX, 4 bits": (
         lambda o, i: {

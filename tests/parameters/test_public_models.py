@@ -43,6 +43,8 @@ KNOWN: Mapping[str, tuple[int, int | None]] = {
     "gemma3-27b": (27_432_406_640, 62 * 2 * 16 * 128 * 2),
     # Fifty layers with a window have 16 heads of 256, ten without have 4 of 512.
     "gemma4-31b": (30_697_345_280, 50 * 2 * 16 * 256 * 2 + 10 * 2 * 4 * 512 * 2),
+    "phi-1.5": (1_418_270_720, 24 * 2 * 32 * 64 * 2),
+    "phi-2": (2_779_683_840, 32 * 2 * 32 * 80 * 2),
     "phi3-mini": (3_821_079_552, 32 * 2 * 32 * 96 * 2),
     "phi4": (14_659_507_200, 40 * 2 * 10 * 128 * 2),
     "phi3.5-moe": (41_873_153_344, 32 * 2 * 8 * 128 * 2),
@@ -86,7 +88,7 @@ KNOWN: Mapping[str, tuple[int, int | None]] = {
 
 #: Sources that print a total that their own shapes don't give, and don't say how it was counted.
 NOMINAL = {
-    "gpt3", "gpt3-13b", "mamba-130m", "t5-large", "transformer-base", "transformer-big", "vit-l-16",
+    "gpt3", "gpt3-13b", "mamba-130m", "phi-1.5", "t5-large", "transformer-base", "transformer-big", "vit-l-16",
 }  # fmt: skip
 
 

@@ -13,8 +13,8 @@ from attncli.errors import ModelError
 from attncli.limits import MAX_GGUF_HEADER_BYTES
 from attncli.models.files import weight_headers
 from attncli.models.files.reference import ModelRef
-from attncli.models.files.sources import PIPELINE_FILE, LocalSource, Source, SubfolderSource, pipeline_folders
-from attncli.models.files.weight_files import SAFETENSORS, ChosenFiles, choose_by_name, choose_files, is_auxiliary
+from attncli.models.files.sources import LocalSource, Source, SubfolderSource
+from attncli.models.files.weight_files import ChosenFiles, choose_files, is_auxiliary
 from attncli.models.files.weight_headers import (
     LENGTH_BYTES,
     BrokenFileError,
@@ -30,11 +30,6 @@ if TYPE_CHECKING:
     from attncli.models.files.model_files import ModelFiles
 
 T = TypeVar("T")
-
-#: The names of the weights in a part of a pipeline, and of those that have no header.
-_PART_NAMES = (*SAFETENSORS, *(f"diffusion_pytorch_{name}" for name in SAFETENSORS))
-_PART_PICKLES = ("pytorch_model.bin", "diffusion_pytorch_model.bin", "pytorch_model.bin.index.json")
-
 
 #: The bytes of a file that are downloaded first: nearly every safetensors header fits.
 _FIRST_FETCH_BYTES = 1 << 17
@@ -85,11 +80,6 @@ def read_checkpoint(files: ModelFiles) -> Checkpoint:
 
 def read_source_checkpoint(ref: ModelRef, source: Source) -> Checkpoint:
     """As `read_checkpoint`, for one source of files."""
-    if (
-        ref.weights_file is None
-        and (index := (None if source.has("config.json") else source.find(PIPELINE_FILE))) is not None
-    ):
-        return _read_pipeline(ref, source, index)
     chosen = choose_files(ref, source)
     if chosen.names[0].endswith(".gguf"):
         return _read_gguf(source, chosen)
@@ -105,31 +95,6 @@ def read_source_checkpoint(ref: ModelRef, source: Source) -> Checkpoint:
         tuple(_disagreements({tensor.name for tensor in tensors}, chosen.indexed)),
         tuple(found.size for _, found in headers),
     )
-
-
-def _read_pipeline(ref: ModelRef, source: Source, index: Path) -> Checkpoint:
-    """The tensors of all parts of a pipeline, each named by its folder and the name in its file."""
-    tensors, files, left_out, sizes = [], [], [], []
-    for folder in pipeline_folders(index, repair_hint=source.repair_hint):
-        part = SubfolderSource(source, folder)
-        name = next((name for name in _PART_NAMES if part.has(name)), None)
-        if name is None:
-            left_out += [folder] if any(part.has(pickle) for pickle in _PART_PICKLES) else []
-            continue
-        chosen = choose_by_name(ref, part, name)
-        files += [f"{folder}/{file}" for file in chosen.names]
-        for _, found in _read_headers(part, chosen.names):
-            tensors += [_stored_tensor(f"{folder}.{tensor}", entry) for tensor, entry in found.entries.items()]
-            sizes.append(found.size)
-    if not tensors:
-        raise ModelError(
-            f"no part of {ref.name} has weights with a readable header",
-            hint="use .safetensors files, or give the folder of one part",
-        )
-    parts = list(dict.fromkeys(file.partition("/")[0] for file in files))
-    notes = [f"a pipeline of several models, counted by the headers of their weights: {', '.join(parts)}"]
-    notes += [f"the weights of {', '.join(left_out)} are stored as pickle and are not counted"] if left_out else []
-    return Checkpoint("safetensors", tuple(files), tuple(tensors), None, tuple(notes), tuple(sizes))
 
 
 def local_checkpoint(files: ModelFiles) -> Checkpoint | None:
@@ -208,6 +173,10 @@ def _read_remote_headers(source: Source, names: Sequence[str]) -> dict[str, _Hea
 def _read_ranges(source: Source, names: Sequence[str], read: Callable[[str, FetchRange], T]) -> list[T]:
     if not names:
         return []
+    if isinstance(source, SubfolderSource):
+        prefix = source.prefix
+        inside = [f"{prefix}{name}" for name in names]
+        return _read_ranges(source.above, inside, lambda name, fetch: read(name.removeprefix(prefix), fetch))
     from attncli.models.files.hub import HubSource
 
     assert isinstance(source, HubSource), "only the hub has files that aren't on this disk"

@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import logging
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from hashlib import sha256
 from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
@@ -33,6 +34,7 @@ from attncli.models.files.hub_requests import (
 )
 from attncli.models.files.reference import ModelRef, is_plain_path
 from attncli.models.files.sources import ADAPTER_CONFIG
+from attncli.models.files.user_cache import ShapeCache
 from attncli.progress import Bytes, Progress
 
 T = TypeVar("T")
@@ -45,10 +47,14 @@ _MAX_CONNECTIONS = 8
 
 @dataclass(frozen=True, slots=True)
 class Listing:
-    """The commit that a revision points to, and the names of its files."""
+    """The commit that a revision points to, and the sizes of its files in bytes, by name."""
 
     commit: str
-    names: frozenset[str]
+    sizes: Mapping[str, int]
+
+    @property
+    def names(self) -> frozenset[str]:
+        return frozenset(self.sizes)
 
 
 def open_hub(ref: ModelRef, *, refresh: bool, progress: Progress) -> HubSource:
@@ -138,6 +144,14 @@ class HubSource:
     def local_names(self) -> frozenset[str]:
         return self._cache.names(self.revision)
 
+    def sizes(self) -> Mapping[str, int]:
+        """The bytes of the commit's files, by name, as the hub lists them or once listed them: makes no request."""
+        if isinstance(self._listing, Listing):
+            return self._listing.sizes
+        key = _listing_key(self._repository, self.revision, self._settings)
+        kept = ShapeCache.default("listings").read(key) or {}
+        return {name: size for name, size in kept.items() if type(size) is int}
+
     def listing_error(self) -> ModelError | None:
         return self._listing if isinstance(self._listing, ModelError) else None
 
@@ -165,12 +179,17 @@ def list_files(repository: str, revision: str, settings: HubSettings, reason: Re
         from huggingface_hub import HfApi
 
         api = HfApi(endpoint=settings.endpoint, library_name="attncli", library_version=__version__)
-        found = api.model_info(repository, revision=revision, timeout=settings.timeout)
-        names = [file.rfilename for file in found.siblings or ()]
-        listing = Listing(str(found.sha), frozenset(name for name in names if is_plain_path(name)))
+        found = api.model_info(repository, revision=revision, timeout=settings.timeout, files_metadata=True)
+        sizes = {file.rfilename: file.size or 0 for file in found.siblings or ()}
+        listing = Listing(str(found.sha), {name: size for name, size in sizes.items() if is_plain_path(name)})
     if not is_commit(listing.commit):
         raise not_a_hub_error(request)
+    ShapeCache.default("listings").write(_listing_key(repository, listing.commit, settings), dict(listing.sizes))
     return listing
+
+
+def _listing_key(repository: str, commit: str, settings: HubSettings) -> str:
+    return sha256(f"{settings.address} {repository} {commit}".encode()).hexdigest()[:40]
 
 
 def _is_address(url: str) -> bool:
@@ -241,7 +260,8 @@ def _fetch_range(request: HubRequest, begin: int, end: int) -> tuple[bytes, int]
             found = bytearray()
             for chunk in response.iter_bytes():
                 found += chunk
-                if len(found) >= first + end - begin:
+                # Beyond its end, not at it: a response that is read to its end leaves the connection for the next one.
+                if len(found) > first + end - begin:
                     break
             wanted = min(end, size) - begin
             content = bytes(found[first : first + end - begin])

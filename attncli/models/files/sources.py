@@ -13,7 +13,7 @@ import os
 import re
 import sys
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 from typing import NamedTuple, Protocol
@@ -59,6 +59,9 @@ class Source(Protocol):
     def local_names(self) -> frozenset[str]:
         """The files on this disk."""
 
+    def sizes(self) -> Mapping[str, int]:
+        """The bytes of the files on the hub, by name, where they are known without a request; none of local files."""
+
     def listing_error(self) -> ModelError | None:
         """The error that kept the hub from listing its files; None if there was none, or no need to ask."""
 
@@ -83,6 +86,9 @@ class _LocalFiles(ABC):
 
     def local_names(self) -> frozenset[str]:
         return self.names()
+
+    def sizes(self) -> Mapping[str, int]:
+        return {}
 
     def listing_error(self) -> ModelError | None:
         return None
@@ -213,39 +219,50 @@ def installed_package() -> PackageSource | None:
 
 #: The lists of folders: those of sentence-transformers, and those of diffusers.
 MODULES_FILE, PIPELINE_FILE = "modules.json", "model_index.json"
-#: The class that holds transformers' model.
-_TRANSFORMER = "Transformer"
 
 
 class SubfolderSource:
-    """A folder of another source of files."""
+    """A folder of another source of files. above: that source.  prefix: of the names in the folder."""
 
     def __init__(self, source: Source, folder: str) -> None:
-        self._source = source
-        self._prefix = f"{folder}/"
+        self.above = source
+        self.prefix = f"{folder}/"
         self.revision, self.repair_hint = source.revision, source.repair_hint
         self.listing_error = source.listing_error
 
     def local(self, name: str) -> Path | None:
-        return self._source.local(self._prefix + name)
+        return self.above.local(self.prefix + name)
 
     def has(self, name: str) -> bool:
-        return self._source.has(self._prefix + name)
+        return self.above.has(self.prefix + name)
 
     def find(self, name: str) -> Path | None:
-        return self._source.find(self._prefix + name)
+        return self.above.find(self.prefix + name)
 
     def names(self) -> frozenset[str]:
-        return self._inside(self._source.names())
+        return self._inside(self.above.names())
 
     def local_names(self) -> frozenset[str]:
-        return self._inside(self._source.local_names())
+        return self._inside(self.above.local_names())
+
+    def sizes(self) -> Mapping[str, int]:
+        sizes = self.above.sizes()
+        return {name: sizes[f"{self.prefix}{name}"] for name in self._inside(frozenset(sizes))}
 
     def _inside(self, names: frozenset[str]) -> frozenset[str]:
-        """The names in the folder; its files where it is on this disk and the source lists only what is above it."""
-        inside = frozenset(name.removeprefix(self._prefix) for name in names if name.startswith(self._prefix))
-        config = None if inside else self.local("config.json")
-        return inside if config is None else frozenset(path.name for path in config.parent.iterdir())
+        return frozenset(name.removeprefix(self.prefix) for name in names if name.startswith(self.prefix))
+
+
+def subfolder(source: Source, folder: str) -> Source:
+    """A folder of another source. Raises ModelError as `FolderSource`."""
+    # A source of local files lists those of its own folder alone.
+    return FolderSource(source.folder / folder) if isinstance(source, FolderSource) else SubfolderSource(source, folder)
+
+
+def has_folder(source: Source, folder: str) -> bool:
+    """Whether a source has a folder of this name; files on this disk are looked at first."""
+    listed = (source.local_names, source.names)
+    return any(name == folder or name.startswith(f"{folder}/") for names in listed for name in names())
 
 
 class SentenceModule(NamedTuple):
@@ -253,10 +270,6 @@ class SentenceModule(NamedTuple):
 
     folder: str
     kind: str
-
-    @property
-    def is_transformer(self) -> bool:
-        return self.kind == _TRANSFORMER
 
 
 def sentence_modules(path: Path, *, repair_hint: str = weight_headers.FETCH_AGAIN) -> tuple[SentenceModule, ...]:
@@ -280,9 +293,20 @@ def sentence_modules(path: Path, *, repair_hint: str = weight_headers.FETCH_AGAI
     return tuple(modules)
 
 
-def pipeline_folders(path: Path, *, repair_hint: str = weight_headers.FETCH_AGAIN) -> Iterator[str]:
-    """The folders of the parts that a model_index.json names, those without weights (schedulers) included."""
-    for name, value in weight_headers.read_json(path, repair_hint=repair_hint).items():
-        is_part = isinstance(value, list) and len(value) == 2 and all(isinstance(each, str) for each in value)
-        if is_part and is_plain_path(name) and "/" not in name:
-            yield name
+class Pipeline(NamedTuple):
+    """What a model_index.json lists. kind: the class of the pipeline.  folders: the class of the part in each."""
+
+    kind: str | None
+    folders: Mapping[str, str]
+
+
+def read_pipeline(path: Path, *, repair_hint: str = weight_headers.FETCH_AGAIN) -> Pipeline:
+    """The folders that a model_index.json names, those without weights (schedulers) included. Raises ModelError."""
+    fields = weight_headers.read_json(path, repair_hint=repair_hint)
+    folders: dict[str, str] = {}
+    for name, value in fields.items():
+        match value:
+            case [str(), str(kind)] if is_plain_path(name) and "/" not in name:
+                folders[name] = kind
+    kind = fields.get("_class_name")
+    return Pipeline(kind if isinstance(kind, str) else None, folders)

@@ -18,7 +18,10 @@ from attncli.models.files.sources import Source
 WeightKind = Literal["safetensors", "gguf", "pickle"]
 
 _INDEX, _SAFETENSORS_INDEX = ".index.json", ".safetensors.index.json"
-SAFETENSORS = ("model.safetensors", f"model{_SAFETENSORS_INDEX}")
+_SAFETENSORS = ("model.safetensors", f"model{_SAFETENSORS_INDEX}")
+#: The names of diffusers, in the folders of a pipeline.
+_DIFFUSERS = tuple(f"diffusion_pytorch_{name}" for name in _SAFETENSORS)
+_DIFFUSERS_PICKLE = "diffusion_pytorch_model.bin"
 _PICKLES = ("pytorch_model.bin", f"pytorch_model.bin{_INDEX}")
 _OTHER_FRAMEWORKS = ("tf_model.h5", "flax_model.msgpack", "model.ckpt.index", "rust_model.ot")
 #: Files with a header that lists their tensors.
@@ -54,7 +57,7 @@ def find_weights(ref: ModelRef, source: Source, *, allow_pickle: bool) -> Weight
     """
     if ref.weights_file is not None:
         return _open_weights(ref, source, ref.weights_file, allow_pickle=allow_pickle)
-    name = _first_available(source, SAFETENSORS) or _first_available(source, _PICKLES)
+    name = _first_available(source, _SAFETENSORS) or _first_available(source, _PICKLES)
     if name is None:
         raise source.listing_error() or _no_weights_error(ref, source)
     return _open_weights(ref, source, name, allow_pickle=allow_pickle)
@@ -156,8 +159,31 @@ def choose_files(ref: ModelRef, source: Source) -> ChosenFiles:
 
     Raises ModelError if there are none, if shards are missing, and for pickles, which have no header.
     """
-    name = ref.weights_file or _first_available(source, SAFETENSORS)
+    name = ref.weights_file or _first_available(source, (*_SAFETENSORS, *_DIFFUSERS))
     return _choose_by_listing(ref, source) if name is None else choose_by_name(ref, source, name)
+
+
+def listed_weights(names: Iterable[str]) -> tuple[str, ...]:
+    """The weight files that would be downloaded, from a list of a model's files; none where several would do."""
+    existing = {name for name in names if "/" not in name}
+    for whole, index in (_SAFETENSORS, _DIFFUSERS, _PICKLES):
+        if whole in existing:
+            return (whole,)
+        stem, ending = whole.rsplit(".", 1)
+        if index in existing:
+            return tuple(sorted(name for name in existing if re.fullmatch(rf"{stem}-\d+-of-\d+\.{ending}", name)))
+    ggufs = [name for name in existing if name.endswith(".gguf")]
+    return tuple(ggufs) if len(ggufs) == 1 else ()
+
+
+def has_standard_weights(source: Source) -> bool:
+    """Whether a folder has weights with a header under the names of transformers or diffusers."""
+    return any(source.has(name) for name in (*_SAFETENSORS, *_DIFFUSERS))
+
+
+def has_pickles(source: Source) -> bool:
+    """Whether a folder has weights without a header under these names."""
+    return any(source.has(name) for name in (*_PICKLES, _DIFFUSERS_PICKLE))
 
 
 def is_auxiliary(name: str) -> bool:

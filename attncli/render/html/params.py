@@ -8,9 +8,9 @@ from attncli.components import GROUPS
 from attncli.render.common.escape import printable
 from attncli.render.common.numbers import range_text
 from attncli.render.html.page import page
-from attncli.render.views.cost_facts import Facts, compared_costs
+from attncli.render.views.cost_facts import Facts
 from attncli.render.views.header import SEPARATOR
-from attncli.render.views.params import components_by_part, header, model_facts, node_name
+from attncli.render.views.params import compared_facts, components_by_part, header, model_facts, node_name
 from attncli.results.params import ModelParameters, Node, ParamsResult
 from attncli.results.summaries import ComponentGroup, layer_runs
 
@@ -41,11 +41,10 @@ def params_data(result: ParamsResult) -> dict[str, object]:
 
 
 def _compared_costs(result: ParamsResult) -> list[list[object]]:
-    """The costs of several models: a label, and a text for each."""
+    """The costs of several models: a label, indented where it belongs to the one above, and a text for each."""
     if len(result.models) < 2:
         return []
-    active = "active a token", [f"{model.counted.active.total:,}" for model in result.models]
-    return [[label.strip(), texts] for label, texts in (active, *compared_costs([m.costs for m in result.models]))]
+    return [[label, texts] for label, texts in compared_facts(result.models)]
 
 
 def _model_data(model: ModelParameters, by: str) -> dict[str, object]:

@@ -33,7 +33,7 @@ def params_text(result: ParamsResult, terminal: Terminal) -> str:
     """The result for a terminal of this width, colour depth and character set; no line is wider than the terminal."""
     if result.presets:
         return lines_to_text(_preset_lines(result.presets, terminal), terminal)
-    if len(result.models) > 1 and result.by == "component":
+    if len(result.models) > 1 and result.by in ("component", "cost"):
         blocks = _comparison_blocks(result, terminal)
     else:
         blocks = [block for model in result.models for block in _model_blocks(model, result.by, terminal)]
@@ -41,14 +41,22 @@ def params_text(result: ParamsResult, terminal: Terminal) -> str:
 
 
 def _model_blocks(model: ModelParameters, by: str, terminal: Terminal) -> list[list[Line]]:
-    """The answer, the listing, and with `--full` what else is known; else as many notes as the screen has room for."""
+    """The answer, the listing, and with `--full` what else is known; else as many notes as the screen has room for.
+
+    by: of costs there is no listing, as the answer has them.
+    """
     facts = model_facts(model, by)
     top = [*_header_lines(model, terminal), *_labelled_lines(facts.answer, terminal)]
     checkpoint = _labelled_lines(facts.checkpoint, terminal)
     notes = [_labelled_lines([note], terminal) for note in facts.notes]
     if terminal.full or by != "component":
         more = [_labelled_lines(facts.details, terminal), [*checkpoint, *_labelled_lines(facts.differences, terminal)]]
-        return [top, _listing(model, by, terminal), *more, [line for note in notes for line in note]]
+        return [
+            top,
+            [] if by == "cost" else _listing(model, by, terminal),
+            *more,
+            [line for note in notes for line in note],
+        ]
     # Two blank lines, and the line that names --full.
     room = terminal.lines - len(top) - len(checkpoint) - 3
     table = whole = table_lines(component_table(model.counted), terminal)

@@ -54,7 +54,8 @@ def answer_facts(costs: Costs) -> Iterator[Facts]:
     if costs.fits is None:
         yield from labelled("together", _sum_facts(costs))
     yield from requested_facts(costs)
-    yield from labelled("arithmetic", _arithmetic_facts(costs.flops, costs.attends))
+    if costs.flops is not None:
+        yield from labelled("arithmetic", _arithmetic_facts(costs.flops, costs.attends))
 
 
 def requested_facts(costs: Costs) -> Iterator[Facts]:
@@ -75,7 +76,7 @@ def further_facts(costs: Costs) -> Iterator[Facts]:
     if costs.cache is not None:
         yield from labelled("in layers", _layer_facts(costs.cache))
     yield from labelled("attention", _growth_facts(costs.growth))
-    if costs.attention_entries_per_head is not None:
+    if costs.flops is not None and costs.attention_entries_per_head is not None:
         context = f"{costs.flops.context:,}"
         entries = f"{context} × {context} = {costs.attention_entries_per_head:,} weights a head"
         yield from labelled("pattern", [entries])
@@ -316,12 +317,12 @@ def compared_costs(costs: Sequence[Costs]) -> Iterator[tuple[str, list[str]]]:
     if any(cost.cache for cost in costs):
         yield "cache a token", [_per_token(cost.cache) for cost in costs]
         yield "cache", [bytes_text(cost.cache.bytes) if cost.cache else NOTHING for cost in costs]
-    yield "  at tokens", [f"{cost.flops.context:,}" for cost in costs]
+    yield "  at tokens", [f"{cost.flops.context:,}" if cost.flops else NOTHING for cost in costs]
     if any(cost.fits and not cost.fits.training for cost in costs):
         yield f"longest context, {USUAL_DTYPE}", [_longest_context(cost, USUAL_DTYPE) for cost in costs]
         if any(cost.mixes for cost in costs):
             yield "  Q4_K_M", [_longest_context(cost, "Q4_K_M") for cost in costs]
-    yield "arithmetic a token", [flops_text(cost.flops.total) for cost in costs]
+    yield "arithmetic a token", [flops_text(cost.flops.total) if cost.flops else NOTHING for cost in costs]
     if any(cost.training for cost in costs):
         totals = [cost.training[USUAL_DTYPE].total if cost.training else None for cost in costs]
         yield f"training, {USUAL_DTYPE}", [NOTHING if total is None else bytes_text(total) for total in totals]

@@ -79,11 +79,12 @@ class ModelFacts(NamedTuple):
 
 
 def model_facts(model: ModelParameters, by: str) -> ModelFacts:
-    """by: what is listed; only components show all facts, other listings what was requested."""
+    """by: what is listed; components show all facts, costs those about costs, other listings what was requested."""
     found, costs = model.reconciliation, model.costs
-    if by == "component":
+    if by in ("component", "cost"):
         answer = [*_active_facts(model.counted), *answer_facts(costs)]
-        details = [*_count_facts(model.counted), *further_facts(costs), *_file_facts(model)]
+        counts = _count_facts(model.counted) if by == "component" else ()
+        details = [*counts, *further_facts(costs), *_file_facts(model)]
     else:
         answer, details = list(requested_facts(costs)), []
     is_told = found is not None and (by == "component" or not found.agrees)
@@ -100,17 +101,30 @@ def model_facts(model: ModelParameters, by: str) -> ModelFacts:
 
 
 def _active_facts(count: ParameterCount) -> Iterator[Facts]:
-    active = [f"{'all' if count.active.total == count.total else f'{count.active.total:,}'} for each token"]
-    if count.active.without_embedding_lookup != count.active.total:
-        active.append(f"{count.active.without_embedding_lookup:,} without the embedding lookup")
+    if (found := count.active) is None:
+        return
+    active = [f"{'all' if found.total == count.total else f'{found.total:,}'} for each token"]
+    if found.without_embedding_lookup != found.total:
+        active.append(f"{found.without_embedding_lookup:,} without the embedding lookup")
     yield from labelled("active", active)
+
+
+def compared_facts(models: Sequence[ModelParameters]) -> list[tuple[str, list[str]]]:
+    """Active parameters and costs of several models: a label and a text for each, without what none of them has."""
+    active = [NOTHING if model.counted.active is None else f"{model.counted.active.total:,}" for model in models]
+    found = ("active a token", active), *compared_costs([model.costs for model in models])
+    return [(label, texts) for label, texts in found if set(texts) != {NOTHING}]
 
 
 def _file_facts(model: ModelParameters) -> Iterator[Facts]:
     files = model.files or ()
     told = [f"{file.name} {bytes_text(file.bytes)}" for file in files[:_MAX_FILES]]
     more = [f"{len(files) - _MAX_FILES} more"] if len(files) > _MAX_FILES else []
-    whole = [f"together {bytes_text(sum(file.bytes for file in files))}"] if len(files) > 1 else []
+    together = f"together {bytes_text(sum(file.bytes for file in files))}"
+    # Files of which nothing was read are those that the hub lists.
+    whole = [together if model.stored_bytes is not None else f"{together} to download"] if len(files) > 1 else []
+    if len(files) == 1 and model.stored_bytes is None:
+        told = [f"{told[0]} to download"]
     yield from labelled("files", [*told, *more, *whole])
 
 
@@ -130,9 +144,11 @@ def _count_facts(count: ParameterCount) -> Iterator[Facts]:
 
 def _block_facts(count: ParameterCount) -> Iterator[str]:
     kinds = layer_kinds(count.layers)
-    several = len({kind.stack for kind in kinds}) > 1
+    stacks = {kind.stack: kind.part for kind in kinds}
+    # A part of several stacks doesn't tell which of them it is.
+    is_divided = len(stacks) > len(set(stacks.values()))
     for kind in kinds[:_MAX_KINDS]:
-        where = f"{kind.part} " if several else ""
+        where = f"{kind.stack if is_divided else kind.part} " if len(stacks) > 1 else ""
         places = ", ".join(range_text(run.first, run.last) for run in kind.runs[:_MAX_RUNS])
         if len(kind.runs) > _MAX_RUNS:
             places += f", … ({kind.layers} of them)"
@@ -324,9 +340,9 @@ def _comparison_table(result: ParamsResult, places: Sequence[int], names: Sequen
     differs = len(result.models) == 2 == len(places)
     columns = [Column("", right=False), *(Column(names[place]) for place in places)]
     rows = [Row(("total", *_compared_numbers([model.counted.total for model in models], differs=differs)), bold=True)]
-    active = "active a token", [f"{model.counted.active.total:,}" for model in models]
-    costs = active, *compared_costs([model.costs for model in models])
-    rows += [Row((label, *values, *[""] * differs)) for label, values in costs]
+    rows += [Row((label, *values, *[""] * differs)) for label, values in compared_facts(models)]
+    if result.by == "cost":
+        return Table([*columns, *[Column("difference", spare=1)] * differs], rows)
     rows.append(Row(("components", *[""] * (len(places) + differs)), bold=True))
     listed = [row for row in result.differences if any(row.parameters[place] for place in places)]
     by_part = [(part, list(rows)) for part, rows in groupby(listed, key=lambda row: row.part)]

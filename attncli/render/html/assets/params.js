@@ -110,7 +110,8 @@ function differenceTable() {
   });
   const totals = data.models.map((model) => model.total);
   const last = totals.length === 2 ? [signed(totals[1] - totals[0])] : [];
-  const costs = data.costs.map(([label, texts]) => row("", label, last.length ? [...texts, ""] : texts));
+  // What belongs to the row above it is indented.
+  const costs = data.costs.map(([label, texts]) => row(label.startsWith(" ") ? "sub" : "", label.trim(), last.length ? [...texts, ""] : texts));
   rows.unshift(row("part", "total", [...totals.map(grouped), ...last]), ...costs);
   return table(["component", ...names, ...(names.length === 2 ? ["difference"] : [])], rows, "differences");
 }
@@ -118,7 +119,10 @@ function differenceTable() {
 const signed = (count) => (count ? `${count > 0 ? "+" : "−"}${grouped(Math.abs(count))}` : "same");
 
 function layerTable(model) {
-  const rows = model.layers.map(([where, which, each, together]) => row("", `${where} ${which}`, [grouped(each), grouped(together)]));
+  const rows = model.layers.flatMap(([where, which, each, together], index) => {
+    const isNew = index === 0 || model.layers[index - 1][0] !== where;
+    return [...(isNew ? [row("part", where, ["", ""])] : []), row("sub", which, [grouped(each), grouped(together)])];
+  });
   return rows.length ? [element("h3", {}, "Layers"), table(["layers", "each", "together"], rows, "layers")] : [];
 }
 
