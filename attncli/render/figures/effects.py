@@ -11,10 +11,12 @@ from attncli.render.figures.metric_map import HeadMap, head_maps
 from attncli.render.figures.panels import EDGE, Part, axes_at, axis_ticks, caption
 from attncli.render.figures.text_layout import CAPTION_SIZE, DIM_COLOR, LABEL_SIZE, SMALL_SIZE, drawable, wrap_text
 from attncli.render.views.effects import (
+    changed_effects,
     disagreement_sentence,
     effect_maps,
     effect_number,
-    outcome_sentence,
+    is_compared,
+    outcome_sentences,
     part_sentences,
     prediction_view,
     ranked_rows,
@@ -42,25 +44,22 @@ def effect_parts(result: HeadsResult, form: str) -> list[Part]:
             _lens_chart(result.prediction, _spell(view.answer), form),
         ]
     if result.effects is not None:
-        parts += [_line(text, form) for text in _above(result)]
+        compared, above = is_compared(result), outcome_sentences(result, result.effects)
+        parts += [_line(written(sentence, _spell), form) for sentence in above]
+        result = changed_effects(result)
         maps = [
             HeadMap(f"{stack.stack}, {each.title}: {each.meaning}" if len(result.stacks) > 1 else
                     f"{each.title}: {each.meaning}", each.values)
             for stack in result.stacks
-            for each in effect_maps(stack, result.effects.kinds)
+            for each in effect_maps(stack, result.effects.kinds if result.effects else (), compared=compared)
         ]  # fmt: skip
         parts += [head_maps(maps)] if maps else []
-        below = (drawable(text, form) for text in _below(result))
+        below = (drawable(text, form) for text in _below(result, compared=compared))
         parts += [caption(line) for text in below for line in wrap_text(text, _TEXT_WIDTH, CAPTION_SIZE)]
     return parts
 
 
-def _above(result: HeadsResult) -> Iterator[str]:
-    assert result.effects is not None
-    yield written(outcome_sentence(result, result.effects), _spell)
-
-
-def _below(result: HeadsResult) -> Iterator[str]:
+def _below(result: HeadsResult, *, compared: bool) -> Iterator[str]:
     """The heads with the largest effects, the other parts, and the sum."""
     effects = result.effects
     assert effects is not None
@@ -69,8 +68,8 @@ def _below(result: HeadsResult) -> Iterator[str]:
     for row in ranked[: min(result.top, _HEADS)]:
         reads = "" if row.reads is None else f", reads {_spell(row.reads)} {row.weight or 0.0:.2f}"
         yield f"{row.name}  {' / '.join(effect_number(value, largest) for value in row.values)}{reads}"
-    sentences = part_sentences(result, effects, largest)
-    for sentence in (*sentences, disagreement_sentence(ranked, effects.kinds)):
+    apart = () if compared else disagreement_sentence(ranked, effects.kinds)
+    for sentence in (*part_sentences(result, effects, largest), apart):
         if sentence:
             yield written(sentence, _spell)
 

@@ -50,7 +50,8 @@ def heads_figure(result: HeadsResult, form: str, *, title: str | None = None) ->
 
 def _draw_figure(result: HeadsResult, form: str, title: str | None) -> Figure:
     difference = result.difference
-    parts = _parts(result if difference is None else _difference_result(result, difference), form)
+    patterns = difference is not None and result.effects is None
+    parts = _parts(_difference_result(result, difference) if difference and patterns else result, form)
     if shown := tuple(stack for stack in result.stacks if stack.patterns):
         result = replace(result, stacks=shown)
     # Several stacks have their shapes and texts as captions.
@@ -68,7 +69,7 @@ def _draw_figure(result: HeadsResult, form: str, title: str | None) -> Figure:
         title = title or (f"{result.model}: B minus A" if is_texts else "B minus A")
     # Special characters are visible, but not spaces.
     title = visible(title).replace("␣", " ")
-    notes = [] if difference is None else [_DIFFERENCE_COLORS]
+    notes = [_DIFFERENCE_COLORS] if difference is not None else []
     return compose_figure(drawable(title, form), [drawable(fact, form) for fact in facts], parts, notes)
 
 

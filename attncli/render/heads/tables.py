@@ -10,6 +10,7 @@ import numpy as np
 from attncli.render.data import Row, Table
 from attncli.render.heads.effect_tables import effect_arrays, effects_table, prediction_table
 from attncli.render.npz import Array
+from attncli.render.views.effects import changed_effects, is_compared
 from attncli.results.base import to_dict
 from attncli.results.circuits import Circuits
 from attncli.results.heads import HeadChange, HeadMetrics, HeadsResult, Spread, Stack
@@ -246,15 +247,18 @@ def heads_arrays(result: HeadsResult) -> Iterator[tuple[str, Array]]:
     `<stack>.queries` and `<stack>.keys` are token ids, or positions where there are no tokens. For pooled patterns,
     `<stack>.rows` and `<stack>.columns`, (bins, 2), are the positions that a row or a column covers.
     Effects are `<stack>.effects.<kind>`, (layers, heads).
-    `difference.<stack>.<layer>`, of the same shape as a pattern, is the other model or text less this one.
+    `difference.<stack>.<layer>`, of the same shape as a pattern, is the other model or text less this one, and
+    `difference.<stack>.effects.<kind>` the same of effects.
     For pictures, `<stack>.queries.grid` and `<stack>.keys.grid` are the rows and columns of patches and the position of
     the first; for sounds, `<stack>.queries.seconds` and `<stack>.keys.seconds` are the length of a frame.
     """
     for stack in result.stacks:
-        yield from (*_stack_arrays(stack), *_metric_arrays(stack), *effect_arrays(stack))
+        yield from (*_stack_arrays(stack), *_metric_arrays(stack), *effect_arrays(stack, stack.effects))
     for changed in result.difference.stacks if result.difference is not None else ():
         for layer, patterns in _patterns_by_layer(changed.patterns).items():
             yield f"difference.{changed.stack}.{layer}", _stack_patterns(patterns)
+    for stack in changed_effects(result).stacks if is_compared(result) else ():
+        yield from ((f"difference.{name}", array) for name, array in effect_arrays(stack, stack.effects))
 
 
 def _stack_arrays(stack: Stack) -> Iterator[tuple[str, Array]]:

@@ -8,8 +8,10 @@ from dataclasses import replace
 from attncli.effects import EFFECTS
 from attncli.render.html.page import rounded_metric
 from attncli.render.views.effects import (
+    changed_effects,
     disagreement_sentence,
-    outcome_sentence,
+    is_compared,
+    outcome_sentences,
     part_sentences,
     prediction_view,
     ranked_rows,
@@ -46,10 +48,13 @@ def effect_sentences(result: HeadsResult, spell: Spell) -> Iterator[str]:
     effects = result.effects
     if effects is None:
         return
-    sentences: list[Sentence] = [outcome_sentence(result, effects)]
+    sentences: list[Sentence] = outcome_sentences(result, effects)
+    shown = changed_effects(result)
+    effects = shown.effects or effects
     largest = max((abs(part.values.get(effects.kinds[0]) or 0.0) for part in effects.parts), default=0.0)
-    sentences += part_sentences(result, effects, largest)
-    sentences += [disagreement_sentence(ranked_rows(result.stacks, effects.kinds), effects.kinds)]
+    sentences += part_sentences(shown, effects, largest)
+    if not is_compared(result):
+        sentences += [disagreement_sentence(ranked_rows(result.stacks, effects.kinds), effects.kinds)]
     yield from (written(sentence, spell) for sentence in sentences if sentence)
 
 

@@ -4,12 +4,22 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import NamedTuple
 
 from attncli.effects import EFFECTS
 from attncli.render.views.sentences import Sentence, Words, count_noun, quiet, strong
-from attncli.results.effects import Effects, HeadEffect, LensState, Outcome, OutcomeToken, PredictedToken, Prediction
-from attncli.results.heads import HeadsResult, Stack
+from attncli.results.effects import (
+    Effects,
+    HeadEffect,
+    LensState,
+    Outcome,
+    OutcomeToken,
+    PartEffect,
+    PredictedToken,
+    Prediction,
+)
+from attncli.results.heads import HeadsResult, Stack, StackDifference
 from attncli.results.tokens import Token
 
 #: Layer and head.
@@ -151,6 +161,49 @@ class PartGroup(NamedTuple):
     parts: Sequence[tuple[str, float]]
 
 
+def is_compared(result: HeadsResult) -> bool:
+    """Whether the effects of two models are compared."""
+    return result.difference is not None and result.difference.effects is not None
+
+
+def changed_effects(result: HeadsResult) -> HeadsResult:
+    """Where two models are compared, the result with B's effects less A's in the place of A's."""
+    effects, difference = result.effects, result.difference
+    if effects is None or difference is None or difference.effects is None:
+        return result
+    found = difference.effects
+    changes = {stack.stack: effect_changes(stack, effects.kinds) for stack in difference.stacks}
+    known = effects.unexplained is not None and found.unexplained is not None
+    changed = replace(
+        effects,
+        outcome=effects.outcome._replace(value=found.outcome.value - effects.outcome.value),
+        parts=tuple(PartEffect(part.name, part.changes) for part in found.parts),
+        unexplained=(found.unexplained or 0.0) - (effects.unexplained or 0.0) if known else None,
+    )
+    stacks = tuple(replace(stack, effects=changes[stack.stack]) for stack in result.stacks)
+    return replace(result, stacks=stacks, effects=changed)
+
+
+def effect_changes(changed: StackDifference, kinds: Sequence[str]) -> tuple[HeadEffect, ...]:
+    """The effects of a stack's heads in B less those in A, in the order of the heads."""
+    heads = sorted(changed.heads, key=lambda head: (head.layer, head.head))
+    return tuple(
+        HeadEffect(head.name, head.layer, head.head, {kind: head.changes.get(kind) for kind in kinds})
+        for head in heads
+        if any(kind in head.changes for kind in kinds)
+    )
+
+
+def outcome_sentences(result: HeadsResult, effects: Effects) -> list[Sentence]:
+    """What the effects are about; of two models that are compared, A and B. effects: of this side."""
+    found = None if result.difference is None else result.difference.effects
+    own = outcome_sentence(result, effects)
+    if found is None or effects.outcome.answer is None:
+        return [own]
+    other = outcome_sentence(result, replace(effects, outcome=found.outcome, source=found.source))
+    return [(strong("A: "), *own), (strong("B: "), *other)]
+
+
 def outcome_sentence(result: HeadsResult, effects: Effects) -> Sentence:
     """What the effects are about."""
     outcome, at = effects.outcome, position_token(result, effects.position)
@@ -178,10 +231,11 @@ def _source_words(effects: Effects) -> list[Words]:
     return [quiet(f"; in the text patched from {effects.source.value:+.2f}")]
 
 
-def effect_maps(stack: Stack, kinds: Sequence[str]) -> list[EffectMap]:
-    """A map for each kind that a head of the stack has."""
+def effect_maps(stack: Stack, kinds: Sequence[str], *, compared: bool = False) -> list[EffectMap]:
+    """A map for each kind that a head of the stack has. compared: the values are B's less A's."""
+    minus = ", B minus A" if compared else ""
     maps = [
-        EffectMap(kind, EFFECTS[kind].title, EFFECTS[kind].meaning,
+        EffectMap(kind, f"{EFFECTS[kind].title}{minus}", EFFECTS[kind].meaning,
                   {(head.layer, head.head): head.values.get(kind) for head in stack.effects})
         for kind in kinds
     ]  # fmt: skip
