@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 
 from attncli.render.common.escape import printable, visible
 from attncli.render.figures.axis_labels import AxisLabels, axis_labels, head_title, position_text
+from attncli.render.figures.circuits import circuit_parts, trace_parts
 from attncli.render.figures.effects import effect_parts
 from attncli.render.figures.head_patterns import Panel, head_tiles, panel_grid, single_panel
 from attncli.render.figures.metric_map import head_maps, metric_maps
@@ -25,6 +26,7 @@ from attncli.render.views.overview import shown_label
 from attncli.render.views.patches import head_name
 from attncli.render.views.patterns import visible_weights
 from attncli.render.views.sentences import Position, text_excerpt
+from attncli.render.views.writing import has_trace
 from attncli.results.heads import HeadsDifference, HeadsResult, Stack
 
 _DIFFERENCE_COLORS = "orange: B has more, purple: A has more, white: the same"
@@ -95,8 +97,17 @@ def _difference_result(result: HeadsResult, difference: HeadsDifference) -> Head
 
 
 def _parts(result: HeadsResult, form: str) -> list[Part]:
+    if result.qk_ov is not None:
+        return circuit_parts(result, result.qk_ov)
     if result.effects is not None or result.prediction is not None:
         return effect_parts(result, form)
+    if result.generated is not None and not result.chosen and result.metric is None and has_trace(result):
+        return [*trace_parts(result.generated, form), *_shown_parts(result, form)]
+    return _shown_parts(result, form)
+
+
+def _shown_parts(result: HeadsResult, form: str) -> list[Part]:
+    """Steps, maps of metrics, what a position reads, or patterns."""
     if result.steps is not None:
         return [part for steps in result.steps for part in steps_parts(steps, form)]
     stacks = [stack for stack in result.stacks if stack.patterns]

@@ -1,13 +1,16 @@
-"""Effects of heads and predictions as tables and arrays."""
+"""Effects of heads, predictions and circuits as tables and arrays."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from typing import Protocol
 
 import numpy as np
 
 from attncli.render.data import Row, Table
 from attncli.render.npz import Array
+from attncli.render.views.circuits import MEANINGS
+from attncli.results.circuits import Circuits
 from attncli.results.effects import Effects, HeadEffect, PartChange, Prediction
 from attncli.results.heads import HeadChange, HeadsResult, Stack
 
@@ -72,11 +75,49 @@ def prediction_table(prediction: Prediction) -> Table:
 
 
 def effect_arrays(stack: Stack, effects: Sequence[HeadEffect]) -> Iterator[tuple[str, Array]]:
-    """The effects of a stack's heads, float64 (layers, heads) for each kind; NaN where there is none."""
-    shape = (len(stack.layers), max((layer.heads for layer in stack.layers), default=0))
+    """The effects of a stack's heads, (layers, heads) for each kind."""
     for kind in dict.fromkeys(kind for head in effects for kind in head.values):
-        array = np.full(shape, np.nan)
-        for head in effects:
-            value = head.values.get(kind)
-            array[head.layer, head.head] = np.nan if value is None else value
-        yield f"{stack.stack}.effects.{kind}", array
+        yield (
+            f"{stack.stack}.effects.{kind}",
+            layer_head_array(stack, effects, [head.values.get(kind) for head in effects]),
+        )
+
+
+# --- Weights alone
+
+
+def circuit_table(circuits: Circuits) -> Table:
+    """A row per head, then a row per composition of two heads, with `kind` and the earlier and the later head."""
+    header = ("kind", "stack", "layer", "head", "name", "copying", "matching", "earlier", "later", "score", "chance")
+    heads = (("head", each.stack, each.layer, each.head, each.name, each.copying, each.matching, None, None, None, None)
+             for each in circuits.heads)  # fmt: skip
+    pairs = (
+        (each.kind, None, None, None, None, None, None, each.earlier, each.later, each.score, each.chance)
+        for each in circuits.compositions
+    )
+    return header, (*heads, *pairs)
+
+
+def circuit_arrays(stack: Stack, circuits: Circuits) -> Iterator[tuple[str, Array]]:
+    """Copying and matching of a stack's heads, (layers, heads)."""
+    heads = [head for head in circuits.heads if head.stack == stack.stack]
+    for name in MEANINGS:
+        yield f"{stack.stack}.qk_ov.{name}", layer_head_array(stack, heads, [getattr(head, name) for head in heads])
+
+
+class _Placed(Protocol):
+    """A head of a stack."""
+
+    @property
+    def layer(self) -> int: ...
+
+    @property
+    def head(self) -> int: ...
+
+
+def layer_head_array(stack: Stack, heads: Sequence[_Placed], values: Sequence[float | None]) -> Array:
+    """One number for each of these heads, float64 (layers, heads) of the whole stack; NaN where there is none."""
+    array = np.full((len(stack.layers), max((layer.heads for layer in stack.layers), default=0)), np.nan)
+    for head, value in zip(heads, values, strict=True):
+        array[head.layer, head.head] = np.nan if value is None else value
+    return array
