@@ -26,9 +26,9 @@ from attncli.render.views.effects import (
 )
 from attncli.render.views.sentences import Words, written
 from attncli.results.base import to_dict
-from attncli.results.effects import PartEffect
+from attncli.results.effects import OutcomeToken, PartEffect
 from attncli.results.heads import HeadsResult
-from tests.render.effects_samples import IT, PREDICTION, with_effects, with_prediction
+from tests.render.effects_samples import IT, MAT, PREDICTION, with_effects, with_prediction
 from tests.render.heads_samples import SGR
 
 PREDICTED = """\
@@ -190,5 +190,18 @@ def test_a_figure_holds_the_sentences(made: HeadsResult) -> None:
     from attncli.render.figures.heads import heads_figure
 
     drawn = heads_figure(made, "svg").decode()
-    sentence = "the model expects" if made.prediction else "1.1  +2.10 / +0.30, reads cat 0.62"
-    assert sentence in drawn
+    said = ["the model expects"] if made.prediction else [">1.1<", ">+2.10<", ">+0.30<", ">0.62<", "sum: 2.59 = heads"]
+    assert [each for each in said if each not in drawn] == []
+
+
+def test_a_figure_of_many_layers_fits_a_slide() -> None:
+    pytest.importorskip("matplotlib", reason="matplotlib is not installed (extra figures)")
+    from attncli.render.figures.metric_map import HeadMap, head_maps
+
+    def height(layers: int) -> float:
+        return head_maps([HeadMap("", {(at, head): 0.5 for at in range(layers) for head in range(9)})]).height
+
+    # Twelve rows are as high as columns are wide; more are lower, down to what a number takes.
+    assert height(12) == pytest.approx(height(6) + 6 * 0.46, abs=0.01)
+    assert height(30) == pytest.approx(height(12), abs=0.1)
+    assert height(48) < 8

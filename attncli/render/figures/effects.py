@@ -14,6 +14,7 @@ from attncli.render.views.effects import (
     disagreement_sentence,
     effect_maps,
     effect_number,
+    give_number,
     is_compared,
     outcome_sentences,
     part_sentences,
@@ -67,6 +68,8 @@ def _ranking(result: HeadsResult, form: str, *, compared: bool) -> Part:
     columns = [Column("head", [row.name for row in rows], right=True)]
     for place, kind in enumerate(effects.kinds):
         columns.append(Column(kind, [effect_number(row.values[place], largest) for row in rows], right=True))
+        if any(row.averaged for row in rows):
+            columns.append(Column("95 %", [give_number(row.give[place], largest) for row in rows], right=True))
     if any(row.reads for row in rows):
         reads = ["" if row.reads is None else drawable(_spell(row.reads), form) for row in rows]
         columns += [

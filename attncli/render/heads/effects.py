@@ -24,6 +24,7 @@ from attncli.render.views.effects import (
     disagreement_sentence,
     effect_maps,
     effect_number,
+    give_number,
     is_compared,
     left_out_note,
     outcome_sentences,
@@ -34,6 +35,7 @@ from attncli.render.views.effects import (
     shown_layers,
     vocabulary_token,
 )
+from attncli.render.views.header import averaged_noun
 from attncli.render.views.sentences import Sentence, quiet, strong
 from attncli.results.effects import Effects, Prediction
 from attncli.results.heads import HeadsResult, Stack
@@ -56,7 +58,7 @@ _Sides = Mapping[str, Sequence[tuple[float | None, float | None]]]
 def effects_rows(result: HeadsResult, terminal: Terminal) -> Rows:
     """The text, the prediction, and the effects, as the result has them."""
     main = next((stack for stack in result.stacks if stack.stack != "cross"), result.stacks[0])
-    rows: Rows = [tokens_row(main.keys, terminal)]
+    rows: Rows = [tokens_row(main.keys, terminal)] if main.keys else []
     if result.difference is not None:
         against = name_text(result.difference.model, terminal)
         rows.insert(0, row(("against ", "dim"), (against, "bold"), (": B minus A", "dim")))
@@ -125,6 +127,8 @@ def _effects(result: HeadsResult, effects: Effects, terminal: Terminal) -> Rows:
     rows.append(Text())
     largest = max(each.largest for _, maps in drawn for each in maps)
     rows += [sentence_row(sentence, terminal) for sentence in part_sentences(result, effects, largest)]
+    if any(row.averaged for row in ranked):
+        rows.append(note_row(f"± 95 % interval of the mean over the {averaged_noun(result)}", terminal))
     apart = () if compared else disagreement_sentence(ranked, effects.kinds)
     return [*rows, sentence_row(apart, terminal)] if apart else rows
 
@@ -191,6 +195,9 @@ def _ranking(rows: Sequence[EffectRow], kinds: Sequence[str], terminal: Terminal
         largest = max((abs(row.values[place] or 0.0) for row in rows), default=0.0)
         cells = [(effect_number(row.values[place], largest) or glyphs(terminal).dot, "bold") for row in rows]
         columns.append((kind, "right", cells))
+        if any(row.averaged for row in rows):
+            columns.append(("", "right", [(ascii_safe(give_number(row.give[place], largest), terminal), "dim")
+                                          for row in rows]))  # fmt: skip
         if sides:
             pairs = [sides[row.name][place] for row in rows]
             most = max((abs(value or 0.0) for pair in pairs for value in pair), default=0.0)
@@ -200,7 +207,7 @@ def _ranking(rows: Sequence[EffectRow], kinds: Sequence[str], terminal: Terminal
     reads = ["" if row.reads is None else _short(row.reads, _READ_CELLS, terminal) for row in rows]
     weights = ["" if row.weight is None else f"{row.weight:.2f}" for row in rows]
     labels = [(ascii_safe(row.label or "", terminal), "dim") for row in rows]
-    if not sides:
+    if any(reads):
         columns += [("reads", "left", reads), ("", "right", weights)]
     if any(row.label for row in rows):
         columns.append(("label", "left", labels))

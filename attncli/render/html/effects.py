@@ -11,6 +11,8 @@ from attncli.render.views.circuits import MEANINGS, circuits_view
 from attncli.render.views.effects import (
     changed_effects,
     disagreement_sentence,
+    effect_number,
+    give_number,
     is_compared,
     outcome_sentences,
     part_sentences,
@@ -75,8 +77,13 @@ def effect_standouts(stack: Stack, kinds: Sequence[str], spell: Spell, most: int
     """The heads with the largest effects, and what each reads from the position, as the page lists heads."""
     rows: list[dict[str, object]] = []
     for row in ranked_rows([stack], kinds)[:most]:
-        reads = "" if row.reads is None else f"reads {spell(row.reads)} {row.weight or 0.0:.2f}"
-        rows.append({"head": row.name, "sentence": reads, "label": row.label, "metric": kinds[0],
+        largest = max(map(abs, filter(None, row.values)), default=0.0)
+        given = zip(kinds, row.values, row.give, strict=True)
+        said = [f"{kind} {effect_number(value, largest)} {give_number(half, largest)}".rstrip()
+                for kind, value, half in given if value is not None]  # fmt: skip
+        said = said if row.averaged else said[1:]
+        said += [] if row.reads is None else [f"reads {spell(row.reads)} {row.weight or 0.0:.2f}"]
+        rows.append({"head": row.name, "sentence": ", ".join(said), "label": row.label, "metric": kinds[0],
                      "value": rounded_metric(row.values[0]), "uniform": None})  # fmt: skip
     return rows
 

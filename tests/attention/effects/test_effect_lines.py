@@ -113,3 +113,12 @@ def test_texts_of_different_lengths_show_where_they_part() -> None:
         "the text has 4 tokens and --patch-from 5: The| cat|» sat«| on against The| cat|» was«| sitting| on"
     )
     assert caught.value.hint == "they differ first at token 2; change words until both have as many tokens"
+
+
+def test_a_threshold_moves_the_labels_of_means_too() -> None:
+    def labels(*threshold: str) -> dict[str, tuple[str, ...]]:
+        result = attncli.heads(LINES, model="builtin:induction", effect="zero", columns=COLUMNS, threshold=threshold)
+        return {head.name: head.labels for head in result.stacks[0].metrics}
+
+    assert labels()["0.0"] == ("previous",)
+    assert labels("previous=2")["0.0"] == ()
