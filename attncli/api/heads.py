@@ -477,8 +477,8 @@ def _check_comparison(models: int, inputs: HeadsInput, options: HeadsOptions) ->
         raise UsageError("--against compares one text with another one", hint="give one TEXT, or leave --against out")
     second = "--against" if against is not None else "the second -m"
     effects = options.effects
-    if effects.predict or (effects.effect and against is not None):
-        flag = "--predict" if effects.predict else "--effect"
+    if inputs.qk_ov or effects.predict or (effects.effect and against is not None):
+        flag = "--qk-ov" if inputs.qk_ov else "--predict" if effects.predict else "--effect"
         raise UsageError(f"{flag} can't be combined with {second}", hint="run it once for each")
     if effects.effect and inputs.is_batch:
         raise UsageError(

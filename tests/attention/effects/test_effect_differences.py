@@ -99,6 +99,11 @@ def test_what_is_refused(arguments: list[str], message: str, hint: str) -> None:
     assert (done.code, done.error) == (2, (message, hint))
 
 
+def test_weights_alone_of_two_models_are_refused() -> None:
+    done = attn("heads", "--qk-ov", "-m", A, "-m", A)
+    assert (done.code, done.error[0]) == (2, "--qk-ov can't be combined with the second -m")
+
+
 def test_other_shapes_other_tokens_and_other_answers_are_refused(tmp_path: Path) -> None:
     other = str(tiny.save_with_tokenizer(tmp_path / "gpt2", "gpt2"))
     shapes = attn("heads", TEXT, "-m", A, "-m", other, "--effect", "zero")
