@@ -14,6 +14,7 @@ import transformers
 import attncli
 from attncli.render.common.terminal import Terminal
 from attncli.render.heads.text import heads_text
+from attncli.render.html.heads import heads_data
 from attncli.results.generated import GeneratedToken
 from attncli.results.heads import HeadsResult
 from tests import tiny
@@ -133,3 +134,20 @@ def test_no_line_is_wider_than_the_terminal(width: int) -> None:
     result = attncli.heads("abcdefgh12abcd", model="builtin:induction", generate=3)
     rows = heads_text(result, Terminal(width=width)).splitlines()
     assert max(map(len, rows)) <= width
+
+
+def test_a_page_and_a_figure_have_a_row_for_each_token() -> None:
+    result = attncli.heads("abcdefgh12abcd", model="builtin:induction", generate=3, patterns=True)
+    page = heads_data(result)
+    assert page["facts"][1] == "The model wrote efg (3 tokens); it was least sure of f, 90 %"
+    (table,) = page["tables"]
+    assert [row[0] for row in table["rows"]] == ["e", "f", "g"]
+    token = tokens_of(result)[0]
+    assert token.reading is not None and token.reading.head is not None
+    assert table["rows"][0][table["head"]] == token.reading.head.name
+    assert "tables" not in heads_data(attncli.heads("abcdefgh12abcd", model="builtin:induction", patterns=True))
+    pytest.importorskip("matplotlib", reason="matplotlib is not installed (extra figures)")
+    from attncli.render.figures.heads import heads_figure
+
+    drawn = heads_figure(result, "svg").decode()
+    assert "The model wrote efg (3 tokens)" in drawn and ">runner-up<" in drawn

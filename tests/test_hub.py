@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from tests.attention.effects.indirect_objects import direct_effects_of, lines
 from tests.cli.conftest import attn
 
 pytestmark = pytest.mark.hub
@@ -60,3 +61,12 @@ def test_bert_finds_the_verb_of_a_direct_object(sentence: str, noun: str, verb: 
     patterns = json.loads(outcome.text)["stacks"][0]["patterns"]
     weights = {f"{each['layer']}.{each['head']}": each["weights"][0][0] for each in patterns}
     assert "7.9" in sorted(weights, key=lambda name: -weights[name])[:5]
+
+
+def test_gpt2_moves_names_to_where_an_indirect_object_stands() -> None:
+    """Wang et al. 2022: a mean logit difference of 3.55; heads that write the name, and heads that write against it."""
+    found = direct_effects_of("gpt2", lines())
+    assert found.difference == pytest.approx(3.55, abs=0.6)
+    assert {name for name in ("9.9", "10.0", "9.6") if found.intervals[name][0] > 0} == {"9.9", "10.0", "9.6"}
+    assert {name for name in ("10.7", "11.10") if found.intervals[name][1] < 0} == {"10.7", "11.10"}
+    assert {"9.9", "9.6", "10.7"} <= set(sorted(found.heads, key=lambda name: -abs(found.heads[name]))[:8])

@@ -101,7 +101,7 @@ def run_effect_lines(
         with _located(line):
             result, run = prepared(line)
             results.append(_slim(add_effects(result, replace(run, means=means))))
-    return average_results(results)
+    return average_results(results, request.thresholds)
 
 
 @contextmanager
@@ -139,10 +139,14 @@ def _slim(result: HeadsResult) -> HeadsResult:
 # --- Means
 
 
-def average_results(results: Sequence[HeadsResult]) -> HeadsResult:
-    """One result whose metrics and effects are the means of several, of the same heads."""
+def average_results(results: Sequence[HeadsResult], thresholds: Mapping[str, float]) -> HeadsResult:
+    """One result whose metrics and effects are the means of several, of the same heads.
+
+    thresholds: of labels, where they aren't the default ones.
+    """
     first = results[0]
-    stacks = tuple(_average_stack([result.stacks[place] for result in results]) for place in range(len(first.stacks)))
+    places = range(len(first.stacks))
+    stacks = tuple(_average_stack([result.stacks[place] for result in results], thresholds) for place in places)
     warnings = tuple(dict.fromkeys(warning for result in results for warning in result.warnings))
     effects = [result.effects for result in results if result.effects is not None]
     return replace(
@@ -151,7 +155,7 @@ def average_results(results: Sequence[HeadsResult]) -> HeadsResult:
     )  # fmt: skip
 
 
-def _average_stack(stacks: Sequence[Stack]) -> Stack:
+def _average_stack(stacks: Sequence[Stack], thresholds: Mapping[str, float]) -> Stack:
     from attncli.attention.labels import LABEL_THRESHOLDS, assign_labels
 
     first = stacks[0]
@@ -166,7 +170,7 @@ def _average_stack(stacks: Sequence[Stack]) -> Stack:
         values = {name: mean for name, (mean, _, _) in means.items()}
         counts = {name: count for name, (_, _, count) in means.items()}
         spread = Spread({name: interval for name, (_, interval, _) in means.items()}, counts)
-        labels = assign_labels(values, baselines[entries[0].layer], counts, LABEL_THRESHOLDS)
+        labels = assign_labels(values, baselines[entries[0].layer], counts, {**LABEL_THRESHOLDS, **thresholds})
         return replace(entries[0], labels=labels, values=values, spread=spread, token_index=None, quadrants=None)
 
     return replace(

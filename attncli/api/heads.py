@@ -450,7 +450,9 @@ def _compare(
     """
     from attncli.attention.head_differences import compute_difference
 
-    shows_patterns = options.patterns or options.chooses_patterns
+    # With effects, the query is where the outcome is.
+    chosen = options._replace(query=None) if options.effects.effect else options
+    shows_patterns = options.patterns or chosen.chooses_patterns
     average, run_options = any(given.is_batch for given in inputs), options
     if not average and (shows_patterns or options.metric is None):
         run_options = options._replace(patterns=True, bins=options.bins or _COMPARED_BINS)
@@ -475,9 +477,15 @@ def _check_comparison(models: int, inputs: HeadsInput, options: HeadsOptions) ->
     if against is not None and not (isinstance(text, str) and isinstance(against, str)):
         raise UsageError("--against compares one text with another one", hint="give one TEXT, or leave --against out")
     second = "--against" if against is not None else "the second -m"
-    if options.effects.effect or options.effects.predict:
-        flag = "--effect" if options.effects.effect else "--predict"
+    effects = options.effects
+    if inputs.qk_ov or effects.predict or (effects.effect and against is not None):
+        flag = "--qk-ov" if inputs.qk_ov else "--predict" if effects.predict else "--effect"
         raise UsageError(f"{flag} can't be combined with {second}", hint="run it once for each")
+    if effects.effect and inputs.is_batch:
+        raise UsageError(
+            f"--effect over several texts can't be combined with {second}",
+            hint="give one text, or run it once for each",
+        )
     for name, reason in _SINGLE_RUN_OPTIONS.items():
         if getattr(options, name):
             flag = f"--{name.replace('_', '-')}"

@@ -12,6 +12,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from attncli.attention.effects.effect_differences import effects_difference, value_changes
 from attncli.errors import UsageError
 from attncli.metrics import METRICS
 from attncli.results.heads import (
@@ -48,17 +49,21 @@ def compute_difference(
 ) -> HeadsDifference:
     """`there` minus `here`, stack by stack; the heads that changed most come first.
 
-    metric: the metric to rank heads by; None for the overall change.
+    metric: the metric to rank heads by; None for the overall change. Effects are ranked by their first kind.
     patterns: whether to include the differences of patterns.
-    Raises UsageError for models of different shapes, and with `patterns` for texts of different lengths.
+    Raises UsageError for models of different shapes, with `patterns` for texts of different lengths, and with effects
+    for different tokens or outcomes.
     """
     _require_same_shapes(here, there, kind)
     pairs = list(zip(here.stacks, there.stacks, strict=True))
     if patterns:
         _require_same_lengths(pairs, kind)
+    effects = effects_difference(here, there)
+    if here.effects is not None:
+        metric = here.effects.kinds[0]
     stacks = tuple(_stack_difference(a, b, metric, patterns=patterns) for a, b in pairs)
     comparable = all(here.patterns and _lengths(here) == _lengths(there) for here, there in pairs)
-    return HeadsDifference(kind, there.model, metric, comparable, stacks)
+    return HeadsDifference(kind, there.model, metric, comparable, stacks, effects)
 
 
 def _lengths(stack: Stack) -> tuple[int, int]:
@@ -69,11 +74,10 @@ def _stack_difference(here: Stack, there: Stack, metric: str | None, *, patterns
     comparable = here.patterns and _lengths(here) == _lengths(there)
     pairs = list(zip(here.patterns, there.patterns, strict=True)) if comparable else []
     by_head = {(a.layer, a.head): (total_variation(a, b), *_key_changes(a, b)) for a, b in pairs}
-    heads = []
+    heads, before, after = [], _head_values(here), _head_values(there)
     for a, b in zip(here.metrics, there.metrics, strict=True):
         variation, gained, lost = by_head.get((a.layer, a.head), (None, (), ()))
-        both = ((name, value, b.values.get(name)) for name, value in a.values.items())
-        changes = {name: None if old is None or new is None else new - old for name, old, new in both}
+        values, changes = after[b.name], value_changes(before[a.name], after[b.name])
         shares = {
             name: abs(change)
             for name in SHARE_METRICS
@@ -81,10 +85,16 @@ def _stack_difference(here: Stack, there: Stack, metric: str | None, *, patterns
             and all(side.has_evidence(name, a.layer) for side in (here, there))
         }
         largest = max(shares, key=lambda name: shares[name], default=None)
-        heads.append(HeadChange(a.name, a.layer, a.head, variation, b.labels, b.values, changes, largest, gained, lost))
+        heads.append(HeadChange(a.name, a.layer, a.head, variation, b.labels, values, changes, largest, gained, lost))
     heads.sort(key=lambda head: -_amount_changed(head, metric))
     differences = [Pattern(a.layer, a.head, b.weights - a.weights, a.bins) for a, b in pairs if patterns]
     return StackDifference(here.stack, there.queries, there.keys, tuple(heads), tuple(differences))
+
+
+def _head_values(stack: Stack) -> dict[str, dict[str, float | None]]:
+    """The metrics and the effects of every head, by its name."""
+    effects = {head.name: head.values for head in stack.effects}
+    return {head.name: {**head.values, **effects.get(head.name, {})} for head in stack.metrics}
 
 
 def _amount_changed(head: HeadChange, metric: str | None) -> float:

@@ -173,9 +173,7 @@ def heads(
     given, notes = read_heads_input(source, inputs, names, environment)
     given = given._replace(encoding=encoding)
     messages.notes(notes)
-    options = _with_defaults(
-        choice._replace(effects=effects), plan, one=not given.is_batch and len(model) < 2, qk_ov=given.qk_ov
-    )
+    options = _with_defaults(choice._replace(effects=effects), plan, one=not given.is_batch and len(model) < 2)
     with messages.progress() as progress:
         from attncli.api import heads as verb
         from attncli.api.loading import ModelLoader
@@ -188,20 +186,14 @@ def heads(
     messages.fail(result.failures or (), hint="--json has the values, and --metric NAME shows one metric of all heads")
 
 
-def _with_defaults(choice: HeadsOptions, plan: OutputPlan, *, one: bool, qk_ov: bool) -> HeadsOptions:
+def _with_defaults(choice: HeadsOptions, plan: OutputPlan, *, one: bool) -> HeadsOptions:
     """The options with all patterns requested where a file needs them and no heads are chosen.
 
-    These are .npz files, pages, and figures other than the map of a metric. qk_ov: there are none.
-    one: whether there is one text under one
+    These are .npz files, pages, and figures other than the map of a metric.  one: whether there is one text under one
     model; several texts have no patterns, and those of several models can't always be compared.
     Raises UsageError for output formats that can't hold the result.
     """
     drawn = [form for form in plan.forms if form.all_patterns]
-    if qk_ov and drawn:
-        raise UsageError(
-            f"{min(form.file_ending for form in drawn)} shows patterns, and --qk-ov is of weights alone",
-            hint="-o FILE.txt, .json or .csv holds it",
-        )
     if choice.steps and any(form.part == "arrays" for form in drawn):
         raise UsageError(
             ".npz contains attention patterns, and --steps shows numbers instead",

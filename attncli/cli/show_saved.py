@@ -102,6 +102,8 @@ def _require_patterns(result: Any, plan: OutputPlan, name: str) -> None:
                 hint="write the steps to a .html, .png, .json or .csv file",
             )
         return
+    if result.qk_ov is not None:
+        return
     mapped = result.effects is not None or result.prediction is not None
     needing = [form for form in drawn if not (mapped or (result.metric is not None and form.part == "figure"))]
     if needing and not has_patterns and result.texts is None:

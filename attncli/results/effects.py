@@ -7,7 +7,7 @@ from typing import Annotated, Any, NamedTuple
 
 from attncli.effects import EFFECTS
 from attncli.results.base import struct
-from attncli.results.marks import FLAT, OPTIONAL
+from attncli.results.marks import FLAT, OPTIONAL, Key
 from attncli.results.struct import Struct, field
 
 #: The ends of a 95 % confidence interval.
@@ -106,6 +106,30 @@ class Effects(Struct):
     outcome: Outcome
     source: Outcome | None = None
     parts: tuple[PartEffect, ...] = ()
+    unexplained: float | None = None
+
+
+class PartChange(Struct, json="name values changes"):
+    """How the effects of a part differ between this side and the other.
+
+    values: of the other side, by the kind of effect.  changes: the other side's less those of this one, None where
+    one is missing.
+    """
+
+    name: str
+    values: Annotated[Mapping[str, float | None], Key("effects")]
+    changes: Mapping[str, float | None]
+
+
+class EffectsDifference(Struct):
+    """How effects differ between this side and the other, beside those of heads.
+
+    outcome, source, unexplained: of the other side, as in `Effects`.  parts: of both sides.
+    """
+
+    outcome: Outcome
+    source: Outcome | None
+    parts: tuple[PartChange, ...]
     unexplained: float | None = None
 
 

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal, NamedTuple
 
 from attncli.results.base import MadeBy, from_dict, show_result, struct
 from attncli.results.circuits import Circuits
-from attncli.results.effects import Effects, HeadEffect, Interval, Prediction
+from attncli.results.effects import Effects, EffectsDifference, HeadEffect, Interval, Prediction
 from attncli.results.generated import Generated
 from attncli.results.marks import FLAT, OPTIONAL, Beside, ByKey, Key
 from attncli.results.patterns import (
@@ -278,9 +278,10 @@ class HeadChange(NamedTuple):
 
     total_variation: the mean over its queries of ½ Σ_j |a_ij − b_ij|, from 0 (equal) to 1 (no key in common): the share
     of its weight that moved. None without patterns of the same tokens.
-    labels, values: of the other side.  changes: the other side's metrics minus those of this one, None where one is
-    missing.  largest: the metric whose share of a row changed most, None where no share is known on both sides; one
-    that rests on a single repeated token doesn't count.
+    labels, values: of the other side; effects of heads are among the values.  changes: the other side's values minus
+    those of this one, None where one is missing.
+    largest: the metric whose share of a row changed most, None where no share is known on both sides; one that rests on
+    a single repeated token doesn't count.
     gained, lost: the keys whose weight grew and shrank most, at most three each; empty without patterns of the same
     tokens, and where these are pooled.
     """
@@ -317,11 +318,12 @@ class StackDifference(Struct):
     patterns: tuple[Pattern, ...] = ()
 
 
-class HeadsDifference(Struct, json="kind model ranked_by stacks"):
+class HeadsDifference(Struct, json="kind model ranked_by effects stacks"):
     """How the heads of the other side (another model or text) differ from those of this one.
 
-    model: the other side's.  metric: the one that heads are ranked by; None for the overall change.
+    model: the other side's.  metric: the one that heads are ranked by, or the effect; None for the overall change.
     by_total_variation: whether the overall change is the total variation, or the largest change of a share.
+    effects: the other side's outcome and how other parts changed, where the effects of heads are compared.
     """
 
     kind: DifferenceKind
@@ -329,6 +331,7 @@ class HeadsDifference(Struct, json="kind model ranked_by stacks"):
     metric: str | None
     by_total_variation: bool
     stacks: tuple[StackDifference, ...]
+    effects: Annotated[EffectsDifference | None, OPTIONAL] = None
 
     @property
     def ranked_by(self) -> str:

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+import attncli
 from attncli.render.html.heads import heads_html
 from attncli.render.html.page import notebook
 from attncli.results.heads import HeadsResult
@@ -311,3 +312,14 @@ def test_lines_are_named_by_their_numbers(browser: Browser, tmp_path: Path) -> N
     browser.open(page(tmp_path, result(made, chosen=True)))
     browser.wait("document.querySelector('.matrix text')")
     assert browser.texts(".matrix text.token")[:3] == ["1 one line", "3 another", "[SEP]"]
+
+
+def test_a_table_opens_the_heads_that_it_names(browser: Browser, tmp_path: Path) -> None:
+    made = attncli.heads(model="builtin:induction", qk_ov=True)
+    opened = open_page(browser, page(tmp_path, made))
+    assert opened.texts("#tables h3") == ["copy (OV)", "match (QK)", "by queries", "by keys", "by values"]
+    assert opened.text("#view option:checked") == "copying"
+    assert "each square: its copying. Click to open." in opened.text(".how")
+    opened.find("#tables [data-open='0.3']").click()
+    assert opened.text("#head h2") == "head 0.3"
+    assert opened.console() == []

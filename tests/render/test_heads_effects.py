@@ -26,9 +26,9 @@ from attncli.render.views.effects import (
 )
 from attncli.render.views.sentences import Words, written
 from attncli.results.base import to_dict
-from attncli.results.effects import PartEffect
+from attncli.results.effects import OutcomeToken, PartEffect
 from attncli.results.heads import HeadsResult
-from tests.render.effects_samples import IT, PREDICTION, with_effects, with_prediction
+from tests.render.effects_samples import IT, MAT, PREDICTION, with_effects, with_prediction
 from tests.render.heads_samples import SGR
 
 PREDICTED = """\
@@ -190,5 +190,56 @@ def test_a_figure_holds_the_sentences(made: HeadsResult) -> None:
     from attncli.render.figures.heads import heads_figure
 
     drawn = heads_figure(made, "svg").decode()
-    sentence = "the model expects" if made.prediction else "1.1  +2.10 / +0.30, reads cat 0.62"
-    assert sentence in drawn
+    said = ["the model expects"] if made.prediction else [">1.1<", ">+2.10<", ">+0.30<", ">0.62<", "sum: 2.59 = heads"]
+    assert [each for each in said if each not in drawn] == []
+
+
+def test_a_figure_of_many_layers_fits_a_slide() -> None:
+    pytest.importorskip("matplotlib", reason="matplotlib is not installed (extra figures)")
+    from attncli.render.figures.metric_map import HeadMap, head_maps
+
+    def height(layers: int) -> float:
+        return head_maps([HeadMap("", {(at, head): 0.5 for at in range(layers) for head in range(9)})]).height
+
+    # Twelve rows are as high as columns are wide; more are lower, down to what a number takes.
+    assert height(12) == pytest.approx(height(6) + 6 * 0.46, abs=0.01)
+    assert height(30) == pytest.approx(height(12), abs=0.1)
+    assert height(48) < 8
+
+
+def of_texts(*kinds: str, answer: OutcomeToken | None) -> HeadsResult:
+    """Means over three texts, with intervals."""
+    made = with_effects(*kinds)
+    assert made.effects is not None
+    (stack,) = made.stacks
+    heads = tuple(
+        replace(head, intervals={kind: (value - 0.5, value + 0.5) for kind, value in head.values.items() if value},
+                reads=None)
+        for head in stack.effects
+    )  # fmt: skip
+    outcome = made.effects.outcome._replace(answer=answer)
+    one = replace(stack, queries=(), keys=(), effects=heads)
+    return replace(made, stacks=(one,), texts=3, effects=replace(made.effects, outcome=outcome))
+
+
+def test_means_over_texts_have_intervals_and_say_whose_answer_it_is() -> None:
+    lines = heads_text(of_texts("zero", answer=None), Terminal(80)).splitlines()
+    assert lines[2] == "outcome: the mean of all texts, each with its own answer (77 %), logit 2.59"
+    assert next(line for line in lines if " 1.3 " in line).split()[-4:] == ["1.3", "-0.90", "±", "0.50"]
+    assert lines[-1] == "± 95 % interval of the mean over the texts" and "reads" not in "".join(lines)
+    same = heads_text(of_texts("zero", answer=MAT), Terminal(80))
+    assert "outcome: the mean of all texts, ␣mat (77 %), logit 2.59 above the mean" in same
+    page = heads_data(of_texts("zero", answer=None))
+    assert page["stacks"][0]["standouts"][0]["sentence"] == "zero -0.90 ± 0.50"
+
+
+def test_a_head_with_the_largest_effect_of_any_kind_is_among_the_first() -> None:
+    made = with_effects("direct", "zero")
+    assert [row.name for row in ranked_rows(made.stacks, ("direct", "zero"))][:3] == ["1.1", "1.3", "0.2"]
+    (stack,) = made.stacks
+    heads = tuple(replace(head, values={"direct": 0.0, "zero": 9.0}) if head.name == "1.0" else head
+                  for head in stack.effects)  # fmt: skip
+    first = ranked_rows([replace(stack, effects=heads)], ("direct", "zero"))[:2]
+    assert {row.name for row in first} == {"1.0", "1.1"}
+    page = heads_data(made)["stacks"][0]["standouts"][0]
+    assert (page["value"], page["sentence"]) == (2.1, "zero +0.30, reads cat 0.62")

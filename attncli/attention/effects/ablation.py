@@ -21,7 +21,7 @@ import torch
 from torch import Tensor, nn
 
 from attncli.attention.effects.outcome import CosineOutcome, LogitOutcome, RunLogits
-from attncli.attention.effects.prediction import run_logits, text_axis
+from attncli.attention.effects.prediction import run_logits, state_axes
 from attncli.errors import ModelError
 from attncli.models.capture.block_replay import replaying, single_blocks, state_of
 from attncli.models.capture.head_sites import HeadSite, find_head_sites
@@ -254,7 +254,7 @@ def _has_pictures(arguments: Arguments) -> bool:
 
 def _expanded(output: Any, rows: int, *, pictures: bool) -> Any:
     """What a block returned, for so many copies of the text. pictures: whether several may stand one after another."""
-    axis = text_axis(state_of(output))
+    axis, _ = state_axes(state_of(output))
 
     def expanded(value: Any, along: int) -> Any:
         if not isinstance(value, Tensor) or value.ndim <= along:

@@ -50,15 +50,15 @@ class RecordedRun:
         What stands behind the blocks treats all positions alike, so that each state takes the place of one token.
         """
         last = state_of(self.calls[-1].output)
-        axis = text_axis(last)
-        length = last.shape[axis + 1]
+        texts, tokens = state_axes(last)
+        length = last.shape[tokens]
         rows = [states[start : start + length] for start in range(0, len(states), length)]
         filled = [
-            torch.cat([*(each.to(last.dtype) for each in row), last.narrow(axis + 1, len(row), length - len(row))],
-                      dim=axis + 1)
+            torch.cat([*(each.to(last.dtype) for each in row), last.narrow(tokens, len(row), length - len(row))],
+                      dim=tokens)
             for row in rows
         ]  # fmt: skip
-        output = with_state(self.calls[-1].output, torch.cat(filled, dim=axis))
+        output = with_state(self.calls[-1].output, torch.cat(filled, dim=texts))
         outputs = [*(call.output for call in self.calls[:-1]), output]
         with self.model.borrowed(), replaying(self.model.lists, outputs):
             found = _read_logits(self.model, self.arguments, range(min(length, len(states))))
@@ -74,19 +74,23 @@ class RecordedRun:
 
     def at_position(self, state: Tensor) -> Tensor:
         """A state at the position alone. Raises ModelError where its positions can't be found."""
-        axis = text_axis(state)
-        if state.ndim < axis + 3 or state.shape[axis] != 1 or state.shape[axis + 1] <= self.position:
+        texts, tokens = state_axes(state)
+        if state.ndim < max(texts, tokens) + 2 or state.shape[texts] != 1 or state.shape[tokens] <= self.position:
             raise ModelError(
                 f"the states of {self.model.class_name} can't be read, layer by layer",
                 hint="leave --predict out, or name another model (-m)",
             )
-        return state.narrow(text_axis(state) + 1, self.position, 1)
+        return state.narrow(tokens, self.position, 1)
 
 
-def text_axis(state: Tensor) -> int:
-    """The axis of the texts of a state of one text, before that of its tokens; some models have several streams before
-    it."""
-    return 0 if state.ndim < 4 or state.shape[0] == 1 else 1
+def state_axes(state: Tensor) -> tuple[int, int]:
+    """The axes of the texts and of the tokens of a state of one text.
+
+    Mostly the first two; some models have several streams before them, and some have the tokens first.
+    """
+    if state.ndim == 3 and state.shape[0] != 1 and state.shape[1] == 1:
+        return 1, 0
+    return (0, 1) if state.ndim < 4 or state.shape[0] == 1 else (1, 2)
 
 
 def record_run(model: LoadedModel, arguments: Mapping[str, Tensor | bool], position: int) -> RecordedRun:

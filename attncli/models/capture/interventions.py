@@ -37,13 +37,15 @@ class WriteSite(NamedTuple):
     """A sum of the stream with what a sublayer other than attention wrote.
 
     block_call: the call of a block that it is in.  number: of the sums of this shape in it.  operand: the writer's.
-    mixes: it takes the place of attention in this block.
+    mixes: it takes the place of attention in this block.  tokens_first: the axis of tokens comes before that of the
+    texts.
     """
 
     block_call: int
     number: int
     operand: int
     mixes: bool
+    tokens_first: bool = False
 
 
 @dataclass(frozen=True)
@@ -231,8 +233,9 @@ class _WriteRecorder(_BlockWatch):
         on_path = [each in self._path for each in args[:2]]
         if on_path.count(True) == 1:
             operand = on_path.index(False)
-            site = WriteSite(self.block_call, number, operand, mixes=False)
             written = args[operand].detach().clone()
+            tokens_first = written.ndim > 2 and written.shape[0] != 1 and written.shape[1] == 1
+            site = WriteSite(self.block_call, number, operand, mixes=False, tokens_first=tokens_first)
             self.writes[site] = written.reshape(1, -1, written.shape[-1])
 
 
@@ -288,9 +291,10 @@ class _Intervention(_BlockWatch):
         ]
         if here and isinstance(here[0].site, WriteSite):
             changed = list(args)
-            operand = here[0].site.operand
+            site = here[0].site
+            operand = site.operand
             written = changed[operand].clone(memory_format=torch.contiguous_format)
-            by_row = written.view(self._rows, -1, written.shape[-1])
+            by_row = written.transpose(0, 1) if site.tokens_first else written.view(self._rows, -1, written.shape[-1])
             for each in here:
                 by_row[each.row] = each.value.to(written)
             changed[operand] = written

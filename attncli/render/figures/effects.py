@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 from matplotlib.figure import Figure
 
 from attncli.render.common.escape import visible
 from attncli.render.figures.metric_map import HeadMap, head_maps
 from attncli.render.figures.panels import EDGE, Part, axes_at, axis_ticks, caption
-from attncli.render.figures.text_layout import CAPTION_SIZE, DIM_COLOR, LABEL_SIZE, SMALL_SIZE, drawable, wrap_text
+from attncli.render.figures.tables import Column, table_part
+from attncli.render.figures.text_layout import DIM_COLOR, LABEL_SIZE, SMALL_SIZE, drawable
 from attncli.render.views.effects import (
+    changed_effects,
     disagreement_sentence,
     effect_maps,
     effect_number,
-    outcome_sentence,
+    give_number,
+    is_compared,
+    outcome_sentences,
     part_sentences,
     prediction_view,
     ranked_rows,
@@ -26,8 +28,8 @@ from attncli.results.tokens import Token
 
 #: Heads of the ranking, and tokens of a prediction.
 _HEADS, _TOKENS = 10, 5
-#: Inches: a line of the sentences.
-_TEXT_WIDTH = 5.0
+#: Inches: a line of the sentences, at least.
+_TEXT_WIDTH = 4.4
 #: Inches: the chart of the answer's probability, and its margins.
 _CHART_WIDTH, _CHART_HEIGHT, _CHART_LEFT, _CHART_BELOW = 4.6, 1.2, 0.55, 0.45
 
@@ -42,37 +44,44 @@ def effect_parts(result: HeadsResult, form: str) -> list[Part]:
             _lens_chart(result.prediction, _spell(view.answer), form),
         ]
     if result.effects is not None:
-        parts += [_line(text, form) for text in _above(result)]
+        compared, above = is_compared(result), outcome_sentences(result, result.effects)
+        parts += [_line(written(sentence, _spell), form) for sentence in above]
+        result = changed_effects(result)
         maps = [
             HeadMap(f"{stack.stack}, {each.title}: {each.meaning}" if len(result.stacks) > 1 else
                     f"{each.title}: {each.meaning}", each.values)
             for stack in result.stacks
-            for each in effect_maps(stack, result.effects.kinds)
+            for each in effect_maps(stack, result.effects.kinds if result.effects else (), compared=compared)
         ]  # fmt: skip
         parts += [head_maps(maps)] if maps else []
-        below = (drawable(text, form) for text in _below(result))
-        parts += [caption(line) for text in below for line in wrap_text(text, _TEXT_WIDTH, CAPTION_SIZE)]
+        parts.append(_ranking(result, form, compared=compared))
     return parts
 
 
-def _above(result: HeadsResult) -> Iterator[str]:
-    assert result.effects is not None
-    yield written(outcome_sentence(result, result.effects), _spell)
-
-
-def _below(result: HeadsResult) -> Iterator[str]:
-    """The heads with the largest effects, the other parts, and the sum."""
+def _ranking(result: HeadsResult, form: str, *, compared: bool) -> Part:
+    """The heads with the largest effects and what each reads, then the other parts and the sum."""
     effects = result.effects
     assert effects is not None
     ranked = ranked_rows(result.stacks, effects.kinds)
+    rows = ranked[: min(result.top, _HEADS)]
     largest = max((abs(value) for row in ranked for value in row.values if value is not None), default=0.0)
-    for row in ranked[: min(result.top, _HEADS)]:
-        reads = "" if row.reads is None else f", reads {_spell(row.reads)} {row.weight or 0.0:.2f}"
-        yield f"{row.name}  {' / '.join(effect_number(value, largest) for value in row.values)}{reads}"
-    sentences = part_sentences(result, effects, largest)
-    for sentence in (*sentences, disagreement_sentence(ranked, effects.kinds)):
-        if sentence:
-            yield written(sentence, _spell)
+    columns = [Column("head", [row.name for row in rows], right=True)]
+    for place, kind in enumerate(effects.kinds):
+        columns.append(Column(kind, [effect_number(row.values[place], largest) for row in rows], right=True))
+        if any(row.averaged for row in rows):
+            columns.append(Column("95 %", [give_number(row.give[place], largest) for row in rows], right=True))
+    if any(row.reads for row in rows):
+        reads = ["" if row.reads is None else drawable(_spell(row.reads), form) for row in rows]
+        columns += [
+            Column("reads", reads),
+            Column("", ["" if row.weight is None else f"{row.weight:.2f}" for row in rows], right=True),
+        ]
+    if any(row.label for row in rows):
+        columns.append(Column("label", [row.label or "" for row in rows]))
+    apart = () if compared else disagreement_sentence(ranked, effects.kinds)
+    sentences = (*part_sentences(result, effects, largest), apart)
+    said = [drawable(written(each, _spell), form) for each in sentences if each]
+    return table_part("", columns, said, least=_TEXT_WIDTH)
 
 
 def _lens_chart(prediction: Prediction, answer: str, form: str) -> Part:

@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 
 from attncli.render.common.escape import printable, visible
 from attncli.render.figures.axis_labels import AxisLabels, axis_labels, head_title, position_text
+from attncli.render.figures.circuits import circuit_parts, trace_parts
 from attncli.render.figures.effects import effect_parts
 from attncli.render.figures.head_patterns import Panel, head_tiles, panel_grid, single_panel
 from attncli.render.figures.metric_map import head_maps, metric_maps
@@ -25,6 +26,7 @@ from attncli.render.views.overview import shown_label
 from attncli.render.views.patches import head_name
 from attncli.render.views.patterns import visible_weights
 from attncli.render.views.sentences import Position, text_excerpt
+from attncli.render.views.writing import has_trace
 from attncli.results.heads import HeadsDifference, HeadsResult, Stack
 
 _DIFFERENCE_COLORS = "orange: B has more, purple: A has more, white: the same"
@@ -50,7 +52,8 @@ def heads_figure(result: HeadsResult, form: str, *, title: str | None = None) ->
 
 def _draw_figure(result: HeadsResult, form: str, title: str | None) -> Figure:
     difference = result.difference
-    parts = _parts(result if difference is None else _difference_result(result, difference), form)
+    patterns = difference is not None and result.effects is None
+    parts = _parts(_difference_result(result, difference) if difference and patterns else result, form)
     if shown := tuple(stack for stack in result.stacks if stack.patterns):
         result = replace(result, stacks=shown)
     # Several stacks have their shapes and texts as captions.
@@ -68,7 +71,7 @@ def _draw_figure(result: HeadsResult, form: str, title: str | None) -> Figure:
         title = title or (f"{result.model}: B minus A" if is_texts else "B minus A")
     # Special characters are visible, but not spaces.
     title = visible(title).replace("␣", " ")
-    notes = [] if difference is None else [_DIFFERENCE_COLORS]
+    notes = [_DIFFERENCE_COLORS] if difference is not None else []
     return compose_figure(drawable(title, form), [drawable(fact, form) for fact in facts], parts, notes)
 
 
@@ -94,8 +97,17 @@ def _difference_result(result: HeadsResult, difference: HeadsDifference) -> Head
 
 
 def _parts(result: HeadsResult, form: str) -> list[Part]:
+    if result.qk_ov is not None:
+        return circuit_parts(result, result.qk_ov)
     if result.effects is not None or result.prediction is not None:
         return effect_parts(result, form)
+    if result.generated is not None and not result.chosen and result.metric is None and has_trace(result):
+        return [*trace_parts(result.generated, form), *_shown_parts(result, form)]
+    return _shown_parts(result, form)
+
+
+def _shown_parts(result: HeadsResult, form: str) -> list[Part]:
+    """Steps, maps of metrics, what a position reads, or patterns."""
     if result.steps is not None:
         return [part for steps in result.steps for part in steps_parts(steps, form)]
     stacks = [stack for stack in result.stacks if stack.patterns]

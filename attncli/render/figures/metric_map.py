@@ -36,6 +36,8 @@ from attncli.results.heads import HeadsResult
 
 #: Inches: the largest cell, the width of a single map and of one of two, and the least width.
 _MAX_CELL, _MAX_WIDTH_ALONE, _MAX_WIDTH_PAIRED, _MIN_WIDTH = 0.46, 8.0, 4.6, 3.2
+#: Inches: the height of a map, above which its rows are lower than its columns are wide, and the least of a row.
+_MAX_HEIGHT, _MIN_ROW = 5.6, 0.14
 #: Inches: left of a map and above it (numbers of layers and heads), the colour bar, and the gap beneath.
 _MARGIN_LEFT, _MARGIN_ABOVE, _COLOR_BAR_HEIGHT, _GAP_BELOW = 0.5, 0.42, 0.42, 0.2
 _FRAMED = "red frame: a head that earns the label of this metric"
@@ -63,14 +65,16 @@ class HeadMap(NamedTuple):
 def head_maps(maps: Sequence[HeadMap]) -> Part:
     """Small multiples, each on its own scale, in as many columns as a slide is wide."""
     layers, heads = (max(len(each.sides[axis]) for each in maps) for axis in (0, 1))
-    across = min(max(round(sqrt(_SLIDE * len(maps) * (layers + _EXTRA_ROWS) / (heads + 1))), 1), len(maps))
+    rows = min(layers, _MAX_HEIGHT / _MAX_CELL) + _EXTRA_ROWS
+    across = min(max(round(sqrt(_SLIDE * len(maps) * rows / (heads + 1))), 1), len(maps))
     cell = min(_MAX_CELL, (_MAX_WIDTH_ALONE if across == 1 else _MAX_WIDTH_PAIRED) / heads)
+    tall = min(cell, max(_MAX_HEIGHT / layers, _MIN_ROW))
     width = max(_MARGIN_LEFT + heads * cell + 0.25, _MIN_WIDTH)
     headings = [wrap_text(each.title, width - 0.3, HEADING_SIZE) for each in maps]
     notes = [[line for note in each.notes for line in wrap_text(note, width - 0.3, SMALL_SIZE)] for each in maps]
     lines = max(len(heading) + len(beneath) for heading, beneath in zip(headings, notes, strict=True))
     above = lines * line_height(HEADING_SIZE) + _MARGIN_ABOVE
-    height = above + layers * cell + _COLOR_BAR_HEIGHT
+    height = above + layers * tall + _COLOR_BAR_HEIGHT
     down = ceil(len(maps) / across)
 
     def draw(figure: Figure, top: float) -> None:
@@ -78,27 +82,27 @@ def head_maps(maps: Sequence[HeadMap]) -> Part:
         for each, heading, beneath, (left, start) in zip(maps, headings, notes, corners, strict=True):
             below = write_lines(figure, heading, top=start, left=left, size=HEADING_SIZE)
             write_lines(figure, beneath, top=below, left=left, size=SMALL_SIZE, color=DIM_COLOR)
-            _draw_map(figure, each, (left + _MARGIN_LEFT, start + above), cell)
+            _draw_map(figure, each, (left + _MARGIN_LEFT, start + above), cell, tall)
 
     framed = [_FRAMED] if any(each.framed for each in maps) else []
     return Part(EDGE + across * width, down * height + (down - 1) * _GAP_BELOW, draw, framed)
 
 
-def _draw_map(figure: Figure, map_: HeadMap, corner: tuple[float, float], cell: float) -> None:
+def _draw_map(figure: Figure, map_: HeadMap, corner: tuple[float, float], cell: float, tall: float) -> None:
     layers, heads = map_.sides
     values = np.full((len(layers), len(heads)), np.nan)
     for (layer, head), value in map_.values.items():
         values[layers.index(layer), heads.index(head)] = np.nan if value is None else value
     sides = AxisLabels([*map(str, layers)]), AxisLabels([*map(str, heads)])
-    axes, picture = draw_matrix(figure, values, sides, Scale.from_values(values), corner=corner, cell=cell)
+    axes, picture = draw_matrix(figure, values, sides, Scale.from_values(values), corner=corner, cell=cell, tall=tall)
     axes.set_ylabel("layer", size=LABEL_SIZE)
     axes.set_xlabel("head", size=LABEL_SIZE)
     axes.xaxis.set_label_position("top")
-    draw_numbers(axes, picture, values, cell=cell)
+    draw_numbers(axes, picture, values, cell=cell, tall=tall)
     for layer, head in map_.framed:
         place = heads.index(head), layers.index(layer)
         axes.add_patch(Rectangle(place, 1, 1, fill=False, edgecolor="tab:red", linewidth=1.4))
-    draw_color_bar(figure, picture, "", (corner[0], corner[1] + len(layers) * cell + 0.1), height=0.09)
+    draw_color_bar(figure, picture, "", (corner[0], corner[1] + len(layers) * tall + 0.1), height=0.09)
 
 
 def metric_maps(result: HeadsResult) -> list[HeadMap]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from rich.console import JustifyMethod
@@ -10,8 +10,8 @@ from rich.table import Table
 from rich.text import Text
 
 from attncli.render.common.cells import bar, glyphs, shorten
-from attncli.render.common.console import Beside, Part, Rows, column_table
-from attncli.render.common.escape import ascii_safe, token_text
+from attncli.render.common.console import Beside, Part, Rows, column_table, row
+from attncli.render.common.escape import ascii_safe, name_text, token_text
 from attncli.render.common.terminal import Terminal
 from attncli.render.heads.head_map import value_map
 from attncli.render.heads.header import note_row, sentence_row, tokens_row
@@ -20,11 +20,14 @@ from attncli.render.views.effects import (
     EffectMap,
     EffectRow,
     LensRow,
+    changed_effects,
     disagreement_sentence,
     effect_maps,
     effect_number,
+    give_number,
+    is_compared,
     left_out_note,
-    outcome_sentence,
+    outcome_sentences,
     part_sentences,
     prediction_view,
     ranked_rows,
@@ -32,6 +35,7 @@ from attncli.render.views.effects import (
     shown_layers,
     vocabulary_token,
 )
+from attncli.render.views.header import averaged_noun
 from attncli.render.views.sentences import Sentence, quiet, strong
 from attncli.results.effects import Effects, Prediction
 from attncli.results.heads import HeadsResult, Stack
@@ -47,10 +51,17 @@ _READ_CELLS, _RANKING_CELLS = 12, 40
 _BAR, _ROOM_FOR_BARS = 10, 80
 
 
+#: Each head's effects in A and in B, a pair a kind, where two models are compared.
+_Sides = Mapping[str, Sequence[tuple[float | None, float | None]]]
+
+
 def effects_rows(result: HeadsResult, terminal: Terminal) -> Rows:
     """The text, the prediction, and the effects, as the result has them."""
     main = next((stack for stack in result.stacks if stack.stack != "cross"), result.stacks[0])
-    rows: Rows = [tokens_row(main.keys, terminal)]
+    rows: Rows = [tokens_row(main.keys, terminal)] if main.keys else []
+    if result.difference is not None:
+        against = name_text(result.difference.model, terminal)
+        rows.insert(0, row(("against ", "dim"), (against, "bold"), (": B minus A", "dim")))
     if result.prediction is not None:
         rows += [Text(), *_prediction(result, result.prediction, terminal)]
     if result.effects is not None:
@@ -103,18 +114,35 @@ def _short(token: Token, cells: int, terminal: Terminal) -> str:
 
 
 def _effects(result: HeadsResult, effects: Effects, terminal: Terminal) -> Rows:
-    rows: Rows = [sentence_row(outcome_sentence(result, effects), terminal)]
+    rows: Rows = [sentence_row(each, terminal) for each in outcome_sentences(result, effects)]
+    compared, sides = is_compared(result), _sides(result, effects.kinds)
+    result = changed_effects(result)
+    effects = result.effects or effects
     ranked = ranked_rows(result.stacks, effects.kinds)
-    found = [(stack, effect_maps(stack, effects.kinds)) for stack in result.stacks]
+    found = [(stack, effect_maps(stack, effects.kinds, compared=compared)) for stack in result.stacks]
     drawn = [(stack, maps) for stack, maps in found if maps]
     if not ranked:
         return [*rows, Text("no head has such an effect")]
-    rows += [Text(), *_pictures(drawn, ranked[: result.top], effects.kinds, terminal)]
+    rows += [Text(), *_pictures(drawn, ranked[: result.top], effects.kinds, terminal, sides)]
     rows.append(Text())
     largest = max(each.largest for _, maps in drawn for each in maps)
     rows += [sentence_row(sentence, terminal) for sentence in part_sentences(result, effects, largest)]
-    apart = disagreement_sentence(ranked, effects.kinds)
+    if any(row.averaged for row in ranked):
+        rows.append(note_row(f"± 95 % interval of the mean over the {averaged_noun(result)}", terminal))
+    apart = () if compared else disagreement_sentence(ranked, effects.kinds)
     return [*rows, sentence_row(apart, terminal)] if apart else rows
+
+
+def _sides(result: HeadsResult, kinds: Sequence[str]) -> _Sides:
+    """Of two models that are compared, each head's effects in A and in B, a pair a kind."""
+    changes = result.difference.stacks if result.difference is not None else ()
+    there = {head.name: head.values for stack in changes for head in stack.heads}
+    here = (head for stack in result.stacks for head in stack.effects)
+    return {
+        head.name: [(head.values.get(kind), there[head.name].get(kind)) for kind in kinds]
+        for head in here
+        if head.name in there
+    }
 
 
 def _pictures(
@@ -122,9 +150,10 @@ def _pictures(
     ranked: Sequence[EffectRow],
     kinds: Sequence[str],
     terminal: Terminal,
+    sides: _Sides,
 ) -> Rows:
     """The maps with the ranking beside; several kinds of one stack side by side, and the ranking beneath."""
-    table = _ranking(ranked, kinds, terminal)
+    table = _ranking(ranked, kinds, terminal, sides)
     alone = len(drawn) == 1 and len(drawn[0][1]) == 1
     rows: Rows = []
     for place, (stack, maps) in enumerate(drawn):
@@ -156,8 +185,8 @@ def _map(stack: Stack, each: EffectMap, terminal: Terminal, *, alone: bool) -> R
     return [*title, *value_map(stack, each.values, heat, small=True)]
 
 
-def _ranking(rows: Sequence[EffectRow], kinds: Sequence[str], terminal: Terminal) -> Table:
-    """A row a head: its effects, and what it reads from the position."""
+def _ranking(rows: Sequence[EffectRow], kinds: Sequence[str], terminal: Terminal, sides: _Sides) -> Table:
+    """A row a head: its effects, and what it reads from the position; or how they changed, in A and in B."""
     names = max(len(row.name) for row in rows)
     columns: list[tuple[str, JustifyMethod, Sequence[Part]]] = [
         ("head", "right", [f"{row.name:>{names}}" for row in rows])
@@ -166,10 +195,20 @@ def _ranking(rows: Sequence[EffectRow], kinds: Sequence[str], terminal: Terminal
         largest = max((abs(row.values[place] or 0.0) for row in rows), default=0.0)
         cells = [(effect_number(row.values[place], largest) or glyphs(terminal).dot, "bold") for row in rows]
         columns.append((kind, "right", cells))
+        if any(row.averaged for row in rows):
+            columns.append(("", "right", [(ascii_safe(give_number(row.give[place], largest), terminal), "dim")
+                                          for row in rows]))  # fmt: skip
+        if sides:
+            pairs = [sides[row.name][place] for row in rows]
+            most = max((abs(value or 0.0) for pair in pairs for value in pair), default=0.0)
+            arrow = ascii_safe(" → ", terminal)
+            columns.append((f"A{arrow}B", "right", [(arrow.join(effect_number(value, most) for value in pair), "dim")
+                                                     for pair in pairs]))  # fmt: skip
     reads = ["" if row.reads is None else _short(row.reads, _READ_CELLS, terminal) for row in rows]
     weights = ["" if row.weight is None else f"{row.weight:.2f}" for row in rows]
     labels = [(ascii_safe(row.label or "", terminal), "dim") for row in rows]
-    columns += [("reads", "left", reads), ("", "right", weights)]
+    if any(reads):
+        columns += [("reads", "left", reads), ("", "right", weights)]
     if any(row.label for row in rows):
         columns.append(("label", "left", labels))
     return column_table(columns)

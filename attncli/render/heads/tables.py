@@ -8,10 +8,17 @@ from itertools import zip_longest
 import numpy as np
 
 from attncli.render.data import Row, Table
-from attncli.render.heads.effect_tables import effect_arrays, effects_table, prediction_table
+from attncli.render.heads.effect_tables import (
+    circuit_arrays,
+    circuit_table,
+    effect_arrays,
+    effects_table,
+    layer_head_array,
+    prediction_table,
+)
 from attncli.render.npz import Array
+from attncli.render.views.effects import changed_effects, is_compared
 from attncli.results.base import to_dict
-from attncli.results.circuits import Circuits
 from attncli.results.heads import HeadChange, HeadMetrics, HeadsResult, Spread, Stack
 from attncli.results.patterns import Medium, Pattern
 from attncli.results.steps import Steps
@@ -54,7 +61,7 @@ def heads_table(result: HeadsResult, *, cells: bool = False) -> Table:
     With effects, a row per head or other part; with a prediction alone, a row per state and token.
     """
     if result.qk_ov is not None:
-        return _circuit_table(result.qk_ov)
+        return circuit_table(result.qk_ov)
     if result.steps is not None:
         return _STEP_COLUMNS, (row for steps in result.steps for row in _step_rows(steps))
     if cells:
@@ -86,18 +93,6 @@ def heads_table(result: HeadsResult, *, cells: bool = False) -> Table:
         for head in stack.metrics
     )
     return header, rows
-
-
-def _circuit_table(circuits: Circuits) -> Table:
-    """A row per head, then a row per composition of two heads, with `kind` and the earlier and the later head."""
-    header = ("kind", "stack", "layer", "head", "name", "copying", "matching", "earlier", "later", "score", "chance")
-    heads = (("head", each.stack, each.layer, each.head, each.name, each.copying, each.matching, None, None, None, None)
-             for each in circuits.heads)  # fmt: skip
-    pairs = (
-        (each.kind, None, None, None, None, None, None, each.earlier, each.later, each.score, each.chance)
-        for each in circuits.compositions
-    )
-    return header, (*heads, *pairs)
 
 
 def _ranking_fields(stack: Stack, head: HeadMetrics) -> Row:
@@ -246,15 +241,23 @@ def heads_arrays(result: HeadsResult) -> Iterator[tuple[str, Array]]:
     `<stack>.queries` and `<stack>.keys` are token ids, or positions where there are no tokens. For pooled patterns,
     `<stack>.rows` and `<stack>.columns`, (bins, 2), are the positions that a row or a column covers.
     Effects are `<stack>.effects.<kind>`, (layers, heads).
-    `difference.<stack>.<layer>`, of the same shape as a pattern, is the other model or text less this one.
+    Of weights alone there are `<stack>.qk_ov.copying` and `<stack>.qk_ov.matching`, (layers, heads), and nothing else.
+    `difference.<stack>.<layer>`, of the same shape as a pattern, is the other model or text less this one, and
+    `difference.<stack>.effects.<kind>` the same of effects.
     For pictures, `<stack>.queries.grid` and `<stack>.keys.grid` are the rows and columns of patches and the position of
     the first; for sounds, `<stack>.queries.seconds` and `<stack>.keys.seconds` are the length of a frame.
     """
+    if result.qk_ov is not None:
+        for stack in result.stacks:
+            yield from circuit_arrays(stack, result.qk_ov)
+        return
     for stack in result.stacks:
-        yield from (*_stack_arrays(stack), *_metric_arrays(stack), *effect_arrays(stack))
+        yield from (*_stack_arrays(stack), *_metric_arrays(stack), *effect_arrays(stack, stack.effects))
     for changed in result.difference.stacks if result.difference is not None else ():
         for layer, patterns in _patterns_by_layer(changed.patterns).items():
             yield f"difference.{changed.stack}.{layer}", _stack_patterns(patterns)
+    for stack in changed_effects(result).stacks if is_compared(result) else ():
+        yield from ((f"difference.{name}", array) for name, array in effect_arrays(stack, stack.effects))
 
 
 def _stack_arrays(stack: Stack) -> Iterator[tuple[str, Array]]:
@@ -282,7 +285,7 @@ def _metric_arrays(stack: Stack) -> Iterator[tuple[str, Array]]:
     for name in names:
         yield (
             f"{stack.stack}.metrics.{name}",
-            _layer_head_array(stack, [head.values.get(name) for head in stack.metrics]),
+            layer_head_array(stack, stack.metrics, [head.values.get(name) for head in stack.metrics]),
         )
         even = [stack.baselines.get(layer.layer, {}).get(name) for layer in stack.layers]
         yield f"{stack.stack}.baselines.{name}", np.array(even, dtype=np.float64)
@@ -295,18 +298,9 @@ def _spread_arrays(stack: Stack, name: str) -> Iterator[tuple[str, Array]]:
     """The interval of a metric's mean, and over how many texts it is."""
     ends = [head.interval(name) or (None, None) for head in stack.metrics]
     counts = [head.spread.counts.get(name, 0) if head.spread is not None else 0 for head in stack.metrics]
-    yield f"{stack.stack}.low.{name}", _layer_head_array(stack, [low for low, _ in ends])
-    yield f"{stack.stack}.high.{name}", _layer_head_array(stack, [high for _, high in ends])
-    yield f"{stack.stack}.texts.{name}", np.nan_to_num(_layer_head_array(stack, counts)).astype(np.int64)
-
-
-def _layer_head_array(stack: Stack, values: Sequence[float | None]) -> Array:
-    """One number for each of the stack's heads, as (layers, heads); NaN where there is none."""
-    shape = (len(stack.layers), max((layer.heads for layer in stack.layers), default=0))
-    array = np.full(shape, np.nan)
-    for head, value in zip(stack.metrics, values, strict=True):
-        array[head.layer, head.head] = np.nan if value is None else value
-    return array
+    yield f"{stack.stack}.low.{name}", layer_head_array(stack, stack.metrics, [low for low, _ in ends])
+    yield f"{stack.stack}.high.{name}", layer_head_array(stack, stack.metrics, [high for _, high in ends])
+    yield f"{stack.stack}.texts.{name}", np.nan_to_num(layer_head_array(stack, stack.metrics, counts)).astype(np.int64)
 
 
 def _patterns_by_layer(patterns: Iterable[Pattern]) -> dict[int, list[Pattern]]:

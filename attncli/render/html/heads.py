@@ -18,10 +18,13 @@ from attncli.render.html.effects import (
     effect_sentences,
     effect_standouts,
     first_effect,
+    shown_effects,
     with_effects,
 )
 from attncli.render.html.page import pack, pack_pixels, page, rounded_metric
 from attncli.render.html.steps_page import steps_html
+from attncli.render.html.tables import page_tables
+from attncli.render.views.circuits import with_circuits
 from attncli.render.views.difference import DIFFERENCE, compared_facts, difference_stacks
 from attncli.render.views.header import SEPARATOR, is_cross, model_facts, pooling_facts, stack_facts
 from attncli.render.views.metric_words import label_of, meaning, ordered_labels
@@ -67,6 +70,7 @@ def heads_html(result: HeadsResult, *, title: str | None = None) -> str:
         kind = "pictures"  # in a text: what draws patches, and what a position of the text reads of them
     needed = {
         "heads_reading": any("reading" in stack for stack in data["stacks"]),
+        "heads_tables": "tables" in data,
         "positions": data["counted"],
         "heads_metrics": data["metric"] is None and not all(stack["blocks"] for stack in data["stacks"]),
     }
@@ -76,7 +80,9 @@ def heads_html(result: HeadsResult, *, title: str | None = None) -> str:
 
 def heads_data(result: HeadsResult, *, name_model: bool = True) -> dict[str, Any]:
     """What the page's script reads: see `assets/heads.js`. name_model: whether the facts begin with its name."""
-    differences = difference_stacks(result)
+    if result.qk_ov is not None:
+        result = with_circuits(result, result.qk_ov)
+    differences, tables = difference_stacks(result), page_tables(result, _spell)
     stacks = [_with_weights(stack, stack.ranking) if stack.ranking else with_effects(stack) for stack in result.stacks]
     metrics = ordered_metrics(
         sorted({name for stack in (*stacks, *differences) for head in stack.metrics for name in head.values})
@@ -90,11 +96,13 @@ def heads_data(result: HeadsResult, *, name_model: bool = True) -> dict[str, Any
         "metric": _WEIGHT if any(stack.ranking for stack in stacks) else first_effect(result) or result.metric,
         "labels": {name: _label_data(name) for name in labels},
         "metrics": [{"name": name, "meaning": effect_meaning(name) or meaning(name, TOKENS)} for name in metrics],
+        **({} if result.effects is None else {"shows": shown_effects(result.effects)}),
         "colors": VIRIDIS_HEX,
         "counted": any(map(_shows_positions, stacks)),
         "stacks": data,
         # A page of a comparison opens with the difference.
         **({"first": len(stacks)} if differences else {}),
+        **({"tables": tables} if tables else {}),
         **({} if result.picture is None else {"picture": pack_pixels(result.picture.pixels)}),
         **({"pictures": [pack_pixels(each.pixels) for each in result.pictures]} if result.pictures else {}),
     }
@@ -102,11 +110,11 @@ def heads_data(result: HeadsResult, *, name_model: bool = True) -> dict[str, Any
 
 def _facts(result: HeadsResult, model: Sequence[str]) -> list[str]:
     """How the model was run, and what A and B are if two models or texts were compared."""
-    facts = [SEPARATOR.join([*model, *model_facts(result)]), *effect_sentences(result, _spell)]
-    if result.difference is None:
-        return facts
-    compared = [f"{name}: {printable(fact)}" for name, fact in compared_facts(result, result.difference)]
-    return [*facts, *(compared or ["B: the other text"])]
+    facts = [SEPARATOR.join([*model, *model_facts(result)])]
+    if result.difference is not None:
+        compared = [f"{name}: {printable(fact)}" for name, fact in compared_facts(result, result.difference)]
+        facts += compared or ["B: the other text"]
+    return [*facts, *effect_sentences(result, _spell)]
 
 
 def _label_data(name: str) -> dict[str, object]:

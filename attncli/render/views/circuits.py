@@ -4,21 +4,30 @@ each."""
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import NamedTuple
 
 from attncli.render.views.sentences import Sentence, Words, quiet, strong
 from attncli.results.circuits import Circuits, Composition, HeadCircuit
-from attncli.results.heads import HeadsResult
+from attncli.results.heads import HeadMetrics, HeadsResult, Stack
 
 #: What of the later head reads what the earlier one wrote.
 _KINDS = {"query": "by queries", "key": "by keys", "value": "by values"}
 
 
+#: What the numbers of heads say, by their names.
+MEANINGS = {
+    "copying": "from −1 to 1: 1 where reading a token makes this token likelier (eigenvalues of OV)",
+    "matching": "from −1 to 1: 1 where a token looks for itself (eigenvalues of QK)",
+}
+
+
 class CircuitList(NamedTuple):
-    """A ranking: its title, and a name and a number for each entry."""
+    """A ranking: its title, and a name and a number for each entry. composes: its entries are pairs of heads."""
 
     title: str
     entries: tuple[tuple[str, str], ...]
+    composes: bool = False
 
 
 class CircuitsView(NamedTuple):
@@ -42,8 +51,22 @@ def circuits_view(result: HeadsResult, circuits: Circuits) -> CircuitsView:
         found = [each for each in circuits.compositions if each.kind == kind][: result.top]
         if found:
             entries = tuple((f"{each.earlier}→{each.later}", _share(each.score)) for each in found)
-            lists.append(CircuitList(title, entries))
+            lists.append(CircuitList(title, entries, composes=True))
     return CircuitsView(_sentence(copying, matching, circuits), tuple(lists), tuple(_notes(circuits)))
+
+
+def with_circuits(result: HeadsResult, circuits: Circuits) -> HeadsResult:
+    """The result with copying and matching as the metrics of its heads, as far as there are any."""
+    known = [name for name in MEANINGS if any(getattr(head, name) is not None for head in circuits.heads)]
+
+    def metrics(stack: Stack) -> tuple[HeadMetrics, ...]:
+        heads = (head for head in circuits.heads if head.stack == stack.stack)
+        return tuple(
+            HeadMetrics(head.name, head.layer, head.head, (), {name: getattr(head, name) for name in known})
+            for head in heads
+        )
+
+    return replace(result, stacks=tuple(replace(stack, metrics=metrics(stack)) for stack in result.stacks))
 
 
 def _ranked(heads: Sequence[HeadCircuit], field: str) -> list[HeadCircuit]:

@@ -10,6 +10,7 @@ from dataclasses import replace
 from typing import NamedTuple
 
 from attncli.render.common.numbers import signed_number
+from attncli.render.views.effects import effect_changes
 from attncli.render.views.sentences import text_excerpt
 from attncli.results.heads import HeadChange, HeadMetrics, HeadsDifference, HeadsResult, Stack, StackDifference
 from attncli.results.tokens import Token
@@ -56,6 +57,7 @@ def _difference_stack(changed: StackDifference, here: Stack) -> Stack:
         whole=None,
         reading=None,
         ranking=None,
+        effects=effect_changes(changed, [*here.effects[0].values]) if here.effects else (),
     )
 
 

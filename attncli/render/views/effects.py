@@ -4,12 +4,22 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import NamedTuple
 
 from attncli.effects import EFFECTS
 from attncli.render.views.sentences import Sentence, Words, count_noun, quiet, strong
-from attncli.results.effects import Effects, HeadEffect, LensState, Outcome, OutcomeToken, PredictedToken, Prediction
-from attncli.results.heads import HeadsResult, Stack
+from attncli.results.effects import (
+    Effects,
+    HeadEffect,
+    LensState,
+    Outcome,
+    OutcomeToken,
+    PartEffect,
+    PredictedToken,
+    Prediction,
+)
+from attncli.results.heads import HeadsResult, Stack, StackDifference
 from attncli.results.tokens import Token
 
 #: Layer and head.
@@ -134,13 +144,22 @@ class EffectMap(NamedTuple):
 
 
 class EffectRow(NamedTuple):
-    """A head of the ranking. label: what it does by its metrics.  reads, weight: what it reads from the position."""
+    """A head of the ranking. label: what it does by its metrics.  reads, weight: what it reads from the position.
+
+    give: half the width of the interval of each value that is a mean over texts.
+    """
 
     name: str
     values: Sequence[float | None]
     label: str | None
     reads: Token | None
     weight: float | None
+    give: Sequence[float | None] = ()
+
+    @property
+    def averaged(self) -> bool:
+        """Whether the values are means with intervals."""
+        return any(half is not None for half in self.give)
 
 
 class PartGroup(NamedTuple):
@@ -151,9 +170,55 @@ class PartGroup(NamedTuple):
     parts: Sequence[tuple[str, float]]
 
 
+def is_compared(result: HeadsResult) -> bool:
+    """Whether the effects of two models are compared."""
+    return result.difference is not None and result.difference.effects is not None
+
+
+def changed_effects(result: HeadsResult) -> HeadsResult:
+    """Where two models are compared, the result with B's effects less A's in the place of A's."""
+    effects, difference = result.effects, result.difference
+    if effects is None or difference is None or difference.effects is None:
+        return result
+    found = difference.effects
+    changes = {stack.stack: effect_changes(stack, effects.kinds) for stack in difference.stacks}
+    known = effects.unexplained is not None and found.unexplained is not None
+    changed = replace(
+        effects,
+        outcome=effects.outcome._replace(value=found.outcome.value - effects.outcome.value),
+        parts=tuple(PartEffect(part.name, part.changes) for part in found.parts),
+        unexplained=(found.unexplained or 0.0) - (effects.unexplained or 0.0) if known else None,
+    )
+    stacks = tuple(replace(stack, effects=changes[stack.stack]) for stack in result.stacks)
+    return replace(result, stacks=stacks, effects=changed)
+
+
+def effect_changes(changed: StackDifference, kinds: Sequence[str]) -> tuple[HeadEffect, ...]:
+    """The effects of a stack's heads in B less those in A, in the order of the heads."""
+    heads = sorted(changed.heads, key=lambda head: (head.layer, head.head))
+    return tuple(
+        HeadEffect(head.name, head.layer, head.head, {kind: head.changes.get(kind) for kind in kinds})
+        for head in heads
+        if any(kind in head.changes for kind in kinds)
+    )
+
+
+def outcome_sentences(result: HeadsResult, effects: Effects) -> list[Sentence]:
+    """What the effects are about; of two models that are compared, A and B. effects: of this side."""
+    found = None if result.difference is None else result.difference.effects
+    own = outcome_sentence(result, effects)
+    if found is None or effects.outcome.answer is None:
+        return [own]
+    other = outcome_sentence(result, replace(effects, outcome=found.outcome, source=found.source))
+    return [(strong("A: "), *own), (strong("B: "), *other)]
+
+
 def outcome_sentence(result: HeadsResult, effects: Effects) -> Sentence:
     """What the effects are about."""
     outcome, at = effects.outcome, position_token(result, effects.position)
+    if result.texts is not None and outcome.probability is not None:
+        own = Words("each with its own answer") if outcome.answer is None else strong(vocabulary_token(outcome.answer))
+        return (strong("outcome:"), Words(" the mean of all texts, "), own, *_outcome_words(outcome))
     if outcome.answer is None:
         return (
             strong("outcome:"),
@@ -168,7 +233,8 @@ def _outcome_words(outcome: Outcome) -> list[Words]:
     probability = "" if outcome.probability is None else f" ({share_number(outcome.probability)})"
     words = [Words(f"{probability}, logit {abs(outcome.value):.2f} {sides} ")]
     if outcome.contrast is None:
-        return [*words, Words("the mean of all tokens")]
+        one = outcome.answer is not None
+        return [*words, Words("the mean of all tokens" if one else "its contrast or the mean of all tokens")]
     return [*words, strong(vocabulary_token(outcome.contrast))]
 
 
@@ -178,10 +244,11 @@ def _source_words(effects: Effects) -> list[Words]:
     return [quiet(f"; in the text patched from {effects.source.value:+.2f}")]
 
 
-def effect_maps(stack: Stack, kinds: Sequence[str]) -> list[EffectMap]:
-    """A map for each kind that a head of the stack has."""
+def effect_maps(stack: Stack, kinds: Sequence[str], *, compared: bool = False) -> list[EffectMap]:
+    """A map for each kind that a head of the stack has. compared: the values are B's less A's."""
+    minus = ", B minus A" if compared else ""
     maps = [
-        EffectMap(kind, EFFECTS[kind].title, EFFECTS[kind].meaning,
+        EffectMap(kind, f"{EFFECTS[kind].title}{minus}", EFFECTS[kind].meaning,
                   {(head.layer, head.head): head.values.get(kind) for head in stack.effects})
         for kind in kinds
     ]  # fmt: skip
@@ -189,19 +256,26 @@ def effect_maps(stack: Stack, kinds: Sequence[str]) -> list[EffectMap]:
 
 
 def ranked_rows(stacks: Sequence[Stack], kinds: Sequence[str]) -> list[EffectRow]:
-    """The heads of all stacks, those with the largest effect of the first kind first."""
+    """The heads of all stacks, those with the largest effect first: of any kind, as a share of that kind's largest."""
     labels = {head.name: next(iter(head.labels), None) for stack in stacks for head in stack.metrics}
     heads = [head for stack in stacks for head in stack.effects if any(v is not None for v in head.values.values())]
-    heads.sort(key=lambda head: -abs(head.values.get(kinds[0]) or 0.0))
+    largest = {kind: max((abs(head.values.get(kind) or 0.0) for head in heads), default=0.0) or 1.0 for kind in kinds}
+    heads.sort(key=lambda head: -max(abs(head.values.get(kind) or 0.0) / largest[kind] for kind in kinds))
     return [_row(head, kinds, labels.get(head.name)) for head in heads]
 
 
 def _row(head: HeadEffect, kinds: Sequence[str], label: str | None) -> EffectRow:
     read = head.reads
     token = None if read is None else Token(read.index, read.index, read.text, read.text)
-    return EffectRow(
-        head.name, [head.values.get(kind) for kind in kinds], label, token, None if read is None else read.weight
-    )
+    ends = (head.intervals.get(kind) for kind in kinds)
+    give = [None if each is None else (each[1] - each[0]) / 2 for each in ends]
+    values = [head.values.get(kind) for kind in kinds]
+    return EffectRow(head.name, values, label, token, None if read is None else read.weight, give)
+
+
+def give_number(half: float | None, largest: float) -> str:
+    """Half the width of an interval, with the digits of the effects beside it: `± 0.31`."""
+    return "" if half is None else f"± {effect_number(half, largest).lstrip('+')}"
 
 
 def part_groups(effects: Effects, kind: str) -> list[PartGroup]:
@@ -270,6 +344,9 @@ def disagreement_sentence(rows: Sequence[EffectRow], kinds: Sequence[str]) -> Se
     """The heads on which the first two kinds disagree most; empty where they agree or are of other units."""
     if len(kinds) < 2 or EFFECTS[kinds[0]].unit != EFFECTS[kinds[1]].unit:
         return ()
+    if kinds[1] == _ADDS_UP:
+        rows = [row._replace(values=[row.values[1], row.values[0]]) for row in rows]
+        kinds = (kinds[1], kinds[0])
     pairs = [(row.name, row.values[0], row.values[1]) for row in rows]
     known = [(name, one, other) for name, one, other in pairs if one is not None and other is not None]
     largest = max((max(abs(one), abs(other)) for _, one, other in known), default=0.0)

@@ -13,7 +13,9 @@ import transformers
 from torch import Tensor, nn
 
 from attncli.attention.effects.ablation import AblatedRun, ablate, mean_writes, patch, patching_way
+from attncli.attention.effects.direct import direct_effects
 from attncli.attention.effects.outcome import CosineOutcome, pool_position
+from attncli.attention.effects.prediction import record_run
 from attncli.attention.inputs import build_inputs
 from attncli.models.loading.loaded_model import LoadedModel, wrap_model
 from tests import tiny
@@ -248,3 +250,40 @@ def test_layers_that_read_keys_of_layers_below() -> None:
     expected = naive(loaded, arguments(loaded), path, [head_change(h, 0) for h in range(HEADS)], names, output=False)
     found = [effects.heads[site.path, site.call, head] for head in range(HEADS)]
     assert found == pytest.approx([own - each for each in expected], abs=1e-4)
+
+
+def test_states_with_the_tokens_first_are_replayed_ablated_and_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    module: Any = build(tiny.xlnet())
+    loaded = wrap_model(module, "tiny")
+    given = arguments(loaded)
+    run = AblatedRun.of(loaded, given, DIFFERENCE, POSITION)
+    own, starts, batch = float(run.base.outcome[0]), [], AblatedRun._batch
+
+    def noted(run: AblatedRun, changes: Any, start: int) -> Any:
+        starts.append(start)
+        return batch(run, changes, start)
+
+    monkeypatch.setattr(AblatedRun, "_batch", noted)
+    found = ablate(run, None)
+    assert starts == [0, 1]  # nothing was run again from the first block on
+
+    def without(*changed: Tensor) -> float:
+        kept = [each.clone() for each in changed]
+        with torch.no_grad():
+            for each in changed:
+                each.zero_()
+            value = float(DIFFERENCE.values(module(**given).logits[:, POSITION].double()))
+            for each, before in zip(changed, kept, strict=True):
+                each.copy_(before)
+        return own - value
+
+    for number, layer in enumerate(module.transformer.layer):
+        for head in range(HEADS):
+            share = found.heads[f"transformer.layer.{number}.rel_attn", 0, head]
+            assert share == pytest.approx(without(layer.rel_attn.o[:, head]), abs=1e-5)
+        written = without(layer.ff.layer_2.weight, layer.ff.layer_2.bias)
+        assert found.parts[f"mlp.{number}"] == pytest.approx(written, abs=1e-5)
+    recorded = record_run(loaded, given, POSITION)
+    assert abs(direct_effects(recorded, DIFFERENCE).unexplained) < 1e-4
+    logits = recorded.logits_of_states([recorded.at_position(call.output[0]) for call in recorded.calls])
+    assert torch.allclose(logits.own[-1], recorded.logits.own[0], atol=1e-5)

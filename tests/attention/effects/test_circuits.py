@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -14,8 +15,11 @@ import attncli
 from attncli.attention.effects.circuits import measure_circuits
 from attncli.attention.selection import HeadsRequest, parse_selection
 from attncli.models.loading.loaded_model import wrap_model
+from attncli.render.heads.tables import heads_arrays
+from attncli.render.html.heads import heads_data
 from attncli.results.circuits import Circuits
 from tests.attention.effects.predicting import PREDICTING, build
+from tests.cli.conftest import attn
 
 Matrix = npt.NDArray[np.float64]
 HEADS = 4
@@ -191,3 +195,41 @@ def test_the_induction_circuit_of_the_builtin_model() -> None:
     assert {each.earlier for each in by_keys} == {"0.0"}
     assert {each.later for each in by_keys} == {f"1.{head}" for head in range(4)}
     assert all(each.score > 2 * each.chance for each in by_keys)
+
+
+def test_weights_alone_as_arrays_a_page_and_a_figure(tmp_path: Path) -> None:
+    result = attncli.heads(model="builtin:induction", qk_ov=True)
+    assert result.qk_ov is not None
+    arrays = dict(heads_arrays(result))
+    assert {name: array.shape for name, array in arrays.items()} == {
+        "decoder.qk_ov.copying": (2, 4), "decoder.qk_ov.matching": (2, 4),
+    }  # fmt: skip
+    for head in result.qk_ov.heads:
+        assert arrays["decoder.qk_ov.copying"][head.layer, head.head] == head.copying
+        assert arrays["decoder.qk_ov.matching"][head.layer, head.head] == head.matching
+    page = heads_data(result)
+    assert (page["metric"], [metric["name"] for metric in page["metrics"]]) == ("copying", ["copying", "matching"])
+    first, copying = page["stacks"][0]["heads"][4], result.qk_ov.heads[4].copying
+    assert first[:2] == [1, 0] and first[2][0] == pytest.approx(copying, abs=1e-5)
+    tables = {table["title"]: table["rows"] for table in page["tables"]}
+    assert tables["by keys"][0][0] == "0.0→1.3" and tables["match (QK)"][0] == ["0.3", "0.99"]
+    saved, wanted = tmp_path / "saved.json", [tmp_path / name for name in ("x.npz", "x.html")]
+    done = attn(
+        "heads", "--qk-ov", "-m", "builtin:induction", *(x for path in (saved, *wanted) for x in ("-o", str(path)))
+    )
+    assert done.code == 0, done.err
+    for path in wanted:
+        again = path.with_stem("again")
+        assert attn("heads", "--result", str(saved), "-o", str(again)).code == 0
+        assert again.read_bytes() == path.read_bytes()
+
+
+def test_a_figure_of_weights_alone_has_both_maps_and_the_compositions() -> None:
+    pytest.importorskip("matplotlib", reason="matplotlib is not installed (extra figures)")
+    from attncli.render.figures.heads import heads_figure
+
+    drawn = heads_figure(attncli.heads(model="builtin:induction", qk_ov=True), "svg").decode()
+    for said in ("copying: from −1 to 1", "matching: from −1 to 1", ">by keys<", ">0.0→1.3<", "chance 0.09"):
+        assert said in drawn
+    width, height = (float(drawn.split(f'{side}="')[1].split("pt")[0]) for side in ("width", "height"))
+    assert width / height == pytest.approx(16 / 9, abs=0.01)

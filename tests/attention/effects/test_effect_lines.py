@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
+from tokenizers import Tokenizer
+from tokenizers.models import WordLevel
+from tokenizers.pre_tokenizers import Whitespace
 
 import attncli
 from attncli.attention.averages import confidence_interval
@@ -12,7 +16,10 @@ from attncli.attention.effects.patch_texts import check_same_length
 from attncli.errors import UsageError
 from attncli.results.heads import HeadsResult
 from attncli.results.tokens import Token
+from tests.attention.effects.indirect_objects import direct_effects_of, lines
+from tests.attention.effects.predicting import build
 from tests.cli.conftest import attn
+from tests.tiny import GPT, config_of
 
 LINES = ["abcdefgabcde\t=f\t=a", "xyzwvxyzw\t=v\t=q", "qrstuqrst\t=u\t=q"]
 COLUMNS = "text,answer,contrast"
@@ -113,3 +120,28 @@ def test_texts_of_different_lengths_show_where_they_part() -> None:
         "the text has 4 tokens and --patch-from 5: The| cat|» sat«| on against The| cat|» was«| sitting| on"
     )
     assert caught.value.hint == "they differ first at token 2; change words until both have as many tokens"
+
+
+def test_a_threshold_moves_the_labels_of_means_too() -> None:
+    def labels(*threshold: str) -> dict[str, tuple[str, ...]]:
+        result = attncli.heads(LINES, model="builtin:induction", effect="zero", columns=COLUMNS, threshold=threshold)
+        return {head.name: head.labels for head in result.stacks[0].metrics}
+
+    assert labels()["0.0"] == ("previous",)
+    assert labels("previous=2")["0.0"] == ()
+
+
+def test_indirect_objects_are_measured_as_on_the_published_model(tmp_path: Path) -> None:
+    """What the test of GPT-2's name movers does, on random weights."""
+    texts = lines()
+    assert len(texts) == len(set(texts)) == 96
+    words = sorted({word for text in texts for word in re.findall(r"\w+|[^\w\s]", text)})
+    tokenizer = Tokenizer(WordLevel({word: number for number, word in enumerate(["<unk>", *words])}, unk_token="<unk>"))
+    tokenizer.pre_tokenizer = Whitespace()
+    tokenizer.save(str(tmp_path / "tokenizer.json"))
+    build(config_of("GPT2", **GPT)()).save_pretrained(tmp_path)
+    found = direct_effects_of(str(tmp_path), texts[:5])
+    alone = [direct_effects_of(str(tmp_path), [text]) for text in texts[:5]]
+    assert found.difference == pytest.approx(sum(each.difference for each in alone) / 5, abs=1e-4)
+    assert found.heads["2.1"] == pytest.approx(sum(each.heads["2.1"] for each in alone) / 5, abs=1e-4)
+    assert found.intervals["2.1"][0] < found.heads["2.1"] < found.intervals["2.1"][1]

@@ -97,8 +97,8 @@ function drawOverview() {
 
 /** What the squares are, and what can be done with them. */
 function howTo() {
-  const shown = { pictures: "its pattern", labels: "a letter if it clearly looks at one thing" }[state.view] ?? `its ${state.view}`;
-  return `Layers down, heads across: of each ${shown}. A click opens it.`;
+  const shown = { pictures: "its pattern", labels: "a letter if it clearly looks at one thing", ...data.shows }[state.view] ?? `its ${state.view}`;
+  return `Layers down, heads across; each square: ${shown}. Click to open.`;
 }
 
 /** The picture, or the text as its tokens where there is one and it is short. */
@@ -145,7 +145,7 @@ function tileOf(name) {
 function sentences(stack) {
   const rows = stack.standouts.map((found) => {
     const [value, even] = [figure(found.value), figure(found.uniform)];
-    const cells = [found.label ? tileOf(found.label) : "", headButton(found.head), found.sentence, `${found.metric} ${value}`, `uniform ${even}`];
+    const cells = [found.label ? tileOf(found.label) : "", headButton(found.head), found.sentence, `${found.metric} ${value}`, found.uniform === null ? "" : `uniform ${even}`];
     return element("tr", {}, ...cells.map((cell, index) => element("td", { class: index > 3 ? "dim" : "" }, cell)));
   });
   return rows.length ? [element("h3", {}, stack.said ?? "Heads that stand out"), element("div", { class: "wide" }, element("table", {}, element("tbody", {}, ...rows)))] : [];
