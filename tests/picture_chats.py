@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 from unittest import mock
 
 import torch
@@ -318,3 +318,67 @@ def save(name: str, folder: Path) -> tuple[Path, Any]:
 
 def save_picture(path: Path, height: int = 16, width: int = 24) -> Path:
     return senses.save_picture(path, height, width)
+
+
+#: How the processor writes a picture before a text, for families whose tests have no chat template.
+WRITTEN = {
+    "gemma3": "<start_of_image>",
+    "llava": "<image>",
+    "llava_next": "<image>",
+    "aya_vision": "<image>",
+    "paligemma": "<image>",
+    "mllama": "<|image|>",
+}
+#: Families whose chat template writes the question.
+CHATTING = ("qwen2_vl", "qwen2_5_vl", "qwen3_vl", "internvl", "idefics3", "llava_onevision")
+FAMILIES = (*WRITTEN, *CHATTING)
+
+
+class Chat(NamedTuple):
+    """A saved model, transformers' own of it under eager attention, and its processor."""
+
+    name: str
+    folder: Path
+    reference: Any
+    processor: Any
+
+    @property
+    def mark(self) -> str:
+        return str(self.processor.image_token)
+
+    def inputs(self, text: str, sizes: Sequence[tuple[int, int]] = ((16, 24),)) -> dict[str, torch.Tensor]:
+        from PIL import Image
+
+        images = [Image.fromarray(senses.pixels(*size)) for size in sizes]
+        special = {} if self.name not in CHATTING else {"add_special_tokens": False}
+        found = self.processor(images=[images], text=[text], return_tensors="pt", **special)
+        return {name: value for name, value in found.items() if name != "labels"}
+
+    def prompt(self, text: str, pictures: int = 1) -> str:
+        """As the processor of transformers writes a question, or with the pictures' tokens before it."""
+        if self.name not in CHATTING:
+            return WRITTEN[self.name] * pictures + text
+        content = [*({"type": "image"} for _ in range(pictures)), {"type": "text", "text": text}]
+        written: str = self.processor.apply_chat_template(
+            [{"role": "user", "content": content}], add_generation_prompt=True
+        )
+        return written
+
+    def attentions(self, **inputs: torch.Tensor) -> Sequence[torch.Tensor]:
+        with torch.no_grad():
+            found: Sequence[torch.Tensor] = self.reference(**inputs, output_attentions=True, use_cache=False).attentions
+        return found
+
+
+def opener(folder: Path) -> Callable[[str], Chat]:
+    """Opens models by their names, each saved once in a folder."""
+    chats: dict[str, Chat] = {}
+
+    def find(name: str) -> Chat:
+        if name not in chats:
+            path, processor = save(name, folder)
+            cls = getattr(transformers, transformers.AutoConfig.from_pretrained(path).architectures[0])
+            chats[name] = Chat(name, path, cls.from_pretrained(path, attn_implementation="eager").eval(), processor)
+        return chats[name]
+
+    return find

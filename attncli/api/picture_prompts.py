@@ -27,22 +27,18 @@ if TYPE_CHECKING:
     from attncli.models.tokenizers.types import Tokenizer
     from attncli.progress import Progress
     from attncli.results.generated import Generated
-    from attncli.results.heads import HeadsResult, Stack
+    from attncli.results.heads import HeadsResult
 
 #: The longest side, in pixels, of the picture that a result holds.
 PICTURE_PIXELS = 128
 
 
 class PromptInputs(NamedTuple):
-    """A model's inputs for pictures and a text, and for the result: notes, pictures, and what the model wrote.
-
-    crops: how many tiles and views the towers read one after another.
-    """
+    """A model's inputs for pictures and a text, and for the result: notes, pictures, and what the model wrote."""
 
     inputs: ModelInputs
     notes: tuple[str, ...]
     pictures: tuple[Picture, ...]
-    crops: int
     generated: Generated | None = None
 
 
@@ -64,8 +60,7 @@ def run_picture_prompt(
         request = replace(request, read_at=_outcome_position(loaded, found, plan))
     collected = collect(loaded, found.inputs, request)
     stacks = tuple(stack.build() for stack in collected)
-    notes = (*found.notes, *_crop_note(found.crops, stacks))
-    result = heads_result(loaded, stacks, request, warnings=(), notes=notes)
+    result = heads_result(loaded, stacks, request, warnings=(), notes=found.notes)
     first = found.pictures[0] if found.pictures else None
     several = found.pictures if len(found.pictures) > 1 else ()
     result = replace(result, picture=first, pictures=several, generated=found.generated)
@@ -121,14 +116,13 @@ class PicturePrompts(NamedTuple):
             *self._placed_note(prompt),
             *cut,
         )
-        crops = _crops(prompt)
         if self.inputs.generate is None:
-            return PromptInputs(inputs, notes, pictures, crops)
+            return PromptInputs(inputs, notes, pictures)
         written = self._continue(tokenizer, encoded, inputs, self.inputs.generate)
         assert written.generated is not None
         arguments = extended_arguments(self.loaded, inputs.arguments, list(written.generated.ids))
         inputs = build_prompt_inputs(self.loaded, arguments, written.text.tokens, media, in_text)
-        return PromptInputs(inputs, (*notes, *target_notes(written)), pictures, crops, written.generated)
+        return PromptInputs(inputs, (*notes, *target_notes(written)), pictures, written.generated)
 
     def source(self, text: str, found: PromptInputs) -> ModelInputs:
         """The inputs of another text beside the same pictures, which goes on as the first does.
@@ -285,23 +279,21 @@ def _media_positions(prompt: PicturePrompt, placed: Sequence[PlacedPicture]) -> 
     if layout is None or values is None or values.ndim < 4:
         return UnnamedPositions()
     first = PicturePositions(layout.rows, layout.columns, layout.prefix_tokens, layout.window)
-    tiles = _crops(prompt)
+    tiles = sum(len(picture.crops) for picture in placed)
     if tiles == 1:
         return first
-    return TiledPositions(first, tiles, tuple(_tile_grids(placed, layout, tiles)))
+    return TiledPositions(first, tiles, tuple(_tile_grids(placed, layout)))
 
 
-def _tile_grids(placed: Sequence[PlacedPicture], layout: PatchLayout, tiles: int) -> Iterator[PatchGrid]:
-    """The patches of all tiles over their pictures, where each has as many tiles."""
+def _tile_grids(placed: Sequence[PlacedPicture], layout: PatchLayout) -> Iterator[PatchGrid]:
+    """The patches of all tiles over their pictures."""
     from attncli.models.media.places import token_grids
 
-    each, before = tiles // len(placed), len(layout.prefix_tokens)
-    if any(len(picture.crops) != each for picture in placed):
-        return
+    before, first = len(layout.prefix_tokens), 0
     length = before + layout.rows * layout.columns
     for number, picture in enumerate(placed):
-        first = number * each * length
-        positions = [first + tile * length + before + cell for tile in range(each) for cell in range(length - before)]
+        tiles = range(first, first := first + len(picture.crops))
+        positions = [tile * length + before + cell for tile in tiles for cell in range(length - before)]
         yield from (_patch_grid(number, grid, positions) for grid in token_grids(picture.patches()))
 
 
@@ -330,10 +322,3 @@ def _name_notes(grids: Sequence[PatchGrid]) -> Iterator[str]:
         what = f"a small view of {what}" if grid.view else what
         size = f"{grid.rows} × {grid.columns} tokens of the text represent {what}"
         yield f"{size}; they are named {grid.name}ROW,COLUMN"
-
-
-def _crop_note(crops: int, stacks: Sequence[Stack]) -> Iterator[str]:
-    """A note if a tower runs on each crop by itself, so that only one can be shown."""
-    shown = [stack.stack for stack in stacks if stack.key_medium.kind == "patches" and stack.stack != "cross"]
-    if crops > 1 and shown:
-        yield f"{' and '.join(shown)} shows only the first of {crops} crops"

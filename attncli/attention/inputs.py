@@ -81,7 +81,7 @@ class PicturePositions:
 class TiledPositions:
     """The patches of several pictures or tiles, one after another, each with the tokens before its patches.
 
-    first: the patches of a tile by itself, as a tower reads it.  tiles: how many.  grids: of all patches.
+    first: the patches of a tile by itself.  tiles: how many.  grids: of all patches.
     """
 
     first: PicturePositions
@@ -93,16 +93,24 @@ class TiledPositions:
         return "vision"
 
     def side(self, length: int) -> Side | None:
-        each = len(self.first.before) + self.first.rows * self.first.columns
-        if length != self.tiles * each:
-            return self.first.side(length)
-        named, before = patch_names(self.grids), [f"[{name.upper()}]" for name in self.first.before]
-        # Tiles of padding alone have no place in a picture.
-        names = [named.get(place, [*before, *["[PAD]"] * each][place % each]) for place in range(length)]
+        before = [f"[{name.upper()}]" for name in self.first.before]
+        each, own = length // self.tiles, len(before) + self.first.rows * self.first.columns
+        if length % self.tiles or each < own:
+            return None
+        # A tower may pad each tile (Mllama), and tiles of padding alone have no place in a picture.
+        grids = tuple(_spread(grid, own, each) for grid in self.grids)
+        named, unnamed = patch_names(grids), [*before, *["[PAD]"] * (each - len(before))]
+        names = [named.get(place, unnamed[place % each]) for place in range(length)]
         tokens = tuple(Token(place, place, name, name, special=place not in named) for place, name in enumerate(names))
         special = torch.tensor([[token.special for token in tokens]])
-        ids, medium = torch.arange(length)[None], Medium("patches", pictures=self.grids)
+        ids, medium = torch.arange(length)[None], Medium("patches", pictures=grids)
         return Side(ids, special, torch.ones_like(special), (tokens,), medium=medium)
+
+
+def _spread(grid: PatchGrid, own: int, each: int) -> PatchGrid:
+    """A grid over tiles of `own` positions, for tiles that are padded to `each`."""
+    places = (None if place is None else place // own * each + place % own for place in grid.places)
+    return grid._replace(places=tuple(places))
 
 
 @dataclass(frozen=True)
