@@ -404,3 +404,18 @@ def test_a_template_that_never_ends_is_stopped(
     with pytest.raises(ModelError, match="which places the picture, takes too long") as caught:
         heads(TEXT, **given)
     assert caught.value.hint == "write <|image_pad|> in the text where the picture belongs"
+
+
+def test_a_package_that_a_processor_lacks_is_named(
+    tmp_path: Path, picture: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("transformers.models.smolvlm.processing_smolvlm.num2words", None)
+    monkeypatch.setitem(picture_chats.MODELS, "smolvlm", (picture_chats.smolvlm, picture_chats.idefics3_processor))
+    folder, _ = picture_chats.save("smolvlm", tmp_path)
+    for name in ("processor_config.json", "preprocessor_config.json"):
+        written = (folder / name).read_text()
+        (folder / name).write_text(written.replace("Idefics3Processor", "SmolVLMProcessor"))
+    with pytest.raises(ModelError) as caught:
+        heads(TEXT, image=picture, model=folder)
+    assert caught.value.message == f"the processor of {folder} needs the package num2words"
+    assert caught.value.hint == "pip install num2words"

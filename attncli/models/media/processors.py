@@ -12,7 +12,7 @@ from contextlib import contextmanager, suppress
 from copy import copy
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from attncli.errors import AttnError, ModelError, UsageError, reason_of
+from attncli.errors import AttnError, ModelError, UsageError, broken_package
 from attncli.models.chat.sandbox import Call, Rendering, Sandbox, StoppedError
 from attncli.models.chat.template import DEFAULT, ChatFormat, loaded_format, parse_conversation, read_format
 from attncli.models.files.model_files import PREPROCESSOR_FILE, PROCESSOR_FILE
@@ -97,12 +97,10 @@ def _processor_class(files: ModelFiles) -> Any:
         cls = getattr(transformers, name, None) if isinstance(name, str) else None
     except Exception as error:
         # transformers imports torchvision where it is installed, and that may not fit torch.
-        if "torchvision" not in str(error):
+        broken = broken_package(error)
+        if broken is None:
             raise
-        raise ModelError(
-            f"torchvision is installed, and can't be imported: {reason_of(error)}",
-            hint="install the torchvision of your torch, or remove it: pip uninstall torchvision",
-        ) from error
+        raise broken from error
     if getattr(cls, "is_dummy", False):
         raise ModelError(
             f"the processor of {files.ref.name} ({name}) needs torchvision", hint="pip install torchvision"
