@@ -11,8 +11,9 @@ from attncli.api.heads_single import HeadsInput, TextAndTarget, continue_text, h
 from attncli.api.loading import one_id_list
 from attncli.attention.effects.patch_texts import check_same_length
 from attncli.errors import UsageError
-from attncli.models.media.pictures import PatchLayout, Photo, Pixels, count_crops, denormalize
-from attncli.models.media.processors import PicturePrompt, prepare_prompt
+from attncli.models.media.pictures import PatchLayout, Photo, Pixels, count_crops, denormalize, pixel_values
+from attncli.models.media.processors import PicturePrompt, mark_of, prepare_prompt
+from attncli.models.media.videos import Video
 from attncli.results.patterns import PatchGrid, Picture
 from attncli.results.tokens import Token
 from attncli.tokens.encode import EncodedText, locate_ids
@@ -82,9 +83,9 @@ def _outcome_position(loaded: LoadedModel, found: PromptInputs, plan: EffectsPla
 
 
 class PicturePrompts(NamedTuple):
-    """Makes a model's input of pictures and the text or the ids beside them."""
+    """Makes a model's input of pictures or a video and the text or the ids beside them."""
 
-    photos: tuple[Photo, ...]
+    shown: tuple[Photo, ...] | Video
     loaded: LoadedModel
     processor: Any
     inputs: HeadsInput
@@ -103,16 +104,21 @@ class PicturePrompts(NamedTuple):
         grids = [one.grids() for one in placed]
         in_text = tuple(_text_grids(prompt.ids, self._picture_token, placed, grids))
         tokenizer = wrap_tokenizer(self.processor.tokenizer)
-        mark = str(self.processor.image_token)
+        mark = str(mark_of(self.processor, self.shown))
+        photos = self._photos(prompt, len(placed))
         encoded = _locate(tokenizer, prompt, mark, self.inputs.text or "", self._picture_token)
         encoded = encoded._replace(tokens=name_patches(encoded.tokens, self._picture_token, in_text))
         media = _media_positions(prompt, placed)
         inputs = build_prompt_inputs(self.loaded, prompt.arguments, encoded.tokens, media, in_text)
-        pictures = tuple(self._pictures(prompt, placed))
+        pictures = tuple(self._pictures(prompt, photos, placed))
+        if isinstance(self.shown, Video):
+            seen = list(_video_notes(self.shown, placed))
+        else:
+            seen = [note for each in zip(photos, placed, strict=True) for note in _seen_notes(*each)]
         notes = (
-            *(note for photo in self.photos for note in photo.notes),
-            *(note for each in zip(self.photos, placed, strict=True) for note in _seen_notes(*each)),
-            *_name_notes(in_text),
+            *(note for photo in photos for note in photo.notes),
+            *seen,
+            *_name_notes(in_text, "frame" if isinstance(self.shown, Video) else "picture"),
             *self._placed_note(prompt),
             *cut,
         )
@@ -145,14 +151,25 @@ class PicturePrompts(NamedTuple):
 
     @property
     def _picture_token(self) -> int:
-        assert self.loaded.picture_token is not None
-        return self.loaded.picture_token
+        """Some models write the frames of a video as pictures."""
+        token = self.loaded.video_token if isinstance(self.shown, Video) else None
+        token = self.loaded.picture_token if token is None else token
+        assert token is not None
+        return token
+
+    def _photos(self, prompt: PicturePrompt, count: int) -> Sequence[Photo]:
+        """The pictures; of a video, the first frame of each of the `count` that the model merges into one."""
+        if not isinstance(self.shown, Video):
+            return self.shown
+        chosen = list(prompt.arguments["video_metadata"][0].frames_indices)
+        each = max(len(chosen) // count, 1)
+        return [self.shown.frames[chosen[min(number * each, len(chosen) - 1)]] for number in range(count)]
 
     def _fitting_prompt(self) -> tuple[PicturePrompt, tuple[str, ...]]:
         """The prompt, and a note if it was cut to the number of tokens that the model takes."""
         text, ids, encoding = self.inputs.text, self.inputs.input_ids, self.inputs.encoding
         given = text or "" if ids is None else one_id_list(ids)
-        common = self.photos, self.processor, self._picture_token
+        common = self.shown, self.processor, self._picture_token
         prompt = prepare_prompt(*common, given, special=not encoding.no_special, chat=self.inputs.chat)
         limit, length = self.loaded.max_positions, len(prompt.ids)
         if limit is None or length <= limit or not encoding.truncate:
@@ -162,19 +179,22 @@ class PicturePrompts(NamedTuple):
 
     def _placed(self, prompt: PicturePrompt) -> list[PlacedPicture]:
         """Where the tokens of each picture stand in it."""
-        from attncli.models.media.places import place_alike, place_picture
+        from attncli.models.media.places import place_alike, place_picture, place_video
 
+        how = self.processor, self.loaded.module, self._picture_token
         with self.loaded.borrowed():
-            placed = [
-                place_picture(photo, self.processor, self.loaded.module, self._picture_token) for photo in self.photos
-            ]
+            if isinstance(self.shown, Video):
+                return place_video(self.shown, *how)
+            placed = [place_picture(photo, *how) for photo in self.shown]
         tokens = prompt.ids.count(self._picture_token)
         if sum(one.tokens for one in placed) == tokens:
             return placed
         with self.loaded.borrowed():
             return place_alike(placed, self.loaded.module, prompt.arguments, tokens)
 
-    def _pictures(self, prompt: PicturePrompt, placed: Sequence[PlacedPicture]) -> Iterator[Picture]:
+    def _pictures(
+        self, prompt: PicturePrompt, photos: Sequence[Photo], placed: Sequence[PlacedPicture]
+    ) -> Iterator[Picture]:
         """The pictures as far as the tokens cover them; a single one as the model sees it."""
         from attncli.models.media.places import covered_part
 
@@ -183,16 +203,18 @@ class PicturePrompts(NamedTuple):
             yield _small(denormalize(values.reshape(-1, *values.shape[-3:])[0].float().numpy(), self.processor))
         elif None not in boxes:
             yield from (
-                _small(covered_part(photo, box))
-                for photo, box in zip(self.photos, boxes, strict=True)
-                if box is not None
+                _small(covered_part(photo, box)) for photo, box in zip(photos, boxes, strict=True) if box is not None
             )
 
     def _placed_note(self, prompt: PicturePrompt) -> Iterator[str]:
         """A note where the text didn't say where the picture goes."""
-        text, what = self.inputs.text, "picture was" if len(self.photos) == 1 else "pictures were"
+        text, what = self.inputs.text, "picture was"
+        if isinstance(self.shown, Video):
+            what = "video was"
+        elif len(self.shown) > 1:
+            what = "pictures were"
         if prompt.chat:
-            mark = self.processor.image_token
+            mark = mark_of(self.processor, self.shown)
             yield f"the {what} put before the text by the chat template; a text with {mark} is taken as it stands"
         elif prompt.text is not None and text is not None and prompt.text != text:
             yield f"the {what} put before the text, as {prompt.text.removesuffix(text)!r}"
@@ -267,7 +289,7 @@ def _patch_grid(number: int, grid: TokenGrid, positions: Sequence[int]) -> Patch
 
 
 def _crops(prompt: PicturePrompt) -> int:
-    values = prompt.arguments.get("pixel_values")
+    values = pixel_values(prompt.arguments)
     return 1 if values is None else count_crops(values)
 
 
@@ -275,7 +297,7 @@ def _media_positions(prompt: PicturePrompt, placed: Sequence[PlacedPicture]) -> 
     """The positions of the vision tower. Patches that the processor has flattened may be in any order."""
     from attncli.attention.inputs import PicturePositions, TiledPositions, UnnamedPositions
 
-    layout, values = placed[0].layout, prompt.arguments.get("pixel_values")
+    layout, values = placed[0].layout, pixel_values(prompt.arguments)
     if layout is None or values is None or values.ndim < 4:
         return UnnamedPositions()
     first = PicturePositions(layout.rows, layout.columns, layout.prefix_tokens, layout.window)
@@ -315,10 +337,23 @@ def _seen_notes(photo: Photo, placed: PlacedPicture) -> Iterator[str]:
         yield f"{before}: {crops}{size}, {rows} × {columns} patches of {height} × {width}"
 
 
-def _name_notes(grids: Sequence[PatchGrid]) -> Iterator[str]:
-    """Notes on the tokens that stand for pictures."""
+def _video_notes(video: Video, placed: Sequence[PlacedPicture]) -> Iterator[str]:
+    """A note on the video as the model sees it."""
+    count, layout = len(video.frames), placed[0].layout
+    height, width = video.frames[0].pixels.shape[:2]
+    rate = "" if video.rate is None else f", {video.rate:.3g} a second"
+    if layout is not None:
+        patches = f"{layout.rows} × {layout.columns} patches of {layout.size[0]} × {layout.size[1]}"
+        yield (
+            f"{video.name} ({count} frames of {width:,} × {height:,} pixels{rate}), as the model gets it: "
+            f"{len(placed)} frames of {patches}"
+        )
+
+
+def _name_notes(grids: Sequence[PatchGrid], word: str) -> Iterator[str]:
+    """Notes on the tokens that stand for pictures or frames."""
     for grid in grids:
-        what = f"picture {grid.picture + 1}" if any(each.picture for each in grids) else "the picture"
+        what = f"{word} {grid.picture + 1}" if any(each.picture for each in grids) else f"the {word}"
         what = f"a small view of {what}" if grid.view else what
         size = f"{grid.rows} × {grid.columns} tokens of the text represent {what}"
         yield f"{size}; they are named {grid.name}ROW,COLUMN"

@@ -331,9 +331,10 @@ def build_prompt_inputs(
     given, main = _cast_arguments(model, given), _checked_side(model, [tokens])
     main = replace(main, medium=Medium(pictures=grids))
     # The tokens of a picture have one id, and show different patches: none repeats another.
-    if model.picture_token is not None:
-        places = torch.arange(main.length)
-        main = replace(main, ids=torch.where(main.ids == model.picture_token, -2 - places, main.ids))
+    places = torch.arange(main.length)
+    for token in (model.picture_token, model.video_token):
+        if token is not None:
+            main = replace(main, ids=torch.where(main.ids == token, -2 - places, main.ids))
     if "decoder_input_ids" not in accepted:
         return ModelInputs(given, main, None, media)
     target = _pad_texts([[_start_token(model)]], pad_left=False)

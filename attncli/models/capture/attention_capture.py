@@ -112,7 +112,7 @@ class _CaptureSession:
         virtual = 0 if adapter is None else adapter.virtual_tokens
         if adapter is not None and adapter.has_virtual_queries:
             lengths[0] += virtual
-        pixels = arguments.get("pixel_values")
+        pixels = arguments.get("pixel_values", arguments.get("pixel_values_videos"))
         return cls(
             model,
             observer,

@@ -378,7 +378,7 @@ def sequences_of(attention: Attention) -> tuple[Attention, ...]:
         return tuple(
             replace(attention, query=query, key=key, value=value, outputs=[])
             for query, key, value in zip(
-                *(states.split(1) for states in (attention.query, attention.key, attention.value)), strict=True
+                *(states[:, None] for states in (attention.query, attention.key, attention.value)), strict=True
             )
         )
     return tuple(AttentionSlice(attention, sequence=number) for number in range(count))
