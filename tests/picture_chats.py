@@ -102,11 +102,15 @@ def qwen2_5_vl() -> Any:
     )
 
 
-def template(picture: str) -> str:
-    """A chat template that writes a picture like this."""
+def template(picture: str, video: str | None = None) -> str:
+    """A chat template that writes a picture and a video like this."""
     return (
         "{% for message in messages %}<bos>{{ message['role'] }}\n{% for part in message['content'] %}"
-        "{% if part['type'] == 'image' %}" + picture + "{% else %}{{ part['text'] }}"
+        "{% if part['type'] == 'image' %}"
+        + picture
+        + "{% elif part['type'] == 'video' %}"
+        + (video or "")
+        + "{% else %}{{ part['text'] }}"
         "{% endif %}{% endfor %}<eos>\n{% endfor %}{% if add_generation_prompt %}<bos>the mole\n{% endif %}"
     )
 
@@ -123,7 +127,12 @@ def qwen_processor(name: str = "Qwen2VLProcessor") -> Any:
     )
     words = tokenizer(image_token="<|image_pad|>", video_token="<|video_pad|>")
     return _without_videos(
-        getattr(transformers, name), eyes, words, chat_template=template("<|vision_start|><|image_pad|><|vision_end|>")
+        getattr(transformers, name),
+        eyes,
+        words,
+        chat_template=template(
+            "<|vision_start|><|image_pad|><|vision_end|>", "<|vision_start|><|video_pad|><|vision_end|>"
+        ),
     )
 
 
@@ -156,9 +165,8 @@ def internvl_processor() -> Any:
     words = tokenizer(
         start_image_token="<img>", end_image_token="</img>", context_image_token="<IMG_CONTEXT>", video_token="<video>"
     )
-    return _without_videos(
-        transformers.InternVLProcessor, eyes, words, image_seq_length=4, chat_template=template("<IMG_CONTEXT>\n")
-    )
+    form = template("<IMG_CONTEXT>\n", "<video>\n")
+    return _without_videos(transformers.InternVLProcessor, eyes, words, image_seq_length=4, chat_template=form)
 
 
 def aya_vision() -> Any:
@@ -186,7 +194,7 @@ def llava_onevision_processor() -> Any:
     eyes = transformers.LlavaOnevisionImageProcessorPil(**FIXED, image_grid_pinpoints=[[16, 32], [32, 16], [32, 32]])
     return _without_videos(
         transformers.LlavaOnevisionProcessor, eyes, tokenizer(image_token="<image>"), num_image_tokens=16,
-        vision_feature_select_strategy="full", chat_template=template("<image>"),
+        vision_feature_select_strategy="full", chat_template=template("<image>", "<video>"),
     )  # fmt: skip
 
 

@@ -112,13 +112,13 @@ class PicturePrompts(NamedTuple):
         inputs = build_prompt_inputs(self.loaded, prompt.arguments, encoded.tokens, media, in_text)
         pictures = tuple(self._pictures(prompt, photos, placed))
         if isinstance(self.shown, Video):
-            seen = list(_video_notes(self.shown, placed))
+            seen = list(_video_notes(self.shown, prompt, placed))
         else:
             seen = [note for each in zip(photos, placed, strict=True) for note in _seen_notes(*each)]
+            seen += _name_notes(in_text)
         notes = (
             *(note for photo in photos for note in photo.notes),
             *seen,
-            *_name_notes(in_text, "frame" if isinstance(self.shown, Video) else "picture"),
             *self._placed_note(prompt),
             *cut,
         )
@@ -161,7 +161,7 @@ class PicturePrompts(NamedTuple):
         """The pictures; of a video, the first frame of each of the `count` that the model merges into one."""
         if not isinstance(self.shown, Video):
             return self.shown
-        chosen = list(prompt.arguments["video_metadata"][0].frames_indices)
+        chosen = _chosen_frames(self.shown, prompt)
         each = max(len(chosen) // count, 1)
         return [self.shown.frames[chosen[min(number * each, len(chosen) - 1)]] for number in range(count)]
 
@@ -337,23 +337,31 @@ def _seen_notes(photo: Photo, placed: PlacedPicture) -> Iterator[str]:
         yield f"{before}: {crops}{size}, {rows} × {columns} patches of {height} × {width}"
 
 
-def _video_notes(video: Video, placed: Sequence[PlacedPicture]) -> Iterator[str]:
-    """A note on the video as the model sees it."""
-    count, layout = len(video.frames), placed[0].layout
+def _chosen_frames(video: Video, prompt: PicturePrompt) -> list[int]:
+    """The frames that the processor has chosen, by their numbers; all where it doesn't say."""
+    found = prompt.arguments.get("video_metadata")
+    return list(range(len(video.frames)) if found is None else found[0].frames_indices)
+
+
+def _video_notes(video: Video, prompt: PicturePrompt, placed: Sequence[PlacedPicture]) -> Iterator[str]:
+    """Notes on the video as the model sees it, and on the tokens that stand for its frames."""
+    layout, grids = placed[0].layout, placed[0].grids()
     height, width = video.frames[0].pixels.shape[:2]
     rate = "" if video.rate is None else f", {video.rate:.3g} a second"
+    each = len(_chosen_frames(video, prompt)) // len(placed)
+    frames = f"{len(placed)} frames" if each < 2 else f"{len(placed)} times {each} frames in one"
+    before = f"{video.name} ({len(video.frames)} frames of {width:,} × {height:,} pixels{rate}), as the model gets it"
     if layout is not None:
-        patches = f"{layout.rows} × {layout.columns} patches of {layout.size[0]} × {layout.size[1]}"
-        yield (
-            f"{video.name} ({count} frames of {width:,} × {height:,} pixels{rate}), as the model gets it: "
-            f"{len(placed)} frames of {patches}"
-        )
-
-
-def _name_notes(grids: Sequence[PatchGrid], word: str) -> Iterator[str]:
-    """Notes on the tokens that stand for pictures or frames."""
+        yield f"{before}: {frames}, {layout.rows} × {layout.columns} patches of {layout.size[0]} × {layout.size[1]}"
     for grid in grids:
-        what = f"{word} {grid.picture + 1}" if any(each.picture for each in grids) else f"the {word}"
+        size = f"{grid.rows} × {grid.columns} tokens of the text represent a frame"
+        yield f"{size}; they are named ROW,COLUMN, and those of the second frame 2:ROW,COLUMN"
+
+
+def _name_notes(grids: Sequence[PatchGrid]) -> Iterator[str]:
+    """Notes on the tokens that stand for pictures."""
+    for grid in grids:
+        what = f"picture {grid.picture + 1}" if any(each.picture for each in grids) else "the picture"
         what = f"a small view of {what}" if grid.view else what
         size = f"{grid.rows} × {grid.columns} tokens of the text represent {what}"
         yield f"{size}; they are named {grid.name}ROW,COLUMN"
