@@ -281,7 +281,9 @@ def mllama_processor() -> Any:
     return transformers.MllamaProcessor(eyes, tokenizer(image_token="<|image|>"))
 
 
-MODELS: dict[str, tuple[Callable[[], Any], Callable[[], Any]]] = {
+Models = dict[str, tuple[Callable[[], Any], Callable[[], Any]]]
+
+MODELS: Models = {
     "gemma3": (gemma3, gemma3_processor),
     "llava": (llava, llava_processor),
     "qwen2_vl": (qwen2_vl, qwen_processor),
@@ -298,10 +300,10 @@ MODELS: dict[str, tuple[Callable[[], Any], Callable[[], Any]]] = {
 }
 
 
-def save(name: str, folder: Path) -> tuple[Path, Any]:
+def save(name: str, folder: Path, models: Models = MODELS) -> tuple[Path, Any]:
     """The model with random weights that attend to something, with its processor's files, in a folder of its name.
     Returns the folder and the processor."""
-    build_model, build_processor = MODELS[name]
+    build_model, build_processor = models[name]
     torch.manual_seed(0)
     model, processor = build_model().eval(), build_processor()
     with torch.no_grad():
@@ -358,13 +360,13 @@ class Chat(NamedTuple):
         from PIL import Image
 
         images = [Image.fromarray(senses.pixels(*size)) for size in sizes]
-        special = {} if self.name not in CHATTING else {"add_special_tokens": False}
+        special = {} if self.processor.chat_template is None else {"add_special_tokens": False}
         found = self.processor(images=[images], text=[text], return_tensors="pt", **special)
         return {name: value for name, value in found.items() if name != "labels"}
 
     def prompt(self, text: str, pictures: int = 1) -> str:
         """As the processor of transformers writes a question, or with the pictures' tokens before it."""
-        if self.name not in CHATTING:
+        if self.processor.chat_template is None:
             return WRITTEN[self.name] * pictures + text
         content = [*({"type": "image"} for _ in range(pictures)), {"type": "text", "text": text}]
         written: str = self.processor.apply_chat_template(
@@ -378,13 +380,13 @@ class Chat(NamedTuple):
         return found
 
 
-def opener(folder: Path) -> Callable[[str], Chat]:
+def opener(folder: Path, models: Models = MODELS) -> Callable[[str], Chat]:
     """Opens models by their names, each saved once in a folder."""
     chats: dict[str, Chat] = {}
 
     def find(name: str) -> Chat:
         if name not in chats:
-            path, processor = save(name, folder)
+            path, processor = save(name, folder, models)
             cls = getattr(transformers, transformers.AutoConfig.from_pretrained(path).architectures[0])
             chats[name] = Chat(name, path, cls.from_pretrained(path, attn_implementation="eager").eval(), processor)
         return chats[name]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from itertools import islice
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from attncli.api.effects import Opened, add_effects, find_position, prepare_run, require_head
@@ -297,25 +298,26 @@ def _media_positions(prompt: PicturePrompt, placed: Sequence[PlacedPicture]) -> 
     """The positions of the vision tower. Patches that the processor has flattened may be in any order."""
     from attncli.attention.inputs import PicturePositions, TiledPositions, UnnamedPositions
 
-    layout, values = placed[0].layout, pixel_values(prompt.arguments)
-    if layout is None or values is None or values.ndim < 4:
+    layouts, values = [each.layout for each in placed for _ in each.crops], pixel_values(prompt.arguments)
+    known = [layout for layout in layouts if layout is not None]
+    if not known or len(known) < len(layouts) or values is None or values.ndim < 4:
         return UnnamedPositions()
-    first = PicturePositions(layout.rows, layout.columns, layout.prefix_tokens, layout.window)
-    tiles = sum(len(picture.crops) for picture in placed)
-    if tiles == 1:
-        return first
-    return TiledPositions(first, tiles, tuple(_tile_grids(placed, layout)))
+    first = known[0]
+    if len(known) == 1:
+        return PicturePositions(first.rows, first.columns, first.prefix_tokens, first.window)
+    lengths = tuple(len(each.prefix_tokens) + each.rows * each.columns for each in known)
+    return TiledPositions(first.prefix_tokens, lengths, tuple(_tile_grids(placed, first, lengths)))
 
 
-def _tile_grids(placed: Sequence[PlacedPicture], layout: PatchLayout) -> Iterator[PatchGrid]:
-    """The patches of all tiles over their pictures."""
+def _tile_grids(placed: Sequence[PlacedPicture], layout: PatchLayout, lengths: Sequence[int]) -> Iterator[PatchGrid]:
+    """The patches of all tiles over their pictures. lengths: positions of each tile."""
     from attncli.models.media.places import token_grids
 
-    before, first = len(layout.prefix_tokens), 0
-    length = before + layout.rows * layout.columns
+    tiles, start = iter(lengths), 0
     for number, picture in enumerate(placed):
-        tiles = range(first, first := first + len(picture.crops))
-        positions = [tile * length + before + cell for tile in tiles for cell in range(length - before)]
+        positions = []
+        for length in islice(tiles, len(picture.crops)):
+            positions += range(start + len(layout.prefix_tokens), start := start + length)
         yield from (_patch_grid(number, grid, positions) for grid in token_grids(picture.patches()))
 
 

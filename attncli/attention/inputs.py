@@ -81,11 +81,11 @@ class PicturePositions:
 class TiledPositions:
     """The patches of several pictures or tiles, one after another, each with the tokens before its patches.
 
-    first: the patches of a tile by itself.  tiles: how many.  grids: of all patches.
+    before: the names of the tokens before the patches of each.  lengths: positions of each.  grids: of all patches.
     """
 
-    first: PicturePositions
-    tiles: int
+    before: tuple[str, ...]
+    lengths: tuple[int, ...]
     grids: tuple[PatchGrid, ...]
 
     @property
@@ -93,23 +93,24 @@ class TiledPositions:
         return "vision"
 
     def side(self, length: int) -> Side | None:
-        before = [f"[{name.upper()}]" for name in self.first.before]
-        each, own = length // self.tiles, len(before) + self.first.rows * self.first.columns
-        if length % self.tiles or each < own:
+        # A tower may pad each tile (Mllama), where all are of one size.
+        added, rest = divmod(length - sum(self.lengths), len(self.lengths))
+        if rest or added < 0 or (added and len(set(self.lengths)) > 1):
             return None
-        # A tower may pad each tile (Mllama), and tiles of padding alone have no place in a picture.
-        grids = tuple(_spread(grid, own, each) for grid in self.grids)
-        named, unnamed = patch_names(grids), [*before, *["[PAD]"] * (each - len(before))]
-        names = [named.get(place, unnamed[place % each]) for place in range(length)]
+        grids = tuple(_spread(grid, self.lengths[0], added) for grid in self.grids)
+        # Tiles of padding alone have no place in a picture.
+        before, named = [f"[{name.upper()}]" for name in self.before], patch_names(grids)
+        unnamed = [name for own in self.lengths for name in [*before, *["[PAD]"] * (own + added - len(before))]]
+        names = [named.get(place, name) for place, name in enumerate(unnamed)]
         tokens = tuple(Token(place, place, name, name, special=place not in named) for place, name in enumerate(names))
         special = torch.tensor([[token.special for token in tokens]])
         ids, medium = torch.arange(length)[None], Medium("patches", pictures=grids)
         return Side(ids, special, torch.ones_like(special), (tokens,), medium=medium)
 
 
-def _spread(grid: PatchGrid, own: int, each: int) -> PatchGrid:
-    """A grid over tiles of `own` positions, for tiles that are padded to `each`."""
-    places = (None if place is None else place // own * each + place % own for place in grid.places)
+def _spread(grid: PatchGrid, length: int, added: int) -> PatchGrid:
+    """A grid over tiles of a length, where so many positions are added to each."""
+    places = (None if place is None else place + place // length * added for place in grid.places)
     return grid._replace(places=tuple(places))
 
 
