@@ -83,6 +83,28 @@ def is_panic(error: BaseException) -> bool:
     return type(error).__name__ == "PanicException"
 
 
+#: Whose code imports other packages: where it fails itself, no other package is to blame.
+_IMPORTING = frozenset({"attncli", "transformers", "torch", "importlib", "__main__"})
+
+
+def broken_package(error: BaseException) -> FailedError | None:
+    """The error to raise where a package that is installed failed as it was imported, as torchvision does beside a
+    torch that it wasn't built for; None for any other cause."""
+    from traceback import walk_tb  # takes time
+
+    cause: BaseException | None = error
+    while cause is not None:
+        for frame, _ in reversed(list(walk_tb(cause.__traceback__))):
+            package = str(frame.f_globals.get("__name__")).partition(".")[0]
+            if frame.f_code.co_name == "<module>" and package not in _IMPORTING:
+                return FailedError(
+                    f"the installed {package} can't be imported: {reason_of(cause)}",
+                    hint=f"install the {package} that fits your torch, or remove it: pip uninstall {package}",
+                )
+        cause = cause.__cause__ or cause.__context__
+    return None
+
+
 def reason_of(error: BaseException) -> str:
     """What another library says of a failure, as one line without a final full stop.
 

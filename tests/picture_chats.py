@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 from unittest import mock
 
 import torch
@@ -102,11 +102,15 @@ def qwen2_5_vl() -> Any:
     )
 
 
-def template(picture: str) -> str:
-    """A chat template that writes a picture like this."""
+def template(picture: str, video: str | None = None) -> str:
+    """A chat template that writes a picture and a video like this."""
     return (
         "{% for message in messages %}<bos>{{ message['role'] }}\n{% for part in message['content'] %}"
-        "{% if part['type'] == 'image' %}" + picture + "{% else %}{{ part['text'] }}"
+        "{% if part['type'] == 'image' %}"
+        + picture
+        + "{% elif part['type'] == 'video' %}"
+        + (video or "")
+        + "{% else %}{{ part['text'] }}"
         "{% endif %}{% endfor %}<eos>\n{% endfor %}{% if add_generation_prompt %}<bos>the mole\n{% endif %}"
     )
 
@@ -123,7 +127,12 @@ def qwen_processor(name: str = "Qwen2VLProcessor") -> Any:
     )
     words = tokenizer(image_token="<|image_pad|>", video_token="<|video_pad|>")
     return _without_videos(
-        getattr(transformers, name), eyes, words, chat_template=template("<|vision_start|><|image_pad|><|vision_end|>")
+        getattr(transformers, name),
+        eyes,
+        words,
+        chat_template=template(
+            "<|vision_start|><|image_pad|><|vision_end|>", "<|vision_start|><|video_pad|><|vision_end|>"
+        ),
     )
 
 
@@ -156,9 +165,8 @@ def internvl_processor() -> Any:
     words = tokenizer(
         start_image_token="<img>", end_image_token="</img>", context_image_token="<IMG_CONTEXT>", video_token="<video>"
     )
-    return _without_videos(
-        transformers.InternVLProcessor, eyes, words, image_seq_length=4, chat_template=template("<IMG_CONTEXT>\n")
-    )
+    form = template("<IMG_CONTEXT>\n", "<video>\n")
+    return _without_videos(transformers.InternVLProcessor, eyes, words, image_seq_length=4, chat_template=form)
 
 
 def aya_vision() -> Any:
@@ -186,7 +194,7 @@ def llava_onevision_processor() -> Any:
     eyes = transformers.LlavaOnevisionImageProcessorPil(**FIXED, image_grid_pinpoints=[[16, 32], [32, 16], [32, 32]])
     return _without_videos(
         transformers.LlavaOnevisionProcessor, eyes, tokenizer(image_token="<image>"), num_image_tokens=16,
-        vision_feature_select_strategy="full", chat_template=template("<image>"),
+        vision_feature_select_strategy="full", chat_template=template("<image>", "<video>"),
     )  # fmt: skip
 
 
@@ -273,7 +281,9 @@ def mllama_processor() -> Any:
     return transformers.MllamaProcessor(eyes, tokenizer(image_token="<|image|>"))
 
 
-MODELS: dict[str, tuple[Callable[[], Any], Callable[[], Any]]] = {
+Models = dict[str, tuple[Callable[[], Any], Callable[[], Any]]]
+
+MODELS: Models = {
     "gemma3": (gemma3, gemma3_processor),
     "llava": (llava, llava_processor),
     "qwen2_vl": (qwen2_vl, qwen_processor),
@@ -290,10 +300,10 @@ MODELS: dict[str, tuple[Callable[[], Any], Callable[[], Any]]] = {
 }
 
 
-def save(name: str, folder: Path) -> tuple[Path, Any]:
+def save(name: str, folder: Path, models: Models = MODELS) -> tuple[Path, Any]:
     """The model with random weights that attend to something, with its processor's files, in a folder of its name.
     Returns the folder and the processor."""
-    build_model, build_processor = MODELS[name]
+    build_model, build_processor = models[name]
     torch.manual_seed(0)
     model, processor = build_model().eval(), build_processor()
     with torch.no_grad():
@@ -318,3 +328,67 @@ def save(name: str, folder: Path) -> tuple[Path, Any]:
 
 def save_picture(path: Path, height: int = 16, width: int = 24) -> Path:
     return senses.save_picture(path, height, width)
+
+
+#: How the processor writes a picture before a text, for families whose tests have no chat template.
+WRITTEN = {
+    "gemma3": "<start_of_image>",
+    "llava": "<image>",
+    "llava_next": "<image>",
+    "aya_vision": "<image>",
+    "paligemma": "<image>",
+    "mllama": "<|image|>",
+}
+#: Families whose chat template writes the question.
+CHATTING = ("qwen2_vl", "qwen2_5_vl", "qwen3_vl", "internvl", "idefics3", "llava_onevision")
+FAMILIES = (*WRITTEN, *CHATTING)
+
+
+class Chat(NamedTuple):
+    """A saved model, transformers' own of it under eager attention, and its processor."""
+
+    name: str
+    folder: Path
+    reference: Any
+    processor: Any
+
+    @property
+    def mark(self) -> str:
+        return str(self.processor.image_token)
+
+    def inputs(self, text: str, sizes: Sequence[tuple[int, int]] = ((16, 24),)) -> dict[str, torch.Tensor]:
+        from PIL import Image
+
+        images = [Image.fromarray(senses.pixels(*size)) for size in sizes]
+        special = {} if self.processor.chat_template is None else {"add_special_tokens": False}
+        found = self.processor(images=[images], text=[text], return_tensors="pt", **special)
+        return {name: value for name, value in found.items() if name != "labels"}
+
+    def prompt(self, text: str, pictures: int = 1) -> str:
+        """As the processor of transformers writes a question, or with the pictures' tokens before it."""
+        if self.processor.chat_template is None:
+            return WRITTEN[self.name] * pictures + text
+        content = [*({"type": "image"} for _ in range(pictures)), {"type": "text", "text": text}]
+        written: str = self.processor.apply_chat_template(
+            [{"role": "user", "content": content}], add_generation_prompt=True
+        )
+        return written
+
+    def attentions(self, **inputs: torch.Tensor) -> Sequence[torch.Tensor]:
+        with torch.no_grad():
+            found: Sequence[torch.Tensor] = self.reference(**inputs, output_attentions=True, use_cache=False).attentions
+        return found
+
+
+def opener(folder: Path, models: Models = MODELS) -> Callable[[str], Chat]:
+    """Opens models by their names, each saved once in a folder."""
+    chats: dict[str, Chat] = {}
+
+    def find(name: str) -> Chat:
+        if name not in chats:
+            path, processor = save(name, folder, models)
+            cls = getattr(transformers, transformers.AutoConfig.from_pretrained(path).architectures[0])
+            chats[name] = Chat(name, path, cls.from_pretrained(path, attn_implementation="eager").eval(), processor)
+        return chats[name]
+
+    return find

@@ -68,6 +68,7 @@ def heads(
     target_ids: Sequence[int] | None = None,
     generate: int | None = None,
     image: str | Path | Sequence[str | Path] | None = None,
+    video: str | Path | None = None,
     chat: bool | None = None,
     audio: str | Path | None = None,
     processor: Any = None,
@@ -126,9 +127,10 @@ def heads(
     number of tokens to generate (greedily; a model of one stack continues the text).
     inputs: what an `nn.Module` of your own runs on instead of a text: a tensor, or a tuple or dict of them.
     tokens: names for the positions of `input_ids` or of these inputs, in one string with spaces or a list.
-    image, audio: the file of a picture (or several) or of a sound, with or without a text; `processor` is for a loaded
-    model.  chat: write the text, or JSON messages, by the model's chat template with the pictures before it; by default
-    where there is a template that places pictures, unless the text says itself where they go.
+    image, video, audio: the file of a picture (or several), of a video (or a folder of its frames), or of a sound, with
+    or without a text; `processor` is for a loaded model.  chat: write the text, or JSON messages, by the model's chat
+    template with what is shown before it; by default where there is a template that places it, unless the text says
+    itself where it goes.
     model: a hub name, a path, `file.py:function` of your own, or a loaded `nn.Module`, of transformers or your own
     (then pass `tokenizer` for a text); None is all-MiniLM-L6-v2. A list of two compares them.
     against: another text to compare with. The result is then that of `text`, and its `difference` holds how the heads
@@ -168,7 +170,7 @@ def heads(
     FailedError where memory runs out.
     """
     given = HeadsInput(
-        text, input_ids, probe, seed, target, target_ids, generate, image, audio, processor,
+        text, input_ids, probe, seed, target, target_ids, generate, image, video, audio, processor,
         EncodingRequest(pair, no_special, truncate), needle, qk_ov, columns, chat, inputs,
         tuple(tokens.split() if isinstance(tokens, str) else tokens),
     )  # fmt: skip

@@ -58,6 +58,7 @@ class HeadsInput(NamedTuple):
     target_ids: Sequence[int] | None = None
     generate: int | None = None
     image: Any = None
+    video: Any = None
     audio: Any = None
     processor: Any = None
     encoding: EncodingRequest = EncodingRequest()
@@ -81,8 +82,8 @@ class HeadsInput(NamedTuple):
 
     @property
     def has_media(self) -> bool:
-        """Whether there is a picture or a sound, so that a text is optional."""
-        return self.image is not None or self.audio is not None
+        """Whether there is a picture, a video or a sound, so that a text is optional."""
+        return not (self.image is self.video is self.audio is None)
 
     @property
     def target_flags(self) -> list[str]:

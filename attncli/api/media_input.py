@@ -16,6 +16,7 @@ from attncli.errors import UsageError
 from attncli.models.media.pictures import Photo, image_processor, prepare_picture, read_photo
 from attncli.models.media.processors import load_processor
 from attncli.models.media.sounds import Recording, feature_extractor, prepare_sound, read_recording
+from attncli.models.media.videos import Video, read_video
 from attncli.results.patterns import Picture
 from attncli.results.tokens import Token
 from attncli.tokens.encode import EncodedText
@@ -50,6 +51,7 @@ def run_media(
     ModelError where the model has no preprocessor configuration or can't be run on it.
     """
     content = _read_media(inputs, incompatible)
+    is_video = isinstance(content, Video)
     files = loader.files()
     model_limits(files).check_selection(request.selection)
     encoded = None
@@ -61,9 +63,12 @@ def run_media(
         encoded = inputs.encode(loader.find_tokenizer(files, needed=inputs.input_ids is None))
     loaded = loader.load(files, depth, writes=writes, predicts=plan is not None, modality=modality)
     if not isinstance(content, Recording) and loaded.picture_token is not None:
-        processor = load_processor(_require_files(files, modality)) if inputs.processor is None else inputs.processor
+        processor = inputs.processor
+        if processor is None:
+            processor = load_processor(_require_files(files, modality), videos=is_video)
         return run_picture_prompt(PicturePrompts(content, loaded, processor, inputs), files, loader.progress, request)
     _refuse_in_media(content, inputs, plan, loaded)
+    assert not isinstance(content, Video)
     alone = content if isinstance(content, Recording) else content[0]
     found = _media_inputs(alone, loaded, files, inputs, encoded, modality)
     from attncli.attention.stacks import collect
@@ -73,20 +78,24 @@ def run_media(
     return replace(result, picture=found.picture)
 
 
-def _read_media(inputs: HeadsInput, incompatible: Mapping[str, bool]) -> tuple[Photo, ...] | Recording:
-    """Read the pictures or the sound from their files, without importing torch.
+def _read_media(inputs: HeadsInput, incompatible: Mapping[str, bool]) -> tuple[Photo, ...] | Video | Recording:
+    """Read the pictures, the video or the sound from their files, without importing torch.
 
-    Raises UsageError for both, or for an incompatible option, and as `read_photo` and `read_recording` do.
+    Raises UsageError for two of them, or for an incompatible option, and as `read_photo`, `read_video` and
+    `read_recording` do.
     """
-    image, audio = inputs.image, inputs.audio
-    if image is not None and audio is not None:
-        raise UsageError("--image and --audio can't be combined", hint="leave one of them out")
-    name = "--image" if image is not None else "--audio"
+    image = inputs.image
+    media = {"--image": image, "--video": inputs.video, "--audio": inputs.audio}
+    name, *others = [flag for flag, value in media.items() if value is not None]
+    if others:
+        raise UsageError(f"{name} and {others[0]} can't be combined", hint="leave one of them out")
     for other, is_given in incompatible.items():
         if is_given:
             raise UsageError(f"{name} can't be combined with {other}", hint=f"leave {other} or {name} out")
+    if inputs.video is not None:
+        return read_video(inputs.video)
     if image is None:
-        return read_recording(audio)
+        return read_recording(inputs.audio)
     paths = tuple(image) if isinstance(image, list | tuple) else (image,)
     if not paths:
         raise UsageError("no pictures were given", hint="give the path of a picture with --image")
@@ -94,10 +103,12 @@ def _read_media(inputs: HeadsInput, incompatible: Mapping[str, bool]) -> tuple[P
 
 
 def _refuse_in_media(
-    content: tuple[Photo, ...] | Recording, inputs: HeadsInput, plan: EffectsPlan | None, loaded: LoadedModel
+    content: tuple[Photo, ...] | Video | Recording, inputs: HeadsInput, plan: EffectsPlan | None, loaded: LoadedModel
 ) -> None:
     """Raise UsageError for what needs a model that reads pictures as tokens of a text."""
     flag = "--audio" if isinstance(content, Recording) else "--image"
+    if isinstance(content, Video):
+        raise UsageError(f"{loaded.class_name} doesn't chat about videos", hint="give one of its frames with --image")
     if not isinstance(content, Recording) and len(content) > 1:
         raise UsageError(
             f"{len(content)} pictures were given, and {loaded.class_name} reads one", hint="give --image once"

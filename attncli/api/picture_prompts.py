@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from itertools import islice
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from attncli.api.effects import Opened, add_effects, find_position, prepare_run, require_head
@@ -11,8 +12,9 @@ from attncli.api.heads_single import HeadsInput, TextAndTarget, continue_text, h
 from attncli.api.loading import one_id_list
 from attncli.attention.effects.patch_texts import check_same_length
 from attncli.errors import UsageError
-from attncli.models.media.pictures import PatchLayout, Photo, Pixels, count_crops, denormalize
-from attncli.models.media.processors import PicturePrompt, prepare_prompt
+from attncli.models.media.pictures import PatchLayout, Photo, Pixels, count_crops, denormalize, pixel_values
+from attncli.models.media.processors import PicturePrompt, mark_of, prepare_prompt
+from attncli.models.media.videos import Video
 from attncli.results.patterns import PatchGrid, Picture
 from attncli.results.tokens import Token
 from attncli.tokens.encode import EncodedText, locate_ids
@@ -27,22 +29,18 @@ if TYPE_CHECKING:
     from attncli.models.tokenizers.types import Tokenizer
     from attncli.progress import Progress
     from attncli.results.generated import Generated
-    from attncli.results.heads import HeadsResult, Stack
+    from attncli.results.heads import HeadsResult
 
 #: The longest side, in pixels, of the picture that a result holds.
 PICTURE_PIXELS = 128
 
 
 class PromptInputs(NamedTuple):
-    """A model's inputs for pictures and a text, and for the result: notes, pictures, and what the model wrote.
-
-    crops: how many tiles and views the towers read one after another.
-    """
+    """A model's inputs for pictures and a text, and for the result: notes, pictures, and what the model wrote."""
 
     inputs: ModelInputs
     notes: tuple[str, ...]
     pictures: tuple[Picture, ...]
-    crops: int
     generated: Generated | None = None
 
 
@@ -64,8 +62,7 @@ def run_picture_prompt(
         request = replace(request, read_at=_outcome_position(loaded, found, plan))
     collected = collect(loaded, found.inputs, request)
     stacks = tuple(stack.build() for stack in collected)
-    notes = (*found.notes, *_crop_note(found.crops, stacks))
-    result = heads_result(loaded, stacks, request, warnings=(), notes=notes)
+    result = heads_result(loaded, stacks, request, warnings=(), notes=found.notes)
     first = found.pictures[0] if found.pictures else None
     several = found.pictures if len(found.pictures) > 1 else ()
     result = replace(result, picture=first, pictures=several, generated=found.generated)
@@ -87,9 +84,9 @@ def _outcome_position(loaded: LoadedModel, found: PromptInputs, plan: EffectsPla
 
 
 class PicturePrompts(NamedTuple):
-    """Makes a model's input of pictures and the text or the ids beside them."""
+    """Makes a model's input of pictures or a video and the text or the ids beside them."""
 
-    photos: tuple[Photo, ...]
+    shown: tuple[Photo, ...] | Video
     loaded: LoadedModel
     processor: Any
     inputs: HeadsInput
@@ -108,27 +105,31 @@ class PicturePrompts(NamedTuple):
         grids = [one.grids() for one in placed]
         in_text = tuple(_text_grids(prompt.ids, self._picture_token, placed, grids))
         tokenizer = wrap_tokenizer(self.processor.tokenizer)
-        mark = str(self.processor.image_token)
+        mark = str(mark_of(self.processor, self.shown))
+        photos = self._photos(prompt, len(placed))
         encoded = _locate(tokenizer, prompt, mark, self.inputs.text or "", self._picture_token)
         encoded = encoded._replace(tokens=name_patches(encoded.tokens, self._picture_token, in_text))
         media = _media_positions(prompt, placed)
         inputs = build_prompt_inputs(self.loaded, prompt.arguments, encoded.tokens, media, in_text)
-        pictures = tuple(self._pictures(prompt, placed))
+        pictures = tuple(self._pictures(prompt, photos, placed))
+        if isinstance(self.shown, Video):
+            seen = list(_video_notes(self.shown, prompt, placed))
+        else:
+            seen = [note for each in zip(photos, placed, strict=True) for note in _seen_notes(*each)]
+            seen += _name_notes(in_text)
         notes = (
-            *(note for photo in self.photos for note in photo.notes),
-            *(note for each in zip(self.photos, placed, strict=True) for note in _seen_notes(*each)),
-            *_name_notes(in_text),
+            *(note for photo in photos for note in photo.notes),
+            *seen,
             *self._placed_note(prompt),
             *cut,
         )
-        crops = _crops(prompt)
         if self.inputs.generate is None:
-            return PromptInputs(inputs, notes, pictures, crops)
+            return PromptInputs(inputs, notes, pictures)
         written = self._continue(tokenizer, encoded, inputs, self.inputs.generate)
         assert written.generated is not None
         arguments = extended_arguments(self.loaded, inputs.arguments, list(written.generated.ids))
         inputs = build_prompt_inputs(self.loaded, arguments, written.text.tokens, media, in_text)
-        return PromptInputs(inputs, (*notes, *target_notes(written)), pictures, crops, written.generated)
+        return PromptInputs(inputs, (*notes, *target_notes(written)), pictures, written.generated)
 
     def source(self, text: str, found: PromptInputs) -> ModelInputs:
         """The inputs of another text beside the same pictures, which goes on as the first does.
@@ -151,14 +152,25 @@ class PicturePrompts(NamedTuple):
 
     @property
     def _picture_token(self) -> int:
-        assert self.loaded.picture_token is not None
-        return self.loaded.picture_token
+        """Some models write the frames of a video as pictures."""
+        token = self.loaded.video_token if isinstance(self.shown, Video) else None
+        token = self.loaded.picture_token if token is None else token
+        assert token is not None
+        return token
+
+    def _photos(self, prompt: PicturePrompt, count: int) -> Sequence[Photo]:
+        """The pictures; of a video, the first frame of each of the `count` that the model merges into one."""
+        if not isinstance(self.shown, Video):
+            return self.shown
+        chosen = _chosen_frames(self.shown, prompt)
+        each = max(len(chosen) // count, 1)
+        return [self.shown.frames[chosen[min(number * each, len(chosen) - 1)]] for number in range(count)]
 
     def _fitting_prompt(self) -> tuple[PicturePrompt, tuple[str, ...]]:
         """The prompt, and a note if it was cut to the number of tokens that the model takes."""
         text, ids, encoding = self.inputs.text, self.inputs.input_ids, self.inputs.encoding
         given = text or "" if ids is None else one_id_list(ids)
-        common = self.photos, self.processor, self._picture_token
+        common = self.shown, self.processor, self._picture_token
         prompt = prepare_prompt(*common, given, special=not encoding.no_special, chat=self.inputs.chat)
         limit, length = self.loaded.max_positions, len(prompt.ids)
         if limit is None or length <= limit or not encoding.truncate:
@@ -168,19 +180,22 @@ class PicturePrompts(NamedTuple):
 
     def _placed(self, prompt: PicturePrompt) -> list[PlacedPicture]:
         """Where the tokens of each picture stand in it."""
-        from attncli.models.media.places import place_alike, place_picture
+        from attncli.models.media.places import place_alike, place_picture, place_video
 
+        how = self.processor, self.loaded.module, self._picture_token
         with self.loaded.borrowed():
-            placed = [
-                place_picture(photo, self.processor, self.loaded.module, self._picture_token) for photo in self.photos
-            ]
+            if isinstance(self.shown, Video):
+                return place_video(self.shown, *how)
+            placed = [place_picture(photo, *how) for photo in self.shown]
         tokens = prompt.ids.count(self._picture_token)
         if sum(one.tokens for one in placed) == tokens:
             return placed
         with self.loaded.borrowed():
             return place_alike(placed, self.loaded.module, prompt.arguments, tokens)
 
-    def _pictures(self, prompt: PicturePrompt, placed: Sequence[PlacedPicture]) -> Iterator[Picture]:
+    def _pictures(
+        self, prompt: PicturePrompt, photos: Sequence[Photo], placed: Sequence[PlacedPicture]
+    ) -> Iterator[Picture]:
         """The pictures as far as the tokens cover them; a single one as the model sees it."""
         from attncli.models.media.places import covered_part
 
@@ -189,16 +204,18 @@ class PicturePrompts(NamedTuple):
             yield _small(denormalize(values.reshape(-1, *values.shape[-3:])[0].float().numpy(), self.processor))
         elif None not in boxes:
             yield from (
-                _small(covered_part(photo, box))
-                for photo, box in zip(self.photos, boxes, strict=True)
-                if box is not None
+                _small(covered_part(photo, box)) for photo, box in zip(photos, boxes, strict=True) if box is not None
             )
 
     def _placed_note(self, prompt: PicturePrompt) -> Iterator[str]:
         """A note where the text didn't say where the picture goes."""
-        text, what = self.inputs.text, "picture was" if len(self.photos) == 1 else "pictures were"
+        text, what = self.inputs.text, "picture was"
+        if isinstance(self.shown, Video):
+            what = "video was"
+        elif len(self.shown) > 1:
+            what = "pictures were"
         if prompt.chat:
-            mark = self.processor.image_token
+            mark = mark_of(self.processor, self.shown)
             yield f"the {what} put before the text by the chat template; a text with {mark} is taken as it stands"
         elif prompt.text is not None and text is not None and prompt.text != text:
             yield f"the {what} put before the text, as {prompt.text.removesuffix(text)!r}"
@@ -273,7 +290,7 @@ def _patch_grid(number: int, grid: TokenGrid, positions: Sequence[int]) -> Patch
 
 
 def _crops(prompt: PicturePrompt) -> int:
-    values = prompt.arguments.get("pixel_values")
+    values = pixel_values(prompt.arguments)
     return 1 if values is None else count_crops(values)
 
 
@@ -281,27 +298,26 @@ def _media_positions(prompt: PicturePrompt, placed: Sequence[PlacedPicture]) -> 
     """The positions of the vision tower. Patches that the processor has flattened may be in any order."""
     from attncli.attention.inputs import PicturePositions, TiledPositions, UnnamedPositions
 
-    layout, values = placed[0].layout, prompt.arguments.get("pixel_values")
-    if layout is None or values is None or values.ndim < 4:
+    layouts, values = [each.layout for each in placed for _ in each.crops], pixel_values(prompt.arguments)
+    known = [layout for layout in layouts if layout is not None]
+    if not known or len(known) < len(layouts) or values is None or values.ndim < 4:
         return UnnamedPositions()
-    first = PicturePositions(layout.rows, layout.columns, layout.prefix_tokens, layout.window)
-    tiles = _crops(prompt)
-    if tiles == 1:
-        return first
-    return TiledPositions(first, tiles, tuple(_tile_grids(placed, layout, tiles)))
+    first = known[0]
+    if len(known) == 1:
+        return PicturePositions(first.rows, first.columns, first.prefix_tokens, first.window)
+    lengths = tuple(len(each.prefix_tokens) + each.rows * each.columns for each in known)
+    return TiledPositions(first.prefix_tokens, lengths, tuple(_tile_grids(placed, first, lengths)))
 
 
-def _tile_grids(placed: Sequence[PlacedPicture], layout: PatchLayout, tiles: int) -> Iterator[PatchGrid]:
-    """The patches of all tiles over their pictures, where each has as many tiles."""
+def _tile_grids(placed: Sequence[PlacedPicture], layout: PatchLayout, lengths: Sequence[int]) -> Iterator[PatchGrid]:
+    """The patches of all tiles over their pictures. lengths: positions of each tile."""
     from attncli.models.media.places import token_grids
 
-    each, before = tiles // len(placed), len(layout.prefix_tokens)
-    if any(len(picture.crops) != each for picture in placed):
-        return
-    length = before + layout.rows * layout.columns
+    tiles, start = iter(lengths), 0
     for number, picture in enumerate(placed):
-        first = number * each * length
-        positions = [first + tile * length + before + cell for tile in range(each) for cell in range(length - before)]
+        positions = []
+        for length in islice(tiles, len(picture.crops)):
+            positions += range(start + len(layout.prefix_tokens), start := start + length)
         yield from (_patch_grid(number, grid, positions) for grid in token_grids(picture.patches()))
 
 
@@ -323,6 +339,27 @@ def _seen_notes(photo: Photo, placed: PlacedPicture) -> Iterator[str]:
         yield f"{before}: {crops}{size}, {rows} × {columns} patches of {height} × {width}"
 
 
+def _chosen_frames(video: Video, prompt: PicturePrompt) -> list[int]:
+    """The frames that the processor has chosen, by their numbers; all where it doesn't say."""
+    found = prompt.arguments.get("video_metadata")
+    return list(range(len(video.frames)) if found is None else found[0].frames_indices)
+
+
+def _video_notes(video: Video, prompt: PicturePrompt, placed: Sequence[PlacedPicture]) -> Iterator[str]:
+    """Notes on the video as the model sees it, and on the tokens that stand for its frames."""
+    layout, grids = placed[0].layout, placed[0].grids()
+    height, width = video.frames[0].pixels.shape[:2]
+    rate = "" if video.rate is None else f", {video.rate:.3g} a second"
+    each = len(_chosen_frames(video, prompt)) // len(placed)
+    frames = f"{len(placed)} frames" if each < 2 else f"{len(placed)} times {each} frames in one"
+    before = f"{video.name} ({len(video.frames)} frames of {width:,} × {height:,} pixels{rate}), as the model gets it"
+    if layout is not None:
+        yield f"{before}: {frames}, {layout.rows} × {layout.columns} patches of {layout.size[0]} × {layout.size[1]}"
+    for grid in grids:
+        size = f"{grid.rows} × {grid.columns} tokens of the text represent a frame"
+        yield f"{size}; they are named ROW,COLUMN, and those of the second frame 2:ROW,COLUMN"
+
+
 def _name_notes(grids: Sequence[PatchGrid]) -> Iterator[str]:
     """Notes on the tokens that stand for pictures."""
     for grid in grids:
@@ -330,10 +367,3 @@ def _name_notes(grids: Sequence[PatchGrid]) -> Iterator[str]:
         what = f"a small view of {what}" if grid.view else what
         size = f"{grid.rows} × {grid.columns} tokens of the text represent {what}"
         yield f"{size}; they are named {grid.name}ROW,COLUMN"
-
-
-def _crop_note(crops: int, stacks: Sequence[Stack]) -> Iterator[str]:
-    """A note if a tower runs on each crop by itself, so that only one can be shown."""
-    shown = [stack.stack for stack in stacks if stack.key_medium.kind == "patches" and stack.stack != "cross"]
-    if crops > 1 and shown:
-        yield f"{' and '.join(shown)} shows only the first of {crops} crops"

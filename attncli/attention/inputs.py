@@ -81,11 +81,11 @@ class PicturePositions:
 class TiledPositions:
     """The patches of several pictures or tiles, one after another, each with the tokens before its patches.
 
-    first: the patches of a tile by itself, as a tower reads it.  tiles: how many.  grids: of all patches.
+    before: the names of the tokens before the patches of each.  lengths: positions of each.  grids: of all patches.
     """
 
-    first: PicturePositions
-    tiles: int
+    before: tuple[str, ...]
+    lengths: tuple[int, ...]
     grids: tuple[PatchGrid, ...]
 
     @property
@@ -93,16 +93,25 @@ class TiledPositions:
         return "vision"
 
     def side(self, length: int) -> Side | None:
-        each = len(self.first.before) + self.first.rows * self.first.columns
-        if length != self.tiles * each:
-            return self.first.side(length)
-        named, before = patch_names(self.grids), [f"[{name.upper()}]" for name in self.first.before]
+        # A tower may pad each tile (Mllama), where all are of one size.
+        added, rest = divmod(length - sum(self.lengths), len(self.lengths))
+        if rest or added < 0 or (added and len(set(self.lengths)) > 1):
+            return None
+        grids = tuple(_spread(grid, self.lengths[0], added) for grid in self.grids)
         # Tiles of padding alone have no place in a picture.
-        names = [named.get(place, [*before, *["[PAD]"] * each][place % each]) for place in range(length)]
+        before, named = [f"[{name.upper()}]" for name in self.before], patch_names(grids)
+        unnamed = [name for own in self.lengths for name in [*before, *["[PAD]"] * (own + added - len(before))]]
+        names = [named.get(place, name) for place, name in enumerate(unnamed)]
         tokens = tuple(Token(place, place, name, name, special=place not in named) for place, name in enumerate(names))
         special = torch.tensor([[token.special for token in tokens]])
-        ids, medium = torch.arange(length)[None], Medium("patches", pictures=self.grids)
+        ids, medium = torch.arange(length)[None], Medium("patches", pictures=grids)
         return Side(ids, special, torch.ones_like(special), (tokens,), medium=medium)
+
+
+def _spread(grid: PatchGrid, length: int, added: int) -> PatchGrid:
+    """A grid over tiles of a length, where so many positions are added to each."""
+    places = (None if place is None else place + place // length * added for place in grid.places)
+    return grid._replace(places=tuple(places))
 
 
 @dataclass(frozen=True)
@@ -323,9 +332,10 @@ def build_prompt_inputs(
     given, main = _cast_arguments(model, given), _checked_side(model, [tokens])
     main = replace(main, medium=Medium(pictures=grids))
     # The tokens of a picture have one id, and show different patches: none repeats another.
-    if model.picture_token is not None:
-        places = torch.arange(main.length)
-        main = replace(main, ids=torch.where(main.ids == model.picture_token, -2 - places, main.ids))
+    places = torch.arange(main.length)
+    for token in (model.picture_token, model.video_token):
+        if token is not None:
+            main = replace(main, ids=torch.where(main.ids == token, -2 - places, main.ids))
     if "decoder_input_ids" not in accepted:
         return ModelInputs(given, main, None, media)
     target = _pad_texts([[_start_token(model)]], pad_left=False)

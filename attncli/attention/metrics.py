@@ -10,7 +10,7 @@ Sums are taken in float64, on the CPU where a device has none (`to_float64_devic
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
@@ -31,7 +31,7 @@ from attncli.metrics import (
     WeightOnSpecial,
 )
 from attncli.results.heads import Quadrants
-from attncli.results.patterns import TOKENS, Grid, Medium
+from attncli.results.patterns import TOKENS, Medium
 from attncli.results.tokens import Token
 
 if TYPE_CHECKING:
@@ -109,7 +109,7 @@ class QueryKeySides:
     @property
     def one_dimensional(self) -> bool:
         """Whether the metrics count positions along a sequence, and not in the grid of a picture."""
-        return self.queries.medium.grid is None or not self.same_sequence
+        return not has_coordinates(self.queries.medium) or not self.same_sequence
 
     @property
     def is_square(self) -> bool:
@@ -381,22 +381,28 @@ def uniform_weights(visible: Tensor) -> Tensor:
 def position_distances(medium: Medium, rows: Tensor, keys: int) -> Tensor:
     """From each of `rows` to every key: float32 (rows, keys).
 
-    In a text |i − j|; in a picture the distance of the patches' centres, in patches, and 0 where one is no patch.
+    In a text |i − j|; in a picture the distance of the patches' centres, in patches, and 0 where one is no patch or of
+    another picture.
     """
     columns = torch.arange(keys, device=rows.device)
-    if medium.grid is None:
+    if not has_coordinates(medium):
         return (rows[:, None] - columns[None, :]).abs().float()
-    here, there = _grid_coordinates(medium.grid, rows), _grid_coordinates(medium.grid, columns)
-    apart = (here[:, None] - there[None, :]).float().norm(dim=-1)
-    both = have_coordinates(medium, rows)[:, None] & have_coordinates(medium, columns)[None, :]
+    here, there = _coordinates(medium, rows), _coordinates(medium, columns)
+    apart = (here[:, None, 1:] - there[None, :, 1:]).float().norm(dim=-1)
+    both = (here[:, None, 0] == there[None, :, 0]) & (here[:, None, 0] >= 0)
     return torch.where(both, apart, 0)
+
+
+def has_coordinates(medium: Medium) -> bool:
+    """Whether positions are patches with places in a picture, and not along a sequence."""
+    return medium.grid is not None or (medium.kind == "patches" and bool(medium.pictures))
 
 
 def have_coordinates(medium: Medium, positions: Tensor) -> Tensor:
     """Which positions have coordinates to measure distances from: all of a text, the patches of a picture."""
-    if medium.grid is None:
+    if not has_coordinates(medium):
         return torch.ones_like(positions, dtype=torch.bool)
-    return (positions >= medium.grid.patches.start) & (positions < medium.grid.patches.stop)
+    return _coordinates(medium, positions)[:, 0] >= 0
 
 
 def neighbours(medium: Medium, rows: Tensor, step: int) -> Tensor:
@@ -404,18 +410,36 @@ def neighbours(medium: Medium, rows: Tensor, step: int) -> Tensor:
 
     In a picture these are the adjacent patches of the same row.
     """
-    neighbour = rows + step
-    if medium.grid is None or step == 0:
-        return neighbour
-    columns = _grid_coordinates(medium.grid, rows)[:, 1] + step
-    inside = have_coordinates(medium, rows) & (columns >= 0) & (columns < medium.grid.columns)
-    return torch.where(inside, neighbour, -1)
+    if not has_coordinates(medium) or step == 0:
+        return rows + step
+    found, here = torch.full_like(rows, -1), _coordinates(medium, rows)
+    for number, cells in _grid_cells(medium, rows.device):
+        column = here[:, 2] + step
+        own = (here[:, 0] == number) & (column >= 0) & (column < cells.shape[1])
+        found[own] = cells[here[own, 1], column[own]]
+    return found
 
 
-def _grid_coordinates(grid: Grid, positions: Tensor) -> Tensor:
-    """Row and column of positions, (positions, 2); meaningless for what is no patch."""
-    patch = positions - grid.first
-    return torch.stack([patch.div(grid.columns, rounding_mode="floor"), patch % grid.columns], dim=-1)
+def _grid_cells(medium: Medium, device: torch.device) -> Iterator[tuple[int, Tensor]]:
+    """The number of each grid of patches, and the positions of its patches by rows and columns, −1 for none."""
+    if medium.grid is not None:
+        patches = torch.arange(medium.grid.patches.start, medium.grid.patches.stop, device=device)
+        yield 0, patches.view(medium.grid.rows, medium.grid.columns)
+        return
+    for number, grid in enumerate(medium.pictures):
+        places = [-1 if place is None else place for place in grid.places]
+        yield number, torch.tensor(places, device=device).view(grid.rows, grid.columns)
+
+
+def _coordinates(medium: Medium, positions: Tensor) -> Tensor:
+    """The number of the grid, the row and the column of positions, (positions, 3); −1 for what is no patch."""
+    grids = [(number, cells, cells >= 0) for number, cells in _grid_cells(medium, positions.device)]
+    length = 1 + max(int(each.max()) for each in (positions, *(cells for _, cells, _ in grids)))
+    table = torch.full((length, 3), -1, device=positions.device)
+    for number, cells, filled in grids:
+        table[cells[filled], 0] = number
+        table[cells[filled], 1:] = filled.nonzero()
+    return table[positions]
 
 
 # --- Attention within and between two texts

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 import click
 
-from attncli.errors import AttnError, FailedError, ModelError, UsageError, is_panic, reason_of
+from attncli.errors import AttnError, FailedError, ModelError, UsageError, broken_package, is_panic, reason_of
 
 #: Characters of an unexpected message (torch prints whole allocator tables).
 _MAX_MESSAGE = 400
@@ -28,7 +28,7 @@ def as_attn_error(error: BaseException) -> AttnError:
     if isinstance(error, OSError) and error.strerror:
         about = f": {error.filename}" if error.filename else ""
         return FailedError(f"{error.strerror}{about}", hint="--debug shows where this happened")
-    return FailedError(
+    return broken_package(error) or FailedError(
         f"unexpected error: {type(error).__name__}: {error}"[:_MAX_MESSAGE],
         hint="--debug shows where it happened; please report it as a bug of attn",
     )

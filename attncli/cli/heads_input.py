@@ -21,6 +21,7 @@ class HeadsInputOptions(NamedTuple):
     """Inputs other than one text: pictures, sounds, many texts, random tokens, and the input of a decoder."""
 
     image: tuple[str, ...]
+    video: str | None
     chat: bool
     audio: str | None
     lines: bool
@@ -42,8 +43,14 @@ class HeadsInputOptions(NamedTuple):
 
     @property
     def has_media(self) -> bool:
-        """Whether there is a picture or a sound, so that a text is optional."""
-        return bool(self.image) or self.audio is not None
+        """Whether there is a picture, a video or a sound, so that a text is optional."""
+        return self.medium_flag is not None
+
+    @property
+    def medium_flag(self) -> str | None:
+        """The option that gives a picture, a video or a sound, if one was given."""
+        given = {"--image": self.image, "--video": self.video is not None, "--audio": self.audio is not None}
+        return next((flag for flag, is_given in given.items() if is_given), None)
 
 
 heads_input_options = bundle(
@@ -54,6 +61,10 @@ heads_input_options = bundle(
         "--image FILE",
         "An image file, for models that read images; TEXT is its caption or a question about it.",
         multiple=True,
+    ),
+    option(
+        "--video FILE",
+        "A video, for models that chat about videos: an animated GIF, PNG or WebP, or a folder of frames.",
     ),
     option("--chat", "TEXT is a question, or JSON messages, for the model's chat template. [default with --image]"),
     option("--audio FILE", "A sound file, for models that read audio; TEXT is its transcript."),
@@ -138,11 +149,11 @@ def _main_input(
     image = inputs.image if len(inputs.image) > 1 else next(iter(inputs.image), None)
     flag = inputs.without_text
     if inputs.has_media and (flag or several):
-        name = "--image" if inputs.image else "--audio"
+        name = inputs.medium_flag
         other = "--probe" if inputs.probe else "--lines" if inputs.lines else "several files"
         raise UsageError(f"{name} can't be combined with {other}", hint=f"leave {other} or {name} out")
     if inputs.has_media and not has_text:  # stdin is read only where `-` is written
-        return HeadsInput(image=image, audio=inputs.audio), ()
+        return HeadsInput(image=image, video=inputs.video, audio=inputs.audio), ()
     if flag is not None:
         if has_text or inputs.lines:
             given = "--lines" if not has_text else "--input-ids" if source.input_ids is not None else "a text"
@@ -157,7 +168,7 @@ def _main_input(
         stream = open_texts(source, environment, lines=inputs.lines)
         return HeadsInput(_batch_items(stream), columns=inputs.columns), stream.notes
     text, ids, notes = read_one_text(source, environment)
-    return HeadsInput(text, ids, image=image, audio=inputs.audio), notes
+    return HeadsInput(text, ids, image=image, video=inputs.video, audio=inputs.audio), notes
 
 
 def _batch_items(stream: TextStream) -> Iterator[LocatedText]:

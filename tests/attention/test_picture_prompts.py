@@ -6,73 +6,25 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
-import transformers
 
 from attncli.api.heads import heads
 from attncli.errors import ModelError, UsageError
 from attncli.models.chat.sandbox import Sandbox
 from attncli.models.media.pictures import PatchLayout, merged_grid
 from attncli.results.heads import HeadsResult, Stack
-from attncli.results.patterns import Grid, Pattern
+from attncli.results.patterns import Pattern
 from tests import picture_chats, senses
+from tests.picture_chats import CHATTING, FAMILIES, Chat
 
 pytest.importorskip("PIL")
 
 TEXT = "a cat on the mat"
 TOLERANCE = 1e-4
-#: How the processor writes a picture before a text, for families whose tests have no chat template.
-WRITTEN = {
-    "gemma3": "<start_of_image>",
-    "llava": "<image>",
-    "llava_next": "<image>",
-    "aya_vision": "<image>",
-    "paligemma": "<image>",
-    "mllama": "<|image|>",
-}
-#: Families whose chat template writes the question.
-CHATTING = ("qwen2_vl", "qwen2_5_vl", "qwen3_vl", "internvl", "idefics3", "llava_onevision")
-FAMILIES = (*WRITTEN, *CHATTING)
-
-
-class Chat(NamedTuple):
-    """A saved model, transformers' own of it under eager attention, and its processor."""
-
-    name: str
-    folder: Path
-    reference: Any
-    processor: Any
-
-    @property
-    def mark(self) -> str:
-        return str(self.processor.image_token)
-
-    def inputs(self, text: str, sizes: Sequence[tuple[int, int]] = ((16, 24),)) -> dict[str, torch.Tensor]:
-        from PIL import Image
-
-        images = [Image.fromarray(senses.pixels(*size)) for size in sizes]
-        special = {} if self.name not in CHATTING else {"add_special_tokens": False}
-        found = self.processor(images=[images], text=[text], return_tensors="pt", **special)
-        return {name: value for name, value in found.items() if name != "labels"}
-
-    def prompt(self, text: str, pictures: int = 1) -> str:
-        """As the processor of transformers writes a question, or with the pictures' tokens before it."""
-        if self.name not in CHATTING:
-            return WRITTEN[self.name] * pictures + text
-        content = [*({"type": "image"} for _ in range(pictures)), {"type": "text", "text": text}]
-        written: str = self.processor.apply_chat_template(
-            [{"role": "user", "content": content}], add_generation_prompt=True
-        )
-        return written
-
-    def attentions(self, **inputs: torch.Tensor) -> Sequence[torch.Tensor]:
-        with torch.no_grad():
-            found: Sequence[torch.Tensor] = self.reference(**inputs, output_attentions=True, use_cache=False).attentions
-        return found
 
 
 @pytest.fixture(scope="module")
@@ -87,16 +39,7 @@ def picture(place: Path) -> Path:
 
 @pytest.fixture(scope="module")
 def chat(place: Path) -> Callable[[str], Chat]:
-    chats: dict[str, Chat] = {}
-
-    def find(name: str) -> Chat:
-        if name not in chats:
-            path, processor = picture_chats.save(name, place)
-            cls = getattr(transformers, transformers.AutoConfig.from_pretrained(path).architectures[0])
-            chats[name] = Chat(name, path, cls.from_pretrained(path, attn_implementation="eager").eval(), processor)
-        return chats[name]
-
-    return find
+    return picture_chats.opener(place)
 
 
 @pytest.fixture(scope="module")
@@ -336,20 +279,60 @@ def test_windows_of_a_tower_are_parts_of_one_layer(run: Callable[[str], HeadsRes
     assert all((weights > 0).all() for weights in whole)
 
 
-def test_of_several_crops_the_tower_shows_the_first(
-    chat: Callable[[str], Chat], run: Callable[[str], HeadsResult]
-) -> None:
-    model, result = chat("llava_next"), run("llava_next")
-    vision = stack_of(result, "vision")
-    assert vision.key_medium.grid == Grid(4, 4, 1)
-    assert "vision shows only the first of 3 crops" in result.notes
-    pixels = model.inputs(f"<image>{TEXT}")["pixel_values"][0, :1]
+def test_a_tower_shows_all_crops(chat: Callable[[str], Chat], run: Callable[[str], HeadsResult]) -> None:
+    """The small view and two tiles beside one another; none sees another."""
+    model, vision = chat("llava_next"), stack_of(run("llava_next"), "vision")
+    picture, view = vision.key_medium.pictures
+    assert (picture.rows, picture.columns, view.rows, view.columns, view.name) == (4, 8, 4, 4, "view:")
+    names = [token.token for token in vision.keys]
+    assert names[:6] == ["[CLS]", "view:0,0", "view:0,1", "view:0,2", "view:0,3", "view:1,0"]
+    assert names[17:20] == ["[CLS]", "0,0", "0,1"] and names[34:37] == ["[CLS]", "0,4", "0,5"]
+    pixels = model.inputs(f"<image>{TEXT}")["pixel_values"][0]
     with torch.no_grad():
         expected = model.reference.model.vision_tower(pixels, output_attentions=True).attentions
     for pattern in vision.patterns:
-        np.testing.assert_allclose(
-            pattern.weights, expected[pattern.layer][0, pattern.head].detach().numpy(), atol=TOLERANCE
-        )
+        crops = torch.block_diag(*expected[pattern.layer][:, pattern.head])
+        np.testing.assert_allclose(pattern.weights, crops.numpy(), atol=TOLERANCE)
+
+
+def test_distances_in_a_tower_are_those_in_the_picture(run: Callable[[str], HeadsResult]) -> None:
+    vision = stack_of(run("llava_next"), "vision")
+    cells = {place: (grid.view, *divmod(cell, grid.columns))
+             for grid in vision.key_medium.pictures for cell, place in enumerate(grid.places)}  # fmt: skip
+    for pattern, head in zip(vision.patterns, vision.metrics, strict=True):
+        rows = [
+            sum(weight * float(np.hypot(cells[key][1] - here[1], cells[key][2] - here[2]))
+                for key, weight in enumerate(pattern.weights[query]) if key in cells and cells[key][0] == here[0])
+            for query, here in cells.items()
+        ]  # fmt: skip
+        assert head.values["distance"] == pytest.approx(np.mean(rows), abs=1e-3)
+        beside = [pattern.weights[query, query + 1] for query, (_, _, column) in cells.items() if column % 4 != 3]
+        assert head.values["next"] == pytest.approx(np.mean(beside), abs=TOLERANCE)
+
+
+def test_a_tower_that_pads_its_tiles_names_the_patches(chat: Callable[[str], Chat], place: Path) -> None:
+    paths = [senses.save_picture(place / f"tiles-{width}.png", 16, width) for width in (24, 16)]
+    vision = stack_of(heads(TEXT, image=paths, model=chat("mllama").folder), "vision")
+    names = [token.token for token in vision.keys]
+    # Two tiles of 24 positions for each picture: a class token, 16 patches, padding. The second picture fills one.
+    assert names[:3] == ["[CLS]", "0,0", "0,1"] and names[15:18] == ["3,2", "3,3", "[PAD]"]
+    assert names[24:26] == ["[CLS]", "0,4"] and names[48:50] == ["[CLS]", "2:0,0"]
+    assert set(names[73:]) == {"[PAD]"}
+    assert all(token.special == token.token.startswith("[") for token in vision.keys)
+
+
+@pytest.mark.parametrize("name", ["llava_next", "internvl", "idefics3"])
+def test_towers_show_pictures_of_different_numbers_of_tiles(
+    name: str, chat: Callable[[str], Chat], place: Path
+) -> None:
+    """Processors fill up with empty tiles, which models leave out."""
+    paths = [senses.save_picture(place / f"square-{side}.png", side, width) for side, width in ((16, 32), (32, 32))]
+    vision = stack_of(heads(TEXT, image=paths, model=chat(name).folder), "vision")
+    assert [grid.name for grid in vision.key_medium.pictures] == ["", "view:", "2:", "2:view:"]
+    first, _, second, _ = vision.key_medium.pictures
+    assert (first.rows, second.rows) == (4, 8)
+    named = [token.token for token in vision.keys if not token.special]
+    assert len(named) == len(set(named)) == sum(grid.rows * grid.columns for grid in vision.key_medium.pictures)
 
 
 def test_patterns_by_the_norm_of_values_read_the_text_whole(chat: Callable[[str], Chat], picture: Path) -> None:
@@ -421,3 +404,18 @@ def test_a_template_that_never_ends_is_stopped(
     with pytest.raises(ModelError, match="which places the picture, takes too long") as caught:
         heads(TEXT, **given)
     assert caught.value.hint == "write <|image_pad|> in the text where the picture belongs"
+
+
+def test_a_package_that_a_processor_lacks_is_named(
+    tmp_path: Path, picture: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("transformers.models.smolvlm.processing_smolvlm.num2words", None)
+    monkeypatch.setitem(picture_chats.MODELS, "smolvlm", (picture_chats.smolvlm, picture_chats.idefics3_processor))
+    folder, _ = picture_chats.save("smolvlm", tmp_path)
+    for name in ("processor_config.json", "preprocessor_config.json"):
+        written = (folder / name).read_text()
+        (folder / name).write_text(written.replace("Idefics3Processor", "SmolVLMProcessor"))
+    with pytest.raises(ModelError) as caught:
+        heads(TEXT, image=picture, model=folder)
+    assert caught.value.message == f"the processor of {folder} needs the package num2words"
+    assert caught.value.hint == "pip install num2words"

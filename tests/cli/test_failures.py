@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import os
 import shlex
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 
@@ -171,3 +174,24 @@ def test_ctrl_c_is_quiet(heads: Recorder) -> None:
     heads.result = KeyboardInterrupt()
     outcome = attn("heads", "hello there")
     assert (outcome.code, outcome.out, outcome.err) == (130, b"", "")
+
+
+def test_a_package_that_fails_as_it_is_imported_is_named(tmp_path: Path) -> None:
+    """transformers imports torchvision wherever it is installed, also for models of texts."""
+    broken = tmp_path / "torchvision"
+    broken.mkdir()
+    (broken / "__init__.py").write_text("from torchvision import operators\n")
+    (broken / "operators.py").write_text("raise RuntimeError('operator torchvision::nms does not exist')\n")
+    about = tmp_path / "torchvision-0.29.1.dist-info"
+    about.mkdir()
+    (about / "METADATA").write_text("Metadata-Version: 2.1\nName: torchvision\nVersion: 0.29.1\n")
+    path = os.pathsep.join([str(tmp_path), *filter(None, [os.environ.get("PYTHONPATH")])])
+    done = subprocess.run(
+        [sys.executable, "-m", "attncli", "heads", "a b", "-m", "builtin:induction"],
+        env={**os.environ, "PYTHONPATH": path}, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert (done.stdout, done.returncode) == ("", 1)
+    assert done.stderr.splitlines() == [
+        "error: the installed torchvision can't be imported: operator torchvision::nms does not exist",
+        "hint: install the torchvision that fits your torch, or remove it: pip uninstall torchvision",
+    ]

@@ -69,8 +69,8 @@ class ReachedModelError(Exception):
 
 #: A value for each option that takes one; flags are given as they are.
 VALUES = {
-    "--image": "cat.png", "--audio": "cat.wav", "--seed": "1", "--target": "die Katze", "--target-ids": "0 5",
-    "--tokens": "a b", "--tokenizer": "gpt2",
+    "--image": "cat.png", "--video": "cat.gif", "--audio": "cat.wav", "--seed": "1", "--target": "die Katze",
+    "--target-ids": "0 5", "--tokens": "a b", "--tokenizer": "gpt2",
     "--generate": "3", "--pair": "it slept", "--against": "The dog sat on it", "--layer": "1", "--head": "1.2",
     "--stack": "encoder", "--metric": "entropy", "--threshold": "induction=0.3", "--check": "1.2 entropy > 0.1",
     "--query": "cat", "--key": "The", "--bins": "4", "--by": "word", "--top": "3", "--input-ids": "5 6 7",

@@ -164,8 +164,10 @@ class AblatedRun:
         if start:
             try:
                 values = self._batch(changes, start)
-            except ModelError:
-                values = None  # later blocks read what earlier ones keep; without replay, any other cause is raised
+            except (ModelError, RuntimeError):
+                # Later blocks read what earlier ones keep, or a tower puts the pictures of all texts into one sequence
+                # (Pixtral); without replay, any other cause is raised.
+                values = None
             if values is not None and self._agrees(values):
                 return values
         return self._batch(changes, 0)

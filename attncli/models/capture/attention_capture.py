@@ -27,8 +27,10 @@ from attncli.models.capture.attention_types import (
     CROSS_SUFFIX,
     Attention,
     AttentionSlice,
+    ChunkedAttention,
     QueryKeyAttention,
     batch_size,
+    sequences_of,
 )
 from attncli.models.capture.hooks import hooked
 from attncli.models.capture.lazy_mask import lazy_mask, restrict_to_selected
@@ -58,10 +60,11 @@ OutputChange = Callable[[nn.Module, Tensor, tuple[int, ...]], Tensor]
 _BIAS_NAMES = ("position_bias", "attention_bias")
 _SINK_NAMES = ("s_aux", "sinks")
 
-#: Tensor arguments for other kernels, whose information is in the mask or the states already.
+#: Tensor arguments for other kernels, whose information is in the mask or the states already; `logits_to_keep` is for
+#: the head of the model, and some models pass on all that they are given.
 _IGNORED_TENSORS = frozenset({
     "position_ids", "cache_position", "cu_seq_lens_q", "cu_seq_lens_k", "cu_seqlens", "input_ids",
-    "encoder_hidden_states", "encoder_attention_mask", "position_embeddings",
+    "encoder_hidden_states", "encoder_attention_mask", "position_embeddings", "logits_to_keep",
 })  # fmt: skip
 
 #: What the graph of a scripted module has, if it attends.
@@ -76,7 +79,8 @@ class _CaptureSession:
     lengths: of the text and, in an encoder–decoder, of the decoder's input.
     batch: of texts.  prompt: the learned positions before each text, which are left out.
     virtual: an adapter's, which are not.  has_media: whether a picture or a sound goes with the text.
-    crops: of the picture, as a model takes several.  change: of the heads' weighted values, if any.
+    crops: the most that a tower reads of the pictures, one after another.
+    change: of the heads' weighted values, if any.
     own: how a module runs on inputs of its author, if it does.
     captured: how many attention computations were passed to the observer.
     unread: modules that ran and whose attention can't be read.
@@ -108,7 +112,7 @@ class _CaptureSession:
         virtual = 0 if adapter is None else adapter.virtual_tokens
         if adapter is not None and adapter.has_virtual_queries:
             lengths[0] += virtual
-        pixels = arguments.get("pixel_values")
+        pixels = arguments.get("pixel_values", arguments.get("pixel_values_videos"))
         return cls(
             model,
             observer,
@@ -143,11 +147,11 @@ class _CaptureSession:
             return
         path = self.paths[id(module)]
         if self.has_media and is_tower(path) and (sequences := batch_size(attention)) > self.batch:
-            if sequences != self.crops:
+            if sequences > self.crops:
                 # Windows of unknown order, each as a sequence of its own.
                 self.unread.append(module)
                 return
-            attention = AttentionSlice(attention, first_only=True)
+            attention = ChunkedAttention(sequences_of(attention))
         for suffix, part in self._split(path, attention):
             self.captured += 1
             self.observer(path + suffix, part)

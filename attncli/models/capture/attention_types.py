@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import NamedTuple, Protocol
 
@@ -331,14 +331,13 @@ class LocalAttention(PrecomputedAttention):
 class AttentionSlice(Attention):
     """A part of an attention to more than a text. Its rows sum to the attention that its keys get.
 
-    rows, columns: (start, stop) of its queries and keys, None for all.
-    first_only: the first sequence of the batch alone: a tower may take several crops of one picture.
+    rows, columns: (start, stop) of its queries and keys, None for all.  sequence: of the batch, None for all.
     """
 
     whole: Attention
     rows: tuple[int, int] | None = None
     columns: tuple[int, int] | None = None
-    first_only: bool = False
+    sequence: int | None = None
 
     @property
     def heads(self) -> int:
@@ -363,16 +362,32 @@ class AttentionSlice(Attention):
     def blocks(self, heads: Sequence[int] | None = None, rows: tuple[int, int] | None = None) -> Iterator[RowBlock]:
         first, last = rows or (0, self.queries)
         row = 0 if self.rows is None else self.rows[0]
-        texts, columns = slice(1 if self.first_only else None), slice(*(self.columns or (None, None)))
+        texts = slice(None) if self.sequence is None else slice(self.sequence, self.sequence + 1)
+        columns = slice(*(self.columns or (None, None)))
         for block in self.whole.blocks(heads, (first + row, last + row)):
             # A mask may be one column for all keys.
-            visible = block.visible.expand(*block.visible.shape[:3], self.whole.keys)[texts, ..., columns]
+            visible = block.visible.expand(-1 if self.sequence is None else len(block.weights), -1, -1, self.whole.keys)
+            visible = visible[texts, ..., columns]
             yield RowBlock(block.start - row, block.stop - row, block.weights[texts, ..., columns], visible)
+
+
+def sequences_of(attention: Attention) -> tuple[Attention, ...]:
+    """The attention of every sequence of a batch by itself."""
+    count = batch_size(attention)
+    if isinstance(attention, QueryKeyAttention) and attention.mask is attention.bias is None:
+        return tuple(
+            replace(attention, query=query, key=key, value=value, outputs=[])
+            for query, key, value in zip(
+                *(states[:, None] for states in (attention.query, attention.key, attention.value)), strict=True
+            )
+        )
+    return tuple(AttentionSlice(attention, sequence=number) for number in range(count))
 
 
 @dataclass(frozen=True)
 class ChunkedAttention(Attention):
-    """Attention within chunks of a sequence, each of which a tower hands to its attention by itself (Qwen2.5-VL).
+    """Attention within chunks of a sequence, each of which a tower hands to its attention by itself: windows of patches
+    (Qwen2.5-VL), or the crops of a picture.
 
     chunks: in order; no position sees another chunk.
     """

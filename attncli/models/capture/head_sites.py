@@ -114,23 +114,29 @@ def find_head_sites(model: LoadedModel, arguments: Mapping[str, Tensor | bool]) 
     return tuple(finder.sites)
 
 
-class _Mark(NamedTuple):
-    """What heads a tensor holds. size: how many numbers they gave."""
+@dataclass(eq=False)
+class _Mark:
+    """What heads a tensor holds, of one call of an attention module.
+
+    sizes: how many numbers they gave; several where the module hands one chunk after another to its attention.
+    """
 
     path: str
     call: int
     block_call: int
     heads: int
-    size: int
+    sizes: list[int]
 
 
 @dataclass
 class _Running:
-    """A module that is running. products: how many products with a parameter it computed itself."""
+    """A module that is running. products: how many products with a parameter it computed itself.  mark: of its heads,
+    where it attends."""
 
     module: nn.Module
     given: Tensor | None
     products: int = 0
+    mark: _Mark | None = None
 
 
 @dataclass
@@ -165,10 +171,18 @@ class _SiteFinder:
 
     def add_heads(self, module: nn.Module, output: Tensor, axes: tuple[int, ...]) -> Tensor:
         """Note the weighted values of heads; axes: of them, those that count heads (there is one text)."""
-        path = self._paths[id(module)]
-        call = self._calls[path] = self._calls.get(path, -1) + 1
-        heads = math.prod(output.shape[axis] for axis in axes)
-        self._marks[output] = _Mark(path, call, self._block_calls - 1, heads, output.numel())
+        running = next((each for each in reversed(self._running) if each.module is module), None)
+        if running is None or running.mark is None:
+            path = self._paths[id(module)]
+            call = self._calls[path] = self._calls.get(path, -1) + 1
+            heads = math.prod(output.shape[axis] for axis in axes)
+            mark = _Mark(path, call, self._block_calls - 1, heads, [])
+            if running is not None:
+                running.mark = mark
+        else:
+            mark = running.mark
+        mark.sizes.append(output.numel())
+        self._marks[output] = mark
         return output
 
     def call(self, func: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
@@ -192,7 +206,7 @@ class _SiteFinder:
 
     def _add_site(self, mark: _Mark, product: ParameterProduct) -> None:
         known = any((site.path, site.call) == (mark.path, mark.call) for site in self.sites)
-        if known or product.states.numel() != mark.size:
+        if known or product.states.numel() not in (mark.sizes[0], sum(mark.sizes)):
             return
         # What an adapter adds takes the same input: both are in its wrapper.
         wrapper = next((each for each in reversed(self._running) if is_adapted(each.module)), None)
@@ -202,7 +216,8 @@ class _SiteFinder:
         turn = sum(site.module is owner.module and site.block_call == mark.block_call for site in self.sites)
         shape = product.states.shape
         tokens_first = len(shape) > 2 and shape[0] != 1 and shape[1] == 1  # of one text
-        self.sites.append(HeadSite(*mark[:4], owner.module, turn, number, product.operand, tokens_first))
+        place = mark.path, mark.call, mark.block_call, mark.heads
+        self.sites.append(HeadSite(*place, owner.module, turn, number, product.operand, tokens_first))
 
 
 def _same_memory(one: Tensor, other: Tensor) -> bool:

@@ -185,6 +185,8 @@ class LinearPath:
         given = args[0] if args else None
         if not isinstance(given, Tensor) or not isinstance(output, Tensor) or given not in self._kinds:
             return None
+        if given.shape != output.shape:
+            return None  # pooling, which has no parameters either
         return self._joined(kept_ratio(given, output), self._kinds[given])
 
     # --- Names of sources
@@ -272,6 +274,8 @@ class LinearPath:
         """A function that is linear in its first argument."""
         if not isinstance(args[0], Tensor) or args[0] not in self._kinds:
             return _frozen(func, args, kwargs)
+        if getattr(func, "__name__", "") == "view":
+            func = Tensor.reshape  # what was computed in another way may lie otherwise in memory
         return func(args[0], *_constants(args[1:]), **_constant_values(kwargs))
 
     def _sum(self, func: Any, args: list[Any], kwargs: dict[str, Any], kind: PathKind) -> Any:

@@ -18,7 +18,7 @@ Modality = Literal["image", "audio"]
 
 #: The names of the forward pass's arguments for each modality.
 MODALITIES: Mapping[Modality, tuple[str, ...]] = {
-    "image": ("pixel_values", "flattened_patches"),
+    "image": ("pixel_values", "flattened_patches", "pixel_values_videos"),
     "audio": ("input_features", "input_values"),
 }
 

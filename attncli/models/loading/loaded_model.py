@@ -144,6 +144,13 @@ class LoadedModel:
         return identifier if isinstance(identifier, int) else None
 
     @property
+    def video_token(self) -> int | None:
+        """The id of the tokens in a text that the model replaces by the frames of a video; None if it has none of their
+        own."""
+        identifier = getattr(self.config, "video_token_id", None)
+        return identifier if isinstance(identifier, int) else None
+
+    @property
     def decoder_prefix(self) -> tuple[int, ...]:
         """The first ids of an encoder–decoder's decoder: its start token, and the forced first token, if there is one
         (BART's, or the target language of a translation model). Raises ModelError for ids that no vocabulary has."""

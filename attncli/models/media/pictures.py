@@ -87,7 +87,7 @@ def read_photo(path: str | Path) -> Photo:
                 frames = getattr(image, "n_frames", 1)
                 notes = (f"{name} contains {frames:,} pictures, and the first one was used",) if frames > 1 else ()
                 image.load()
-                return Photo(name, _to_rgb(ImageOps.exif_transpose(image)), notes)
+                return Photo(name, pixels_of(ImageOps.exif_transpose(image)), notes)
         except Image.DecompressionBombError as error:
             raise _too_large_error(name) from error
         except Image.UnidentifiedImageError as error:
@@ -110,7 +110,8 @@ def _too_large_error(name: str, size: str = "") -> FailedError:
     )
 
 
-def _to_rgb(image: Any) -> Pixels:
+def pixels_of(image: Any) -> Pixels:
+    """A picture of Pillow as uint8 (height, width, 3), transparent pixels on white."""
     from PIL import Image
 
     if image.mode.startswith(("I", "F")):
@@ -135,11 +136,11 @@ def image_processor(files: ModelFiles) -> Any:
     what = f"the image processor of {files.ref.name} can't be built"
     with library_errors(what, files.repair_hint, catch=(TypeError, ValueError, KeyError, AttributeError)):
         processor = cls.from_dict(settings)
-        _check_wanted_sizes(processor, files)
+        check_wanted_sizes(processor, files)
     return processor
 
 
-def _check_wanted_sizes(processor: Any, files: ModelFiles) -> None:
+def check_wanted_sizes(processor: Any, files: ModelFiles) -> None:
     """Raise ModelError for settings by which every picture would be enlarged beyond any memory."""
     for name in ("size", "crop_size", "pad_size", "max_image_size"):
         sides = dict(getattr(processor, name, None) or {})
@@ -258,17 +259,28 @@ def count_crops(values: Any) -> int:
     return math.prod(values.shape[:-3])
 
 
+def pixel_values(arguments: Mapping[str, Any]) -> Any:
+    """The pixels that a processor has prepared, of pictures or of a video; None for neither."""
+    return arguments.get("pixel_values", arguments.get("pixel_values_videos"))
+
+
+def patch_grid_sizes(arguments: Mapping[str, Any]) -> Any:
+    """How many frames (1 of a picture), rows and columns of patches each picture or video has, (n, 3), where a
+    processor flattens the patches; else None."""
+    return arguments.get("image_grid_thw", arguments.get("video_grid_thw"))
+
+
 def layout_in_text(module: nn.Module, arguments: Mapping[str, Any], processor: Any) -> PatchLayout | None:
     """The patches of a picture whose tokens stand in a text, or of one crop of it; None if unknown.
 
     arguments: what the processor returned. Some processors (Qwen2-VL's) flatten the patches, and say how many rows and
     columns of them there are.
     """
-    grid, values = arguments.get("image_grid_thw"), arguments.get("pixel_values")
+    grid, values = patch_grid_sizes(arguments), pixel_values(arguments)
     if grid is not None and len(grid) == 1:
-        frames, rows, columns = grid[0].tolist()
+        _, rows, columns = grid[0].tolist()
         side = getattr(getattr(processor, "image_processor", None), "patch_size", 0)
-        return PatchLayout(rows, columns, (), (side, side), None) if frames == 1 else None
+        return PatchLayout(rows, columns, (), (side, side), None)
     return None if values is None or values.ndim < 4 else patch_layout(module, *values.shape[-2:])
 
 

@@ -10,6 +10,7 @@ the model then hands to its text are the coordinates of the tokens.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from inspect import signature
 from itertools import product
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -17,13 +18,24 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from attncli.models.media.pictures import PROCESSOR_ERRORS, Photo, Pixels, denormalize, layout_in_text, merged_grid
-from attncli.models.media.processors import PicturePrompt, run_processor
+from attncli.models.media.pictures import (
+    PROCESSOR_ERRORS,
+    Photo,
+    Pixels,
+    count_crops,
+    denormalize,
+    layout_in_text,
+    merged_grid,
+    patch_grid_sizes,
+    pixel_values,
+)
+from attncli.models.media.processors import PicturePrompt, mark_of, run_processor
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from attncli.models.media.pictures import PatchLayout
+    from attncli.models.media.videos import Video
 
 #: Of a tile: how much of the picture a view has to cover, and how far apart rows of tokens are, in rows.
 _WHOLE, _SAME_ROW = 0.95, 0.3
@@ -113,7 +125,7 @@ def place_picture(photo: Photo, processor: Any, module: nn.Module, picture_id: i
     """How a picture of this size becomes tokens, if it is the only one."""
     alone = PicturePrompt(run_processor([_coordinates(photo)], processor, str(processor.image_token)))
     tokens, arguments = alone.ids.count(picture_id), alone.arguments
-    layout, values = layout_in_text(module, arguments, processor), arguments.get("pixel_values")
+    layout, values = layout_in_text(module, arguments, processor), pixel_values(arguments)
     if values is None or layout is None:
         return PlacedPicture(tokens, (), (), layout, ())
     if values.ndim < 4:
@@ -130,6 +142,33 @@ def place_picture(photo: Photo, processor: Any, module: nn.Module, picture_id: i
     if not spots and len(found) > 1:
         spots = _traced_spots(module, layout, crops, views, arguments, tokens)
     return PlacedPicture(tokens, crops, views, layout, spots)
+
+
+def place_video(video: Video, processor: Any, module: nn.Module, video_id: int) -> list[PlacedPicture]:
+    """How the frames of a video become tokens, one after another; several together where the model merges them.
+
+    What the model adds behind the last frame counts as that frame's, without a place.
+    """
+    seen = replace(video, frames=tuple(_coordinates(frame) for frame in video.frames))
+    alone = PicturePrompt(run_processor(seen, processor, str(mark_of(processor, video))))
+    tokens, arguments = alone.ids.count(video_id), alone.arguments
+    layout, grid = layout_in_text(module, arguments, processor), patch_grid_sizes(arguments)
+    values = pixel_values(arguments)
+    if layout is None:
+        return [PlacedPicture(tokens, (), (), None, ())]
+    box: Box | None = Box(0, 0, 1, 1)
+    if grid is None:
+        first = values.reshape(-1, *values.shape[-3:])[0].float().numpy()
+        box = _find_box(denormalize(first, getattr(processor, "video_processor", processor)), video.frames[0])
+    count = count_crops(values) if grid is None else int(grid[0, 0])
+    crops, views = (box,) * count, (False,) * count
+    spots = _spots_in_order(module, layout, crops, views, tokens)
+    spots = spots or _traced_spots(module, layout, crops, views, arguments, tokens)
+    each = tokens // count
+    sizes = [each] * (count - 1) + [tokens - each * (count - 1)]
+    starts = [each * number for number in range(count)]
+    return [PlacedPicture(size, (box,), (False,), layout, spots[start : start + size])
+            for start, size in zip(starts, sizes, strict=True)]  # fmt: skip
 
 
 def place_alike(
@@ -244,12 +283,12 @@ def _traced_spots(
     tokens: int,
 ) -> tuple[Spot | None, ...]:
     """The spots of tokens that the model arranges from the patches of its crops; empty where that can't be seen."""
-    holder = next(
-        (part for part in (module, getattr(module, "model", None)) if hasattr(part, "get_image_features")), None
-    )
-    if holder is None:
+    name = "get_image_features" if "pixel_values" in arguments else "get_video_features"
+    holders = (module, getattr(module, "model", None))
+    features = next((getattr(holder, name) for holder in holders if hasattr(holder, name)), None)
+    if features is None:
         return ()
-    taken = signature(holder.get_image_features).parameters
+    taken = signature(features).parameters
     given = {
         name: value.to(module.dtype) if value.is_floating_point() else value
         for name, value in arguments.items()
@@ -258,7 +297,7 @@ def _traced_spots(
     given = {name: value.to(module.device) for name, value in given.items()}
     width = module.get_input_embeddings().weight.shape[1]
     try:
-        found = _last_projection(module, holder, given, len(crops), width)
+        found = _last_projection(module, features, given, len(crops), width)
         if found is None:
             return ()
         part, rows = found
@@ -266,14 +305,14 @@ def _traced_spots(
         if grid is None:
             return ()
         cells = list(_cells(grid, crops, views))
-        features = _replaced_features(holder, given, part, _as_states(cells, width))
+        found_spots = _replaced_features(features, given, part, _as_states(cells, width))
     except PROCESSOR_ERRORS:  # of a model that takes its pictures otherwise
         return ()
-    return () if len(features) != tokens else tuple(_as_spot(each, cells) for each in features)
+    return () if len(found_spots) != tokens else tuple(_as_spot(each, cells) for each in found_spots)
 
 
 def _last_projection(
-    module: Any, holder: Any, given: Mapping[str, Any], crops: int, width: int
+    module: Any, features: Callable[..., Any], given: Mapping[str, Any], crops: int, width: int
 ) -> tuple[nn.Module, int] | None:
     """The module that is the last to give states as wide as those of the text, and how many it gives a crop."""
     seen: list[tuple[nn.Module, int]] = []
@@ -282,12 +321,12 @@ def _last_projection(
         if getattr(output, "shape", (0,))[-1] == width and output.shape[:-1].numel() % crops == 0:
             seen.append((part, output.shape[:-1].numel() // crops))
 
-    _with_hooks(module, note, lambda: holder.get_image_features(**given))
+    _with_hooks(module, note, lambda: features(**given))
     return seen[-1] if seen else None
 
 
 def _replaced_features(
-    holder: Any, given: Mapping[str, Any], part: nn.Module, states: Tensor
+    features: Callable[..., Any], given: Mapping[str, Any], part: nn.Module, states: Tensor
 ) -> npt.NDArray[np.float64]:
     """What the model hands to its text where the outputs of a part are these states, (tokens, width)."""
     import torch
@@ -298,7 +337,7 @@ def _replaced_features(
     handle = part.register_forward_hook(replace)
     try:
         with torch.no_grad():
-            found = holder.get_image_features(**given)
+            found = features(**given)
     finally:
         handle.remove()
     found = getattr(found, "pooler_output", found)

@@ -7,12 +7,14 @@ transformers' own `from_pretrained` asks for torchvision; here a processor is bu
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from copy import copy
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from attncli.errors import AttnError, ModelError, UsageError, reason_of
+import numpy as np
+
+from attncli.errors import AttnError, ModelError, UsageError, broken_package
 from attncli.models.chat.sandbox import Call, Rendering, Sandbox, StoppedError
 from attncli.models.chat.template import DEFAULT, ChatFormat, loaded_format, parse_conversation, read_format
 from attncli.models.files.model_files import PREPROCESSOR_FILE, PROCESSOR_FILE
@@ -20,6 +22,7 @@ from attncli.models.files.weight_headers import read_json
 from attncli.models.loading.library_errors import library_errors
 from attncli.models.media.pictures import PROCESSOR_ERRORS, Photo, image_processor
 from attncli.models.media.sounds import feature_extractor
+from attncli.models.media.videos import Video, video_processor
 from attncli.models.tokenizers.slow import suppress_warnings
 
 if TYPE_CHECKING:
@@ -52,8 +55,8 @@ class PicturePrompt(NamedTuple):
 # --- Building a processor
 
 
-def load_processor(files: ModelFiles) -> Any:
-    """The processor of a model, without its part for videos.
+def load_processor(files: ModelFiles, *, videos: bool = False) -> Any:
+    """The processor of a model. videos: with its part for them.
 
     Raises ModelError if the model names none that transformers has, or its settings can't be used.
     """
@@ -62,7 +65,10 @@ def load_processor(files: ModelFiles) -> Any:
     whose = f"the processor of {files.ref.name}"
     errors = library_errors(f"{whose} can't be built", files.repair_hint, catch=PROCESSOR_ERRORS, user=whose)
     with errors, suppress_warnings(), _named_packages(whose):
-        parts = [_load_part(files, name) for name in cls.get_attributes()]
+        names = cls.get_attributes()
+        if videos and "video_processor" not in names:
+            raise UsageError(f"{files.ref.name} reads no videos", hint="give frames as pictures: --image for each")
+        parts = [_load_part(files, name, videos=videos) for name in names]
         processor = _without_videos(cls).from_args_and_dict(parts, settings)
     templates = read_format(files).templates
     if DEFAULT in templates:
@@ -97,12 +103,10 @@ def _processor_class(files: ModelFiles) -> Any:
         cls = getattr(transformers, name, None) if isinstance(name, str) else None
     except Exception as error:
         # transformers imports torchvision where it is installed, and that may not fit torch.
-        if "torchvision" not in str(error):
+        broken = broken_package(error)
+        if broken is None:
             raise
-        raise ModelError(
-            f"torchvision is installed, and can't be imported: {reason_of(error)}",
-            hint="install the torchvision of your torch, or remove it: pip uninstall torchvision",
-        ) from error
+        raise broken from error
     if getattr(cls, "is_dummy", False):
         raise ModelError(
             f"the processor of {files.ref.name} ({name}) needs torchvision", hint="pip install torchvision"
@@ -120,10 +124,10 @@ def _read_settings(files: ModelFiles, name: str) -> dict[str, Any]:
     return {} if path is None else read_json(path, repair_hint=files.repair_hint)
 
 
-def _load_part(files: ModelFiles, name: str) -> Any:
+def _load_part(files: ModelFiles, name: str, *, videos: bool) -> Any:
     """A part of a processor by the name of its attribute."""
     if name == "video_processor":
-        return None
+        return video_processor(files) if videos else None
     loaders = {"tokenizer": _load_tokenizer, "image_processor": image_processor, "feature_extractor": feature_extractor}
     if name in loaders:
         return loaders[name](files)
@@ -157,7 +161,7 @@ def _without_videos(cls: Any) -> Any:
 
 
 def prepare_prompt(
-    photos: Sequence[Photo],
+    shown: Sequence[Photo] | Video,
     processor: Any,
     picture_id: int,
     text: str | Sequence[int],
@@ -165,9 +169,9 @@ def prepare_prompt(
     special: bool = True,
     chat: bool | None = None,
 ) -> PicturePrompt:
-    """Run the processor on pictures and a text, or on ids that hold the pictures' tokens already.
+    """Run the processor on pictures or a video and a text, or on ids that hold the pictures' tokens already.
 
-    picture_id: the id of the tokens that the model replaces by the pictures.  special: add special tokens.
+    picture_id: the id of the tokens that the model replaces by what is shown.  special: add special tokens.
     chat: write the text as a user's question by the chat template; None: where there is one that places pictures.
     A text that says where the pictures go stays as it is. Any other gets them where the processor puts them by itself,
     or else before the text, as the chat template writes them or as the processor's own token.
@@ -175,69 +179,82 @@ def prepare_prompt(
     Raises UsageError for a text with another number of places for pictures or with one for a video, ids without the
     pictures' tokens, and a picture that the processor can't use.
     """
-    mark = getattr(processor, "image_token", None)
+    mark = mark_of(processor, shown)
     if mark is None:
+        what = "videos" if isinstance(shown, Video) else "pictures"
         raise UsageError(
-            f"a {type(processor).__name__} doesn't combine texts and pictures, which this model needs",
+            f"a {type(processor).__name__} doesn't combine texts and {what}, which this model needs",
             hint="pass the model's whole processor as processor=, for instance from transformers.AutoProcessor",
         )
-    what = f"{' and '.join(photo.name for photo in photos)} can't be preprocessed for the model"
-    errors = library_errors(what, "try another picture", raised=UsageError, catch=PROCESSOR_ERRORS)
+    names = [shown.name] if isinstance(shown, Video) else [photo.name for photo in shown]
+    what = f"{' and '.join(names)} can't be preprocessed for the model"
+    errors = library_errors(what, "try another file", raised=UsageError, catch=PROCESSOR_ERRORS)
     if not isinstance(text, str):
         with errors:
-            return _prepare_ids(photos, processor, picture_id, text)
-    _check_marks(text, processor, len(photos))
-    if str(mark) not in text and chat is not False:
-        written = write_question(processor, text, len(photos), required=chat is True)
+            return _prepare_ids(shown, processor, picture_id, text)
+    _check_marks(text, processor, shown)
+    if mark not in text and chat is not False:
+        written = write_question(processor, text, shown, required=chat is True)
         if written is not None:
             begins = str(processor.tokenizer.bos_token or "")
             special = special and not (begins and written.startswith(begins))
             with errors:
-                return PicturePrompt(run_processor(photos, processor, written, special=special), written, chat=True)
-    if str(mark) not in text:
+                return PicturePrompt(run_processor(shown, processor, written, special=special), written, chat=True)
+    if mark not in text:
         # Most processors refuse a text without a place for the picture; the others put it there themselves.
         with suppress(*PROCESSOR_ERRORS):
-            by_itself = PicturePrompt(run_processor(photos, processor, text, special=special), text)
+            by_itself = PicturePrompt(run_processor(shown, processor, text, special=special), text)
             if picture_id in by_itself.ids:
                 return by_itself
-        text = _written_picture(processor, str(mark)) * len(photos) + text
+        text = _written_picture(processor, shown) * _count(shown) + text
     with errors:
-        return PicturePrompt(run_processor(photos, processor, text, special=special), text)
+        return PicturePrompt(run_processor(shown, processor, text, special=special), text)
 
 
-def _check_marks(text: str, processor: Any, pictures: int) -> None:
-    """Raise UsageError for a text with places for more or fewer pictures than were given, a video or a sound."""
-    for name, what in (("video_token", "video"), ("audio_token", "sound")):
-        mark = getattr(processor, name, None)
-        if mark is not None and str(mark) in text:
+def mark_of(processor: Any, shown: Sequence[Photo] | Video) -> str | None:
+    """What stands in a text where a picture or the video goes; None for a processor that doesn't take any."""
+    mark = getattr(processor, "video_token" if isinstance(shown, Video) else "image_token", None)
+    return None if mark is None else str(mark)
+
+
+def _count(shown: Sequence[Photo] | Video) -> int:
+    """How many places in a text are needed."""
+    return 1 if isinstance(shown, Video) else len(shown)
+
+
+def _check_marks(text: str, processor: Any, shown: Sequence[Photo] | Video) -> None:
+    """Raise UsageError for a text with places for more or fewer pictures than were given, or for something else."""
+    mark, pictures = mark_of(processor, shown), _count(shown)
+    word, flag = ("video", "--video") if isinstance(shown, Video) else ("picture", "--image")
+    for name, what in (("image_token", "picture"), ("video_token", "video"), ("audio_token", "sound")):
+        other = getattr(processor, name, None)
+        if other is not None and str(other) != mark and str(other) in text:
             raise UsageError(
-                f"the text has a placeholder for a {what}: {mark}", hint="leave it out: --image gives a picture"
+                f"the text has a placeholder for a {what}: {other}", hint=f"leave it out: {flag} gives a {word}"
             )
-    mark = str(processor.image_token)
-    count = text.count(mark)
+    count = text.count(str(mark))
     if count not in (0, pictures):
-        places = f"{count} placeholder{'s' * (count > 1)} for pictures ({mark})"
-        given = "1 picture was given" if pictures == 1 else f"{pictures} pictures were given"
-        raise UsageError(
-            f"the text has {places}, and {given}",
-            hint=f"give --image once for each {mark}, or leave {mark} out",
-        )
+        places = f"{count} placeholder{'s' * (count > 1)} for {word}s ({mark})"
+        given = f"1 {word} was given" if pictures == 1 else f"{pictures} {word}s were given"
+        more = f"give {flag} once for each {mark}" if word == "picture" else f"leave one {mark}"
+        raise UsageError(f"the text has {places}, and {given}", hint=f"{more}, or leave {mark} out")
 
 
-def _prepare_ids(photos: Sequence[Photo], processor: Any, picture_id: int, ids: Sequence[int]) -> PicturePrompt:
-    marks = str(processor.image_token) * len(photos)
+def _prepare_ids(shown: Sequence[Photo] | Video, processor: Any, picture_id: int, ids: Sequence[int]) -> PicturePrompt:
+    marks = str(mark_of(processor, shown)) * _count(shown)
     # A copy, as the processor may be the user's.
     given = copy(processor)
     given.tokenizer = _GivenIds(processor.tokenizer, ids)
-    expected = PicturePrompt(run_processor(photos, processor, marks)).ids.count(picture_id)
+    expected = PicturePrompt(run_processor(shown, processor, marks)).ids.count(picture_id)
     count = ids.count(picture_id)
     if count != expected:
-        needs = "this picture needs" if len(photos) == 1 else f"these {len(photos)} pictures need"
+        word = "video" if isinstance(shown, Video) else "picture"
+        needs = f"this {word} needs" if _count(shown) == 1 else f"these {_count(shown)} pictures need"
         raise UsageError(
-            f"the token ids contain {count} picture tokens ({picture_id}), and {needs} {expected}",
+            f"the token ids contain {count} {word} tokens ({picture_id}), and {needs} {expected}",
             hint="give the text instead of token ids, or the token ids of the model's processor",
         )
-    prompt = PicturePrompt(run_processor(photos, given, marks))
+    prompt = PicturePrompt(run_processor(shown, given, marks))
     if prompt.ids != list(ids):
         raise UsageError(
             f"a {type(processor).__name__} changes the token ids", hint="give the text instead of token ids"
@@ -245,15 +262,19 @@ def _prepare_ids(photos: Sequence[Photo], processor: Any, picture_id: int, ids: 
     return prompt
 
 
-def run_processor(photos: Sequence[Photo], processor: Any, text: str, *, special: bool = True) -> dict[str, Any]:
-    """Everything that the processor returns for pictures and a text, `input_ids` first."""
+def run_processor(shown: Sequence[Photo] | Video, processor: Any, text: str, *, special: bool = True) -> dict[str, Any]:
+    """Everything that the processor returns for pictures or a video and a text, `input_ids` first."""
     from PIL import Image
 
-    options = {} if special else {"add_special_tokens": False}
-    images = [Image.fromarray(photo.pixels) for photo in photos]
-    with suppress_warnings():
+    options: dict[str, Any] = {} if special else {"add_special_tokens": False}
+    if isinstance(shown, Video):
+        frames = np.stack([frame.pixels for frame in shown.frames])
+        options |= {"videos": [frames], "video_metadata": [shown.metadata], "return_metadata": True}
+    else:
         # A list within a list: these pictures are of one text.
-        found = processor(images=[images], text=[text], return_tensors="pt", **options)
+        options["images"] = [[Image.fromarray(photo.pixels) for photo in shown]]
+    with suppress_warnings():
+        found = processor(text=[text], return_tensors="pt", **options)
     return {"input_ids": found["input_ids"], **found}
 
 
@@ -284,9 +305,10 @@ class _GivenIds:
 # --- Where a picture goes
 
 
-def write_question(processor: Any, text: str, pictures: int, *, required: bool = False) -> str | None:
-    """A question about pictures as the chat template writes it: the pictures stand before the text, and the generation
-    prompt follows. text: may be JSON messages, whose pictures stand where they say, or else before their first text.
+def write_question(processor: Any, text: str, shown: Sequence[Photo] | Video, *, required: bool = False) -> str | None:
+    """A question about pictures or a video as the chat template writes it: they stand before the text, and the
+    generation prompt follows. text: may be JSON messages, whose pictures stand where they say, or else before their
+    first text.
 
     Returns None where no template places as many pictures. required: raise UsageError then.
     Raises ModelError for a template that takes too long.
@@ -298,50 +320,57 @@ def write_question(processor: Any, text: str, pictures: int, *, required: bool =
                 f"a {type(processor).__name__} has no chat template", hint="leave --chat out, or use a chat model (-m)"
             )
         return None
-    messages = _messages(text, pictures)
+    parts, mark = _parts(shown), str(mark_of(processor, shown))
+    messages = _messages(text, parts)
     found = _render(form, processor, messages, [Call(range(len(messages)), generation=True)])[0]
-    if found.text is not None and found.text.count(str(processor.image_token)) == pictures:
+    if found.text is not None and found.text.count(mark) == len(parts):
         return found.text
     if required:
-        why = found.message or f"it writes {(found.text or '').count(str(processor.image_token))} of {pictures}"
-        raise UsageError(f"the chat template places no pictures: {why}", hint="leave --chat out")
+        why = found.message or f"it writes {(found.text or '').count(mark)} of {len(parts)}"
+        raise UsageError(f"the chat template places no {parts[0]['type']}s: {why}", hint="leave --chat out")
     return None
 
 
-def _messages(text: str, pictures: int) -> list[dict[str, Any]]:
-    """JSON messages, or a question as one message, with the pictures in them."""
+def _parts(shown: Sequence[Photo] | Video) -> list[dict[str, str]]:
+    """Pictures or a video as parts of a message."""
+    return [{"type": "video" if isinstance(shown, Video) else "image"}] * _count(shown)
+
+
+def _messages(text: str, parts: Sequence[Mapping[str, str]]) -> list[dict[str, Any]]:
+    """JSON messages, or a question as one message, with these parts in them."""
     if text.lstrip().startswith(("[{", '{"')):
         with suppress(AttnError):
             messages = [dict(message) for message in parse_conversation(text).messages]
-            return _with_pictures(messages, pictures)
+            return _with_pictures(messages, parts)
     words = [{"type": "text", "text": text}] if text else []
-    return [{"role": "user", "content": [*({"type": "image"} for _ in range(pictures)), *words]}]
+    return [{"role": "user", "content": [*parts, *words]}]
 
 
-def _with_pictures(messages: list[dict[str, Any]], pictures: int) -> list[dict[str, Any]]:
-    """The messages with contents as lists of parts, and the pictures before the first of a user that has none."""
+def _with_pictures(messages: list[dict[str, Any]], shown: Sequence[Mapping[str, str]]) -> list[dict[str, Any]]:
+    """The messages with contents as lists of parts, and what is shown before the first of a user that has none."""
     for message in messages:
         if isinstance(message.get("content"), str):
             message["content"] = [{"type": "text", "text": message["content"]}]
     parts = [part for message in messages for part in message.get("content") or ()]
-    if not any(isinstance(part, dict) and part.get("type") == "image" for part in parts):
+    if not any(isinstance(part, dict) and part.get("type") == shown[0]["type"] for part in parts):
         asked = next((message for message in messages if message.get("role") == "user"), messages[0])
-        asked["content"] = [*({"type": "image"} for _ in range(pictures)), *asked["content"]]
+        asked["content"] = [*shown, *asked["content"]]
     return messages
 
 
-def _written_picture(processor: Any, mark: str) -> str:
-    """A picture as the chat template writes it, with its surroundings (`<|vision_start|>` …), or the token alone.
+def _written_picture(processor: Any, shown: Sequence[Photo] | Video) -> str:
+    """A picture or a video as the chat template writes it, with its surroundings (`<|vision_start|>` …), or its token
+    alone.
 
     Raises ModelError for a template that takes too long.
     """
-    form = _chat_form(processor)
+    form, mark = _chat_form(processor), str(mark_of(processor, shown))
     if DEFAULT not in form.templates:
         return mark
     words = {"type": "text", "text": _TEXT_MARK}
-    messages = [{"role": "user", "content": [*parts, words]} for parts in ([], [{"type": "image"}])]
-    plain, shown = _render(form, processor, messages, [Call([0]), Call([1])])
-    before, written = ((each.text or "").partition(_TEXT_MARK)[0] for each in (plain, shown))
+    messages = [{"role": "user", "content": [*parts, words]} for parts in ([], _parts(shown)[:1])]
+    plain, full = _render(form, processor, messages, [Call([0]), Call([1])])
+    before, written = ((each.text or "").partition(_TEXT_MARK)[0] for each in (plain, full))
     around = written.removeprefix(before) if written.startswith(before) else ""
     return around if around.count(mark) == 1 else mark
 
