@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from attncli.models.loading.loaded_model import LoadedModel
     from attncli.models.loading.weights import Depth
     from attncli.models.tokenizers.types import Tokenizer
+    from attncli.results.alignment import AlignedPair
     from attncli.results.steps import Steps
 
 #: Up to so many tokens, special ones included, nearly every head gives most of its weight to a neighbour or the first.
@@ -46,6 +47,7 @@ class HeadsInput(NamedTuple):
 
     The fields are those of `attncli.heads`; encoding: how texts are tokenized.  needle: tokens of the text of
     `--needle`.  qk_ov: no text, the weights alone.  columns: what the fields of several texts are.
+    each_pair: takes pairs of texts as they are aligned; the result doesn't hold them then.
     chat: write the text by the chat template; None: where there are pictures and a template that places them.
     inputs: of the user's own module.  tokens: names for the positions of ids, or of these inputs.
     """
@@ -67,6 +69,7 @@ class HeadsInput(NamedTuple):
     chat: bool | None = None
     inputs: Any = None
     tokens: Sequence[str] = ()
+    each_pair: Callable[[AlignedPair], None] | None = None
 
     @property
     def has_text(self) -> bool:

@@ -8,6 +8,7 @@ from itertools import zip_longest
 import numpy as np
 
 from attncli.render.data import Row, Table
+from attncli.render.heads.alignment import alignment_table
 from attncli.render.heads.effect_tables import effect_arrays, effects_table, prediction_table
 from attncli.render.npz import Array
 from attncli.results.base import to_dict
@@ -30,9 +31,10 @@ _BIN_COLUMNS = ("query_start", "query_end", "key_start", "key_end", "weight")
 def heads_records(result: HeadsResult) -> Iterator[dict[str, object]]:
     """A record per head: its metrics, those of uniform attention as `baseline`, and its pattern if it has one.
 
+    Of aligned words, a record per pair of texts.
     Where heads were ranked by one weight or compared, the head's entry is `ranking` or `difference`.
     """
-    return map(to_dict, result.lines())
+    return map(to_dict, result.lines() if result.alignment is None else result.aligned_pairs())
 
 
 def _changes_by_head(result: HeadsResult) -> dict[str, HeadChange]:
@@ -51,10 +53,13 @@ def heads_table(result: HeadsResult, *, cells: bool = False) -> Table:
     `change_<metric>`, the other side less this one; a cell has its `change`.
     Means over texts have the bounds of their 95 % intervals, `<metric>_low` and `<metric>_high`, and the number of
     texts, `<metric>_texts`. Cells of pictures have the rows and columns of their patches.
-    With effects, a row per head or other part; with a prediction alone, a row per state and token.
+    With effects, a row per head or other part; with a prediction alone, a row per state and token; of aligned words, a
+    row per link.
     """
     if result.qk_ov is not None:
         return _circuit_table(result.qk_ov)
+    if result.alignment is not None and result.metric is None:
+        return alignment_table(result)
     if result.steps is not None:
         return _STEP_COLUMNS, (row for steps in result.steps for row in _step_rows(steps))
     if cells:
