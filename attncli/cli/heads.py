@@ -174,7 +174,8 @@ def heads(
     messages = Messages(environment, quiet=output.quiet)
     names = require_one_or_two_models(model, environment)
     given, notes = read_heads_input(source, inputs, names, environment)
-    given = given._replace(encoding=encoding)
+    pairs = _pair_writer(given, plan, StdoutWriter(environment, before=messages.clear_progress))
+    given = given._replace(encoding=encoding, each_pair=pairs)
     messages.notes(notes)
     options = _with_defaults(
         choice._replace(effects=effects), plan, one=not given.is_batch and len(model) < 2, qk_ov=given.qk_ov
@@ -184,15 +185,11 @@ def heads(
         from attncli.api.loading import ModelLoader
 
         loader = ModelLoader(names, tokenizer, loading, running, progress, environment.keeper)
-        pairs = _pair_writer(given, plan, StdoutWriter(environment, before=messages.clear_progress))
-        given = given._replace(each_pair=pairs)
         result = verb.run_heads(given, options, loader, sharing)
     messages.warnings(result.warnings)
     messages.notes(result.notes)
-    if pairs is not None:
-        pairs.stdout.flush()
-    else:
-        write_result(plan, result, environment, data=_requested_data(result, choice), cells=choice.patterns)
+    data = _requested_data(result, choice)
+    write_result(plan, result, environment, data=data, cells=choice.patterns) if pairs is None else pairs.stdout.flush()
     messages.fail(result.failures or (), hint="--json has the values, and --metric NAME shows one metric of all heads")
 
 

@@ -8,7 +8,7 @@ from itertools import zip_longest
 import numpy as np
 
 from attncli.render.data import Row, Table
-from attncli.render.heads.alignment import alignment_table
+from attncli.render.heads.aligned_pairs import alignment_table
 from attncli.render.heads.effect_tables import effect_arrays, effects_table, prediction_table
 from attncli.render.npz import Array
 from attncli.results.base import to_dict

@@ -15,7 +15,7 @@ from attncli.metrics import PROBED
 from attncli.render.common.cells import glyphs
 from attncli.render.common.console import Rows, count_lines, render_blocks, separate_blocks
 from attncli.render.common.terminal import Terminal
-from attncli.render.heads.alignment import alignment_rows
+from attncli.render.heads.aligned_pairs import alignment_rows
 from attncli.render.heads.circuits import circuits_rows
 from attncli.render.heads.difference import difference_rows
 from attncli.render.heads.effects import effects_rows
