@@ -441,7 +441,7 @@ def _target_tokens(loaded: LoadedModel, tokenizer: Tokenizer | None, inputs: Hea
         if inputs.target is not None and not inputs.encoding.no_special
         else loaded.decoder_prefix[:1]
     )
-    start = tuple(token._replace(special=True) for token in _describe_ids(tokenizer, prefix))
+    start = tuple(token._replace(special=True) for token in describe_ids(tokenizer, prefix))
     if inputs.target is None:
         return start
     if tokenizer is None:
@@ -452,7 +452,7 @@ def _target_tokens(loaded: LoadedModel, tokenizer: Tokenizer | None, inputs: Hea
     return (*start, *(token._replace(index=token.index + len(start)) for token in tokens))
 
 
-def _describe_ids(tokenizer: Tokenizer | None, ids: Sequence[int], first: int = 0) -> Iterator[Token]:
+def describe_ids(tokenizer: Tokenizer | None, ids: Sequence[int], first: int = 0) -> Iterator[Token]:
     """Tokens for ids that the model gave, with indices from `first`; its tokenizer may not know all of them."""
     pieces = [None] * len(ids) if tokenizer is None else tokenizer.describe(ids)
     for index, (number, piece) in enumerate(zip(ids, pieces, strict=True), first):
@@ -468,10 +468,10 @@ def _generate_target(loaded: LoadedModel, tokenizer: Tokenizer | None, text: Enc
     from attncli.attention.inputs import build_inputs
     from attncli.models.loading.greedy_decoding import greedy_decode
 
-    _check_room(loaded.max_target, 1, count)
+    check_room(loaded.max_target, 1, count)
     ids, logits = greedy_decode(loaded, build_inputs(loaded, [text.tokens], [text.segments]).arguments, count)
-    start = [token._replace(special=True) for token in _describe_ids(tokenizer, ids[:1])]
-    generated = tuple(_describe_ids(tokenizer, ids[1:], first=1))
+    start = [token._replace(special=True) for token in describe_ids(tokenizer, ids[:1])]
+    generated = tuple(describe_ids(tokenizer, ids[1:], first=1))
     return TextAndTarget(text, (*start, *number_words(generated)), describe_generated(tokenizer, ids[1:], logits))
 
 
@@ -509,10 +509,10 @@ def continue_text(
     from attncli.models.loading.greedy_decoding import greedy_decode
 
     length = len(text.tokens)
-    _check_room(loaded.max_positions, length, count)
+    check_room(loaded.max_positions, length, count)
     decoded = greedy_decode(loaded, arguments, count)
     ids = decoded.ids[length:]
-    generated = tuple(_describe_ids(tokenizer, ids, first=length))
+    generated = tuple(describe_ids(tokenizer, ids, first=length))
     tokens = (*text.tokens, *number_words(generated, text.tokens))
     # Of two texts, it continues the last one.
     segments, sequences = text.segments[-1:] * len(ids), text.sequences[-1:] * len(ids)
@@ -520,7 +520,7 @@ def continue_text(
     return TextAndTarget(whole, generated=describe_generated(tokenizer, ids, decoded.logits))
 
 
-def _check_room(limit: int | None, before: int, count: int) -> None:
+def check_room(limit: int | None, before: int, count: int) -> None:
     if limit is not None and before + count > limit:
         raise UsageError(
             f"--generate {count:,} is too much: the model accepts at most {limit:,} tokens, and {before:,} are used",

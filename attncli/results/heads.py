@@ -26,6 +26,7 @@ from attncli.results.patterns import (
     Weights,
     equal_spans,
 )
+from attncli.results.sound import Sound
 from attncli.results.steps import Steps
 from attncli.results.struct import Struct, field
 from attncli.results.tokens import Token
@@ -365,7 +366,7 @@ class HeadLine(Struct):
 class HeadsResult(
     Struct,
     json="schema warnings notes model device dtype text_count probe needle by weighting receptive_field chosen metric "
-    "top failures generated prediction effects qk_ov alignment_heads alignment steps stacks difference picture "
+    "top failures generated prediction effects qk_ov alignment_heads alignment sound steps stacks difference picture "
     "pictures made_by",
 ):
     """The attention of a model's heads on one text, or its mean over many.
@@ -390,6 +391,7 @@ class HeadsResult(
     effects: the outcome that the effects of heads are about, and those of other parts, if requested.
     alignment: of pairs of texts, the source word that each target word reads most.  alignment_heads: the mean of which
     heads tells it.
+    sound: the windows of a sound that is longer than the model's.
     picture: the input of a vision model.  pictures: all of them, where there are several.
     """
 
@@ -420,6 +422,7 @@ class HeadsResult(
     receptive_field: Annotated[bool | None, OPTIONAL] = None
     alignment_heads: Annotated[tuple[str, ...], OPTIONAL] = ()
     alignment: Annotated[tuple[WordLink, ...] | None, OPTIONAL] = None
+    sound: Annotated[Sound | None, OPTIONAL] = None
 
     def picture_at(self, number: int) -> Picture | None:
         """One of several pictures, or the only one."""

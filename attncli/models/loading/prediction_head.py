@@ -29,6 +29,8 @@ def generation_class(config: PreTrainedConfig) -> type[PreTrainedModel] | None:
         else transformers.MODEL_FOR_CAUSAL_LM_MAPPING,
         # Models that read pictures too; some are in the first mapping with their language part alone (Mllama).
         transformers.MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING,
+        # Models that write what they hear.
+        transformers.MODEL_FOR_SPEECH_SEQ_2_SEQ_MAPPING,
     ]
     listed = [mapping.get(type(config), None) for mapping in mappings]
     found = [each[0] if isinstance(each, tuple | list) else each for each in listed if each is not None]

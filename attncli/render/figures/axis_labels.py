@@ -42,7 +42,8 @@ def axis_labels(stack: Stack, pattern: Pattern, form: str) -> tuple[AxisLabels, 
 def _axis_labels(axis: Axis, form: str, *, binned: bool) -> AxisLabels:
     seconds, unit = axis.medium.seconds, "" if axis.medium.seconds is None else "s"
     numbers = [*axis.numbers, axis.numbers[-1] + 1]
-    starts = [numbers[place] * (seconds or 1) for place in (*(a for a, _ in axis.spans), axis.spans[-1][1])]
+    places = [numbers[place] for place in (*(a for a, _ in axis.spans), axis.spans[-1][1])]
+    starts = places if seconds is None else [axis.medium.moment(place) for place in places]
     if binned or (seconds is not None and len(axis.tokens) > _MAX_NAMED_FRAMES):
         return AxisLabels([f"{start:g}{unit}" for start in starts[:-1]], starts, unit, numbered=True)
     lines = axis.lines or [None] * len(axis.tokens)

@@ -25,6 +25,7 @@ _STEP_COLUMNS = (
     *("stack", "layer", "head", "name", "query_index", "query_token", "key_index", "key_token", "visible"),
     *("product", "scaled", "capped", "bias", "score", "weight", "value_norm"),
 )
+_WORD_COLUMNS = ("window", "start", "end", "word")
 _BIN_COLUMNS = ("query_start", "query_end", "key_start", "key_end", "weight")
 
 
@@ -54,7 +55,7 @@ def heads_table(result: HeadsResult, *, cells: bool = False) -> Table:
     Means over texts have the bounds of their 95 % intervals, `<metric>_low` and `<metric>_high`, and the number of
     texts, `<metric>_texts`. Cells of pictures have the rows and columns of their patches.
     With effects, a row per head or other part; with a prediction alone, a row per state and token; of aligned words, a
-    row per link.
+    row per link; of a sound that words were heard in, a row per word.
     """
     if result.qk_ov is not None:
         return _circuit_table(result.qk_ov)
@@ -64,6 +65,8 @@ def heads_table(result: HeadsResult, *, cells: bool = False) -> Table:
         return _STEP_COLUMNS, (row for steps in result.steps for row in _step_rows(steps))
     if cells:
         return _cell_table(result)
+    if result.generated is not None and result.generated.words and not result.chosen and result.metric is None:
+        return _WORD_COLUMNS, ((each.window, each.start, each.end, each.text) for each in result.generated.words)
     if result.effects is not None:
         return effects_table(result, result.effects)
     if result.prediction is not None:

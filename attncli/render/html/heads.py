@@ -30,6 +30,7 @@ from attncli.render.views.patches import PictureMap, picture_maps
 from attncli.render.views.patterns import Axis, axes_of
 from attncli.render.views.reading import query_of, rank_text, ranking_view
 from attncli.render.views.sentences import Position, capitalized, raw_text, shorten_plain, written
+from attncli.render.views.writing import heard_sentence
 from attncli.results.base import to_dict
 from attncli.results.heads import HeadsResult, Stack
 from attncli.results.patterns import TOKENS, Ranking, RowReading
@@ -103,6 +104,8 @@ def heads_data(result: HeadsResult, *, name_model: bool = True) -> dict[str, Any
 def _facts(result: HeadsResult, model: Sequence[str]) -> list[str]:
     """How the model was run, and what A and B are if two models or texts were compared."""
     facts = [SEPARATOR.join([*model, *model_facts(result)]), *effect_sentences(result, _spell)]
+    if result.generated is not None and result.generated.words:
+        facts.append(f"the model heard: {printable(heard_sentence(result.generated))}")
     if result.difference is None:
         return facts
     compared = [f"{name}: {printable(fact)}" for name, fact in compared_facts(result, result.difference)]
