@@ -172,7 +172,7 @@ def test_text_table_and_page_show_the_times(saved: tiny.Folders, sound: str, tmp
     word = found["words"][0]
     span = f"{word['start']:.2f}–{word['end']:.2f}s"
     assert span in attn(*command).text
-    assert f"({span})" in page.read_text(encoding="utf-8")
+    assert f"({span})".replace("–", "\\u2013") in page.read_text(encoding="utf-8")
     rows = attn(*command, "--format", "csv").text.splitlines()
     assert rows[0] == "window,start,end,word"
     assert len(rows) == 1 + len(found["words"])
