@@ -23,7 +23,15 @@ from attncli.render.html.effects import (
 from attncli.render.html.page import pack, pack_pixels, page, rounded_metric
 from attncli.render.html.steps_page import steps_html
 from attncli.render.views.difference import DIFFERENCE, compared_facts, difference_stacks
-from attncli.render.views.header import SEPARATOR, is_cross, model_facts, pooling_facts, stack_facts
+from attncli.render.views.header import (
+    CORRECTED,
+    CORRECTED_NOTE,
+    SEPARATOR,
+    is_cross,
+    model_facts,
+    pooling_facts,
+    stack_facts,
+)
 from attncli.render.views.metric_words import label_of, meaning, ordered_labels
 from attncli.render.views.overview import ordered_metrics, standouts
 from attncli.render.views.patches import PictureMap, picture_maps
@@ -84,6 +92,11 @@ def heads_data(result: HeadsResult, *, name_model: bool = True) -> dict[str, Any
     )
     labels = ordered_labels(label for stack in result.stacks for head in stack.metrics for label in head.labels)
     data = [_stack_data(stack, metrics, labels, result.weighting) for stack in stacks]
+    if result.receptive_field:
+        data = [
+            {**each, "legend": f"{each['legend']} {capitalized(CORRECTED_NOTE)}.", "corrected": CORRECTED}
+            for each in data
+        ]
     data += [_stack_data(stack, metrics, labels, DIFFERENCE) for stack in differences]
     return {
         "facts": _facts(result, [printable(result.model)] if name_model else []),
