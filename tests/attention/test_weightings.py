@@ -99,7 +99,7 @@ def test_a_rollout_of_a_causal_model_says_what_it_favours() -> None:
     assert corrected.to_dict()["receptive_field"] is True
     first = [result.stacks[0].patterns[0].weights[-1, 0] for result in (plain, corrected)]
     assert first[1] < first[0]
-    named = "rollout to layer 1, corrected by receptive field"
+    named = "rollout to layer 2, corrected by receptive field"
     for result, is_corrected in ((plain, False), (corrected, True)):
         title = named.replace("to layer", "up to layer")
         assert (title in heads_text(result, Terminal())) is is_corrected
