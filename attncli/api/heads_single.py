@@ -186,11 +186,20 @@ def run_single_text(inputs: HeadsInput, loader: ModelLoader, request: HeadsReque
     if any(token.id == loaded.picture_token for token in encoded.tokens):
         raise UsageError("the text has a placeholder for a picture, and no picture was given", hint="add --image FILE")
     if plan is not None:
+        _find_own_head(loaded, encoded, plan)
         require_head(loaded, plan)
     opened = Opened(loaded, tokenizer, files, loader.progress)
     result, run = prepare_text(opened, inputs, encoded, request)
     result = replace(result, warnings=(*result.warnings, *chat_warnings))
     return result if run is None else add_effects(result, run)
+
+
+def _find_own_head(loaded: LoadedModel, text: EncodedText, plan: EffectsPlan) -> None:
+    """Find what makes the logits of a module of the user's own, which nothing names. Raises as `find_own_head` does."""
+    from attncli.attention.inputs import build_inputs
+    from attncli.models.loading.own_head import find_own_head
+
+    find_own_head(loaded, build_inputs(loaded, [text.tokens], [text.segments]).arguments, plan)
 
 
 def prepare_text(
