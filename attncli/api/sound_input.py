@@ -157,9 +157,10 @@ class HeardSound:
         """With the times of tokens and words in the whole sound. starts: in seconds in the window, empty if unknown."""
         window, several = self.windows[place], len(self.windows) > 1
         times = [window.start + start for start in starts]
+        known: Sequence[float | None] = times or [None] * len(tokens)
         marked = (
             replace(token, window=place if several else None, start=start)
-            for token, start in zip(generated.tokens, times or [None] * len(tokens), strict=True)
+            for token, start in zip(generated.tokens, known, strict=True)
         )
         words = _timed_words(tokens, times, window.end, place) if times else ()
         return replace(generated, tokens=tuple(marked), words=tuple(words))

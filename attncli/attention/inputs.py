@@ -138,7 +138,7 @@ class SoundPositions:
             return None
         step = self.step or self.seconds / length
         names = [f"{self.start + index * step:.2f}s" for index in range(length)]
-        return _build_side(names, 0, Medium("frames", seconds=step, start=self.start))
+        return _build_side(names, 0, Medium("frames", seconds=step, start=self.start or None))
 
 
 def _build_side(names: list[str], special: int, medium: Medium) -> Side:

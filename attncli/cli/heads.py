@@ -175,7 +175,7 @@ def heads(
     names = require_one_or_two_models(model, environment)
     given, notes = read_heads_input(source, inputs, names, environment)
     pairs = _pair_writer(given, plan, StdoutWriter(environment, before=messages.clear_progress))
-    given = given._replace(encoding=encoding, each_pair=pairs)
+    given = given._replace(encoding=encoding, each_pair=pairs and pairs.write)
     messages.notes(notes)
     options = _with_defaults(
         choice._replace(effects=effects), plan, one=not given.is_batch and len(model) < 2, qk_ov=given.qk_ov
@@ -224,7 +224,7 @@ class _PairWriter(NamedTuple):
     stdout: StdoutWriter
     look: Look
 
-    def __call__(self, pair: AlignedPair) -> None:
+    def write(self, pair: AlignedPair) -> None:
         from attncli.render.data import json_line
 
         self.stdout.write(json_line(pair.to_dict(), ascii_only=self.look.ascii_only).encode())

@@ -67,7 +67,7 @@ class Medium(NamedTuple):
     """What the positions on an axis are.
 
     grid: of the patches.  window: patches a side of an attention window; None without windows.
-    seconds: the length of a frame of sound.  start: the second of the sound at which the first frame begins.
+    seconds: the length of a frame of sound.  start: the second of the sound at which the first one begins, unless 0.
     pictures: those that stand among the positions.
     """
 
@@ -76,11 +76,11 @@ class Medium(NamedTuple):
     window: int | None = None
     seconds: float | None = None
     pictures: Annotated[tuple[PatchGrid, ...], OPTIONAL] = ()
-    start: Annotated[float, OPTIONAL] = 0.0
+    start: Annotated[float | None, OPTIONAL] = None
 
     def moment(self, index: int) -> float:
         """The second of the sound at which a frame begins."""
-        return self.start + index * (self.seconds or 0.0)
+        return (self.start or 0.0) + index * (self.seconds or 0.0)
 
     def time_range(self, first: int, last: int) -> str | None:
         """The time from one frame to the end of another, as `0.20–0.40s`; None for other positions."""
