@@ -25,19 +25,24 @@ if TYPE_CHECKING:
 #: What a field of a line may be: the text, and the options that stand for it.
 COLUMNS = ("text", "answer", "contrast", "patch_from")
 
+#: The fields of a line for an encoder–decoder: what its encoder and its decoder read.
+PAIR_COLUMNS = ("source", "target")
+
 
 def parse_columns(given: str | Sequence[str] | None) -> tuple[str, ...]:
     """The columns of a file; the text alone by default. Raises UsageError for unknown ones, and without a text."""
     if given is None:
         return ("text",)
     names = tuple(name.strip() for name in (given.split(",") if isinstance(given, str) else given))
-    wrong = next((name for name in names if name not in COLUMNS or names.count(name) > 1), None)
-    if wrong is not None or "text" not in names:
-        what = "there is no column of the text" if wrong is None else f"there is no column {wrong!r}"
-        twice = wrong in COLUMNS
+    known = PAIR_COLUMNS if names[0] in PAIR_COLUMNS else COLUMNS
+    wrong = next((name for name in names if name not in known or names.count(name) > 1), None)
+    missing = next((name for name in (PAIR_COLUMNS if known is PAIR_COLUMNS else ("text",)) if name not in names), None)
+    if wrong is not None or missing is not None:
+        what = f"there is no column of the {missing}" if wrong is None else f"there is no column {wrong!r}"
+        twice = wrong in known
         raise UsageError(
             f"--columns: {f'{wrong} is named twice' if twice else what}",
-            hint=f"--columns takes some of {','.join(COLUMNS)}, in the order of the fields",
+            hint=f"--columns takes {','.join(PAIR_COLUMNS)}, or some of {','.join(COLUMNS)}, as the fields stand",
         )
     return names
 
@@ -52,16 +57,22 @@ class EffectLine(NamedTuple):
     patch_from: str | None = None
 
 
-def split_line(given: LocatedText, columns: Sequence[str]) -> EffectLine:
-    """The fields of a line. Raises UsageError for another number of them."""
+def split_fields(given: LocatedText, columns: Sequence[str]) -> dict[str, str]:
+    """The fields of a line by their names. Raises UsageError for another number of them."""
     text = given.text or ""
     fields = text.split("\t") if len(columns) > 1 else [text]
     if len(fields) != len(columns):
+        count = f"{len(fields)} field{'s' if len(fields) > 1 else ''}"
         raise UsageError(
-            f"{given.place} has {len(fields)} fields, and --columns names {len(columns)}",
+            f"{given.place} has {count}, and --columns names {len(columns)}",
             hint=f"a line reads {'<tab>'.join(columns)}",
         )
-    named = {name: field or None for name, field in zip(columns, fields, strict=True)}
+    return dict(zip(columns, fields, strict=True))
+
+
+def split_line(given: LocatedText, columns: Sequence[str]) -> EffectLine:
+    """The fields of a line. Raises UsageError for another number of them."""
+    named = {name: field or None for name, field in split_fields(given, columns).items()}
     return EffectLine(given.place, named.pop("text") or "", **named)
 
 
@@ -98,19 +109,19 @@ def run_effect_lines(
     results = []
     for number, line in enumerate(lines):
         loader.progress("measuring effects", number, len(lines))
-        with _located(line):
+        with located(line.place):
             result, run = prepared(line)
             results.append(_slim(add_effects(result, replace(run, means=means))))
     return average_results(results, request.thresholds)
 
 
 @contextmanager
-def _located(line: EffectLine) -> Iterator[None]:
+def located(place: str) -> Iterator[None]:
     """Around the run of a line: its errors name the line."""
     try:
         yield
     except AttnError as error:
-        error.message = f"{line.place}: {error.message}"
+        error.message = f"{place}: {error.message}"
         raise
 
 
@@ -125,7 +136,7 @@ def _means_of_all(
     sums = WriteSums()
     for number, line in enumerate(lines):
         loader.progress("taking means", number, len(lines))
-        with _located(line):
+        with located(line.place):
             _, run = prepared(line)
             sums.add(run.ablated(run.inputs), ordinary_positions(run))
     return sums.means()

@@ -11,6 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from attncli.api.aligned_lines import is_pairs, run_aligned_lines
 from attncli.api.chat_input import is_conversation
 from attncli.api.effects_lines import parse_columns, refuse_columns, run_effect_lines
 from attncli.api.heads_many import LocatedText, many_texts, run_averaged
@@ -118,7 +119,8 @@ def heads(
     ids, are averaged: each head's metrics are means over the texts in which they are defined, each text weighing the
     same, with 95 % intervals (Student's t over texts). `probe` does the same with repeated sequences of random tokens,
     drawn with `seed`, instead of texts.
-    columns: what the tab-separated fields of several texts are, `"text,answer,contrast"`, for means of their effects.
+    columns: what the tab-separated fields of several texts are: `"text,answer,contrast"` for means of their effects, or
+    `"source,target"`, which aligns the words of the two texts of an encoder–decoder: see `HeadsResult.alignment`.
     needle: how many random tokens take the place of a text, a few of which stand in them and again at the end: the
     metric `retrieval` is the share of these that a head finds (Wu et al. 2024), the mean over several texts.
     qk_ov: no text; what heads do by their weights alone, in `HeadsResult.qk_ov` (Elhage et al. 2021).
@@ -266,9 +268,15 @@ def _run_input(
             "--target-ids": inputs.target_ids is not None,
         }
         return run_media(inputs, loader, request, incompatible)
+    columns = parse_columns(inputs.columns)
+    if is_pairs(columns):
+        if texts is None:
+            raise UsageError("--columns names the fields of lines", hint="give several lines, or leave --columns out")
+        _refuse_single_text_options(inputs, options)
+        return run_aligned_lines(inputs, texts, loader, request, columns)
     if request.effects is not None and texts is not None:
         _refuse_single_text_options(inputs, options)
-        return run_effect_lines(inputs, texts, loader, request, parse_columns(inputs.columns))
+        return run_effect_lines(inputs, texts, loader, request, columns)
     if inputs.qk_ov:
         _refuse_single_text_options(inputs, options)
         return run_circuits(inputs, loader, request)
@@ -367,12 +375,13 @@ def _effects_plan(inputs: HeadsInput, options: HeadsOptions) -> EffectsPlan | No
         "--patterns": options.patterns and inputs.is_batch,
     }
     columns = parse_columns(inputs.columns)
+    others[f"--columns {','.join(columns)}"] = is_pairs(columns)
     refuse_columns(columns, options.effects._asdict())
     plan = parse_effects(Asked(*options.effects, columns), query, others)
-    if plan is None and inputs.columns is not None:
+    if plan is None and inputs.columns is not None and not is_pairs(columns):
         raise UsageError(
             "--columns is for effects of heads, and none is asked for",
-            hint="add --effect zero, or leave --columns out",
+            hint="add --effect zero, or leave --columns out; source,target aligns the words of an encoder-decoder",
         )
     return plan
 
@@ -479,6 +488,9 @@ def _check_comparison(models: int, inputs: HeadsInput, options: HeadsOptions) ->
     if against is not None and not (isinstance(text, str) and isinstance(against, str)):
         raise UsageError("--against compares one text with another one", hint="give one TEXT, or leave --against out")
     second = "--against" if against is not None else "the second -m"
+    if is_pairs(columns := parse_columns(inputs.columns)):
+        flag = f"--columns {','.join(columns)}"
+        raise UsageError(f"{flag} can't be combined with {second}", hint="run it once for each")
     effects = options.effects
     if inputs.qk_ov or effects.predict or (effects.effect and against is not None):
         flag = "--qk-ov" if inputs.qk_ov else "--predict" if effects.predict else "--effect"

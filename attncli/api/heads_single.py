@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from attncli.models.loading.loaded_model import LoadedModel
     from attncli.models.loading.weights import Depth
     from attncli.models.tokenizers.types import Tokenizer
+    from attncli.results.alignment import AlignedPair
     from attncli.results.steps import Steps
 
 #: Up to so many tokens, special ones included, nearly every head gives most of its weight to a neighbour or the first.
@@ -46,6 +47,7 @@ class HeadsInput(NamedTuple):
 
     The fields are those of `attncli.heads`; encoding: how texts are tokenized.  needle: tokens of the text of
     `--needle`.  qk_ov: no text, the weights alone.  columns: what the fields of several texts are.
+    each_pair: takes pairs of texts as they are aligned; the result doesn't hold them then.
     chat: write the text by the chat template; None: where there are pictures and a template that places them.
     inputs: of the user's own module.  tokens: names for the positions of ids, or of these inputs.
     """
@@ -68,6 +70,7 @@ class HeadsInput(NamedTuple):
     chat: bool | None = None
     inputs: Any = None
     tokens: Sequence[str] = ()
+    each_pair: Callable[[AlignedPair], None] | None = None
 
     @property
     def has_text(self) -> bool:
@@ -184,11 +187,20 @@ def run_single_text(inputs: HeadsInput, loader: ModelLoader, request: HeadsReque
     if any(token.id == loaded.picture_token for token in encoded.tokens):
         raise UsageError("the text has a placeholder for a picture, and no picture was given", hint="add --image FILE")
     if plan is not None:
+        _find_own_head(loaded, encoded, plan)
         require_head(loaded, plan)
     opened = Opened(loaded, tokenizer, files, loader.progress)
     result, run = prepare_text(opened, inputs, encoded, request)
     result = replace(result, warnings=(*result.warnings, *chat_warnings))
     return result if run is None else add_effects(result, run)
+
+
+def _find_own_head(loaded: LoadedModel, text: EncodedText, plan: EffectsPlan) -> None:
+    """Find what makes the logits of a module of the user's own, which nothing names. Raises as `find_own_head` does."""
+    from attncli.attention.inputs import build_inputs
+    from attncli.models.loading.own_head import find_own_head
+
+    find_own_head(loaded, build_inputs(loaded, [text.tokens], [text.segments]).arguments, plan)
 
 
 def prepare_text(
@@ -440,7 +452,7 @@ def _target_tokens(loaded: LoadedModel, tokenizer: Tokenizer | None, inputs: Hea
         if inputs.target is not None and not inputs.encoding.no_special
         else loaded.decoder_prefix[:1]
     )
-    start = tuple(token._replace(special=True) for token in _describe_ids(tokenizer, prefix))
+    start = tuple(token._replace(special=True) for token in describe_ids(tokenizer, prefix))
     if inputs.target is None:
         return start
     if tokenizer is None:
@@ -451,7 +463,7 @@ def _target_tokens(loaded: LoadedModel, tokenizer: Tokenizer | None, inputs: Hea
     return (*start, *(token._replace(index=token.index + len(start)) for token in tokens))
 
 
-def _describe_ids(tokenizer: Tokenizer | None, ids: Sequence[int], first: int = 0) -> Iterator[Token]:
+def describe_ids(tokenizer: Tokenizer | None, ids: Sequence[int], first: int = 0) -> Iterator[Token]:
     """Tokens for ids that the model gave, with indices from `first`; its tokenizer may not know all of them."""
     pieces = [None] * len(ids) if tokenizer is None else tokenizer.describe(ids)
     for index, (number, piece) in enumerate(zip(ids, pieces, strict=True), first):
@@ -467,10 +479,10 @@ def _generate_target(loaded: LoadedModel, tokenizer: Tokenizer | None, text: Enc
     from attncli.attention.inputs import build_inputs
     from attncli.models.loading.greedy_decoding import greedy_decode
 
-    _check_room(loaded.max_target, 1, count)
+    check_room(loaded.max_target, 1, count)
     ids, logits = greedy_decode(loaded, build_inputs(loaded, [text.tokens], [text.segments]).arguments, count)
-    start = [token._replace(special=True) for token in _describe_ids(tokenizer, ids[:1])]
-    generated = tuple(_describe_ids(tokenizer, ids[1:], first=1))
+    start = [token._replace(special=True) for token in describe_ids(tokenizer, ids[:1])]
+    generated = tuple(describe_ids(tokenizer, ids[1:], first=1))
     return TextAndTarget(text, (*start, *number_words(generated)), describe_generated(tokenizer, ids[1:], logits))
 
 
@@ -508,10 +520,10 @@ def continue_text(
     from attncli.models.loading.greedy_decoding import greedy_decode
 
     length = len(text.tokens)
-    _check_room(loaded.max_positions, length, count)
+    check_room(loaded.max_positions, length, count)
     decoded = greedy_decode(loaded, arguments, count)
     ids = decoded.ids[length:]
-    generated = tuple(_describe_ids(tokenizer, ids, first=length))
+    generated = tuple(describe_ids(tokenizer, ids, first=length))
     tokens = (*text.tokens, *number_words(generated, text.tokens))
     # Of two texts, it continues the last one.
     segments, sequences = text.segments[-1:] * len(ids), text.sequences[-1:] * len(ids)
@@ -519,7 +531,7 @@ def continue_text(
     return TextAndTarget(whole, generated=describe_generated(tokenizer, ids, decoded.logits))
 
 
-def _check_room(limit: int | None, before: int, count: int) -> None:
+def check_room(limit: int | None, before: int, count: int) -> None:
     if limit is not None and before + count > limit:
         raise UsageError(
             f"--generate {count:,} is too much: the model accepts at most {limit:,} tokens, and {before:,} are used",

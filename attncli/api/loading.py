@@ -292,6 +292,16 @@ class ModelLoader(NamedTuple):
         return loaded
 
 
+def require_files(files: ModelFiles | None, modality: Modality) -> ModelFiles:
+    """The files of a model. Raises UsageError for a loaded model: its processor has to be given with it."""
+    if files is None:
+        raise UsageError(
+            f"a model that is passed as an object needs a processor for {modality}=",
+            hint="pass processor= together with model=, for instance from transformers.AutoProcessor",
+        )
+    return files
+
+
 def check_running(running: RunningRequest) -> None:
     """Raise UsageError for the name of a device or a number format that no machine has."""
     device, dtype = running

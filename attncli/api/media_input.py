@@ -10,15 +10,15 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from attncli.api.heads_single import HeadsInput, full_depth, heads_result
-from attncli.api.loading import ModelLoader, model_limits
+from attncli.api.loading import ModelLoader, model_limits, require_files
 from attncli.api.picture_prompts import PICTURE_PIXELS, PicturePrompts, run_picture_prompt
+from attncli.api.sound_input import decoder_notes, run_sound
 from attncli.errors import UsageError
 from attncli.models.media.pictures import Photo, image_processor, prepare_picture, read_photo
 from attncli.models.media.processors import load_processor
-from attncli.models.media.sounds import Recording, feature_extractor, prepare_sound, read_recording
+from attncli.models.media.sounds import Recording, read_recording
 from attncli.models.media.videos import Video, read_video
 from attncli.results.patterns import Picture
-from attncli.results.tokens import Token
 from attncli.tokens.encode import EncodedText
 
 if TYPE_CHECKING:
@@ -28,7 +28,6 @@ if TYPE_CHECKING:
     from attncli.attention.inputs import MediaPositions, ModelInputs
     from attncli.attention.selection import HeadsRequest
     from attncli.models.files.model_files import ModelFiles
-    from attncli.models.loading.forward import Modality
     from attncli.models.loading.loaded_model import LoadedModel
     from attncli.results.heads import HeadsResult
 
@@ -51,6 +50,8 @@ def run_media(
     ModelError where the model has no preprocessor configuration or can't be run on it.
     """
     content = _read_media(inputs, incompatible)
+    if isinstance(content, Recording):
+        return run_sound(content, inputs, loader, request)
     is_video = isinstance(content, Video)
     files = loader.files()
     model_limits(files).check_selection(request.selection)
@@ -58,19 +59,17 @@ def run_media(
     asks = inputs.text is not None or inputs.input_ids is not None
     writes, plan = inputs.generate is not None, request.effects
     depth = full_depth(request.selection) if writes or plan is not None else request.selection.depth
-    modality: Modality = "audio" if isinstance(content, Recording) else "image"
     if asks:
         encoded = inputs.encode(loader.find_tokenizer(files, needed=inputs.input_ids is None))
-    loaded = loader.load(files, depth, writes=writes, predicts=plan is not None, modality=modality)
-    if not isinstance(content, Recording) and loaded.picture_token is not None:
+    loaded = loader.load(files, depth, writes=writes, predicts=plan is not None, modality="image")
+    if loaded.picture_token is not None:
         processor = inputs.processor
         if processor is None:
-            processor = load_processor(_require_files(files, modality), videos=is_video)
+            processor = load_processor(require_files(files, "image"), videos=is_video)
         return run_picture_prompt(PicturePrompts(content, loaded, processor, inputs), files, loader.progress, request)
     _refuse_in_media(content, inputs, plan, loaded)
     assert not isinstance(content, Video)
-    alone = content if isinstance(content, Recording) else content[0]
-    found = _media_inputs(alone, loaded, files, inputs, encoded, modality)
+    found = _media_inputs(content[0], loaded, files, inputs, encoded)
     from attncli.attention.stacks import collect
 
     stacks = tuple(stack.build() for stack in collect(loaded, found.inputs, request))
@@ -103,13 +102,12 @@ def _read_media(inputs: HeadsInput, incompatible: Mapping[str, bool]) -> tuple[P
 
 
 def _refuse_in_media(
-    content: tuple[Photo, ...] | Video | Recording, inputs: HeadsInput, plan: EffectsPlan | None, loaded: LoadedModel
+    content: tuple[Photo, ...] | Video, inputs: HeadsInput, plan: EffectsPlan | None, loaded: LoadedModel
 ) -> None:
     """Raise UsageError for what needs a model that reads pictures as tokens of a text."""
-    flag = "--audio" if isinstance(content, Recording) else "--image"
     if isinstance(content, Video):
         raise UsageError(f"{loaded.class_name} doesn't chat about videos", hint="give one of its frames with --image")
-    if not isinstance(content, Recording) and len(content) > 1:
+    if len(content) > 1:
         raise UsageError(
             f"{len(content)} pictures were given, and {loaded.class_name} reads one", hint="give --image once"
         )
@@ -117,26 +115,16 @@ def _refuse_in_media(
         raise UsageError(f"{loaded.class_name} doesn't chat about pictures", hint="leave --chat out")
     if plan is not None:
         raise UsageError(
-            f"effects can't be measured with {flag} in {loaded.class_name}: its text has no tokens for a picture",
-            hint=f"leave {flag} out, or use a model that chats about pictures (-m)",
+            f"effects can't be measured with --image in {loaded.class_name}: its text has no tokens for a picture",
+            hint="leave --image out, or use a model that chats about pictures (-m)",
         )
 
 
-def _require_files(files: ModelFiles | None, modality: Modality) -> ModelFiles:
-    """The files of a model. Raises UsageError for a loaded model: its processor has to be given with it."""
-    if files is None:
-        raise UsageError(
-            f"a model that is passed as an object needs a processor for {modality}=",
-            hint="pass processor= together with model=, for instance from transformers.AutoProcessor",
-        )
-    return files
-
-
-# --- A picture or a sound by itself
+# --- A picture by itself
 
 
 class _PreparedMedia(NamedTuple):
-    """The model's arguments for a picture or a sound, what their positions stand for, and notes for the user."""
+    """The model's arguments for a picture, what their positions stand for, and notes for the user."""
 
     arguments: dict[str, Tensor]
     scene: MediaPositions | None
@@ -145,32 +133,23 @@ class _PreparedMedia(NamedTuple):
 
 
 def _media_inputs(
-    content: Photo | Recording,
-    loaded: LoadedModel,
-    files: ModelFiles | None,
-    inputs: HeadsInput,
-    text: EncodedText | None,
-    modality: Modality,
+    content: Photo, loaded: LoadedModel, files: ModelFiles | None, inputs: HeadsInput, text: EncodedText | None
 ) -> _MediaInputs:
-    """A model's inputs for a picture or a sound, and for the text that its decoder reads, if there is one."""
+    """A model's inputs for a picture, and for the text that its decoder reads, if there is one."""
     from attncli.attention.inputs import build_media_inputs
 
     if inputs.generate is not None:
         raise UsageError(
-            f"{loaded.class_name} can't generate text with --{modality}: its text has no tokens for a picture",
-            hint=f"leave --generate or --{modality} out",
+            f"{loaded.class_name} can't generate text with --image: its text has no tokens for a picture",
+            hint="leave --generate or --image out",
         )
     processor, truncate = inputs.processor, inputs.encoding.truncate
     if processor is None:
-        files = _require_files(files, modality)
-        processor = image_processor(files) if modality == "image" else feature_extractor(files)
-    if isinstance(content, Photo):
-        prepared = _prepare_picture(content, loaded, processor)
-    else:
-        prepared = _prepare_sound(content, loaded, processor, truncate=truncate)
+        processor = image_processor(require_files(files, "image"))
+    prepared = _prepare_picture(content, loaded, processor)
     tokens = () if text is None else text.tokens
     given = build_media_inputs(loaded, prepared.arguments, prepared.scene, tokens, truncate=truncate)
-    return _MediaInputs(given, (*prepared.notes, *_decoder_notes(text, given)), prepared.picture)
+    return _MediaInputs(given, (*prepared.notes, *decoder_notes(text, given)), prepared.picture)
 
 
 def _prepare_picture(photo: Photo, loaded: LoadedModel, processor: Any) -> _PreparedMedia:
@@ -192,25 +171,3 @@ def _prepare_picture(photo: Photo, loaded: LoadedModel, processor: Any) -> _Prep
     note += f", {layout.rows} × {layout.columns} patches of {layout.size[0]} × {layout.size[1]}"
     scene = PicturePositions(layout.rows, layout.columns, layout.prefix_tokens, layout.window)
     return _PreparedMedia(arguments, scene, (*photo.notes, note), Picture(small))
-
-
-def _prepare_sound(recording: Recording, loaded: LoadedModel, extractor: Any, *, truncate: bool) -> _PreparedMedia:
-    from attncli.attention.inputs import SoundPositions
-
-    sound = prepare_sound(recording, extractor, truncate=truncate)
-    # Models of raw waveforms state how many samples become one position.
-    samples = getattr(loaded.config, "inputs_to_logits_ratio", None)
-    rate = getattr(getattr(extractor, "feature_extractor", extractor), "sampling_rate", None)
-    step = samples / rate if isinstance(samples, int) and rate else None
-    arguments = {name: value for name, value in sound.arguments.items() if name in loaded.all_arguments}
-    return _PreparedMedia(arguments, SoundPositions(sound.seconds, step), sound.notes)
-
-
-def _decoder_notes(text: EncodedText | None, inputs: ModelInputs) -> tuple[str, ...]:
-    tokens: tuple[Token, ...] = (inputs.target or inputs.main).tokens[0]
-    # A start token before the text shifts the indices.
-    if text is not None and tokens[-1]._replace(index=0) != text.tokens[-1]._replace(index=0):
-        return (f"the text was truncated to the {len(tokens):,} tokens that the model accepts",)
-    if text is None and tokens:
-        return ("the decoder's input was only its start token; a TEXT would be its input",)
-    return ()

@@ -6,13 +6,16 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from attncli.api.heads_single import HeadsInput, heads_result, metric_notes, name_tokens, unread_warnings
+from attncli.api.effects import Opened, add_effects, prepare_run
+from attncli.api.heads_single import HeadsInput, full_depth, heads_result, metric_notes, name_tokens, unread_warnings
 from attncli.api.loading import ModelLoader
+from attncli.attention.effects.tokens import outcome_position
 from attncli.errors import UsageError
 from attncli.results.heads import HeadsResult
 from attncli.results.tokens import Token
 
 if TYPE_CHECKING:
+    from attncli.attention.effects.request import EffectsPlan
     from attncli.attention.inputs import ModelInputs
     from attncli.attention.selection import HeadsRequest
     from attncli.attention.stacks import CollectedStack
@@ -27,10 +30,15 @@ def run_own_inputs(inputs: HeadsInput, loader: ModelLoader, request: HeadsReques
     """
     from attncli.attention.stacks import collect, own_names
     from attncli.attention.steps import sources_notes, walk_heads
+    from attncli.models.loading.own_head import find_own_head
 
     _refuse_options(inputs, request)
-    loaded = loader.load(loader.files(), request.selection.depth)
+    plan = request.effects
+    loaded = loader.load(loader.files(), request.selection.depth if plan is None else full_depth(request.selection))
     given = _model_inputs(inputs, loaded, loader)
+    if plan is not None:
+        find_own_head(loaded, given.arguments, plan)
+        request = _with_outcome(request, plan, given)
     collected = collect(loaded, given, request)
     _check_names(inputs.tokens, collected)
     stacks = tuple(stack.build() for stack in collected)
@@ -41,10 +49,47 @@ def run_own_inputs(inputs: HeadsInput, loader: ModelLoader, request: HeadsReques
         warnings=tuple(unread_warnings(collected[0].collector.unread_stacks(), request.selection)),
         notes=(*own_names(collected), *(metric_notes(stacks, "no token occurs twice") if given.main.length else ())),
     )
+    if plan is not None:
+        return _with_effects(
+            result,
+            plan,
+            Opened(loaded, loader.find_tokenizer(None, needed=False), None, loader.progress),
+            given,
+            collected,
+            request,
+        )
     if request.steps is None:
         return result
     steps = walk_heads(collected, request.steps)
     return replace(result, steps=steps, notes=(*result.notes, *sources_notes(steps)))
+
+
+def _with_outcome(request: HeadsRequest, plan: EffectsPlan, given: ModelInputs) -> HeadsRequest:
+    """The request with the position of the outcome, where the inputs are ids."""
+    tokens = (given.target or given.main).tokens[0]
+    return (
+        replace(request, read_at=outcome_position(tokens, plan.query, masked=False, flag=plan.flag))
+        if tokens
+        else request
+    )
+
+
+def _with_effects(
+    result: HeadsResult,
+    plan: EffectsPlan,
+    opened: Opened,
+    given: ModelInputs,
+    collected: Sequence[CollectedStack],
+    request: HeadsRequest,
+) -> HeadsResult:
+    """The result with what the module predicts, and what its heads do to it."""
+    position = request.read_at
+    if position is None:
+        # Inputs that are no tokens: the positions of the last stack.
+        queries = next(iter(collected[-1].layers.values())).sides.queries
+        position = outcome_position(queries.tokens[0], plan.query, masked=False, flag=plan.flag)
+    run = prepare_run(opened, given, collected, plan, position=position, top=request.top)
+    return add_effects(result, run)
 
 
 def _check_names(names: Sequence[str], collected: Sequence[CollectedStack]) -> None:
@@ -59,7 +104,10 @@ def _check_names(names: Sequence[str], collected: Sequence[CollectedStack]) -> N
 
 
 def _refuse_options(inputs: HeadsInput, request: HeadsRequest) -> None:
-    flag = next(iter(inputs.target_flags), "--predict and --effect" if request.effects is not None else None)
+    flag = next(iter(inputs.target_flags), None)
+    plan = request.effects
+    if plan is not None and plan.patch_from is not None:
+        flag = "--patch-from"
     if flag is not None:
         raise UsageError(
             f"{flag} needs a text or token ids, and the module runs on its own inputs",

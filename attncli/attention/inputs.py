@@ -131,10 +131,12 @@ class SoundPositions:
     """The frames of a sound.
 
     seconds: its length, with the silence that pads it.  step: seconds per position; None where that is unknown.
+    start: the second at which they begin in a longer sound.
     """
 
     seconds: float
     step: float | None = None
+    start: float = 0.0
 
     @property
     def name(self) -> str:
@@ -144,7 +146,8 @@ class SoundPositions:
         if not length:
             return None
         step = self.step or self.seconds / length
-        return _build_side([f"{index * step:.2f}s" for index in range(length)], 0, Medium("frames", seconds=step))
+        names = [f"{self.start + index * step:.2f}s" for index in range(length)]
+        return _build_side(names, 0, Medium("frames", seconds=step, start=self.start or None))
 
 
 def _build_side(names: list[str], special: int, medium: Medium) -> Side:

@@ -182,6 +182,12 @@ class NoSuchPositionError(Exception):
         self.hint = hint
 
 
+def seconds_of(typed: str) -> float | None:
+    """The time that a position such as `1.5s` names; None for others."""
+    found = _SECONDS.fullmatch(typed.strip())
+    return None if found is None else float(found[1])
+
+
 def media_position(typed: str, tokens: Sequence[Token]) -> int | None:
     """The index of a patch or a frame; None if neither was typed, or the tokens are not those of a picture or sound.
 
@@ -204,13 +210,14 @@ def media_position(typed: str, tokens: Sequence[Token]) -> int | None:
         return len(tokens) - rows * columns + row * columns + column
     if (moment := _SECONDS.fullmatch(typed)) and _SECONDS.fullmatch(last) and len(tokens) > 1:
         # The step from the last frame's time has a smaller rounding error than the second frame's time.
-        seconds, step = float(moment[1]), float(last.rstrip("s")) / (len(tokens) - 1)
+        seconds, first = float(moment[1]), float(tokens[0].token.rstrip("s"))
+        step = (float(last.rstrip("s")) - first) / (len(tokens) - 1)
         # 0.06 / 0.02 is a little less than 3.
-        frame = int(seconds / step + 1e-6)
-        if frame < len(tokens):
+        frame = int((seconds - first) / step + 1e-6)
+        if 0 <= frame < len(tokens):
             return frame
         raise NoSuchPositionError(
             f"there is no frame at {seconds:g} s",
-            f"the frames are at 0s to {step * (len(tokens) - 1):.2f}s, one every {step:.3g} s",
+            f"the frames are at {first:g}s to {last}, one every {step:.3g} s",
         )
     return None

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import click
 
 from attncli.api.requests import EffectsRequest, EncodingRequest, HeadsOptions, LoadingRequest, RunningRequest
 from attncli.choices import UNITS
 from attncli.cli.command import Choice, Text, WholeNumber
-from attncli.cli.environment import Environment, distributed, write_stdout
+from attncli.cli.environment import Environment, StdoutWriter, distributed, write_stdout
 from attncli.cli.heads_input import HeadsInputOptions, heads_input_options, read_heads_input
 from attncli.cli.options import (
     OutputOptions,
@@ -31,8 +31,11 @@ from attncli.metrics import METRICS, PROBED
 from attncli.verbs import VERBS
 
 if TYPE_CHECKING:
+    from attncli.api.heads_single import HeadsInput
     from attncli.cli.output import OutputPlan
     from attncli.models.loading.distributed import Communicator
+    from attncli.render.formats import Look
+    from attncli.results.alignment import AlignedPair
     from attncli.results.heads import HeadsResult
 
 
@@ -171,7 +174,8 @@ def heads(
     messages = Messages(environment, quiet=output.quiet)
     names = require_one_or_two_models(model, environment)
     given, notes = read_heads_input(source, inputs, names, environment)
-    given = given._replace(encoding=encoding)
+    pairs = _pair_writer(given, plan, StdoutWriter(environment, before=messages.clear_progress))
+    given = given._replace(encoding=encoding, each_pair=pairs and pairs.write)
     messages.notes(notes)
     options = _with_defaults(choice._replace(effects=effects), plan, one=not given.is_batch and len(model) < 2)
     with messages.progress() as progress:
@@ -182,7 +186,8 @@ def heads(
         result = verb.run_heads(given, options, loader, sharing)
     messages.warnings(result.warnings)
     messages.notes(result.notes)
-    write_result(plan, result, environment, data=_requested_data(result, choice), cells=choice.patterns)
+    data = _requested_data(result, choice)
+    write_result(plan, result, environment, data=data, cells=choice.patterns) if pairs is None else pairs.stdout.flush()
     messages.fail(result.failures or (), hint="--json has the values, and --metric NAME shows one metric of all heads")
 
 
@@ -203,6 +208,27 @@ def _with_defaults(choice: HeadsOptions, plan: OutputPlan, *, one: bool) -> Head
     needed = not choice.steps and any(not (mapped and form.part == "figure") for form in drawn)
     everything = needed and one and not (choice.against or choice.layer or choice.head)
     return choice._replace(layer=choice.layer or None, head=choice.head or None, patterns=choice.patterns or everything)
+
+
+class _PairWriter(NamedTuple):
+    """Writes aligned pairs as lines of JSON, each as it is known."""
+
+    stdout: StdoutWriter
+    look: Look
+
+    def write(self, pair: AlignedPair) -> None:
+        from attncli.render.data import json_line
+
+        self.stdout.write(json_line(pair.to_dict(), ascii_only=self.look.ascii_only).encode())
+
+
+def _pair_writer(given: HeadsInput, plan: OutputPlan, stdout: StdoutWriter) -> _PairWriter | None:
+    """What writes the lines of pairs of texts one by one; None where a whole result is written."""
+    from attncli.api.aligned_lines import is_pairs
+    from attncli.api.effects_lines import parse_columns
+
+    lines = plan.stdout is not None and plan.stdout.part == "records" and not plan.files
+    return _PairWriter(stdout, plan.stdout_look) if lines and is_pairs(parse_columns(given.columns)) else None
 
 
 def _requested_data(result: HeadsResult, choice: HeadsOptions) -> HeadsResult:

@@ -75,7 +75,10 @@ heads_input_options = bundle(
     ),
     option("--lines", "Treat each line as a separate text, and average the metrics over the texts."),
     option("--probe", "Run repeated random tokens instead of a text, to find induction heads."),
-    option("--columns NAMES", "With --effect: the tab-separated fields of a line, such as text,answer,contrast."),
+    option(
+        "--columns NAMES",
+        "The tab-separated fields of a line: text,answer,contrast for --effect; source,target to align words.",
+    ),
     option(
         "--needle",
         "Run N random tokens with a needle that is repeated at the end, instead of a text, to find retrieval heads.",

@@ -40,6 +40,7 @@ class GeneratedToken(Struct):
 
     probability: the softmax of the model's own logits.  alternatives: the likeliest other tokens there.
     reading: None where the attention of the stack that wrote it is not shown.
+    window: of a sound that has several, from 0.  start: the second of the sound at which the token begins, if known.
     """
 
     id: int
@@ -47,11 +48,28 @@ class GeneratedToken(Struct):
     probability: float
     alternatives: tuple[PredictedToken, ...]
     reading: TokenReading | None = None
+    window: Annotated[int | None, OPTIONAL] = None
+    start: Annotated[float | None, OPTIONAL] = None
+
+
+class TimedWord(Struct):
+    """A word that was heard in a sound, from `start` to `end` in seconds. tokens: its first token and the one after its
+    last, among all that were written.  window: the window of the sound, from 0."""
+
+    text: str
+    start: float
+    end: float
+    window: int
+    tokens: tuple[int, int]
 
 
 class Generated(Struct):
-    """The tokens that the model wrote, each the likeliest. text: None without a tokenizer.  tokens: one by one."""
+    """The tokens that the model wrote, each the likeliest. text: None without a tokenizer.  tokens: one by one.
+
+    words: of a sound, where the model names heads that tell when each is said.
+    """
 
     ids: tuple[int, ...]
     text: str | None
     tokens: Annotated[tuple[GeneratedToken, ...], OPTIONAL] = ()
+    words: Annotated[tuple[TimedWord, ...], OPTIONAL] = ()

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import groupby
 from typing import Annotated, Any, Literal, NamedTuple
 
+from attncli.results.alignment import AlignedPair, WordLink
 from attncli.results.base import MadeBy, from_dict, show_result, struct
 from attncli.results.circuits import Circuits
 from attncli.results.effects import Effects, EffectsDifference, HeadEffect, Interval, Prediction
@@ -24,6 +26,7 @@ from attncli.results.patterns import (
     Weights,
     equal_spans,
 )
+from attncli.results.sound import Sound
 from attncli.results.steps import Steps
 from attncli.results.struct import Struct, field
 from attncli.results.tokens import Token
@@ -366,7 +369,8 @@ class HeadLine(Struct):
 class HeadsResult(
     Struct,
     json="schema warnings notes model device dtype text_count probe needle by weighting receptive_field chosen metric "
-    "top failures generated prediction effects qk_ov steps stacks difference picture pictures made_by",
+    "top failures generated prediction effects qk_ov alignment_heads alignment sound steps stacks difference picture "
+    "pictures made_by",
 ):
     """The attention of a model's heads on one text, or its mean over many.
 
@@ -388,6 +392,9 @@ class HeadsResult(
     generated: what the model generated, if requested.
     prediction: what the model expects at a position, if requested.
     effects: the outcome that the effects of heads are about, and those of other parts, if requested.
+    alignment: of pairs of texts, the source word that each target word reads most.  alignment_heads: the mean of which
+    heads tells it.
+    sound: the windows of a sound that is longer than the model's.
     picture: the input of a vision model.  pictures: all of them, where there are several.
     """
 
@@ -416,6 +423,9 @@ class HeadsResult(
     needle: Annotated[Needle | None, OPTIONAL] = None
     qk_ov: Annotated[Circuits | None, OPTIONAL] = None
     receptive_field: Annotated[bool | None, OPTIONAL] = None
+    alignment_heads: Annotated[tuple[str, ...], OPTIONAL] = ()
+    alignment: Annotated[tuple[WordLink, ...] | None, OPTIONAL] = None
+    sound: Annotated[Sound | None, OPTIONAL] = None
 
     def picture_at(self, number: int) -> Picture | None:
         """One of several pictures, or the only one."""
@@ -434,6 +444,11 @@ class HeadsResult(
         # Means over texts have no tokens.
         one = data["texts"] == 1 and (any(stack["queries"] for stack in data["stacks"]) or "qk_ov" in data)
         return {"texts": None if one else int(data["texts"])}
+
+    def aligned_pairs(self) -> Iterator[AlignedPair]:
+        """The alignment of each pair of texts, as JSON Lines has them."""
+        for record, links in groupby(self.alignment or (), lambda link: link.record):
+            yield AlignedPair(self.model, record, self.alignment_heads, tuple(links))
 
     def lines(self) -> Iterator[HeadLine]:
         """The heads of all stacks, as JSON Lines has them."""

@@ -67,7 +67,8 @@ class Medium(NamedTuple):
     """What the positions on an axis are.
 
     grid: of the patches.  window: patches a side of an attention window; None without windows.
-    seconds: the length of a frame of sound.  pictures: those that stand among the positions.
+    seconds: the length of a frame of sound.  start: the second of the sound at which the first one begins, unless 0.
+    pictures: those that stand among the positions.
     """
 
     kind: AxisKind = "tokens"
@@ -75,10 +76,15 @@ class Medium(NamedTuple):
     window: int | None = None
     seconds: float | None = None
     pictures: Annotated[tuple[PatchGrid, ...], OPTIONAL] = ()
+    start: Annotated[float | None, OPTIONAL] = None
+
+    def moment(self, index: int) -> float:
+        """The second of the sound at which a frame begins."""
+        return (self.start or 0.0) + index * (self.seconds or 0.0)
 
     def time_range(self, first: int, last: int) -> str | None:
         """The time from one frame to the end of another, as `0.20–0.40s`; None for other positions."""
-        return None if self.seconds is None else f"{first * self.seconds:.2f}–{(last + 1) * self.seconds:.2f}s"
+        return None if self.seconds is None else f"{self.moment(first):.2f}–{self.moment(last + 1):.2f}s"
 
 
 TOKENS = Medium()

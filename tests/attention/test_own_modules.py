@@ -151,7 +151,7 @@ def test_options_that_do_not_fit() -> None:
     module, inputs = own_modules.attention()
     for options, message in [
         ({"tokens": "a b"}, "--tokens names 2 positions, and the module has 5"),
-        ({"predict": True}, "--predict and --effect needs a text"),
+        ({"predict": True}, "--predict needs logits, and MultiheadAttention doesn't return"),
         ({"steps": True}, "--steps needs a head"),
     ]:
         with pytest.raises(UsageError, match=message):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from importlib.util import find_spec
 
 import pytest
 import torch
@@ -16,6 +17,10 @@ from attncli.attention.selection import HeadsRequest, parse_selection
 from attncli.errors import UsageError
 from attncli.models.capture.attention_types import WeightsAttention
 from attncli.models.loading.loaded_model import LoadedModel, wrap_model
+from attncli.render.common.terminal import Terminal
+from attncli.render.figures.heads import heads_figure
+from attncli.render.heads.text import heads_text
+from attncli.render.html.heads import heads_html
 from tests import tiny
 from tests.tiny import read_heads
 
@@ -94,6 +99,13 @@ def test_a_rollout_of_a_causal_model_says_what_it_favours() -> None:
     assert corrected.to_dict()["receptive_field"] is True
     first = [result.stacks[0].patterns[0].weights[-1, 0] for result in (plain, corrected)]
     assert first[1] < first[0]
+    named = "rollout to layer 2, corrected by receptive field"
+    for result, is_corrected in ((plain, False), (corrected, True)):
+        title = named.replace("to layer", "up to layer")
+        assert (title in heads_text(result, Terminal())) is is_corrected
+        assert ("attncli's own formula" in heads_html(result)) is is_corrected
+        if find_spec("matplotlib") is not None:
+            assert (named in heads_figure(result, "svg").decode()) is is_corrected
     with pytest.raises(UsageError, match="--receptive-field corrects a rollout"):
         heads(model=model, input_ids=IDS, receptive_field=True)
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import csv
 import json
 from collections.abc import Callable
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +17,8 @@ import transformers
 import attncli
 from attncli.errors import ModelError, UsageError
 from attncli.models.loading.loaded_model import wrap_peft_model
+from attncli.render.common.terminal import Terminal
+from attncli.render.formats import FORMATS, Look, render
 from tests import tiny
 from tests.models.adapter_kinds import (
     IDS,
@@ -201,6 +205,61 @@ def test_virtual_tokens_are_special_columns_or_rows_too(
     one = attncli.heads(input_ids=list(IDS), model=tmp_path, device="cpu", query="-1", key="P1").stacks[0]
     ranked = {head.name: head.weight for head in one.ranking.heads}
     assert ranked["1.1"] == pytest.approx(float(weights[-1, 1]), abs=1e-6)
+
+
+@pytest.mark.parametrize("kind", ["prefix", "prompt"])
+def test_every_view_names_virtual_tokens(kind: str, bases: tiny.Folders, tmp_path: Path) -> None:
+    """Text, steps, table, page, arrays and figure."""
+    save_adapter(tmp_path, bases["llama"], CAUSAL, CAUSAL_KINDS[kind]())
+    given = {"input_ids": list(IDS), "model": tmp_path, "device": "cpu"}
+    one, steps = (attncli.heads(**given, head="1.1", steps=on) for on in (False, True))
+    reading = attncli.heads(**given, query="-1", top=15)
+    for result in (one, steps, reading):
+        assert "[P0]" in str(render(result, FORMATS["text"], Look(Terminal(width=200, full=True))))
+        assert "[P0]" in str(render(result, FORMATS["html"], Look()))
+    cells = list(csv.DictReader(str(render(one, FORMATS["csv"], Look(cells=True))).splitlines()))
+    assert [cell["key_token"] for cell in cells[:3]] == ["[P0]", "[P1]", "[P2]"]
+    assert [int(cell["key_index"]) for cell in cells[:4]] == [-3, -2, -1, 0]
+    listed = csv.DictReader(str(render(steps, FORMATS["csv"], Look())).splitlines())
+    assert "[P2]" in {row["key_token"] for row in listed}
+    if find_spec("matplotlib") is not None:
+        for result in (one, reading):
+            drawn = render(result, FORMATS["svg"], Look())
+            assert b"[P0]" in (drawn if isinstance(drawn, bytes) else drawn.encode())
+
+
+@pytest.mark.parametrize("kind", ["prefix", "prompt"])
+def test_effects_under_virtual_tokens(kind: str, bases: tiny.Folders, tmp_path: Path) -> None:
+    """Ablation against a hook before the output projection of peft's own model."""
+    save_adapter(tmp_path, bases["llama"], CAUSAL, CAUSAL_KINDS[kind]())
+    found = attncli.heads(input_ids=list(IDS), model=tmp_path, device="cpu", effect="zero", answer=7)
+    model = peft_model(bases["llama"], tmp_path, CAUSAL)
+
+    def outcome() -> float:
+        with torch.no_grad():
+            logits = model(input_ids=ROWS, attention_mask=torch.ones_like(ROWS)).logits[0, -1]
+        return float(logits[7] - logits.mean())
+
+    whole = outcome()
+    for effect in found.stacks[0].effects:
+        hook = output_projection(model, effect.layer).register_forward_pre_hook(without_head(effect.head))
+        assert effect.values["zero"] == pytest.approx(whole - outcome(), abs=1e-4)
+        hook.remove()
+
+
+def output_projection(model: Any, layer: int) -> Any:
+    return model.get_base_model().model.layers[layer].self_attn.o_proj
+
+
+def without_head(head: int) -> Callable[[Any, tuple[torch.Tensor]], tuple[torch.Tensor]]:
+    """A hook that puts zeros in the place of one of four heads."""
+
+    def change(_: Any, given: tuple[torch.Tensor]) -> tuple[torch.Tensor]:
+        heads = given[0].unflatten(-1, (4, -1)).clone()
+        heads[..., head, :] = 0
+        return (heads.flatten(-2),)
+
+    return change
 
 
 def _mean_with_virtual(stack: Any, text: np.ndarray, queries: int, offset: int) -> float:

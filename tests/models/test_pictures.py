@@ -11,11 +11,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from attncli.errors import ExitCode, FailedError, ModelError, UsageError
+from attncli.errors import ExitCode, FailedError, ModelError
 from attncli.models.files.model_files import open_files
 from attncli.models.files.reference import parse_reference
 from attncli.models.media.pictures import image_processor, prepare_picture, read_photo
-from attncli.models.media.sounds import MAX_SAMPLES, feature_extractor, prepare_sound, read_recording
+from attncli.models.media.sounds import MAX_SAMPLES, cut_windows, feature_extractor, prepare_window, read_recording
 from tests import senses
 
 
@@ -206,15 +206,16 @@ def test_a_sound_that_is_too_long_is_not_read(monkeypatch: pytest.MonkeyPatch, t
         read_recording(path)
 
 
-def test_a_sound_longer_than_the_window_is_cut_only_when_asked(tmp_path: Path) -> None:
+def test_a_sound_longer_than_the_window_is_cut_into_windows(tmp_path: Path) -> None:
     pytest.importorskip("soundfile")
     pytest.importorskip("soxr")
     recording = read_recording(senses.save_sound(tmp_path / "long.wav", seconds=2.5, rate=16000, channels=1))
     extractor = feature_extractor(model_files(tmp_path, senses.EARS))
-    with pytest.raises(UsageError, match=r"lasts 2.5 s, and the model reads 1 s") as caught:
-        prepare_sound(recording, extractor, truncate=False)
-    assert caught.value.hint == "add --truncate to use the first 1 s"
-    heard = prepare_sound(recording, extractor, truncate=True)
-    assert heard.notes == ("the model reads 1 s: the first of 2.5 s",)
-    assert tuple(heard.arguments["input_features"].shape) == (1, 8, 100)
-    assert heard.seconds == 1
+    windows, notes = cut_windows(recording, extractor, truncate=False)
+    assert [(window.start, window.end, window.seconds) for window in windows] == [(0, 1, 1), (1, 2, 1), (2, 2.5, 1)]
+    assert [window.frames(extractor) for window in windows] == [100, 100, 50]
+    assert notes == ()
+    (first,), notes = cut_windows(recording, extractor, truncate=True)
+    assert notes == ("the model reads 1 s: the first of 2.5 s",)
+    heard = prepare_window(first, extractor, "long.wav")
+    assert tuple(heard["input_features"].shape) == (1, 8, 100)

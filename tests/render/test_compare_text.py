@@ -149,8 +149,9 @@ def test_a_screen_begins_with_the_answer() -> None:
     assert compare_text(compare_result(), Terminal(80)) == SCREEN
 
 
-def senses(right: int, p: float, *misses: Miss) -> Senses:
-    permutation = Permutation(p, 5000, False, 0.0002)
+def senses(right: int, p: float, *misses: Miss, smallest: float | None = None) -> Senses:
+    """smallest: the p that an exact test of so few occurrences can't go below; None for a test that can."""
+    permutation = Permutation(p, 5000, False, 0.0002) if smallest is None else Permutation(p, 90, True, smallest)
     return SENSES._replace(neighbours=Neighbours(right, 4, 1 / 3, misses), permutation=permutation)
 
 
@@ -176,6 +177,18 @@ def unlabelled(values: Matrix) -> tuple[State, CompareResult]:
         (
             last_state(senses=senses(3, 0.2, Miss(1, 3, 0.95, False))),
             "The senses don't come apart: 3 of 4 are nearest to their own label (1.3 by chance).",
+        ),
+        (
+            last_state(senses=senses(3, 0.067, Miss(1, 3, 0.95, False), smallest=0.067)),
+            "The senses partly come apart: 3 of 4 are nearest to their own label (1.3 by chance), but 2 (animal) is nearer to 4 (unit). They are too few for a sure answer.",  # noqa: E501
+        ),
+        (
+            last_state(senses=senses(3, 0.13, Miss(1, 3, 0.95, False), smallest=0.067)),
+            "The senses don't come apart: 3 of 4 are nearest to their own label (1.3 by chance).",
+        ),
+        (
+            last_state(senses=senses(2, 0.067, smallest=0.067)),
+            "The senses don't come apart: 2 of 4 are nearest to their own label (1.3 by chance).",
         ),
         (
             last_state(senses=SENSES._replace(neighbours=None, why_no_p="no label has two occurrences")),

@@ -93,7 +93,10 @@ class AblatedRun:
     def length(self) -> int:
         """The number of tokens of the longest stack."""
         ids = [value for name, value in self.arguments.items() if name.endswith("input_ids")]
-        return max((each.shape[1] for each in ids if isinstance(each, Tensor)), default=1)
+        state = state_of(self.recorded.calls[-1].output)  # of the inputs of a user's own module
+        return max(
+            (each.shape[1] for each in ids if isinstance(each, Tensor)), default=state.shape[state_axes(state)[1]]
+        )
 
     def mlp_parts(self) -> dict[str, list[WriteSite]]:
         """The writes of MLPs of the stack that predicts, by names as direct effects have: `mlp.3`, or `mixer.3` for

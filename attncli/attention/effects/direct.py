@@ -50,7 +50,7 @@ def direct_effects(run: RecordedRun, outcome: LogitOutcome) -> DirectEffects:
         run.first_call,
         len(run.calls),
         run.logits.own.shape[-1],
-        model.module.get_input_embeddings(),
+        None if model.is_own else model.module.get_input_embeddings(),
     )
     paths = {id(module): name for name, module in model.module.named_modules()}
 
@@ -66,7 +66,7 @@ def direct_effects(run: RecordedRun, outcome: LogitOutcome) -> DirectEffects:
             hint="--effect zero measures what its heads do by leaving them out",
         )
     with torch.enable_grad():
-        value = outcome.values(logits[:1, 0 if kept else run.position].float())[0]
+        value = outcome.values(logits[:1, 0 if kept or run.returns_one else run.position].float())[0]
     return _shares(path, value, paths)
 
 

@@ -17,6 +17,7 @@ from attncli.attention.effects.outcome import RunLogits
 from attncli.errors import ModelError
 from attncli.models.capture.block_replay import BlockCall, recording, replaying, single_blocks, state_of, with_state
 from attncli.models.capture.softcap import SoftcapWatch
+from attncli.models.loading.own_module import OwnModule
 from attncli.models.loading.prediction_head import logits_of
 from attncli.results.effects import AnswerRank, LensState, OutcomeToken, PredictedToken, Prediction
 
@@ -51,6 +52,8 @@ class RecordedRun:
         """
         last = state_of(self.calls[-1].output)
         texts, tokens = state_axes(last)
+        if self.returns_one:
+            return self._replayed(torch.cat([*states], dim=texts), range(1))
         length = last.shape[tokens]
         rows = [states[start : start + length] for start in range(0, len(states), length)]
         filled = [
@@ -58,11 +61,21 @@ class RecordedRun:
                       dim=tokens)
             for row in rows
         ]  # fmt: skip
-        output = with_state(self.calls[-1].output, torch.cat(filled, dim=texts))
-        outputs = [*(call.output for call in self.calls[:-1]), output]
+        found = self._replayed(torch.cat(filled, dim=texts), range(min(length, len(states))))
+        return RunLogits(*(each[: len(states)] for each in found))
+
+    def _replayed(self, state: Tensor, positions: range) -> RunLogits:
+        """The logits at these positions of every text if the last block had returned another state."""
+        outputs = [*(call.output for call in self.calls[:-1]), with_state(self.calls[-1].output, state)]
         with self.model.borrowed(), replaying(self.model.lists, outputs):
-            found = _read_logits(self.model, self.arguments, range(min(length, len(states))))
-        return RunLogits(*(each.flatten(0, 1)[: len(states)] for each in found))
+            found = _read_logits(self.model, self.arguments, positions)
+        return RunLogits(*(each.flatten(0, 1) for each in found))
+
+    @property
+    def returns_one(self) -> bool:
+        """Whether a module of the user's own returns the logits of one position alone. They may be of all states, so
+        that these take the place of another run's as a whole."""
+        return isinstance(self.model.module, OwnModule) and self.model.module.returns_one
 
     @property
     def first_call(self) -> int:
@@ -74,6 +87,8 @@ class RecordedRun:
 
     def at_position(self, state: Tensor) -> Tensor:
         """A state at the position alone. Raises ModelError where its positions can't be found."""
+        if self.returns_one:
+            return state
         texts, tokens = state_axes(state)
         if state.ndim < max(texts, tokens) + 2 or state.shape[texts] != 1 or state.shape[tokens] <= self.position:
             raise ModelError(

@@ -17,10 +17,11 @@ from torch.utils.hooks import RemovableHandle
 from torch.utils.weak import WeakTensorKeyDictionary
 
 from attncli.models.capture.block_replay import single_blocks
-from attncli.models.capture.hooks import TorchCalls, hooked, only_in_this_thread
+from attncli.models.capture.hooks import SUMS, TorchCalls, hooked, only_in_this_thread
 from attncli.models.capture.mixing_watch import find_product
 from attncli.models.capture.qkv_inputs import is_adapted
 from attncli.models.loading.loaded_model import LoadedModel
+from attncli.models.loading.own_module import OwnModule
 
 
 class HeadSite(NamedTuple):
@@ -153,10 +154,16 @@ class _SiteFinder:
         self._calls: dict[str, int] = {}
 
     def hooks(self, model: LoadedModel) -> Iterator[RemovableHandle]:
+        yield model.module.register_forward_pre_hook(self._start)
         for block in single_blocks(model.lists):
             yield block.register_forward_pre_hook(self._before_block)
         yield register_module_forward_pre_hook(only_in_this_thread(self._before_module))
         yield register_module_forward_hook(only_in_this_thread(self._after_module), always_call=True)
+
+    def _start(self, *_: Any) -> None:
+        """Forget earlier runs: a module of the user's own is first tried on inputs of other lengths."""
+        self._block_calls, self._calls = 0, {}
+        self.sites.clear()
 
     def _before_block(self, *_: Any) -> None:
         self._block_calls += 1
@@ -194,7 +201,7 @@ class _SiteFinder:
             return result
         given = tensors_in((*args, *kwargs.values()))
         mark = next((self._marks[each] for each in given if each in self._marks), None)
-        if mark is None:
+        if mark is None or self._is_write(func, given):
             return result
         if product is None:
             for each in tensors_in([result]):
@@ -203,6 +210,11 @@ class _SiteFinder:
         elif product.states in self._marks:
             self._add_site(mark, product)
         return result
+
+    def _is_write(self, func: Callable[..., Any], given: Sequence[Tensor]) -> bool:
+        """Whether heads are added to the stream as they are, which some modules of users do: they have no W_O."""
+        is_sum = isinstance(self.model, OwnModule) and getattr(func, "__name__", "") in SUMS
+        return is_sum and any(each not in self._marks and each not in self._parameters for each in given)
 
     def _add_site(self, mark: _Mark, product: ParameterProduct) -> None:
         known = any((site.path, site.call) == (mark.path, mark.call) for site in self.sites)

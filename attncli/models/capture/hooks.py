@@ -10,6 +10,9 @@ from typing import Any
 from torch.overrides import TorchFunctionMode
 from torch.utils.hooks import RemovableHandle
 
+#: The names of functions that add two tensors.
+SUMS = frozenset({"add", "add_", "__add__", "__iadd__", "__radd__"})
+
 
 @contextmanager
 def hooked(handles: Iterable[RemovableHandle]) -> Iterator[None]:

@@ -26,11 +26,8 @@ from attncli.models.capture.head_sites import (
     parameter_product,
     tensors_in,
 )
-from attncli.models.capture.hooks import TorchCalls, hooked
+from attncli.models.capture.hooks import SUMS, TorchCalls, hooked
 from attncli.models.loading.loaded_model import LoadedModel
-
-#: Functions that add two tensors.
-_SUMS = frozenset({"add", "add_", "__add__", "__iadd__", "__radd__"})
 
 
 class WriteSite(NamedTuple):
@@ -114,7 +111,7 @@ class _SumCounter:
 
     def number(self, func: Callable[..., Any], args: Sequence[Any]) -> int | None:
         """The number of this sum, or None for another call."""
-        if getattr(func, "__name__", "") not in _SUMS or len(args) < 2:
+        if getattr(func, "__name__", "") not in SUMS or len(args) < 2:
             return None
         if not all(isinstance(each, Tensor) and each.numel() == self._size for each in args[:2]):
             return None

@@ -27,6 +27,7 @@ from attncli.models.capture.block_replay import single_blocks
 from attncli.models.capture.hooks import TorchCalls, hooked
 from attncli.models.capture.linear_functions import Role, frozen_norm, kept_ratio, out_of_place, role_of
 from attncli.models.capture.structure import BlockList, describe_mixer, is_attention
+from attncli.models.loading.own_module import OwnModule
 
 #: Classes of modules that pass the stream on, or norm it: they are no sublayers.
 _NO_SUBLAYERS = ("norm", "dropout", "identity", "droppath")
@@ -138,8 +139,16 @@ class LinearPath:
         """Whether the last block has ended."""
         return self._count == self.calls and not self._running
 
+    def _start(self, *_: Any) -> None:
+        """Forget earlier runs: a module of the user's own is first tried on inputs of other lengths."""
+        self._running, self._count, self._sublayers, self._ended = [], 0, [], None
+        self._norms = self._elementwise = 0
+        self.sources.clear()
+        self.heads.clear()
+
     def _hooks(self) -> Iterator[RemovableHandle]:
         blocks = single_blocks(self.lists)
+        yield self.model.register_forward_pre_hook(self._start)
         for block in blocks:
             yield block.register_forward_pre_hook(self._before_block)
             yield block.register_forward_hook(self._after_block)
@@ -156,10 +165,15 @@ class LinearPath:
                 yield module.register_forward_pre_hook(self._before_elementwise)
                 yield module.register_forward_hook(self._after_elementwise)
 
-    def _before_block(self, block: nn.Module, _: Any) -> None:
+    def _before_block(self, block: nn.Module, given: tuple[Any, ...]) -> tuple[Any, ...] | None:
         self._running.append(block)
         self._count += 1
         self._ended = None
+        state = given[0] if given and isinstance(self.model, OwnModule) and not self.layer else None
+        if not isinstance(state, Tensor) or state in self._kinds:
+            return None
+        # A user's module may begin its stream with anything, such as the patches of a picture.
+        return (self._source("embedding.other", state), *given[1:])
 
     def _after_block(self, *_: Any) -> None:
         self._running.pop()

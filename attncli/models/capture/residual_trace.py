@@ -16,7 +16,7 @@ from torch.nn.modules.module import register_module_forward_hook
 from torch.utils.hooks import RemovableHandle
 
 from attncli.models.capture.attention_types import CROSS_SUFFIX, to_float64
-from attncli.models.capture.hooks import TorchCalls, hooked, only_in_this_thread
+from attncli.models.capture.hooks import SUMS, TorchCalls, hooked, only_in_this_thread
 from attncli.models.capture.qkv_inputs import (
     QKVInputs,
     QKVInputsRecorder,
@@ -31,7 +31,6 @@ if TYPE_CHECKING:
     from attncli.models.capture.attention_types import Attention
     from attncli.models.loading.loaded_model import LoadedModel
 
-_SUMS = frozenset({"add", "add_", "__add__", "__radd__", "__iadd__"})
 _PRODUCTS = frozenset({"mul", "mul_", "__mul__", "__rmul__", "__imul__"})
 _QUOTIENTS = frozenset({"div", "div_", "true_divide", "__truediv__"})
 #: Functions whose result holds the same numbers, at most in another place, shape or precision.
@@ -220,7 +219,7 @@ class _OutputFlow:
             if name in _QUOTIENTS and operands[0] is self.current:
                 self._factor /= other
                 return True
-        if name in _SUMS and isinstance(other, Tensor) and other.shape == self.current.shape:
+        if name in SUMS and isinstance(other, Tensor) and other.shape == self.current.shape:
             self._record_addition(other)
             return True
         return False

@@ -30,8 +30,18 @@ class OwnConfig(PreTrainedConfig):  # type: ignore[misc]
     model_type = "own-code"
 
 
+class OwnHead(NamedTuple):
+    """The layer that makes the logits. positions: of how many; 1 where the module returns those of one alone."""
+
+    module: nn.Linear
+    positions: int
+
+
 class OwnModule(PreTrainedModel):  # type: ignore[misc]
-    """A module of the user's own, as `own`. Each has a subclass with the name of its own class."""
+    """A module of the user's own, as `own`. Each has a subclass with the name of its own class.
+
+    head: its language-model head, once it was looked for (`find_own_head`).
+    """
 
     config_class = OwnConfig
     base_model_prefix = ""
@@ -39,6 +49,15 @@ class OwnModule(PreTrainedModel):  # type: ignore[misc]
     def __init__(self, own: nn.Module) -> None:
         super().__init__(OwnConfig(is_encoder_decoder=len(_required(own)) > 1))
         self.own = own
+        self.head: OwnHead | None = None
+
+    @property
+    def returns_one(self) -> bool:
+        """Whether the logits are of one position alone."""
+        return self.head is not None and self.head.positions == 1
+
+    def get_output_embeddings(self) -> nn.Module | None:
+        return None if self.head is None else self.head.module
 
     def forward(
         self,

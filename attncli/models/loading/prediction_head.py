@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 #: Where outputs keep the logits of a language-model head; the second one beside those of another head.
 _LOGITS = ("logits", "prediction_logits")
+#: The dimensions of (batch, classes).
+_CLASSES = 2
 
 
 def generation_class(config: PreTrainedConfig) -> type[PreTrainedModel] | None:
@@ -29,6 +31,8 @@ def generation_class(config: PreTrainedConfig) -> type[PreTrainedModel] | None:
         else transformers.MODEL_FOR_CAUSAL_LM_MAPPING,
         # Models that read pictures too; some are in the first mapping with their language part alone (Mllama).
         transformers.MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING,
+        # Models that write what they hear.
+        transformers.MODEL_FOR_SPEECH_SEQ_2_SEQ_MAPPING,
     ]
     listed = [mapping.get(type(config), None) for mapping in mappings]
     found = [each[0] if isinstance(each, tuple | list) else each for each in listed if each is not None]
@@ -77,7 +81,14 @@ def has_head(module: PreTrainedModel) -> bool:
 
 
 def logits_of(output: Any) -> Tensor | None:
-    """The logits that a forward pass returned, (batch, positions, vocabulary); None where there are none."""
-    fields = output if isinstance(output, Mapping) else {}
-    found = next((fields[name] for name in _LOGITS if fields.get(name) is not None), None)
-    return found if isinstance(found, Tensor) else None
+    """The logits that a forward pass returned, (batch, positions, vocabulary); None where there are none.
+
+    A user's own module may return the tensor itself, a tuple that begins with it, or (batch, classes).
+    """
+    if isinstance(output, Mapping):
+        found = next((output[name] for name in _LOGITS if output.get(name) is not None), None)
+    else:
+        found = output[0] if isinstance(output, tuple | list) and output else output
+    if not isinstance(found, Tensor) or not found.is_floating_point():
+        return None
+    return found.unsqueeze(1) if found.ndim == _CLASSES else found if found.ndim == _CLASSES + 1 else None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -35,16 +36,21 @@ class Recording(NamedTuple):
         return len(self.samples) / self.rate
 
 
-class PreparedSound(NamedTuple):
-    """A model's input.
+class SoundWindow(NamedTuple):
+    """A part of a sound that a model reads at once. samples: at the model's rate.  start: of the part, in seconds.
 
-    arguments: tensors by the argument names of the forward pass.  seconds: their duration, including padding.
-    notes: about the conversion, for the user.
+    seconds: what the model reads, with the silence that fills it.  end: of the sound in it.
     """
 
-    arguments: dict[str, Any]
+    samples: Wave
+    start: float
     seconds: float
-    notes: tuple[str, ...]
+    end: float
+
+    def frames(self, extractor: Any) -> int:
+        """How many frames of features are sound; 0 for models of raw waveforms."""
+        hop = getattr(extractor, "hop_length", None)
+        return -(-len(self.samples) // hop) if hop else 0
 
 
 def read_recording(path: str | Path) -> Recording:
@@ -105,12 +111,13 @@ def feature_extractor(files: ModelFiles) -> Any:
         return cls.from_dict(settings)
 
 
-def prepare_sound(recording: Recording, extractor: Any, *, truncate: bool) -> PreparedSound:
-    """Run the feature extractor on a sound. extractor: from `feature_extractor`, or one that the user has loaded.
+def cut_windows(
+    recording: Recording, extractor: Any, *, truncate: bool
+) -> tuple[tuple[SoundWindow, ...], tuple[str, ...]]:
+    """A sound in the windows of a model, and notes on the conversion; with `truncate`, the first window alone.
 
-    Raises UsageError for a sound that is longer than the model's window, unless `truncate` is set.
+    extractor: from `feature_extractor`, or one that the user has loaded.
     """
-    extractor = getattr(extractor, "feature_extractor", extractor)
     rate = int(extractor.sampling_rate)
     samples, notes = recording.samples, list[str]()
     if recording.channels > 1:
@@ -121,25 +128,33 @@ def prepare_sound(recording: Recording, extractor: Any, *, truncate: bool) -> Pr
         notes.append(f"{recording.name} was resampled from {recording.rate:,} to {rate:,} Hz")
         samples = soxr.resample(samples, recording.rate, rate).astype(np.float32)
     # Whisper's name for the length of its window; other models take any length.
-    window = getattr(extractor, "n_samples", None)
-    if window is not None:
-        notes.append(_window_note(recording, window / rate, truncate=truncate))
-        samples = samples[:window]
-    what = f"{recording.name} can't be preprocessed for the model"
+    size = getattr(extractor, "n_samples", None)
+    if size is None:
+        return (SoundWindow(samples, 0.0, len(samples) / rate, len(samples) / rate),), tuple(notes)
+    starts = range(0, size if truncate else len(samples), size)
+    parts = (samples[start : start + size] for start in starts)
+    windows = tuple(
+        SoundWindow(part, start / rate, size / rate, (start + len(part)) / rate)
+        for start, part in zip(starts, parts, strict=True)
+    )
+    return windows, (*notes, *_window_note(recording, size / rate, truncate=truncate))
+
+
+def prepare_window(window: SoundWindow, extractor: Any, name: str) -> dict[str, Any]:
+    """The tensors that the feature extractor makes of a window. name: of the sound.
+
+    Raises UsageError for one that it can't use.
+    """
     failures = (TypeError, ValueError, ArithmeticError, RuntimeError, LookupError)
+    what = f"{name} can't be preprocessed for the model"
     with library_errors(what, "use a longer recording", raised=UsageError, catch=failures):
-        inputs = extractor(samples, sampling_rate=rate, return_tensors="pt")
-    seconds = (window if window is not None else len(samples)) / rate
-    return PreparedSound(dict(inputs), seconds, tuple(notes))
+        found = extractor(window.samples, sampling_rate=int(extractor.sampling_rate), return_tensors="pt")
+    return dict(found)
 
 
-def _window_note(recording: Recording, window: float, *, truncate: bool) -> str:
+def _window_note(recording: Recording, window: float, *, truncate: bool) -> Iterator[str]:
     if recording.seconds <= window:
         silence = window - recording.seconds
-        return f"the model reads {window:g} s: {recording.seconds:.2f} s of sound, then {silence:.2f} s of silence"
-    if not truncate:
-        raise UsageError(
-            f"{recording.name} lasts {recording.seconds:.1f} s, and the model reads {window:g} s",
-            hint=f"add --truncate to use the first {window:g} s",
-        )
-    return f"the model reads {window:g} s: the first of {recording.seconds:.1f} s"
+        yield f"the model reads {window:g} s: {recording.seconds:.2f} s of sound, then {silence:.2f} s of silence"
+    elif truncate:
+        yield f"the model reads {window:g} s: the first of {recording.seconds:.1f} s"

@@ -14,6 +14,7 @@ from attncli.render.common.escape import visible
 from attncli.render.common.numbers import two_digits, weight_number
 from attncli.render.figures.text_layout import POINTS_PER_INCH, drawable, room_for, text_width, type_size
 from attncli.render.views.difference import DIFFERENCE
+from attncli.render.views.header import CORRECTED
 from attncli.render.views.metric_words import label_of
 from attncli.render.views.patterns import Axis, axes_of
 from attncli.render.views.sentences import Position, raw_text, shorten_plain
@@ -42,7 +43,8 @@ def axis_labels(stack: Stack, pattern: Pattern, form: str) -> tuple[AxisLabels, 
 def _axis_labels(axis: Axis, form: str, *, binned: bool) -> AxisLabels:
     seconds, unit = axis.medium.seconds, "" if axis.medium.seconds is None else "s"
     numbers = [*axis.numbers, axis.numbers[-1] + 1]
-    starts = [numbers[place] * (seconds or 1) for place in (*(a for a, _ in axis.spans), axis.spans[-1][1])]
+    places = [numbers[place] for place in (*(a for a, _ in axis.spans), axis.spans[-1][1])]
+    starts = places if seconds is None else [axis.medium.moment(place) for place in places]
     if binned or (seconds is not None and len(axis.tokens) > _MAX_NAMED_FRAMES):
         return AxisLabels([f"{start:g}{unit}" for start in starts[:-1]], starts, unit, numbered=True)
     lines = axis.lines or [None] * len(axis.tokens)
@@ -60,11 +62,11 @@ def label_text(token: Token, unit: str, form: str, line: int | None = None) -> s
     return drawable(shorten_plain(text, longest), form)
 
 
-def head_title(stack: Stack, layer: int, head: int | None) -> str:
-    """`head 5.1, looks at the next token`."""
+def head_title(stack: Stack, layer: int, head: int | None, *, corrected: bool = False) -> str:
+    """`head 5.1, looks at the next token`; of a rollout, whether it is corrected by receptive field."""
     found = next((one for one in stack.metrics if (one.layer, one.head) == (layer, head)), None)
     if found is None:
-        return f"rollout to layer {layer}"
+        return f"rollout to layer {layer}{CORRECTED if corrected else ''}"
     label = "".join(f", {label_of(label).sentence}" for label in found.labels[:1])
     return f"{'' if found.name.startswith(DIFFERENCE) else 'head '}{found.name}{label}"
 

@@ -20,7 +20,7 @@ from attncli.render.figures.position import position_parts
 from attncli.render.figures.steps_charts import steps_parts
 from attncli.render.figures.text_layout import drawable
 from attncli.render.views.difference import DIFFERENCE, both_tokens, compared_facts, difference_stacks
-from attncli.render.views.header import SEPARATOR, is_cross, model_facts, pooling_facts, stack_facts
+from attncli.render.views.header import CORRECTED_NOTE, SEPARATOR, is_cross, model_facts, pooling_facts, stack_facts
 from attncli.render.views.metric_words import label_of, ordered_labels
 from attncli.render.views.overview import shown_label
 from attncli.render.views.patches import head_name
@@ -72,6 +72,7 @@ def _draw_figure(result: HeadsResult, form: str, title: str | None) -> Figure:
     # Special characters are visible, but not spaces.
     title = visible(title).replace("␣", " ")
     notes = [_DIFFERENCE_COLORS] if difference is not None else []
+    notes += [CORRECTED_NOTE] if result.receptive_field else []
     return compose_figure(drawable(title, form), [drawable(fact, form) for fact in facts], parts, notes)
 
 
@@ -158,7 +159,7 @@ def _pattern_parts(result: HeadsResult, stacks: Sequence[Stack], form: str) -> l
         else:
             panels = [
                 Panel(
-                    head_title(stack, each.layer, each.head),
+                    head_title(stack, each.layer, each.head, corrected=bool(result.receptive_field)),
                     visible_weights(stack, each),
                     *axis_labels(stack, each, form),
                 )

@@ -15,7 +15,7 @@ from attncli.render.heads.header import label_row, note_row, pooling_row, senten
 from attncli.render.heads.heatmap import ATTENTION_LEGEND, ROWS_LOOK_AT_COLUMNS, HeatScale
 from attncli.render.heads.pattern_grid import fitted_grid, grid_rows
 from attncli.render.views.crossing import QUADRANTS_NOTE, quadrant_rows
-from attncli.render.views.header import NORM_NOTE, ROLLOUT_NOTE, scope_note, unit_note
+from attncli.render.views.header import CORRECTED, CORRECTED_NOTE, NORM_NOTE, ROLLOUT_NOTE, scope_note, unit_note
 from attncli.render.views.metric_map import MetricRow, metric_rows, telling_rows
 from attncli.render.views.overview import label_sentence, shows_label
 from attncli.render.views.patterns import full_scale, head_of, is_one_weight
@@ -61,8 +61,9 @@ def metrics_in(lines: int, head: HeadMetrics, stack: Stack, terminal: Terminal) 
 
 def rollout(stack: Stack, pattern: Pattern, terminal: Terminal, *, corrected: bool = False) -> Rows:
     """The attention rollout up to a layer: how much of each token reaches each position."""
-    divided = " over that of uniform attention" if corrected else ""
-    rows: Rows = [stack_row(stack, terminal), Text(f"rollout up to layer {pattern.layer}{divided}", "bold")]
+    title = f"rollout up to layer {pattern.layer}{CORRECTED if corrected else ''}"
+    rows: Rows = [stack_row(stack, terminal), Text(title, "bold")]
+    rows += [note_row(CORRECTED_NOTE, terminal)] if corrected else []
     if not is_one_weight(pattern):
         return [*rows, note_row(ROLLOUT_NOTE, terminal), *_pattern_rows(stack, pattern, terminal)]
     # Where there is one weight: `0.026 of cat (token 2) reaches it (token 8) (heads averaged)`.

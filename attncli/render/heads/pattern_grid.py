@@ -79,8 +79,8 @@ def _key_number(stack: Stack, span: Span) -> str:
     """The ruler's number for a span of keys: the first one's position, line or time; empty where none is in a line."""
     if stack.key_lines is not None:
         return next((str(line) for line in stack.key_lines[slice(*span)] if line is not None), "")
-    seconds, first = stack.key_medium.seconds, stack.keys[span[0]].index
-    return str(first) if seconds is None else f"{first * seconds:.3g}s"
+    medium, first = stack.key_medium, stack.keys[span[0]].index
+    return str(first) if medium.seconds is None else f"{medium.moment(first):.3g}s"
 
 
 # --- the heatmap

@@ -8,6 +8,7 @@ from itertools import zip_longest
 import numpy as np
 
 from attncli.render.data import Row, Table
+from attncli.render.heads.aligned_pairs import alignment_table
 from attncli.render.heads.effect_tables import (
     circuit_arrays,
     circuit_table,
@@ -31,15 +32,17 @@ _STEP_COLUMNS = (
     *("stack", "layer", "head", "name", "query_index", "query_token", "key_index", "key_token", "visible"),
     *("product", "scaled", "capped", "bias", "score", "weight", "value_norm"),
 )
+_WORD_COLUMNS = ("window", "start", "end", "word")
 _BIN_COLUMNS = ("query_start", "query_end", "key_start", "key_end", "weight")
 
 
 def heads_records(result: HeadsResult) -> Iterator[dict[str, object]]:
     """A record per head: its metrics, those of uniform attention as `baseline`, and its pattern if it has one.
 
+    Of aligned words, a record per pair of texts.
     Where heads were ranked by one weight or compared, the head's entry is `ranking` or `difference`.
     """
-    return map(to_dict, result.lines())
+    return map(to_dict, result.lines() if result.alignment is None else result.aligned_pairs())
 
 
 def _changes_by_head(result: HeadsResult) -> dict[str, HeadChange]:
@@ -58,14 +61,19 @@ def heads_table(result: HeadsResult, *, cells: bool = False) -> Table:
     `change_<metric>`, the other side less this one; a cell has its `change`.
     Means over texts have the bounds of their 95 % intervals, `<metric>_low` and `<metric>_high`, and the number of
     texts, `<metric>_texts`. Cells of pictures have the rows and columns of their patches.
-    With effects, a row per head or other part; with a prediction alone, a row per state and token.
+    With effects, a row per head or other part; with a prediction alone, a row per state and token; of aligned words, a
+    row per link; of a sound that words were heard in, a row per word.
     """
     if result.qk_ov is not None:
         return circuit_table(result.qk_ov)
+    if result.alignment is not None and result.metric is None:
+        return alignment_table(result)
     if result.steps is not None:
         return _STEP_COLUMNS, (row for steps in result.steps for row in _step_rows(steps))
     if cells:
         return _cell_table(result)
+    if result.generated is not None and result.generated.words and not result.chosen and result.metric is None:
+        return _WORD_COLUMNS, ((each.window, each.start, each.end, each.text) for each in result.generated.words)
     if result.effects is not None:
         return effects_table(result, result.effects)
     if result.prediction is not None:

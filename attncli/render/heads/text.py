@@ -15,6 +15,7 @@ from attncli.metrics import PROBED
 from attncli.render.common.cells import glyphs
 from attncli.render.common.console import Rows, count_lines, render_blocks, separate_blocks
 from attncli.render.common.terminal import Terminal
+from attncli.render.heads.aligned_pairs import alignment_rows
 from attncli.render.heads.circuits import circuits_rows
 from attncli.render.heads.difference import difference_rows
 from attncli.render.heads.effects import effects_rows
@@ -57,6 +58,8 @@ def _view(result: HeadsResult, terminal: Terminal) -> Rows:
         return effects_rows(result, terminal)
     if result.difference is not None:
         return difference_rows(result, result.difference, terminal)
+    if result.alignment is not None and result.metric is None:
+        return alignment_rows(result, terminal)
     if (metric := result.metric) is not None and not result.chosen:
         maps = (metric_rows(stack, metric, terminal, top=result.top) for stack in result.stacks)
         return [*separate_blocks(maps), *_interval_note(result, terminal)]

@@ -64,6 +64,8 @@ def _columns(rows: Sequence[WrittenRow], cells: int, terminal: Terminal) -> list
         return "", "right", [(number(row), style) for row in rows]
 
     columns = [tokens("token", lambda row: row.token, "bold"), numbers(lambda row: row.probability, "")]
+    if any(row.time for row in rows):
+        columns.append(("word's time", "left", [row.time for row in rows]))
     if terminal.width >= _ROOM_FOR_RUNNER_UP:
         columns += [tokens("runner-up", lambda row: row.runner_up), numbers(lambda row: row.runner_up_probability)]
     if terminal.width >= _ROOM_FOR_MEANS:

@@ -26,13 +26,22 @@ from attncli.render.html.steps_page import steps_html
 from attncli.render.html.tables import page_tables
 from attncli.render.views.circuits import with_circuits
 from attncli.render.views.difference import DIFFERENCE, compared_facts, difference_stacks
-from attncli.render.views.header import SEPARATOR, is_cross, model_facts, pooling_facts, stack_facts
+from attncli.render.views.header import (
+    CORRECTED,
+    CORRECTED_NOTE,
+    SEPARATOR,
+    is_cross,
+    model_facts,
+    pooling_facts,
+    stack_facts,
+)
 from attncli.render.views.metric_words import label_of, meaning, ordered_labels
 from attncli.render.views.overview import ordered_metrics, standouts
 from attncli.render.views.patches import PictureMap, picture_maps
 from attncli.render.views.patterns import Axis, axes_of
 from attncli.render.views.reading import query_of, rank_text, ranking_view
 from attncli.render.views.sentences import Position, capitalized, raw_text, shorten_plain, written
+from attncli.render.views.writing import heard_sentence
 from attncli.results.base import to_dict
 from attncli.results.heads import HeadsResult, Stack
 from attncli.results.patterns import TOKENS, Ranking, RowReading
@@ -89,6 +98,11 @@ def heads_data(result: HeadsResult, *, name_model: bool = True) -> dict[str, Any
     )
     labels = ordered_labels(label for stack in result.stacks for head in stack.metrics for label in head.labels)
     data = [_stack_data(stack, metrics, labels, result.weighting) for stack in stacks]
+    if result.receptive_field:
+        data = [
+            {**each, "legend": f"{each['legend']} {capitalized(CORRECTED_NOTE)}.", "corrected": CORRECTED}
+            for each in data
+        ]
     data += [_stack_data(stack, metrics, labels, DIFFERENCE) for stack in differences]
     return {
         "facts": _facts(result, [printable(result.model)] if name_model else []),
@@ -111,6 +125,8 @@ def heads_data(result: HeadsResult, *, name_model: bool = True) -> dict[str, Any
 def _facts(result: HeadsResult, model: Sequence[str]) -> list[str]:
     """How the model was run, and what A and B are if two models or texts were compared."""
     facts = [SEPARATOR.join([*model, *model_facts(result)])]
+    if result.generated is not None and result.generated.words:
+        facts.append(f"the model heard: {printable(heard_sentence(result.generated))}")
     if result.difference is not None:
         compared = [f"{name}: {printable(fact)}" for name, fact in compared_facts(result, result.difference)]
         facts += compared or ["B: the other text"]

@@ -15,7 +15,7 @@ from attncli.render.views.compare import (
     name_list,
     precise_cosine,
 )
-from attncli.results.compare import Groups, Miss, Neighbours, Senses, State, WordFigures
+from attncli.results.compare import Groups, Miss, Neighbours, Permutation, Senses, State, WordFigures
 
 #: The share of all similarities' range by which an occurrence has to be farther from its nearest neighbour than any
 #: other is, for it to stand apart; and the least such distance.
@@ -107,13 +107,20 @@ def _senses_answer(senses: Senses, neighbours: Neighbours, view: CompareView) ->
     count = f"{right} of {of} {nearest}"
     if right == of:
         return f"The senses come apart: {count}."
-    p = None if senses.permutation is None else senses.permutation.p
-    if 2 * right > of and p is not None and p <= SMALL_P:
+    test, chance = senses.permutation, f"{neighbours.chance * of:.2g} by chance"
+    if 2 * right > of and test is not None and (test.p <= SMALL_P or _is_smallest(test)):
         misses = neighbours.wrong[:_NAMED_MISSES]
         but = " and ".join(_miss_text(miss, view) for miss in misses)
         more = "" if len(neighbours.wrong) <= _NAMED_MISSES else ", among others"
-        return f"The senses mostly come apart: {count}, but {but}{more}."
-    return f"The senses don't come apart: {count} ({neighbours.chance * of:.2g} by chance)."
+        if test.p <= SMALL_P:
+            return f"The senses mostly come apart: {count}, but {but}{more}."
+        return f"The senses partly come apart: {count} ({chance}), but {but}{more}. They are too few for a sure answer."
+    return f"The senses don't come apart: {count} ({chance})."
+
+
+def _is_smallest(test: Permutation) -> bool:
+    """Whether no labels of so few occurrences could give a smaller p, and that is not a small one."""
+    return test.exact and test.smallest > SMALL_P and test.p <= test.smallest
 
 
 def _miss_text(miss: Miss, view: CompareView) -> str:
@@ -173,7 +180,7 @@ def _test_text(senses: Senses) -> str:
     if test is None:
         return f" (no test: {senses.why_no_p})" if senses.why_no_p else ""
     how = f"all {test.labelings:,}" if test.exact else f"{test.labelings:,} random"
-    few = ", the smallest possible" if test.exact and test.smallest > SMALL_P and test.p <= test.smallest else ""
+    few = ", the smallest possible" if _is_smallest(test) else ""
     return f" (permutation test over {how} labelings: p = {p_value(test.p)}{few})"
 
 

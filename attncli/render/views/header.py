@@ -13,6 +13,9 @@ SEPARATOR = " · "
 _FEW_NAMES = 2
 NORM_NOTE = "weights times the norm of what is read there (Kobayashi et al. 2020)"
 ROLLOUT_NOTE = "how much of each token (columns) reaches each position (rows), heads averaged"
+#: Of a rollout, behind its name, and how it was corrected.
+CORRECTED = ", corrected by receptive field"
+CORRECTED_NOTE = "divided by the rollout of uniform attention, rows scaled to sum to 1: attncli's own formula"
 
 
 #: What most commands run on, and what `--dtype auto` gives there: headers name only other devices and dtypes.

@@ -9,7 +9,7 @@ from attncli.render.common.numbers import weight_number
 from attncli.render.views.effects import share_number, vocabulary_token
 from attncli.render.views.sentences import Sentence, Words, count_noun, quiet, strong
 from attncli.results.effects import KeyReading
-from attncli.results.generated import Generated, GeneratedToken, HeadReading
+from attncli.results.generated import Generated, GeneratedToken, HeadReading, TimedWord
 from attncli.results.heads import HeadsResult
 from attncli.results.tokens import Token
 
@@ -17,6 +17,7 @@ from attncli.results.tokens import Token
 class WrittenRow(NamedTuple):
     """A new token. runner_up: the likeliest other token; None of a vocabulary of one.
 
+    time: of the word that begins with it, where that is known.
     key, head: what is read most, with its weight, and the head that reads most, with its name.
     """
 
@@ -29,6 +30,7 @@ class WrittenRow(NamedTuple):
     head: str
     head_key: Token | None
     head_weight: str
+    time: str = ""
 
 
 def has_trace(result: HeadsResult) -> bool:
@@ -51,7 +53,18 @@ def written_sentence(generated: Generated) -> Sentence:
 
 def written_rows(generated: Generated) -> list[WrittenRow]:
     """A row for each new token."""
-    return [_row(token) for token in generated.tokens]
+    times = {word.tokens[0]: time_span(word) for word in generated.words}
+    return [_row(token)._replace(time=times.get(place, "")) for place, token in enumerate(generated.tokens)]
+
+
+def time_span(word: TimedWord) -> str:
+    """`0.32–0.58s`"""
+    return f"{word.start:.2f}–{word.end:.2f}s"
+
+
+def heard_sentence(generated: Generated) -> str:
+    """The words with their times, `so (0.32–0.58s) my (0.58–0.80s)`."""
+    return " ".join(f"{word.text} ({time_span(word)})" for word in generated.words)
 
 
 def reading_note(generated: Generated) -> str:

@@ -81,7 +81,7 @@ def test_columns_that_say_nothing(columns: str, message: str) -> None:
 
 
 def test_a_line_of_other_fields_is_named() -> None:
-    with pytest.raises(UsageError, match="text 2 has 1 fields, and --columns names 3"):
+    with pytest.raises(UsageError, match="text 2 has 1 field, and --columns names 3"):
         attncli.heads([LINES[0], "abc"], model="builtin:induction", effect="zero", columns=COLUMNS)
     with pytest.raises(UsageError) as caught:
         attncli.heads(["abc\tnope"], model="builtin:induction", effect="zero", columns="text,answer")

@@ -4,7 +4,7 @@
 const labelNames = Object.keys(data.labels);
 for (const stack of data.stacks) {
   stack.heads = stack.heads.map(([layer, head, values, labels, give]) => {
-    const name = head === null ? `rollout to layer ${layer}` : `${stack.prefix}${layer}.${head}`;
+    const name = head === null ? `rollout to layer ${layer}${stack.corrected ?? ""}` : `${stack.prefix}${layer}.${head}`;
     return { name, layer, head, values, labels: (labels ?? []).map((place) => labelNames[place]), give };
   });
 }
