@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from attncli.api.requests import EffectsRequest, EncodingRequest, HeadsOptions, LoadingRequest, RunningRequest
-from attncli.choices import UNITS
+from attncli.choices import DEFAULT_TOP, UNITS
 from attncli.cli.command import Choice, Text, WholeNumber
 from attncli.cli.environment import Environment, distributed, write_stdout
 from attncli.cli.heads_input import HeadsInputOptions, heads_input_options, read_heads_input
@@ -95,7 +95,11 @@ head_options = bundle(
         show_default=True,
     ),
     option(
-        "--top K", "How many keys or heads to list in a ranking.", type=WholeNumber(), default=10, show_default=True
+        "--top K",
+        "How many keys or heads to list in a ranking.",
+        type=WholeNumber(),
+        default=DEFAULT_TOP,
+        show_default=True,
     ),
     option(
         "--rollout", "Attention rollout: how much of each token reaches a position through all layers, heads averaged."

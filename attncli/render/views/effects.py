@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from attncli.effects import EFFECTS
-from attncli.render.views.sentences import Sentence, Words, count_noun, quiet, strong
+from attncli.render.views.sentences import Sentence, Words, quiet, strong
 from attncli.results.effects import Effects, HeadEffect, LensState, Outcome, OutcomeToken, PredictedToken, Prediction
 from attncli.results.heads import HeadsResult, Stack
 from attncli.results.tokens import Token
@@ -90,6 +90,15 @@ def prediction_view(result: HeadsResult, prediction: Prediction, *, rows: int, t
     return PredictionView(
         tuple(words), Token(0, followed.id, followed.text, followed.text), lens, len(prediction.lens) - len(lens)
     )
+
+
+def left_out_states(view: PredictionView) -> str:
+    """What a short logit lens leaves out; empty for nothing."""
+    if not view.left_out:
+        return ""
+    if not view.rows:
+        return "--full adds the prediction after each layer"
+    return f"--full shows the {view.left_out:,} states in between"
 
 
 def position_token(result: HeadsResult, position: int) -> Token:
@@ -312,4 +321,4 @@ def shown_layers(maps: Sequence[EffectMap], layers: Sequence[int], most: int) ->
 
 def left_out_note(count: int) -> str:
     """What a short map leaves out; empty for nothing."""
-    return f"{count_noun(count, 'layer')} with smaller effects left out" if count else ""
+    return f"--full shows {count:,} more layers" if count else ""
