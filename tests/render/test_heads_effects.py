@@ -94,7 +94,7 @@ def test_the_maps_give_way_where_there_is_little_room() -> None:
         lines = heads_text(made, Terminal(80, height=height)).splitlines()
         assert len(lines) <= height - 2
         assert any(line.startswith(" 1.1   +2.10  +0.30") for line in lines)
-        assert ("--full adds the maps of all heads" in lines) is (height < 30)
+        assert ("--full adds the maps of all heads" in lines) is (height < 24)
     assert "--full" not in heads_text(made, Terminal(80, height=20, full=True))
 
 
