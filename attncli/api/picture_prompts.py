@@ -336,4 +336,4 @@ def _crop_note(crops: int, stacks: Sequence[Stack]) -> Iterator[str]:
     """A note if a tower runs on each crop by itself, so that only one can be shown."""
     shown = [stack.stack for stack in stacks if stack.key_medium.kind == "patches" and stack.stack != "cross"]
     if crops > 1 and shown:
-        yield f"{' and '.join(shown)} shows only the first of {crops} crops"
+        yield f"{' and '.join(shown)} shows only the first of {crops} crops of a picture"

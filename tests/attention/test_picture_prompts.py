@@ -342,7 +342,7 @@ def test_of_several_crops_the_tower_shows_the_first(
     model, result = chat("llava_next"), run("llava_next")
     vision = stack_of(result, "vision")
     assert vision.key_medium.grid == Grid(4, 4, 1)
-    assert "vision shows only the first of 3 crops" in result.notes
+    assert "vision shows only the first of 3 crops of a picture" in result.notes
     pixels = model.inputs(f"<image>{TEXT}")["pixel_values"][0, :1]
     with torch.no_grad():
         expected = model.reference.model.vision_tower(pixels, output_attentions=True).attentions

@@ -94,7 +94,7 @@ def test_a_rollout_of_a_causal_model_says_what_it_favours() -> None:
     assert corrected.to_dict()["receptive_field"] is True
     first = [result.stacks[0].patterns[0].weights[-1, 0] for result in (plain, corrected)]
     assert first[1] < first[0]
-    with pytest.raises(UsageError, match="--receptive-field corrects a rollout"):
+    with pytest.raises(UsageError, match="--receptive-field works only with a rollout"):
         heads(model=model, input_ids=IDS, receptive_field=True)
 
 

@@ -49,7 +49,7 @@ all-MiniLM-L6-v2
 
 at [SEP]: ␣mat (77 %), logit 2.59 above ␣it
 
-direct effect: what it writes into the answer's logit itself
+direct effect: what the head itself adds to the answer's logit
      0      1      2      3    head    head  direct  reads        label
 0  -.250      0  +.500  +.130           1.1   +2.10  cat    0.62  induction
 1      0  +2.10    ·    -1.00           1.3   -1.00  cat    0.62
