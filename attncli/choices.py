@@ -14,6 +14,9 @@ ALLOCATIONS = ("window", "full")
 OPTIMIZERS = ("adamw", "adamw8bit", "adafactor", "muon", "sgd")
 RECOMPUTE = ("none", "selective", "full")
 
+#: `heads --top`, where it isn't given.
+DEFAULT_TOP = 10
+
 #: `heads --by`.
 UNITS = ("token", "word", "line")
 

@@ -158,10 +158,10 @@ class Metric:
 # Colours that colour-blind eyes can tell apart: Okabe & Ito 2008, "Color universal design".
 _SKY_BLUE = (86, 180, 233), (0, 170, 170)
 _ORANGE = (230, 159, 0), (255, 255, 85)
-_VERMILION = (213, 94, 0), (170, 0, 0)
-_PURPLE = (204, 121, 167), (170, 0, 170)
+_VERMILION = (213, 94, 0), (255, 85, 85)
+_PURPLE = (204, 121, 167), (255, 85, 255)
 _GREEN = (0, 158, 115), (0, 170, 0)
-_YELLOW = (240, 228, 66), (85, 85, 255)
+_YELLOW = (240, 228, 66), (85, 255, 255)
 
 # The order is that of tables, JSON and CSV. Thresholds: above one half a head attends more to the position than to all
 # others together. Special tokens and the first token need more, since heads attend to them by default; any other single

@@ -153,9 +153,9 @@ def test_one_line_has_no_interval_and_says_that_it_is_one(tmp_path: Path, gpt2: 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--patterns"], "--patterns works on one text, and with "),
-        (["--bins", "4"], "--bins works on one text, and with "),
-        (["--pair", "mole"], "--pair works on one text, and with "),
+        (["--patterns"], "--patterns works on one text; with "),
+        (["--bins", "4"], "--bins works on one text; with "),
+        (["--pair", "mole"], "--pair works on one text; with "),
         (["-l", "3"], "there is no layer 3 in the model"),
     ],
 )
@@ -200,7 +200,7 @@ def test_the_probe_without_a_tokenizer(family: str) -> None:
         head = stack.metrics[0]
         assert (head.values["induction"] is None) == (stack.stack == "cross")
         assert head.spread is not None and head.spread.counts["first"] == 8
-    told = "the decoder's input was its start token and the same random tokens as the encoder's"
+    told = "the decoder's input was its start token, then the same random tokens as the encoder's"
     assert found.notes == ((told,) if family == "t5" else ())
 
 

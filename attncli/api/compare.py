@@ -215,7 +215,7 @@ class ReferenceStatistics(NamedTuple):
         if adjust not in ("standardize", "abtt") or self.info.words >= _FEW_WORDS:
             return []
         return [
-            f"the reference sample has only {self.info.words} words: the result of --adjust {adjust} is mostly chance"
+            f"the reference sample has only {self.info.words} words: the result of --adjust {adjust} is mostly noise"
         ]
 
 

@@ -180,7 +180,7 @@ def _layer_calls(run: EffectsRun) -> Iterator[tuple[tuple[str, int], tuple[str, 
 
 
 #: The warning where there is nothing to patch.
-_NO_WAY = "both texts have the same outcome, so that no head takes it any part of the way: the effects are null"
+_NO_WAY = "both texts have the same outcome, so patching a head has nothing to change: the effects are null"
 
 #: What measures each kind of effect, by its name in `EFFECTS`.
 _MEASURES: Mapping[str, Callable[[EffectsRun], Measured]] = {
@@ -274,7 +274,7 @@ def require_head(model: LoadedModel, plan: EffectsPlan) -> None:
     what = f"--effect {needing[0]}" if needing else "--predict" if plan.predict else "--answer"
     raise UsageError(
         f"{what} needs a language-model head, and {model.name} ({model.class_name}) has none",
-        hint="--effect zero,mean measures its vector instead; or name a model that predicts tokens (-m)",
+        hint="use --effect zero,mean, which measure how its vector changes, or a model that predicts tokens (-m)",
     )
 
 

@@ -380,7 +380,7 @@ def _effects_plan(inputs: HeadsInput, options: HeadsOptions) -> EffectsPlan | No
     plan = parse_effects(Asked(*options.effects, columns), query, others)
     if plan is None and inputs.columns is not None and not is_pairs(columns):
         raise UsageError(
-            "--columns is for effects of heads, and none is asked for",
+            "--columns works only with effects of heads, or with source,target",
             hint="add --effect zero, or leave --columns out; source,target aligns the words of an encoder-decoder",
         )
     return plan
@@ -388,7 +388,9 @@ def _effects_plan(inputs: HeadsInput, options: HeadsOptions) -> EffectsPlan | No
 
 def _weighting(selection: Selection, options: HeadsOptions) -> Weighting:
     if options.receptive_field and not options.rollout:
-        raise UsageError("--receptive-field corrects a rollout", hint="add --rollout, or leave --receptive-field out")
+        raise UsageError(
+            "--receptive-field works only with a rollout", hint="add --rollout, or leave --receptive-field out"
+        )
     if options.rollout and options.norm_weighted:
         raise UsageError("--rollout and --norm-weighted can't be combined", hint="leave one of them out")
     if options.rollout and selection.heads:
@@ -439,7 +441,7 @@ def _refuse_single_text_options(inputs: HeadsInput, options: HeadsOptions) -> No
     flag = next((flag for flag, given in of_one_text.items() if given), None)
     if flag is not None:
         raise UsageError(
-            f"{flag} works on one text, and with {averaged} only the metrics are shown, averaged",
+            f"{flag} works on one text; with {averaged}, only averaged metrics are shown",
             hint=f"leave {flag} out, or give one text",
         )
 

@@ -125,7 +125,7 @@ def run_averaged(
         averages, probe = average_probe(loaded, tokenizer, inputs, metrics_alone, sharing, loader.progress)
         stacks = averages.stacks()
         if loaded.is_encoder_decoder:
-            notes = ["the decoder's input was its start token and the same random tokens as the encoder's"]
+            notes = ["the decoder's input was its start token, then the same random tokens as the encoder's"]
     else:
         batches = BatchTokenizer(tokenizer, inputs.encoding, loaded.max_positions)
         given = chain([first], texts)

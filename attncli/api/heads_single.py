@@ -284,7 +284,7 @@ def _choose_head(loaded: LoadedModel, inputs: ModelInputs, request: HeadsRequest
     place = best.place or 0
     note = (
         f"from {_quoted(stack.reading.query)}, head {best.name} stands out most: weight {best.weight:.2f} on "
-        f"{_quoted(stack.keys[place])}, uniform attention {best.uniform or 0.0:.2f}; -H walks through another head"
+        f"{_quoted(stack.keys[place])}, uniform attention {best.uniform or 0.0:.2f}; choose another head with -H"
     )
     return replace(request, selection=selection), [note]
 
@@ -341,7 +341,7 @@ def _few_tokens_note(given: TextAndTarget, request: HeadsRequest) -> Iterator[st
         and request.steps is None
     ):
         several = f"{count} token{'s are' if count > 1 else ' is'}"
-        yield f"{several} too few to tell heads apart; give a sentence, or use --probe"
+        yield f"{several} too few to tell heads apart; give a longer text, or use --probe"
 
 
 def _too_long(tokens: int, limit: int) -> UsageError:

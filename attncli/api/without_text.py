@@ -35,7 +35,9 @@ def refuse_options(inputs: HeadsInput, options: HeadsOptions) -> None:
     if not flags or inputs.probe:
         return
     if inputs.has_media:
-        raise UsageError(f"{flags[0]} takes no picture and no sound", hint=f"leave {flags[0]} out, or the file")
+        raise UsageError(
+            f"{flags[0]} can't be combined with a picture or a sound", hint=f"leave {flags[0]} out, or the file"
+        )
     if inputs.needle is not None:
         check_number("--needle", inputs.needle, least=1, instance=256)
         return
@@ -43,7 +45,7 @@ def refuse_options(inputs: HeadsInput, options: HeadsOptions) -> None:
     wrong = "--metric, --check and --threshold" if metric else "--against" if options.against is not None else None
     if wrong is not None:
         raise UsageError(
-            f"--qk-ov is of weights alone, and {wrong} {'are' if metric else 'is'} of a text",
+            f"--qk-ov reads only the weights, and {wrong} {'need' if metric else 'needs'} a text",
             hint="leave one of them out; the numbers of --qk-ov are in --json",
         )
 
@@ -140,7 +142,7 @@ def _needle_inputs(
 
 def _decoder_note(loaded: LoadedModel) -> Iterator[str]:
     if loaded.is_encoder_decoder:
-        yield "the decoder was given the same random tokens as the encoder, behind its start token"
+        yield "the decoder's input was its start token, then the same random tokens as the encoder's"
 
 
 # --- Weights alone
@@ -152,7 +154,7 @@ def run_circuits(inputs: HeadsInput, loader: ModelLoader, request: HeadsRequest)
 
     if inputs.target_flags:
         raise UsageError(
-            f"--qk-ov is of weights alone, and {inputs.target_flags[0]} is a text", hint="leave one of them out"
+            f"--qk-ov reads only the weights, and {inputs.target_flags[0]} gives a text", hint="leave one of them out"
         )
     loaded = loader.load(loader.files(), full_depth(request.selection), predicts=True)
     circuits, collected = measure_circuits(loaded, replace(request, patterns=False), loader.progress)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import click
 
 from attncli.api.requests import EffectsRequest, EncodingRequest, HeadsOptions, LoadingRequest, RunningRequest
-from attncli.choices import UNITS
+from attncli.choices import DEFAULT_TOP, UNITS
 from attncli.cli.command import Choice, Text, WholeNumber
 from attncli.cli.environment import Environment, StdoutWriter, distributed, write_stdout
 from attncli.cli.heads_input import HeadsInputOptions, heads_input_options, read_heads_input
@@ -70,7 +70,7 @@ head_options = bundle(
     ),
     option(
         "--threshold METRIC=X",
-        f"The least value of a metric for its label, such as {PROBED}=0.3.",
+        f"Lowest value of a metric at which a head gets its label: {PROBED}=0.3.",
         multiple=True,
         complete="thresholds",
     ),
@@ -86,7 +86,7 @@ head_options = bundle(
     ),
     option(
         "--key P",
-        "The key, given likewise; with one query, ranks the heads by the weight between the two.",
+        "A key, written like a query: which tokens attend to it? With --query: a ranking of heads by this weight.",
         type=Text(),
     ),
     option("--bins", "Pool each pattern to at most N × N cells.", type=WholeNumber(example=64)),
@@ -98,13 +98,17 @@ head_options = bundle(
         show_default=True,
     ),
     option(
-        "--top K", "How many keys or heads to list in a ranking.", type=WholeNumber(), default=10, show_default=True
+        "--top K",
+        "How many keys or heads to list in a ranking.",
+        type=WholeNumber(),
+        default=DEFAULT_TOP,
+        show_default=True,
     ),
     option(
         "--rollout", "Attention rollout: how much of each token reaches a position through all layers, heads averaged."
     ),
     option(
-        "--receptive-field", "With --rollout: divide by that of uniform attention, as early tokens are seen by more."
+        "--receptive-field", "With --rollout: divide by the rollout of uniform attention, which favours early tokens."
     ),
     option("--norm-weighted", "Multiply each attention weight by the norm of its value vector."),
     option("--steps", "Compute one query of one head step by step: q·k, scale, mask, softmax, values, output."),
@@ -123,9 +127,19 @@ effect_options = bundle(
         multiple=True,
         complete="effects",
     ),
-    option("--answer TOKEN", "The answer: a word, =text as it stands, or id:5. [default: the likeliest]", type=Text()),
-    option("--contrast TOKEN", "Measure the answer's logit less this token's, else less the mean.", type=Text()),
-    option("--patch-from TEXT", "A text of as many tokens, which --effect patch takes heads from.", type=Text()),
+    option(
+        "--answer TOKEN", "The answer: a word, =TEXT exactly as written, or id:5. [default: the likeliest]", type=Text()
+    ),
+    option(
+        "--contrast TOKEN",
+        "Measure the answer's logit minus this token's. [default: minus the mean of all tokens]",
+        type=Text(),
+    ),
+    option(
+        "--patch-from TEXT",
+        "With --effect patch: the text that the output of heads is taken from, with the same number of tokens.",
+        type=Text(),
+    ),
 )
 
 
@@ -201,7 +215,7 @@ def _with_defaults(choice: HeadsOptions, plan: OutputPlan, *, one: bool) -> Head
     drawn = [form for form in plan.forms if form.all_patterns]
     if choice.steps and any(form.part == "arrays" for form in drawn):
         raise UsageError(
-            ".npz contains attention patterns, and --steps shows numbers instead",
+            ".npz files contain attention patterns, and --steps computes none",
             hint="write the steps to a .html, .png, .json or .csv file",
         )
     mapped = choice.metric or choice.effects.effect

@@ -74,17 +74,20 @@ heads_input_options = bundle(
         type=Text(),
     ),
     option("--lines", "Treat each line as a separate text, and average the metrics over the texts."),
-    option("--probe", "Run repeated random tokens instead of a text, to find induction heads."),
+    option("--probe", "Instead of a text, run random tokens that repeat, to find induction heads."),
     option(
         "--columns NAMES",
         "The tab-separated fields of a line: text,answer,contrast for --effect; source,target to align words.",
     ),
     option(
         "--needle",
-        "Run N random tokens with a needle that is repeated at the end, instead of a text, to find retrieval heads.",
+        "Instead of a text, run N random tokens that end with a copy of a few (the needle), to find retrieval heads.",
         type=WholeNumber(example=256),
     ),
-    option("--qk-ov", "No text: copying, matching and composition of heads, from their weights alone."),
+    option(
+        "--qk-ov",
+        "QK and OV circuits from the weights alone, without a text: copying, matching and composition of heads.",
+    ),
     option("--seed", "Random seed of --probe and --needle. [default: 0]", type=WholeNumber(least=0)),
     option("--target TEXT", "The text for the decoder of an encoder-decoder.", type=Text()),
     option("--target-ids IDS", "The decoder's input as token ids, beginning with its start token."),

@@ -151,7 +151,7 @@ text_options = bundle(
     option("--input-ids IDS", 'Token ids instead of a text: "5 6 7", @FILE or -.'),
     option(
         "--errors",
-        "What to do with bytes that aren't UTF-8: fail, or replace them by U+FFFD.",
+        "What to do with bytes that aren't UTF-8: strict fails, replace turns them into U+FFFD.",
         type=Choice(ERRORS),
         default="strict",
     ),

@@ -57,7 +57,7 @@ params_options = bundle(
     ),
     option(
         "--kv-allocation",
-        "window: layers with a window cache only that; full: they cache all tokens. [default: window]",
+        "What layers with sliding-window attention cache: only the window, or all tokens (full). [default: window]",
         type=Choice(ALLOCATIONS),
     ),
     option(

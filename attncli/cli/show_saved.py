@@ -98,7 +98,7 @@ def _require_patterns(result: Any, plan: OutputPlan, name: str) -> None:
     if result.steps is not None:
         if any(form.part == "arrays" for form in drawn):
             raise UsageError(
-                f".npz contains attention patterns, and {name} contains steps",
+                f".npz files contain attention patterns, and {name} contains steps",
                 hint="write the steps to a .html, .png, .json or .csv file",
             )
         return

@@ -57,9 +57,15 @@ def parse_reading(*, echo: bool, template: object, pool: str) -> Reading:
     if template is None:
         return Reading(echo)
     if echo:
-        raise UsageError("--echo and --template can't be combined", hint="each is a way to read the whole sentence")
+        raise UsageError(
+            "--echo and --template can't be combined",
+            hint="leave one of them out: both read the word after the whole sentence",
+        )
     if pool != "mean":
-        raise UsageError(f"--pool {pool} has no effect with --template", hint="a template is read at its last token")
+        raise UsageError(
+            f"--pool {pool} has no effect with --template",
+            hint="leave --pool out: a template is read at its last token",
+        )
     if not isinstance(template, str):
         raise UsageError(f"the template has to be a text, and not {template!r:.40}", hint=_EXAMPLE)
     try:

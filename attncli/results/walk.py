@@ -319,7 +319,7 @@ def _checked(expected: tuple[type, ...], kind: Any) -> Callable[[Any], Any]:
         if data is None and kind is float:
             return math.nan
         if not isinstance(data, expected) or (isinstance(data, bool) and kind is not bool):
-            raise TypeError(f"{data!r} is no {kind.__name__}")
+            raise TypeError(f"{data!r} is not a {kind.__name__}")
         return data
 
     return check
@@ -327,7 +327,7 @@ def _checked(expected: tuple[type, ...], kind: Any) -> Callable[[Any], Any]:
 
 def _require(kind: type, data: Any) -> Any:
     if not isinstance(data, kind):
-        raise TypeError(f"{type(data).__name__} in the place of a {kind.__name__}")
+        raise TypeError(f"{type(data).__name__} where a {kind.__name__} is expected")
     return data
 
 
@@ -353,7 +353,7 @@ def _unpack(data: Any, dtype: Any) -> Any:
 
     size = math.prod(data["shape"])
     if not 0 <= size <= _MAX_PACKED:
-        raise ValueError(f"{size:,} bytes are no small picture")
+        raise ValueError(f"{size:,} bytes are not a small picture")
     try:
         content = zlib.decompressobj().decompress(base64.b64decode(data["zlib_base64"]), size + 1)
     except zlib.error as error:

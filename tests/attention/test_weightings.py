@@ -106,7 +106,7 @@ def test_a_rollout_of_a_causal_model_says_what_it_favours() -> None:
         assert ("attncli's own formula" in heads_html(result)) is is_corrected
         if find_spec("matplotlib") is not None:
             assert (named in heads_figure(result, "svg").decode()) is is_corrected
-    with pytest.raises(UsageError, match="--receptive-field corrects a rollout"):
+    with pytest.raises(UsageError, match="--receptive-field works only with a rollout"):
         heads(model=model, input_ids=IDS, receptive_field=True)
 
 

@@ -91,4 +91,4 @@ def test_a_model_without_a_head_has_no_direct_effects() -> None:
         pytest.skip("all-MiniLM-L6-v2 is not installed (extra offline)")
     message, hint = found.error
     assert message.startswith("--effect direct needs a language-model head")
-    assert hint.startswith("--effect zero,mean measures its vector instead")
+    assert hint.startswith("use --effect zero,mean, which measure how its vector changes")

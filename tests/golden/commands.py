@@ -636,7 +636,7 @@ ATTN: dict[str, Group] = {
         "no-metric": "attn heads 'the cat' -m bert --metric inductoin",
         "no-threshold": "attn heads 'the cat' -m bert --threshold first",
         "contradiction": "attn heads 'the cat' -m bert -l 0 -H 1.2",
-        "layer-and-head": "attn heads 'the cat' -m bert --steps -o out.html",
+        "layer-and-head": "attn heads 'the cat' -m bert --steps -o out.npz",
         "unknown-ending": "attn heads 'the cat' -m bert -o out.htm",
         "same-file": "attn heads 'the cat' -m bert -o out.txt -o out.txt",
         "json-and-format": "attn heads 'the cat' -m bert --json --format csv",

@@ -51,7 +51,7 @@ def test_a_masked_model_predicts_at_a_chosen_position_alone(tmp_path: Path) -> N
     folder = str(saved(tmp_path, "bert", "BertForMaskedLM"))
     refused = attn("heads", "-m", folder, "a cat", "--predict")
     assert refused.code == 2
-    assert refused.error[0] == "--predict: the model writes in the place of a mask, and the text has none"
+    assert refused.error[0] == "--predict: this model predicts masked tokens, and the text has no mask"
     chosen = attn("heads", "-m", folder, "a cat", "--effect", "direct", "--predict", "--query", "1", "--json")
     assert chosen.code == 0, chosen.err
     data = json.loads(chosen.text)

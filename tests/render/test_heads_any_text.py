@@ -26,7 +26,14 @@ CHARACTERS = st.one_of(
     st.characters(),
 )
 TOKENS = st.lists(st.text(CHARACTERS, max_size=24), min_size=1, max_size=30)
-TERMINALS = st.builds(Terminal, st.integers(20, 200), st.sampled_from(ColorDepth), unicode=st.booleans())
+TERMINALS = st.builds(
+    Terminal,
+    st.integers(20, 200),
+    st.sampled_from(ColorDepth),
+    st.booleans(),
+    st.sampled_from((10, 24, 99)),
+    st.booleans(),
+)
 LABELS = st.lists(
     st.sampled_from(("previous", "next", "first", "special", "induction", "other")), max_size=2, unique=True
 )

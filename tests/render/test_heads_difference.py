@@ -129,7 +129,7 @@ def test_signs_never_touch_the_number_before() -> None:
 
 
 def test_hundredths_say_what_they_are() -> None:
-    text = heads_text(compared(pattern("1.2", moved_weights())), Terminal(66))
+    text = heads_text(compared(pattern("1.2", moved_weights())), Terminal(66, height=60))
     assert "+50 means +0.50" in text and "\n 1 the     +50  +2 -50\n" in text
 
 
@@ -140,6 +140,6 @@ def test_small_changes_are_no_zeros() -> None:
     )
     text = heads_text(compared(heads=(small,)), Terminal(80))
     assert "  4e-5\n" in text and "1.2  4.0e-5  ████████████████████  first 0.083300 → 0.083304\n" in text
-    full = heads_text(compared(pattern("1.2", moved_weights()), heads=(small,)), Terminal(80))
+    full = heads_text(compared(pattern("1.2", moved_weights()), heads=(small,)), Terminal(80, height=60))
     assert "\nhead 1.2  change 4.0e-5\n" in full
     assert "\nfirst           0.083    0.083  +4.0e-6\n" in full

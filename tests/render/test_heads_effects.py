@@ -49,7 +49,7 @@ all-MiniLM-L6-v2
 
 at [SEP]: ␣mat (77 %), logit 2.59 above ␣it
 
-direct effect: what it writes into the answer's logit itself
+direct effect: what the head itself adds to the answer's logit
      0      1      2      3    head    head  direct  reads        label
 0  -.250      0  +.500  +.130           1.1   +2.10  cat    0.62  induction
 1      0  +2.10    ·    -1.00           1.3   -1.00  cat    0.62
@@ -81,11 +81,21 @@ def test_what_is_unexplained_is_shown() -> None:
 
 def test_two_kinds_stand_side_by_side_and_their_disagreement_is_pointed_out() -> None:
     made = with_effects("direct", "zero")
-    text = heads_text(made, Terminal(100))
+    text = heads_text(made, Terminal(100, height=40))
     assert "direct effect" in text
     assert "effect of zero ablation" in text
     assert "direct and zero disagree: what follows makes up for 1.1 (+2.10, +0.30)" in text
     assert disagreement_sentence(ranked_rows(made.stacks, ("direct",)), ("direct",)) == ()
+
+
+def test_the_maps_give_way_where_there_is_little_room() -> None:
+    made = with_effects("direct", "zero")
+    for height in (20, 24, 30, 60):
+        lines = heads_text(made, Terminal(80, height=height)).splitlines()
+        assert len(lines) <= height - 2
+        assert any(line.startswith(" 1.1   +2.10  +0.30") for line in lines)
+        assert ("--full adds the maps of all heads" in lines) is (height < 24)
+    assert "--full" not in heads_text(made, Terminal(80, height=20, full=True))
 
 
 def test_ablations_of_parts_are_not_summed() -> None:

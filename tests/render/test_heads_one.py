@@ -17,7 +17,7 @@ LRM = "\u200e"
 
 def picture(of: Stack, width: int = 80, *, unicode: bool = True, color: ColorDepth = ColorDepth.NONE) -> list[str]:
     """The lines between the title and the scale."""
-    lines = heads_text(result(of, chosen=True), Terminal(width, color, unicode)).splitlines()
+    lines = heads_text(result(of, chosen=True), Terminal(width, color, unicode, height=99)).splitlines()
     start = lines.index("") + 1
     return lines[start : lines.index("", start)]
 
@@ -76,7 +76,7 @@ def test_without_room_for_tokens_columns_are_numbered() -> None:
 def test_a_long_pattern_is_pooled_and_labelled_with_true_positions() -> None:
     words = tokens(*(f"w{i}" for i in range(100)))
     of = stack(pattern("0.0", on_offset(0, 100)), queries=words, keys=words)
-    text = heads_text(result(of, chosen=True), Terminal(40))
+    text = heads_text(result(of, chosen=True), Terminal(40, height=60))
     assert "\n100 × 100 weights in 10 × 10 cells:\nrows averaged, columns summed\n" in text
     lines = picture(of, 40)
     assert len(lines) == 11
@@ -104,7 +104,7 @@ def test_many_queries_of_few_keys_are_pooled_by_rows_alone() -> None:
     lines = picture(of)
     assert lines[0].split() == ["ja", "nein"]
     assert lines[1].split()[:2] == ["0–2", "q0"]
-    assert "90 × 2 weights in 23 × 2 cells" in heads_text(result(of, chosen=True), Terminal(80))
+    assert "90 × 2 weights in 23 × 2 cells" in heads_text(result(of, chosen=True), Terminal(80, height=99))
 
 
 def test_wide_and_combining_characters_keep_the_columns() -> None:

@@ -97,7 +97,7 @@ def test_small_weights_are_told_apart() -> None:
         "        weight  0               0.04  uniform  top head",
         "1 the   0.0003  ▏                      0.1250  0.1 (6.0e-4)",
         "2 ␣cat  2.0e-7  ▏                      0.1250  0.2 (4.0e-7)",
-        "[CLS] 0.040: special tokens, where weight rests that has nothing to read",
+        "[CLS] 0.040: special tokens, which take the weight that no other token needs",
     ]
 
 

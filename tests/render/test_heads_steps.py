@@ -75,7 +75,7 @@ SOURCES = ScoreSources(
 #: The same walk to the end.
 WITH_SOURCES = replace(TOY, sources=SOURCES)
 
-PLAIN = Terminal()
+PLAIN = Terminal(height=99)
 
 
 def shown(steps: Steps, terminal: Terminal = PLAIN) -> str:
@@ -84,7 +84,7 @@ def shown(steps: Steps, terminal: Terminal = PLAIN) -> str:
 
 def test_colours_change_no_character() -> None:
     for depth in ColorDepth:
-        assert SGR.sub("", shown(TOY, Terminal(color=depth))) == shown(TOY)
+        assert SGR.sub("", shown(TOY, Terminal(color=depth, height=99))) == shown(TOY)
 
 
 def step(name: str, text: str) -> str:
@@ -283,7 +283,7 @@ def test_many_keys_are_listed_by_their_weight_in_the_order_of_the_text() -> None
 
 
 def test_ascii_has_the_same_numbers() -> None:
-    text = shown(TOY, Terminal(unicode=False))
+    text = shown(TOY, Terminal(unicode=False, height=99))
     assert text.isascii()
     assert "score = q.k / sqrt 2 (1.41)" in text and "norm 1.41" in text
     assert [line.split()[-2] for line in text.splitlines() if "####" in line] == ["0.31", "0.62"]
@@ -332,7 +332,7 @@ def test_no_line_is_wider_than_the_terminal(steps: Steps, terminal: Terminal) ->
 
 
 def test_narrow_it_keeps_the_weights() -> None:
-    lines = shown(TOY, Terminal(30)).splitlines()
+    lines = shown(TOY, Terminal(30, height=99)).splitlines()
     start = next(place for place, line in enumerate(lines) if line.startswith(" key"))
     assert lines[start : start + 4] == [
         " key      q·k  ÷1.41  weight",
@@ -344,7 +344,7 @@ def test_narrow_it_keeps_the_weights() -> None:
         (22, [["key", "÷1.41", "weight"], ["key", "weight", "norm"]]),
         (18, [["key", "weight"]] * 2),
     ):
-        lines = shown(TOY, Terminal(width)).splitlines()
+        lines = shown(TOY, Terminal(width, height=99)).splitlines()
         assert [line.split() for line in lines if line.startswith(" key")] == headings
         assert not any("…" in line for line in lines if line[:2] in (" 0", " 1", " 2", " z"))
 

@@ -160,8 +160,8 @@ def test_a_word_of_more_than_two_tokens_is_noticeable_in_ascii_and_in_colour() -
     assert plain[2] == "its   em  ||bed ||dings"
     assert plain[-1] == "|| 1 word of more than two tokens: embeddings (3)"
     coloured = text_picture(text, Terminal(80, ColorDepth.ANSI), count=1).splitlines()
-    assert coloured[2].startswith("\x1b[97;44mits \x1b[0m  \x1b[1;97;45mem  \x1b[0m┃")
-    assert coloured[3].startswith("\x1b[97;44m2049\x1b[0m  \x1b[97;45m7861\x1b[0m┃")
+    assert coloured[2].startswith("\x1b[30;46mits \x1b[0m  \x1b[4;30;43mem  \x1b[0m┃")
+    assert coloured[3].startswith("\x1b[30;46m2049\x1b[0m  \x1b[30;43m7861\x1b[0m┃")
 
 
 def test_the_words_in_the_most_tokens_are_named_once_each() -> None:

@@ -63,7 +63,7 @@ def direct_effects(run: RecordedRun, outcome: LogitOutcome) -> DirectEffects:
     if logits is None or not path.is_on_path(logits):
         raise ModelError(
             f"the way from the layers of {model.class_name} to its logits can't be followed",
-            hint="--effect zero measures what its heads do by leaving them out",
+            hint="use --effect zero instead: it runs the model without each head",
         )
     with torch.enable_grad():
         value = outcome.values(logits[:1, 0 if kept or run.returns_one else run.position].float())[0]

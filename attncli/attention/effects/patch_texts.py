@@ -24,7 +24,7 @@ def check_same_length(tokens: Sequence[Token], source: Sequence[Token]) -> None:
     raise UsageError(
         f"the text has {len(tokens)} tokens and --patch-from {len(source)}: "
         f"{_around(tokens, place)} against {_around(source, place)}",
-        hint=f"they differ first at token {place}; change words until both have as many tokens",
+        hint=f"they first differ at token {place}; change words until both have the same number of tokens",
     )
 
 

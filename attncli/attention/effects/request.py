@@ -92,23 +92,23 @@ def _check_tokens(asked: Asked, kinds: Sequence[str]) -> None:
     needs_source = next((kind for kind in kinds if EFFECTS[kind].needs_source), None)
     if asked.contrast is not None and not kinds:
         raise UsageError(
-            "--contrast is for effects of heads, and none is asked for",
+            "--contrast works only with effects of heads",
             hint="add --effect direct, or leave --contrast out",
         )
     if asked.answer is not None and not (kinds or asked.predict):
         raise UsageError(
-            "--answer is for a prediction or effects of heads, and neither is asked for",
+            "--answer works only with a prediction or with effects of heads",
             hint="add --predict or --effect direct, or leave --answer out",
         )
     if asked.patch_from is not None and needs_source is None:
         raise UsageError(
-            "--patch-from is for patching heads, and that is not asked for",
+            "--patch-from works only with activation patching",
             hint="add --effect patch, or leave --patch-from out",
         )
     if asked.patch_from is None and needs_source is not None and "patch_from" not in asked.columns:
         raise UsageError(
-            f"--effect {needs_source} takes what heads write from another text",
-            hint="give it with --patch-from: a text of as many tokens",
+            f"--effect {needs_source} needs a second text",
+            hint="add --patch-from TEXT, a text with the same number of tokens",
         )
     if asked.patch_from is not None and not asked.patch_from.strip():
         raise UsageError("--patch-from: the text is empty", hint="give it some text")

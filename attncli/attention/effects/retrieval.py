@@ -47,7 +47,7 @@ def choose_needle(length: int, ordinary: int, limit: int | None, *, before: int,
     least = 2 * NEEDLE_TOKENS
     if length < least:
         raise UsageError(
-            f"--needle {length} is too short: two copies of the needle are {least} tokens",
+            f"--needle {length} is too short: the two copies of the needle alone take {least} tokens",
             hint=f"--needle takes a number from {least}, for instance 256",
         )
     if limit is not None and length + before > limit:

@@ -32,7 +32,7 @@ def find_token(typed: TypedToken, tokenizer: Tokenizer | None, flag: str) -> Out
         return name_token(number, tokenizer, flag)
     assert isinstance(typed, str)
     if tokenizer is None:
-        raise UsageError(f"{flag} {typed}: the model has no tokenizer", hint=f"name a token by its number: {flag} id:5")
+        raise UsageError(f"{flag} {typed}: the model has no tokenizer", hint=f"give a token id: {flag} id:5")
     if typed.startswith(_LITERAL) and len(typed) > len(_LITERAL):
         return _literal_token(typed.removeprefix(_LITERAL), tokenizer, flag)
     if not typed.strip():
@@ -95,7 +95,9 @@ def _known(piece: Piece, typed: str, tokenizer: Tokenizer, flag: str) -> Outcome
 
 def _several(typed: str, pieces: Sequence[Piece], flag: str, alone: str) -> UsageError:
     if not pieces:
-        return UsageError(f"{flag}: {typed!r} has no tokens", hint="give a word of the vocabulary, or id:NUMBER")
+        return UsageError(
+            f"{flag}: the tokenizer makes no token of {typed!r}", hint="give a word of the vocabulary, or id:NUMBER"
+        )
     shown = " ".join(f"{piece.text!r} (id:{piece.id})" for piece in pieces[:8])
     more = " …" if len(pieces) > 8 else ""
     return UsageError(
@@ -125,6 +127,6 @@ def outcome_position(tokens: Sequence[Token], query: Position | None, *, masked:
                                            for token in tokens])[0]  # fmt: skip
     except UsageError:
         raise UsageError(
-            f"{flag}: the model writes in the place of a mask, and the text has none",
+            f"{flag}: this model predicts masked tokens, and the text has no mask",
             hint="write the mask token into the text ([MASK] or <mask>), or choose a position with --query",
         ) from None

@@ -28,7 +28,7 @@ def parse_time(text: str, where: str) -> float:
     hours, minutes, seconds = (int(part or 0) for part in (match.groups() if match else ("", "", "")))
     total = 3600 * hours + 60 * minutes + seconds
     if total <= 0:
-        raise UsageError(f"{where}: {text!r} is no time", hint=_HINT)
+        raise UsageError(f"{where}: {text!r} is not a time", hint=_HINT)
     return float(total)
 
 

@@ -169,6 +169,15 @@ def count_lines(rows: Block, terminal: Terminal) -> int:
     return render_blocks([rows], terminal._replace(color=ColorDepth.NONE)).count("\n") if rows else 0
 
 
+def first_to_fit(variants: Iterable[Rows], terminal: Terminal, room: int) -> Rows:
+    """The first of these rows that take at most `room` lines, else the last; with `full` the first of all."""
+    rows: Rows = []
+    for rows in variants:
+        if terminal.full or count_lines(rows, terminal) <= room:
+            break
+    return rows
+
+
 def render_blocks(blocks: Iterable[Block], terminal: Terminal) -> str:
     """Blocks of rows under one another, a blank line between two; empty blocks are left out.
 

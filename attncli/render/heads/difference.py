@@ -9,9 +9,10 @@ from rich.console import RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from attncli.choices import DEFAULT_TOP
 from attncli.metrics import METRICS
 from attncli.render.common.cells import bar, glyphs, shorten
-from attncli.render.common.console import Beside, Flow, Part, Rows, row, separate_blocks
+from attncli.render.common.console import Beside, Flow, Part, Rows, count_lines, first_to_fit, row, separate_blocks
 from attncli.render.common.escape import ascii_safe, name_text, unit_text
 from attncli.render.common.numbers import decimals_for, signed_number, weight_number
 from attncli.render.common.terminal import Terminal
@@ -19,7 +20,7 @@ from attncli.render.heads.head_map import value_map
 from attncli.render.heads.header import note_row, pooling_row, sentence_row, stack_row, tokens_row
 from attncli.render.heads.heatmap import ROWS_LOOK_AT_COLUMNS, HeatScale, SignedHeatScale
 from attncli.render.heads.one_head import number_table
-from attncli.render.heads.pattern_grid import fitted_grid, grid_rows
+from attncli.render.heads.pattern_grid import PatternGrid, fitted_grid, grid_rows, lower_grids
 from attncli.render.heads.thumbnails import arrange_in_rows, pool_to_thumbnails, thumbnail
 from attncli.render.views.difference import (
     both_tokens,
@@ -38,6 +39,8 @@ from attncli.results.patterns import Pattern
 
 _BAR_CELLS = 20
 _ROOM_FOR_BARS, _ROOM_FOR_MEANINGS = 70, 90
+# Heads that are ranked however little room there is.
+_FEWEST = 3
 # Cells of the text of a key that explains a change.
 _LONGEST_KEY = 12
 
@@ -47,15 +50,18 @@ def difference_rows(result: HeadsResult, difference: HeadsDifference, terminal: 
     count = sum(len(changed.patterns) for changed in difference.stacks)
     blocks: list[Rows] = []
     for here, changed in zip(result.stacks, difference.stacks, strict=True):
+        header = _header(here, changed, difference, terminal)
+        left = terminal.lines - (2 if difference.kind == "models" else 1)
+        room = left // len(result.stacks) - count_lines(header, terminal) - (len(result.stacks) > 1)
         if not count:
-            view = _change_map(here, changed, difference, terminal, top=result.top)
+            view = _change_map(here, changed, difference, terminal, top=result.top, room=room)
         elif not changed.patterns:
             continue
         elif count == 1:
-            view = _one_head(here, changed, difference, terminal)
+            view = _one_head(here, changed, difference, terminal, room)
         else:
             view = _several_heads(here, changed, difference, terminal)
-        blocks.append([*_header(here, changed, difference, terminal), *view])
+        blocks.append([*header, *view])
     against = row(("against ", "dim"), (name_text(difference.model, terminal), "bold"))
     return [*([against] if difference.kind == "models" else []), *separate_blocks(blocks)]
 
@@ -75,7 +81,7 @@ def _header(here: Stack, changed: StackDifference, difference: HeadsDifference, 
 
 
 def _change_map(
-    here: Stack, changed: StackDifference, difference: HeadsDifference, terminal: Terminal, *, top: int
+    here: Stack, changed: StackDifference, difference: HeadsDifference, terminal: Terminal, *, top: int, room: int
 ) -> Rows:
     """A map of how much each head changed, and the heads that changed most."""
     metric = difference.metric
@@ -88,7 +94,9 @@ def _change_map(
     picture = value_map(here, view.values, heat, small=True)
     if metric and not here.has_evidence(metric):
         return [Text(), title, note_row(evidence_words(metric, here), terminal), *picture]
-    return [Text(), title, Beside(picture, _change_rows(here, changed, view.ranked[:top], metric, heat))]
+    tops = [*range(top, min(top, _FEWEST) - 1, -1)] if top == DEFAULT_TOP else [top]
+    tables = (_change_rows(here, changed, view.ranked[:count], metric, heat) for count in tops)
+    return first_to_fit(([Text(), title, Beside(picture, table)] for table in tables), terminal, room)
 
 
 def _change_rows(
@@ -141,25 +149,35 @@ def _fixed(value: float | None, decimals: int, terminal: Terminal) -> str:
 # --- patterns
 
 
-def _one_head(here: Stack, changed: StackDifference, difference: HeadsDifference, terminal: Terminal) -> Rows:
+def _one_head(
+    here: Stack, changed: StackDifference, difference: HeadsDifference, terminal: Terminal, room: int
+) -> Rows:
     """One head: the heatmap of differences, and its metrics on both sides."""
     (pattern,) = changed.patterns
     both = _both_texts(here, changed, terminal) if difference.kind == "texts" else here
-    grid = fitted_grid(both, pattern, terminal, least=SignedHeatScale(1.0, terminal).min_width)
-    heat = SignedHeatScale(full_scale((grid.pattern,)), terminal)
+    least = SignedHeatScale(1.0, terminal).min_width
+    whole = fitted_grid(both, pattern, terminal, least=least)
     head = _change_of(changed, pattern)
-    return [
-        Flow([Text(f"head {head.name}", "bold"), _change_words(head, terminal)], "  "),
-        note_row(unit_note(both), terminal),
-        pooling_row(both, grid.pattern, terminal),
-        Text(),
-        *grid_rows(both, grid, heat),
-        Text(),
-        _legend(heat, grid.cell, difference),
-        Text(),
-        note_row(scope_note(here), terminal),
-        _head_changes(here, head, terminal),
-    ]
+
+    def rows(grid: PatternGrid, most: int) -> Rows:
+        heat = SignedHeatScale(full_scale((grid.pattern,)), terminal)
+        blank = [] if grid.numbered else [Text()]
+        return [
+            Flow([Text(f"head {head.name}", "bold"), _change_words(head, terminal)], "  "),
+            note_row(unit_note(both), terminal),
+            pooling_row(both, grid.pattern, terminal),
+            *blank,
+            *grid_rows(both, grid, heat),
+            *blank,
+            _legend(heat, grid.cell, difference),
+            *blank,
+            note_row(scope_note(here), terminal),
+            *_head_changes(here, head, terminal, most),
+        ]
+
+    sizes = [(whole, most) for most in (len(METRICS), 5, 3)]
+    sizes += [(grid, 2) for grid in lower_grids(both, whole, terminal, least=least)]
+    return first_to_fit((rows(*size) for size in sizes), terminal, room)
 
 
 def _both_texts(here: Stack, changed: StackDifference, terminal: Terminal) -> Stack:
@@ -201,14 +219,17 @@ def _legend(heat: SignedHeatScale, cell: int, difference: HeadsDifference) -> Fl
     return Flow([*scale, *(Text(note, "dim") for note in notes)], "   ")
 
 
-def _head_changes(here: Stack, head: HeadChange, terminal: Terminal) -> Table:
-    """A table of all metrics on both sides, and their changes."""
+def _head_changes(here: Stack, head: HeadChange, terminal: Terminal, most: int) -> Rows:
+    """A table of the metrics that changed most, at most so many, on both sides, and their changes."""
     before = next(one for one in here.metrics if one.name == head.name)
     rows: list[list[Part]] = []
-    for name in (name for name in METRICS if name in before.values):
+    names = [name for name in METRICS if name in before.values]
+    kept = sorted(names, key=lambda name: -abs(head.changes.get(name) or 0.0))[:most]
+    for name in (name for name in names if name in kept):
         change = head.changes.get(name)
         changed = glyphs(terminal).dot if change is None else signed_number(change)
         sides = (_fixed(value, 3, terminal) for value in (before.values[name], head.values.get(name)))
         words = meaning(name, here.key_medium) if terminal.width >= _ROOM_FOR_MEANINGS else ""
         rows.append([name, *sides, (changed, "bold"), (words, "dim")])
-    return number_table(("here", "against", "change"), rows)
+    more = f"--full shows {len(names) - len(kept)} more metrics" if len(kept) < len(names) else ""
+    return [number_table(("here", "against", "change"), rows), note_row(more, terminal)]

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from typing import NamedTuple
 
 from rich.console import JustifyMethod
 from rich.table import Table
 from rich.text import Text
 
+from attncli.choices import DEFAULT_TOP
 from attncli.render.common.cells import bar, glyphs, shorten
-from attncli.render.common.console import Beside, Part, Rows, column_table, row
+from attncli.render.common.console import Beside, Part, Rows, column_table, first_to_fit, row
 from attncli.render.common.escape import ascii_safe, name_text, token_text
 from attncli.render.common.terminal import Terminal
 from attncli.render.heads.head_map import value_map
@@ -27,6 +29,7 @@ from attncli.render.views.effects import (
     give_number,
     is_compared,
     left_out_note,
+    left_out_states,
     outcome_sentences,
     part_sentences,
     prediction_view,
@@ -41,10 +44,24 @@ from attncli.results.effects import Effects, Prediction
 from attncli.results.heads import HeadsResult, Stack
 from attncli.results.tokens import Token
 
-#: States and tokens of the logit lens, and cells of a token there.
-_STATES, _TOKENS, _TOKEN_CELLS = 13, 3, 11
-#: Layers of a map; with other stacks or kinds beside it fewer.
-_LAYERS, _FEWER_LAYERS = 12, 6
+
+class _Size(NamedTuple):
+    """The most layers of a map, heads of the ranking and states of the logit lens that a view shows."""
+
+    layers: int
+    heads: int
+    states: int
+
+
+#: From `full` on down: the first that fits the screen is shown.
+_SIZES = (
+    _Size(1000, 1000, 1000),
+    *(_Size(12, 10, states) for states in (13, 5)),
+    *(_Size(*each) for each in ((8, 10, 5), (6, 8, 3), (8, 10, 0), (5, 8, 0), (4, 5, 0))),
+    *(_Size(0, heads, 0) for heads in (10, 6, 4)),
+)
+#: Tokens of the logit lens, and cells of a token there.
+_TOKENS, _TOKEN_CELLS = 3, 11
 #: Cells of a token that a head reads, and those beside a map that the ranking takes.
 _READ_CELLS, _RANKING_CELLS = 12, 40
 #: Cells of the bars of probabilities, and the width from which there are any.
@@ -57,31 +74,34 @@ _Sides = Mapping[str, Sequence[tuple[float | None, float | None]]]
 
 def effects_rows(result: HeadsResult, terminal: Terminal) -> Rows:
     """The text, the prediction, and the effects, as the result has them."""
+    sizes = _SIZES if terminal.full else _SIZES[1:]
+    return first_to_fit((_rows(result, terminal, size) for size in sizes), terminal, terminal.lines - 1)
+
+
+def _rows(result: HeadsResult, terminal: Terminal, size: _Size) -> Rows:
     main = next((stack for stack in result.stacks if stack.stack != "cross"), result.stacks[0])
     rows: Rows = [tokens_row(main.keys, terminal)] if main.keys else []
     if result.difference is not None:
         against = name_text(result.difference.model, terminal)
         rows.insert(0, row(("against ", "dim"), (against, "bold"), (": B minus A", "dim")))
     if result.prediction is not None:
-        rows += [Text(), *_prediction(result, result.prediction, terminal)]
+        rows += [Text(), *_prediction(result, result.prediction, terminal, size)]
     if result.effects is not None:
-        rows += [Text(), *_effects(result, result.effects, terminal)]
+        rows += [Text(), *_effects(result, result.effects, terminal, size)]
     return rows
 
 
 # --- The prediction
 
 
-def _prediction(result: HeadsResult, prediction: Prediction, terminal: Terminal) -> Rows:
-    states = _STATES if result.effects is None else 5
+def _prediction(result: HeadsResult, prediction: Prediction, terminal: Terminal, size: _Size) -> Rows:
     tokens = _TOKENS if terminal.width >= _ROOM_FOR_BARS else 1
-    view = prediction_view(result, prediction, rows=states, tokens=min(result.top, tokens))
+    view = prediction_view(result, prediction, rows=size.states, tokens=min(result.top, tokens))
     whole = prediction_view(result, prediction, rows=0, tokens=result.top).sentence
     rows: Rows = [sentence_row(whole, terminal)]
     if view.rows:
-        hidden = f"{view.left_out:,} states in between left out" if view.left_out else ""
-        rows += [Text(), _lens_table(view.rows, view.answer, terminal), note_row(hidden, terminal)]
-    return rows
+        rows += [Text(), _lens_table(view.rows, view.answer, terminal)]
+    return [*rows, note_row(left_out_states(view), terminal)]
 
 
 def _lens_table(rows: Sequence[LensRow], answer: Token, terminal: Terminal) -> Table:
@@ -113,7 +133,7 @@ def _short(token: Token, cells: int, terminal: Terminal) -> str:
 # --- Effects
 
 
-def _effects(result: HeadsResult, effects: Effects, terminal: Terminal) -> Rows:
+def _effects(result: HeadsResult, effects: Effects, terminal: Terminal, size: _Size) -> Rows:
     rows: Rows = [sentence_row(each, terminal) for each in outcome_sentences(result, effects)]
     compared, sides = is_compared(result), _sides(result, effects.kinds)
     result = changed_effects(result)
@@ -123,7 +143,9 @@ def _effects(result: HeadsResult, effects: Effects, terminal: Terminal) -> Rows:
     drawn = [(stack, maps) for stack, maps in found if maps]
     if not ranked:
         return [*rows, Text("no head has such an effect")]
-    rows += [Text(), *_pictures(drawn, ranked[: result.top], effects.kinds, terminal, sides)]
+    # As many as `--top` asks for, if that is not the default.
+    heads = min(result.top, size.heads) if result.top == DEFAULT_TOP else result.top
+    rows += [Text(), *_pictures(drawn, ranked[:heads], effects.kinds, terminal, size, sides)]
     rows.append(Text())
     largest = max(each.largest for _, maps in drawn for each in maps)
     rows += [sentence_row(sentence, terminal) for sentence in part_sentences(result, effects, largest)]
@@ -150,15 +172,18 @@ def _pictures(
     ranked: Sequence[EffectRow],
     kinds: Sequence[str],
     terminal: Terminal,
+    size: _Size,
     sides: _Sides,
 ) -> Rows:
     """The maps with the ranking beside; several kinds of one stack side by side, and the ranking beneath."""
     table = _ranking(ranked, kinds, terminal, sides)
+    if not size.layers:
+        return [table, note_row("--full adds the maps of all heads", terminal)]
     alone = len(drawn) == 1 and len(drawn[0][1]) == 1
     rows: Rows = []
     for place, (stack, maps) in enumerate(drawn):
         title = [Text(stack.stack, "bold")] if len(drawn) > 1 else []
-        layers = shown_layers(maps, [layer.layer for layer in stack.layers], _LAYERS if alone else _FEWER_LAYERS)
+        layers = shown_layers(maps, [layer.layer for layer in stack.layers], size.layers)
         short = replace(stack, layers=tuple(layer for layer in stack.layers if layer.layer in layers))
         note = note_row(left_out_note(len(stack.layers) - len(layers)), terminal)
         pictures = [[*title, *_map(short, each, terminal, alone=alone)] for each in maps]

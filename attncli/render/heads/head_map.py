@@ -6,20 +6,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import ceil
 
 from rich.text import Text
 
+from attncli.choices import DEFAULT_TOP
 from attncli.render.common.cells import bar, glyphs
-from attncli.render.common.console import Beside, Rows, StyledText, row
+from attncli.render.common.console import Beside, Rows, StyledText, first_to_fit, row
 from attncli.render.common.escape import name_text
 from attncli.render.common.numbers import cell_number, plus_minus, signed_cell_number, uniform_number
 from attncli.render.common.terminal import Terminal
 from attncli.render.heads.header import note_row, sentence_row, stack_row, tokens_row
 from attncli.render.heads.heatmap import HeatScale, SignedHeatScale
 from attncli.render.views.header import has_text, scope_note, whole_noun
-from attncli.render.views.metric_map import Head, metric_map
+from attncli.render.views.metric_map import Head, MetricMap, metric_map
 from attncli.render.views.sentences import quiet, strong
 from attncli.results.heads import HeadMetrics, Layer, Stack
 
@@ -151,24 +152,56 @@ def _number_texts(values: Mapping[Head, float | None], heat: HeatScale, *, small
 
 # Cells of the bars; the longest that fits is used.
 _BARS = (20, 10, 0)
+# Layers that are drawn and heads that are ranked: the first that fit the screen.
+_SIZES = (
+    *((1000, heads) for heads in (DEFAULT_TOP, 8, 6, 5)),
+    *((layers, 5) for layers in (16, 12, 10, 8, 6, 4)),
+    *((0, heads) for heads in (DEFAULT_TOP, 6, 4, 3)),
+)
 
 
-def metric_rows(stack: Stack, metric: str, terminal: Terminal, *, top: int) -> Rows:
-    """The map of a metric, and its `top` heads ranked, with the value of uniform attention."""
+def metric_rows(stack: Stack, metric: str, terminal: Terminal, *, top: int, room: int) -> Rows:
+    """The map of a metric, and its `top` heads ranked, with the value of uniform attention; in `room` lines.
+
+    Where there is too little room, fewer heads are ranked, unless the reader asked for so many, and only the layers
+    with the largest values are drawn; then none.
+    """
     view = metric_map(stack, metric)
+    sizes = ((layers, min(top, heads) if top == DEFAULT_TOP else top) for layers, heads in _SIZES)
+    return first_to_fit((_metric_view(stack, view, terminal, *size) for size in sizes), terminal, room)
+
+
+def _metric_view(stack: Stack, view: MetricMap, terminal: Terminal, layers: int, top: int) -> Rows:
+    tokens: Rows = [tokens_row(stack.keys, terminal)] if has_text(stack) else []
+    more = "" if layers or not view.known else " (--full adds the map)"
     rows: Rows = [
         stack_row(stack, terminal),
-        *([tokens_row(stack.keys, terminal)] if has_text(stack) else []),
-        Text(),
-        sentence_row((strong(f"{metric}:"), quiet(f" {view.meaning}")), terminal),
+        *([*tokens, Text()] if layers else []),
+        sentence_row((strong(f"{view.metric}:"), quiet(f" {view.meaning}{more}")), terminal),
         note_row(view.evidence, terminal),
     ]
     if not view.known:
-        return [*rows, Text(f"nothing shows {metric} in this {whole_noun(stack)}")]
+        return [*rows, Text(f"nothing shows {view.metric} in this {whole_noun(stack)}")]
     heat = HeatScale(max(view.known), terminal)
-    rows.append(Beside(value_map(stack, view.values, heat), _ranking(view.ranked[:top], metric, stack, heat)))
+    ranking = _ranking(view.ranked[:top], view.metric, stack, heat)
+    if not layers:
+        return [*rows, *ranking]
+    drawn = _strongest_layers(stack, view, layers)
+    picture: Rows = [*value_map(drawn, view.values, heat)]
+    if left_out := len(stack.layers) - len(drawn.layers):
+        picture.append(note_row(f"--full shows {left_out:,} more layers", terminal))
+    rows.append(Beside(picture, ranking))
     scope = scope_note(stack)
     return [*rows, Text(), note_row(scope, terminal)] if scope else rows
+
+
+def _strongest_layers(stack: Stack, view: MetricMap, most: int) -> Stack:
+    """The stack with at most so many of its layers: those of the heads that have the largest values."""
+    ordered = sorted(view.values, key=lambda head: -(view.values[head] or 0.0))
+    kept = list(dict.fromkeys(layer for layer, _ in ordered))[:most]
+    if len(stack.layers) <= most:
+        return stack
+    return replace(stack, layers=tuple(layer for layer in stack.layers if layer.layer in kept))
 
 
 def _ranking(heads: Sequence[HeadMetrics], metric: str, stack: Stack, heat: HeatScale) -> list[Text]:

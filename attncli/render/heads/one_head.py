@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from rich.table import Table
 from rich.text import Text
 
-from attncli.render.common.console import Flow, Part, Rows, count_lines, row
+from attncli.render.common.console import Flow, Part, Rows, count_lines, first_to_fit, row
 from attncli.render.common.escape import ascii_safe
 from attncli.render.common.numbers import metric_number, plus_minus, weight_number
 from attncli.render.common.terminal import Terminal
 from attncli.render.heads.header import label_row, note_row, pooling_row, sentence_row, stack_row
 from attncli.render.heads.heatmap import ATTENTION_LEGEND, ROWS_LOOK_AT_COLUMNS, HeatScale
-from attncli.render.heads.pattern_grid import fitted_grid, grid_rows
+from attncli.render.heads.pattern_grid import PatternGrid, fitted_grid, grid_rows, lower_grids
 from attncli.render.views.crossing import QUADRANTS_NOTE, quadrant_rows
 from attncli.render.views.header import CORRECTED, CORRECTED_NOTE, NORM_NOTE, ROLLOUT_NOTE, scope_note, unit_note
 from attncli.render.views.metric_map import MetricRow, metric_rows, telling_rows
@@ -24,7 +24,7 @@ from attncli.results.heads import HeadMetrics, Stack
 from attncli.results.patterns import Pattern
 
 # So many metrics of a head are shown however little room there is.
-_FEWEST_METRICS = 2
+_FEWEST_METRICS = 1
 # Widths from which on tables have the meanings of metrics, and those of means the counts of texts and the meanings.
 _ROOM_FOR_MEANINGS = 60
 _ROOM_FOR_COUNTS, _ROOM_FOR_MEANINGS_OF_MEANS = 50, 96
@@ -35,18 +35,23 @@ def one_head(stack: Stack, pattern: Pattern, terminal: Terminal, *, weighting: s
     head = head_of(stack, pattern)
     assert head is not None
     quadrants = _quadrant_rows(head, stack, terminal)
-    rows: Rows = [
+    above: Rows = [
         stack_row(stack, terminal),
         title_row(head, stack, terminal),
         note_row(NORM_NOTE if weighting == "norm" else "", terminal),
-        *_pattern_rows(stack, pattern, terminal, relative=weighting == "norm", legend=_legend(weighting)),
-        note_row(scope_note(stack, weighting=weighting), terminal),
     ]
+    below: Rows = [note_row(scope_note(stack, weighting=weighting), terminal)]
     if quadrants:
-        rows += [note_row(QUADRANTS_NOTE, terminal), *quadrants, Text()]
-    # The line of the model stands above, and the table has a heading.
-    left = max(terminal.lines - count_lines(rows, terminal) - 2, _FEWEST_METRICS)
-    return [*rows, *metrics_in(left, head, stack, terminal)]
+        below += [note_row(QUADRANTS_NOTE, terminal), *quadrants, Text()]
+
+    def whole(picture: Rows) -> Rows:
+        rows = [*above, *picture, *below]
+        # The line of the model stands above, and the table has a heading.
+        left = max(terminal.lines - count_lines(rows, terminal) - 2, _FEWEST_METRICS)
+        return [*rows, *metrics_in(left, head, stack, terminal)]
+
+    pictures = _pictures(stack, pattern, terminal, relative=weighting == "norm", legend=_legend(weighting))
+    return first_to_fit(map(whole, pictures), terminal, terminal.lines - 1)
 
 
 def metrics_in(lines: int, head: HeadMetrics, stack: Stack, terminal: Terminal) -> Rows:
@@ -65,7 +70,9 @@ def rollout(stack: Stack, pattern: Pattern, terminal: Terminal, *, corrected: bo
     rows: Rows = [stack_row(stack, terminal), Text(title, "bold")]
     rows += [note_row(CORRECTED_NOTE, terminal)] if corrected else []
     if not is_one_weight(pattern):
-        return [*rows, note_row(ROLLOUT_NOTE, terminal), *_pattern_rows(stack, pattern, terminal)]
+        above: Rows = [*rows, note_row(ROLLOUT_NOTE, terminal)]
+        variants = ([*above, *picture] for picture in _pictures(stack, pattern, terminal))
+        return first_to_fit(variants, terminal, terminal.lines - 1)
     # Where there is one weight: `0.026 of cat (token 2) reaches it (token 8) (heads averaged)`.
     share, key, query = float(pattern.weights[0, 0]), Position(stack.keys[0]), Position(stack.queries[0])
     reaches = (strong(weight_number(share)), Words(" of "), strong(key), Words(" reaches "), strong(query))
@@ -76,21 +83,28 @@ def _legend(weighting: str) -> str:
     return ATTENTION_LEGEND if weighting == "attention" else ROWS_LOOK_AT_COLUMNS
 
 
-def _pattern_rows(
+def _pictures(
     stack: Stack,
     pattern: Pattern,
     terminal: Terminal,
     *,
     relative: bool = False,
     legend: str = ROWS_LOOK_AT_COLUMNS,
-) -> Rows:
-    """The labelled heatmap, the notes above it and the scale below it."""
+) -> Iterator[Rows]:
+    """The labelled heatmap, with the notes above it and the scale below it, in fewer and fewer lines."""
     grid = fitted_grid(stack, pattern, terminal)
-    heat = HeatScale(full_scale((grid.pattern,)), terminal, relative)
-    digits = heat.has_digits(grid.cell)
+    for each in (grid, *lower_grids(stack, grid, terminal)):
+        yield _picture(stack, each, HeatScale(full_scale((each.pattern,)), terminal, relative), legend)
+
+
+def _picture(stack: Stack, grid: PatternGrid, heat: HeatScale, legend: str) -> Rows:
+    terminal, digits = heat.terminal, heat.has_digits(grid.cell)
     notes = note_row(unit_note(stack), terminal), pooling_row(stack, grid.pattern, terminal)
     scale = heat.legend_row(legend, digits=digits)
-    return [*notes, Text(), *grid_rows(stack, grid, heat), Text(), scale]
+    # A picture that has to be low needs its lines for rows.
+    blank = [] if grid.numbered else [Text()]
+    more = "--full shows more rows" if grid.numbered and len(grid.rows.spans) < len(stack.queries) else ""
+    return [*notes, *blank, *grid_rows(stack, grid, heat), *blank, scale, note_row(more, terminal)]
 
 
 def title_row(head: HeadMetrics, stack: Stack, terminal: Terminal) -> Flow:

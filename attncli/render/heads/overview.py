@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from math import ceil
+from typing import NamedTuple
 
 from rich.console import JustifyMethod
 from rich.table import Table
@@ -18,7 +19,9 @@ from attncli.render.common.console import (
     StyledText,
     column_table,
     count_lines,
+    first_to_fit,
     row,
+    separate_blocks,
     side_by_side,
     text,
 )
@@ -38,7 +41,7 @@ from attncli.render.heads.header import (
 from attncli.render.heads.thumbnails import GAP, sketch_rows
 from attncli.render.views.crossing import crossing_view
 from attncli.render.views.header import has_single_key, has_text, scope_note, single_key_note
-from attncli.render.views.metric_words import ordered_labels
+from attncli.render.views.metric_words import label_of, ordered_labels
 from attncli.render.views.overview import (
     HeadLink,
     Standout,
@@ -50,6 +53,7 @@ from attncli.render.views.overview import (
     shown_label,
     top_key,
 )
+from attncli.render.views.sentences import Words
 from attncli.results.heads import Stack
 
 # Cells per letter, the best width first.
@@ -58,6 +62,8 @@ _CELL_WIDTHS = (3, 2, 1)
 _MOST_LAYERS = 20
 # Cells before the first head of a narrow part.
 _NARROW_MARGIN = 3
+# Lines of the map of a stack that has little room.
+_SHORT_MAP = 3
 # From this width on, the legend has a heading of whole words.
 _WIDE = 60
 _LINKS, _LINK_GAP = "strongest link", 4
@@ -84,6 +90,52 @@ def overview(stack: Stack, found: tuple[Standout, ...], terminal: Terminal, *, r
         return [*rows, *pictures]
     left = room - count_lines([*rows, *below], terminal)
     return [*rows, *_map_and_links(stack, terminal, left), *below, *([Text(), *pictures] if pictures else [])]
+
+
+class _Short(NamedTuple):
+    """What a short overview has: the most heads that stand out, and whether the rest."""
+
+    heads: int
+    tokens: bool = True
+    map: bool = True
+    blank: bool = True
+
+
+_SHORT = (
+    *(_Short(heads) for heads in (5, 3, 2, 1)),
+    *(_Short(heads, tokens=False) for heads in (2, 1)),
+    _Short(1, tokens=False, blank=False),
+    *(_Short(heads, tokens=heads > 6, map=False) for heads in (10, 7, 5, 4, 3, 2)),
+    *(_Short(heads, tokens=False, map=False, blank=False) for heads in (2, 1)),
+)
+
+
+def short_overviews(
+    stacks: Sequence[Stack], found: Sequence[tuple[Standout, ...]], terminal: Terminal, *, room: int
+) -> Rows:
+    """Of stacks whose overviews don't fit, as much as fits in `room` lines. found: what stands out in each."""
+    variants = (_short_overviews(stacks, found, terminal, size) for size in _SHORT)
+    return first_to_fit(variants, terminal, room)
+
+
+def _short_overviews(
+    stacks: Sequence[Stack], found: Sequence[tuple[Standout, ...]], terminal: Terminal, size: _Short
+) -> Rows:
+    blocks = []
+    for stack, some in zip(stacks, found, strict=True):
+        tokens: Rows = [tokens_row(stack.keys, terminal)] if size.tokens and has_text(stack) else []
+        sentences = standout_rows(some[: size.heads], terminal) if some else []
+        letters = letter_map(stack, terminal, most=_SHORT_MAP) if size.map and not has_single_key(stack) else []
+        blocks.append([stack_row(stack, terminal), *tokens, *sentences, *letters])
+    rows = separate_blocks(blocks) if size.blank else [each for block in blocks for each in block]
+    if not size.map:
+        return [*rows, note_row("--full adds the maps of all heads", terminal)]
+    labels = {name: stack for stack in stacks for head in stack.metrics if (name := shown_label(head, stack))}
+    entries = [
+        label_row(name, (Words(label_of(name, labels[name].key_medium).target),), terminal)
+        for name in ordered_labels(labels)
+    ]
+    return [*rows, Flow([*entries, Text("--full shows more heads", "dim")], "  ")]
 
 
 def _map_and_links(stack: Stack, terminal: Terminal, room: int) -> Rows:

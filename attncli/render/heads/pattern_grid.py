@@ -5,18 +5,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from itertools import count
+from math import ceil, isnan
 
 from rich.text import Text
 
 from attncli.render.common.cells import cell_width, clusters, glyphs, pad, shorten
-from attncli.render.common.console import Flow, Rows, row, text
+from attncli.render.common.console import Flow, Part, Rows, row, text
 from attncli.render.common.escape import direction_end, fit_width, token_text, unit_text
 from attncli.render.common.terminal import Terminal
-from attncli.render.heads.heatmap import HeatScale
-from attncli.render.views.patterns import Axis, axes_of, hidden_cells, pooled_evenly
+from attncli.render.heads.heatmap import HeatScale, half_blocks
+from attncli.render.views.patterns import Axis, axes_of, pooled_evenly, visible_weights
 from attncli.results.heads import Stack
 from attncli.results.patterns import Pattern, Span
 
@@ -88,7 +89,10 @@ def _key_number(stack: Stack, span: Span) -> str:
 
 @dataclass(frozen=True, slots=True)
 class PatternGrid:
-    """A pattern, pooled if it was too wide, and its layout: cells per weight and of the position and token labels."""
+    """A pattern, pooled if it was too wide, and its layout: cells per weight and of the position and token labels.
+
+    numbered: columns are headed by their numbers.  halves: two rows in one line of half-blocks, which show no digits.
+    """
 
     pattern: Pattern
     rows: Axis
@@ -96,6 +100,8 @@ class PatternGrid:
     cell: int
     positions: int
     tokens: int
+    numbered: bool = False
+    halves: bool = False
 
     @property
     def margin(self) -> int:
@@ -104,6 +110,8 @@ class PatternGrid:
     @property
     def has_headings(self) -> bool:
         """Whether there is room for a heading for each column: its token or word, or the number of its line."""
+        if self.numbered:
+            return False
         least = _SQUARE_CELL if self.columns.lines is None else _CELL_WITH_DIGITS
         return self.cell >= least and all(end - start == 1 for start, end in self.columns.spans)
 
@@ -116,9 +124,26 @@ def fitted_grid(stack: Stack, pattern: Pattern, terminal: Terminal, *, least: in
     if columns * least <= room and rows <= max(columns, room // _SQUARE_CELL):
         return whole
     # The labels of a pooled pattern are wider: ranges of positions, and several tokens.
-    widest = 2 * len(str(stack.queries[-1].index + 1)) + 1 + _longest_label(terminal) + 2
-    side = max((terminal.width - widest) // max(_SQUARE_CELL, least), 1)
+    side = max(_pooled_room(stack, terminal) // max(_SQUARE_CELL, least), 1)
     return _grid(stack, pooled_evenly(pattern, side, side), terminal, least)
+
+
+def _pooled_room(stack: Stack, terminal: Terminal) -> int:
+    """Cells for the columns of a pooled pattern."""
+    return terminal.width - (2 * len(str(stack.queries[-1].index + 1)) + 1 + _longest_label(terminal) + 2)
+
+
+def lower_grids(stack: Stack, grid: PatternGrid, terminal: Terminal, *, least: int = 1) -> Iterator[PatternGrid]:
+    """The same in fewer and fewer lines: columns by number, two rows in a line, rows pooled."""
+    yield replace(grid, numbered=True)
+    rows, columns = grid.pattern.weights.shape
+    most = max(_pooled_room(stack, terminal) // least, 1)
+    for together in range(2, rows + 1):
+        pooled = _grid(stack, pooled_evenly(grid.pattern, ceil(rows / together), min(columns, most)), terminal, least)
+        if together == 2 and columns <= most and HeatScale(1.0, terminal).half_blocks and least == 1:
+            # The label of a line is that of both rows.
+            yield replace(pooled, pattern=grid.pattern, cell=min(pooled.cell, _SQUARE_CELL), numbered=True, halves=True)
+        yield replace(pooled, numbered=True)
 
 
 def _grid(stack: Stack, pattern: Pattern, terminal: Terminal, least: int) -> PatternGrid:
@@ -139,16 +164,22 @@ def grid_rows(stack: Stack, grid: PatternGrid, heat: HeatScale) -> Rows:
     """The heatmap: column headings, then a labelled row per query (or span of queries)."""
     terminal = heat.terminal
     rows: Rows = [*_headings(stack, grid, terminal)]
-    hidden = hidden_cells(stack, grid.pattern).tolist()
-    for span, weights, masked in zip(grid.rows.spans, grid.pattern.weights.tolist(), hidden, strict=True):
+    for span, cells in zip(grid.rows.spans, _cells(stack, grid, heat), strict=True):
         position = f"{_position_text(grid.rows, span, terminal):>{grid.positions}} ", "dim"
         token = fit_width(_span_text(grid.rows, span, terminal), grid.tokens, terminal) + " "
-        cells = (
-            " " * grid.cell if unseen else heat.cell(weight, grid.cell)
-            for weight, unseen in zip(weights, masked, strict=True)
-        )
         rows.append(row(position, token, *cells))
     return [*rows, *_column_list(stack, grid, terminal)]
+
+
+def _cells(stack: Stack, grid: PatternGrid, heat: HeatScale) -> Iterable[Sequence[Part]]:
+    """The cells of each line."""
+    values = visible_weights(stack, grid.pattern)
+    if grid.halves:
+        wide = values.repeat(grid.cell, axis=1).tolist()
+        return half_blocks([[None if isnan(value) else heat.color(value) for value in each] for each in wide])
+    return (
+        [" " * grid.cell if isnan(value) else heat.cell(value, grid.cell) for value in each] for each in values.tolist()
+    )
 
 
 def _position_text(side: Axis, span: Span, terminal: Terminal) -> str:

@@ -127,7 +127,7 @@ def _reading_tables(
 
 
 def _resting_row(stack: Stack, resting: Sequence[KeyRead], terminal: Terminal) -> Flow:
-    """`[CLS] 0.354, [SEP] 0.053: special tokens, where weight rests that has nothing to read`"""
+    """`[CLS] 0.354, [SEP] 0.053: special tokens, which take the weight that no other token needs`"""
     parts = [f"{token_text(stack.keys[key.place], terminal)} {weight_number(key.weight)}" for key in resting]
     return note_row(f"{', '.join(parts)}: {resting_note(stack)}", terminal)
 

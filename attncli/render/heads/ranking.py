@@ -7,8 +7,9 @@ from collections.abc import Sequence
 from rich.console import JustifyMethod
 from rich.text import Text
 
+from attncli.choices import DEFAULT_TOP
 from attncli.render.common.cells import bar, bar_scale, glyphs, shorten
-from attncli.render.common.console import Beside, Part, Rows, StyledText, column_table
+from attncli.render.common.console import Beside, Part, Rows, StyledText, column_table, first_to_fit
 from attncli.render.common.escape import direction_end, unit_text
 from attncli.render.common.numbers import decimals_for, two_digits, weight_number
 from attncli.render.common.terminal import Terminal
@@ -23,6 +24,8 @@ from attncli.results.patterns import Ranking
 _CELL_WIDTHS = (5, 2, 1)
 _BAR = 20
 _ROOM_FOR_BARS = 64
+# Heads that are ranked however little room there is.
+_FEWEST = 3
 
 
 def ranking_rows(stack: Stack, ranking: Ranking, terminal: Terminal, *, weighting: str, top: int) -> Rows:
@@ -50,7 +53,10 @@ def ranking_rows(stack: Stack, ranking: Ranking, terminal: Terminal, *, weightin
     picture: Rows = [*grid, Text(), heat.legend_row(digits=any(map(heat.has_digits, drawn)))]
     # A ranking below the map is maybe a screen away from the title.
     subtitle = sentence_row((Words(view.query), view.sentence[2], Words(key.content)), terminal)
-    return [*rows, Beside(picture, table, [Text(), subtitle])]
+    tops = [*range(top, min(top, _FEWEST) - 1, -1)] if top == DEFAULT_TOP else [top]
+    tables = (_table(ranking, heat, count) for count in tops)
+    variants = ([*rows, Beside(picture, table, [Text(), subtitle])] for table in tables)
+    return first_to_fit(variants, terminal, terminal.lines - 1)
 
 
 def _key_words(ranking: Ranking, terminal: Terminal) -> Words:

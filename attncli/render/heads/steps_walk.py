@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
+from itertools import chain
 from itertools import count as counter
 from typing import NamedTuple
 
@@ -15,7 +16,7 @@ from rich.table import Table
 from rich.text import Text
 
 from attncli.render.common.cells import cell_width, glyphs
-from attncli.render.common.console import Beside, Flow, Rows, column_table, row, sentence
+from attncli.render.common.console import Beside, Flow, Rows, column_table, first_to_fit, row, sentence
 from attncli.render.common.escape import ascii_safe, direction_end, fit_width, token_text
 from attncli.render.common.numbers import cell_number
 from attncli.render.common.terminal import Terminal
@@ -76,8 +77,8 @@ def _vector_row(name: str, vector: Vector, norm: float, terminal: Terminal) -> T
     return Text(f"  {end.strip()}")
 
 
-def score_table(steps: Steps, terminal: Terminal) -> Table:
-    """A row per key: k, q·k, the scores made from it, and the weight."""
+def _score_columns(steps: Steps, terminal: Terminal, hidden: Collection[int]) -> list[Column]:
+    """q·k of each key, the scores made from it, and the weight. hidden: masked keys."""
     columns = [Column(formula("q·k", terminal), _cells(steps.products, steps), priority=1)]
     scale = f"÷{1 / steps.scale:.2f}" if steps.scale < 1 else f"×{steps.scale:.3g}"
     made = (
@@ -86,17 +87,27 @@ def score_table(steps: Steps, terminal: Terminal) -> Table:
         ("+bias", steps.bias),
     )
     columns += [Column(name, _cells(values, steps), priority=2) for name, values in made if values is not None]
-    hidden = frozenset(np.flatnonzero(~steps.visible).tolist())
     if steps.bias is not None or hidden:
         scores = enumerate(_cells(steps.scores, steps))
         shown = tuple(formula("−∞", terminal) if place in hidden else cell for place, cell in scores)
         columns.append(Column("score", shown, priority=3))
-    weights = [*steps.weights.tolist(), *([steps.others.weight] if steps.others.visible else [])]
-    shown = tuple("0" if place in hidden else cell_number(weight, 2) for place, weight in enumerate(weights))
-    columns.append(Column("weight", shown, "bold"))
-    labels = _labels(steps, terminal)
+    shown = tuple("0" if place in hidden else cell_number(each, 2) for place, each in enumerate(_weights(steps)))
+    return [*columns, Column("weight", shown, "bold")]
+
+
+def _weights(steps: Steps) -> list[float]:
+    return [*steps.weights.tolist(), *([steps.others.weight] if steps.others.visible else [])]
+
+
+def _hidden(steps: Steps) -> frozenset[int]:
+    return frozenset(np.flatnonzero(~steps.visible).tolist())
+
+
+def score_table(steps: Steps, terminal: Terminal) -> Table:
+    """A row per key: k, q·k, the scores made from it, and the weight."""
+    labels, weights, hidden = _labels(steps, terminal), _weights(steps), _hidden(steps)
     room = terminal.width - max(label.cell_len for label in labels)
-    columns = _drop_to_fit(columns, room)
+    columns = _drop_to_fit(_score_columns(steps, terminal, hidden), room)
     room -= sum(column.width for column in columns) + 2
     bars = _bars(weights, min(_BAR, room), terminal)
     room -= max(map(len, bars))
@@ -106,6 +117,16 @@ def score_table(steps: Steps, terminal: Terminal) -> Table:
         room -= norms.width
     vectors = _vector_column("k", steps.key_vectors, steps, room - 2, terminal)
     return _table(labels, [*vectors, *columns, Column("", bars, justify="left")], hidden)
+
+
+def _short_table(steps: Steps, terminal: Terminal) -> Table:
+    """A row per key: its scores, its weight and v; and the weighted sum, z."""
+    labels = [*_labels(steps, terminal), Text(" z, their sum" if terminal.width >= _ROOM_FOR_SUM else " z")]
+    room, hidden = terminal.width - max(label.cell_len for label in labels), _hidden(steps)
+    columns = _drop_to_fit(_score_columns(steps, terminal, hidden), room)
+    room -= sum(column.width for column in columns)
+    vectors = _vector_column("v", steps.values, steps, room, terminal, total=steps.weighted_sum)
+    return _table(labels, [*(each._replace(cells=(*each.cells, "")) for each in columns), *vectors], hidden)
 
 
 def read_table(steps: Steps, terminal: Terminal) -> Table:
@@ -195,7 +216,39 @@ def _table(labels: Sequence[Text], columns: Sequence[Column], hidden: Collection
 _INDENT = 2
 
 
-def steps_rows(steps: Steps, terminal: Terminal) -> Rows:
+# Keys of a walk that has to fit the screen, the most first.
+_FEWER_KEYS = (8, 6, 5, 4, 3, 2)
+_FIGURED = ("scale", "softcap", "bias", "softmax")
+_READ = 3
+
+
+def steps_rows(steps: Steps, terminal: Terminal, room: int) -> Rows:
+    """The steps of one head at one query: all of them if they fit in `room` lines, else the numbers of fewer keys."""
+    short = (_short_walk(steps, terminal, keys) for keys in _FEWER_KEYS)
+    return first_to_fit(chain([_whole_walk(steps, terminal)], short), terminal, room)
+
+
+def _short_walk(steps: Steps, terminal: Terminal, keys: int) -> Rows:
+    """What the head reads, then its vectors, formulas and numbers. keys: how many are listed."""
+    listed, shown = steps.with_top_keys(keys), token_text(steps.query, terminal)
+    query = shown + direction_end(shown)
+    order = np.argsort(-steps.weights, kind="stable")[:_READ].tolist()
+    reads = ", ".join(f"{token_text(steps.keys[at], terminal)} {steps.weights[at]:.2f}" for at in order)
+    begin = sentence(f"from {query} (token {steps.query.index}) reads {reads}").parts
+    rows: Rows = [Flow((Text(f"head {steps.name}", "bold"), *begin), " "), Text()]
+    rows.append(_vector_row("q", steps.query_vector, steps.query_norm, terminal))
+    for name, words in score_steps(steps, listed, query):
+        if name in _FIGURED:
+            rows.append(Flow((Text(f"  {name}:", "bold"), *sentence(formula(words, terminal)).parts), " ", indent=4))
+    rows += [Text(), _short_table(listed, terminal), Text()]
+    if steps.written is not None:
+        rows.append(_vector_row("out", steps.written.output, steps.written.norm, terminal))
+    for name, words in closing_steps(steps, query):
+        rows.append(Flow((Text(f"  {name}:", "bold"), *sentence(formula(words, terminal)).parts), " ", indent=4))
+    return [*rows, Text("--full shows every step and more tokens", "dim")]
+
+
+def _whole_walk(steps: Steps, terminal: Terminal) -> Rows:
     """All steps of one head at one query."""
     listed, shown = steps.with_top_keys(KEYS_LISTED), token_text(steps.query, terminal)
     query = shown + direction_end(shown)

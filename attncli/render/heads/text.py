@@ -23,7 +23,7 @@ from attncli.render.heads.head_map import metric_rows
 from attncli.render.heads.header import model_row, note_row, query_and_key_rows, stack_row, tokens_row
 from attncli.render.heads.heatmap import ROWS_LOOK_AT_COLUMNS, HeatScale
 from attncli.render.heads.one_head import average_rows, one_head, rollout
-from attncli.render.heads.overview import crossing_rows, head_lines, legend_row, overview
+from attncli.render.heads.overview import crossing_rows, head_lines, legend_row, overview, short_overviews
 from attncli.render.heads.patch_view import patch_rows
 from attncli.render.heads.position import position_rows
 from attncli.render.heads.steps_walk import steps_rows
@@ -35,8 +35,8 @@ from attncli.render.views.patterns import full_scale, is_one_weight
 from attncli.render.views.writing import has_trace
 from attncli.results.heads import HeadsResult, Stack
 
-# Sentences of overviews, on wide and on narrow terminals, and of full ones.
-_NARROW, _SENTENCES, _FEW_SENTENCES, _ALL_SENTENCES = 60, 5, 4, 40
+# Sentences of overviews, on wide and on narrow terminals, of those without a map, and of full ones.
+_NARROW, _SENTENCES, _FEW_SENTENCES, _MOST_SENTENCES, _ALL_SENTENCES = 60, 5, 4, 10, 40
 
 
 def heads_text(result: HeadsResult, terminal: Terminal) -> str:
@@ -49,8 +49,9 @@ def _view(result: HeadsResult, terminal: Terminal) -> Rows:
     metrics = [(stack, head) for stack in result.stacks for head in stack.metrics]
     if result.steps is not None:
         by_name = {stack.stack: stack for stack in result.stacks}
+        room = (terminal.lines - len(result.steps)) // max(len(result.steps), 1) - 1
         return separate_blocks(
-            [stack_row(by_name[steps.stack], terminal), *steps_rows(steps, terminal)] for steps in result.steps
+            [stack_row(by_name[steps.stack], terminal), *steps_rows(steps, terminal, room)] for steps in result.steps
         )
     if result.qk_ov is not None:
         return circuits_rows(result, result.qk_ov, terminal)
@@ -61,8 +62,12 @@ def _view(result: HeadsResult, terminal: Terminal) -> Rows:
     if result.alignment is not None and result.metric is None:
         return alignment_rows(result, terminal)
     if (metric := result.metric) is not None and not result.chosen:
-        maps = (metric_rows(stack, metric, terminal, top=result.top) for stack in result.stacks)
-        return [*separate_blocks(maps), *_interval_note(result, terminal)]
+        note = _interval_note(result, terminal)
+        room = (terminal.lines - 1 - count_lines(note, terminal)) // max(len(result.stacks), 1) - (
+            len(result.stacks) > 1
+        )
+        maps = (metric_rows(stack, metric, terminal, top=result.top, room=room) for stack in result.stacks)
+        return [*separate_blocks(maps), *note]
     if result.generated is not None and not result.chosen and has_trace(result):
         overviews = _overviews(result, terminal) if terminal.full else []
         return separate_blocks([generated_rows(result.generated, terminal), *([overviews] if overviews else [])])
@@ -119,17 +124,23 @@ def _overviews(result: HeadsResult, terminal: Terminal) -> Rows:
     room = (terminal.lines - 1 - sum(count_lines(rows, terminal) + 1 for rows in crossing if rows)) // several
     parts = (overview(stack, some, terminal, room=room) for stack, some in zip(result.stacks, found, strict=True))
     rows = separate_blocks([*parts, *crossing])
+    is_short = not terminal.full and count_lines(rows, terminal) >= terminal.lines
+    if is_short:
+        # With a map less, there is room for more sentences.
+        found = [standouts(stack, _MOST_SENTENCES, always=always) for stack in result.stacks]
+        rows = separate_blocks([short_overviews(result.stacks, found, terminal, room=room * several), *crossing])
     first = next((standout for some in found for standout in some), None)
     if result.texts is not None or first is None:
         return rows
-    hint = _hint(first, terminal)
+    hint = _hint(first, terminal, more=is_short)
     return [*rows, *hint] if terminal.full or count_lines([*rows, *hint], terminal) < terminal.lines else rows
 
 
-def _hint(first: Standout, terminal: Terminal) -> Rows:
-    """What to type to see the first of the heads that stand out, and its layer, if there is room."""
+def _hint(first: Standout, terminal: Terminal, *, more: bool) -> Rows:
+    """What to type to see the first of the heads that stand out, and its layer or more of them, if there is room."""
     short = f"Try: attn heads {glyphs(terminal).ellipsis} -H {first.head.name}"
-    hints = (f"{short} to see that head, -l {first.head.layer} to see all heads of its layer", short)
+    then = "--full for all that stand out" if more else f"-l {first.head.layer} to see all heads of its layer"
+    hints = (f"{short} to see that head, {then}", short)
     return next(([Text(), Text(hint, "dim")] for hint in hints if len(hint) <= terminal.width), [])
 
 

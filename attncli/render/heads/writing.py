@@ -9,7 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from attncli.render.common.cells import cell_width, glyphs, shorten
-from attncli.render.common.console import Part, Rows, column_table
+from attncli.render.common.console import Part, Rows, column_table, first_to_fit
 from attncli.render.common.escape import token_text
 from attncli.render.common.terminal import Terminal
 from attncli.render.heads.header import note_row, sentence_row
@@ -31,8 +31,15 @@ _Column = tuple[str, JustifyMethod, Sequence[Part]]
 def generated_rows(generated: Generated, terminal: Terminal) -> Rows:
     """The text that was written, a row for each of its tokens, and what the columns are."""
     rows = written_rows(generated)
-    shown: Rows = [sentence_row(written_sentence(generated), terminal), Text(), _table(rows, terminal), Text()]
-    shown.append(note_row(reading_note(generated), terminal))
+    variants = (_generated(generated, rows, count, terminal) for count in range(len(rows), min(len(rows), 3) - 1, -1))
+    return first_to_fit(variants, terminal, terminal.lines - 1)
+
+
+def _generated(generated: Generated, rows: Sequence[WrittenRow], count: int, terminal: Terminal) -> Rows:
+    """With the first `count` rows."""
+    more = f"and {len(rows) - count:,} more tokens (--full)" if count < len(rows) else ""
+    shown: Rows = [sentence_row(written_sentence(generated), terminal), Text(), _table(rows[:count], terminal)]
+    shown += [note_row(more, terminal), Text(), note_row(reading_note(generated), terminal)]
     head = strongest_head(rows)
     hint = f"Try: attn heads {glyphs(terminal).ellipsis} -H {head} to see that head, --full for the map of all heads"
     return shown if head is None or len(hint) > terminal.width else [*shown, Text(), Text(hint, "dim")]

@@ -25,7 +25,7 @@ from attncli.render.common.escape import fit_width, printable
 from attncli.render.common.lines import BOLD, DIM, PLAIN, Line, Style, StyledSpan, flow
 from attncli.render.common.terminal import ColorDepth, Terminal
 from attncli.render.tokenize.picture import header
-from attncli.render.tokenize.token_cells import GAP, Cell, token_cells, without_boldness, word_bar
+from attncli.render.tokenize.token_cells import GAP, Cell, token_cells, without_emphasis, word_bar
 from attncli.results.chat import Chat
 from attncli.results.tokenize import TokenizedText
 
@@ -165,7 +165,7 @@ def _rows(items: Iterator[_Item], terminal: Terminal) -> Iterator[tuple[Line, Li
             ids.append(item.before)
             used += len(item.before.text)
         texts.append(StyledSpan(fit_width(item.text, width, terminal), item.style))
-        ids.append(StyledSpan(fit_width(item.id, width, terminal), without_boldness(item.style) if item.id else PLAIN))
+        ids.append(StyledSpan(fit_width(item.id, width, terminal), without_emphasis(item.style) if item.id else PLAIN))
         used += width
     if texts:
         yield _indented_line(texts), _indented_line(ids)

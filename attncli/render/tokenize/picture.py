@@ -21,7 +21,7 @@ from attncli.render.common.document import lines_to_text
 from attncli.render.common.escape import direction_end, fit_width, printable
 from attncli.render.common.lines import BOLD, DIM, Line, StyledSpan
 from attncli.render.common.terminal import Terminal
-from attncli.render.tokenize.token_cells import GAP, Cell, CutWordSpan, token_cells, without_boldness, word_bar
+from attncli.render.tokenize.token_cells import GAP, Cell, CutWordSpan, token_cells, without_emphasis, word_bar
 from attncli.results.tokenize import SYMBOLS, TokenizedText, TokenStats
 
 #: Words of many tokens that are named, and cells of each.
@@ -108,7 +108,7 @@ def _blocks(cells: Iterable[Cell], terminal: Terminal) -> Iterator[tuple[Line, L
             ids.append(before)
             used += len(before.text)
         texts.append(StyledSpan(fit_width(cell.text, width, terminal), cell.style))
-        ids.append(StyledSpan(fit_width(cell.id, width, terminal), without_boldness(cell.style)))
+        ids.append(StyledSpan(fit_width(cell.id, width, terminal), without_emphasis(cell.style)))
         used += width
     if texts:
         yield Line(tuple(texts)), Line(tuple(ids))

@@ -31,12 +31,14 @@ from attncli.results.tokens import Token, without_punctuation
 #: Tokens from which on a word is highlighted.
 MIN_CUT_TOKENS = 3
 _LIGHT_INK = (0xFF, 0xFF, 0xFF)
+_DARK_INK = (0x00, 0x00, 0x00)
 #: Two dark backgrounds of equal lightness, blue and yellow, which colour-blind readers can distinguish; with light text
-#: they are legible on any terminal. With fewer colours, they are more saturated to stay distinct.
+#: they are legible on any terminal. Of the sixteen colours, which users choose, black on cyan and on yellow is legible
+#: with most palettes; white is dark grey in many light ones.
 _SHADES = {
     ColorDepth.TRUE: ((0x2B, 0x52, 0x78), (0x74, 0x53, 0x24)),
     ColorDepth.EIGHT_BIT: ((0x00, 0x5F, 0x87), (0x87, 0x5F, 0x00)),
-    ColorDepth.ANSI: ((0x00, 0x00, 0xAA), (0xAA, 0x00, 0xAA)),
+    ColorDepth.ANSI: ((0x00, 0x80, 0x80), (0x80, 0x80, 0x00)),
 }
 #: Cells of the text that an unknown token replaced.
 _UNKNOWN_TEXT_CELLS = 16
@@ -103,8 +105,8 @@ def word_bar(heavy: bool, terminal: Terminal) -> StyledSpan:
     return StyledSpan("||") if heavy else StyledSpan("|", DIM)
 
 
-def without_boldness(style: Style) -> Style:
-    return style._replace(bold=False)
+def without_emphasis(style: Style) -> Style:
+    return style._replace(bold=False, underline=False)
 
 
 def _cell_texts(text: TokenizedText, terminal: Terminal) -> list[str]:
@@ -124,7 +126,12 @@ def _cell_style(token: Token, ordinary: int, many: bool, terminal: Terminal) -> 
     if token.special:
         return DIM
     shades = _SHADES.get(terminal.color)
-    return PLAIN if shades is None else Style(_LIGHT_INK, shades[ordinary % 2], bold=many)
+    if shades is None:
+        return PLAIN
+    if terminal.color is ColorDepth.ANSI:
+        # Bold black is grey in many terminals.
+        return Style(_DARK_INK, shades[ordinary % 2], underline=many)
+    return Style(_LIGHT_INK, shades[ordinary % 2], bold=many)
 
 
 def _word_and_line_breaks(text: TokenizedText) -> Iterator[tuple[bool, bool]]:

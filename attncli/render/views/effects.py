@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import NamedTuple
 
 from attncli.effects import EFFECTS
-from attncli.render.views.sentences import Sentence, Words, count_noun, quiet, strong
+from attncli.render.views.sentences import Sentence, Words, quiet, strong
 from attncli.results.effects import (
     Effects,
     HeadEffect,
@@ -100,6 +100,15 @@ def prediction_view(result: HeadsResult, prediction: Prediction, *, rows: int, t
     return PredictionView(
         tuple(words), Token(0, followed.id, followed.text, followed.text), lens, len(prediction.lens) - len(lens)
     )
+
+
+def left_out_states(view: PredictionView) -> str:
+    """What a short logit lens leaves out; empty for nothing."""
+    if not view.left_out:
+        return ""
+    if not view.rows:
+        return "--full adds the prediction after each layer"
+    return f"--full shows the {view.left_out:,} states in between"
 
 
 def position_token(result: HeadsResult, position: int) -> Token:
@@ -389,4 +398,4 @@ def shown_layers(maps: Sequence[EffectMap], layers: Sequence[int], most: int) ->
 
 def left_out_note(count: int) -> str:
     """What a short map leaves out; empty for nothing."""
-    return f"{count_noun(count, 'layer')} with smaller effects left out" if count else ""
+    return f"--full shows {count:,} more layers" if count else ""

@@ -9,7 +9,7 @@ from typing import NamedTuple
 from attncli.metrics import LABELS, METRICS, WeightAt, WeightOnSpecial
 from attncli.render.views.header import has_single_key
 from attncli.render.views.metric_words import label_of, ordered_labels, read_token
-from attncli.render.views.sentences import Sentence, Words
+from attncli.render.views.sentences import Sentence, Words, count_noun
 from attncli.results.heads import HeadMetrics, Interval, Stack
 from attncli.results.tokens import Token
 
@@ -153,9 +153,9 @@ def resting_sentence(stack: Stack) -> str:
         return ""
     names = ordered_labels(name for head in heads if (name := shown_label(head, stack)))
     places = " or ".join(f"{LABELS[name].target} ({LABELS[name].letter})" for name in names)
-    several = "head rests" if len(heads) == 1 else "heads rest"
-    why = "attention sinks, where weight goes that has nothing to read"
-    return f"{len(heads):,} of {len(stack.metrics):,} {several} on {places}: {why}"
+    attend = "attends" if len(heads) == 1 else "attend"
+    why = "attention sinks, which take the weight that no other token needs"
+    return f"{len(heads):,} of {count_noun(len(stack.metrics), 'head')} {attend} mostly to {places}: {why}"
 
 
 # --- links between tokens

@@ -77,7 +77,7 @@ def resting_note(stack: Stack) -> str:
     special = any(stack.keys[place].special for place in stack.resting)
     first = any(not stack.keys[place].special for place in stack.resting)
     names = [*(["special tokens"] if special else []), *(["the first token"] if first else [])]
-    return f"{' and '.join(names)}, where weight rests that has nothing to read"
+    return f"{' and '.join(names)}, which take the weight that no other token needs"
 
 
 def readers_sentence(stack: Stack, readers: ColumnReading, weighting: str) -> Sentence:

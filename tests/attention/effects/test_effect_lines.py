@@ -93,7 +93,7 @@ def test_what_is_given_twice() -> None:
         attncli.heads(LINES, model="builtin:induction", effect="zero", columns=COLUMNS, answer="=a")
     with pytest.raises(UsageError, match="--bins works on one text"):
         attncli.heads(LINES, model="builtin:induction", effect="zero", columns=COLUMNS, bins=4)
-    with pytest.raises(UsageError, match="--columns is for effects of heads"):
+    with pytest.raises(UsageError, match="--columns works only with effects of heads"):
         attncli.heads(LINES, model="builtin:induction", columns=COLUMNS)
 
 
@@ -119,7 +119,7 @@ def test_texts_of_different_lengths_show_where_they_part() -> None:
     assert caught.value.message == (
         "the text has 4 tokens and --patch-from 5: The| cat|» sat«| on against The| cat|» was«| sitting| on"
     )
-    assert caught.value.hint == "they differ first at token 2; change words until both have as many tokens"
+    assert caught.value.hint == "they first differ at token 2; change words until both have the same number of tokens"
 
 
 def test_a_threshold_moves_the_labels_of_means_too() -> None:

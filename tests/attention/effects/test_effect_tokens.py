@@ -96,7 +96,7 @@ def test_the_position_is_the_last_or_the_first_mask_or_the_query() -> None:
 def test_a_masked_model_needs_a_mask() -> None:
     with pytest.raises(UsageError) as caught:
         outcome_position(TEXT[:2], None, masked=True, flag="--predict")
-    assert caught.value.message == "--predict: the model writes in the place of a mask, and the text has none"
+    assert caught.value.message == "--predict: this model predicts masked tokens, and the text has no mask"
 
 
 ASKED = Asked(False, "direct", None, None, None)
@@ -110,11 +110,11 @@ def test_kinds_are_read_once_each() -> None:
 
 @pytest.mark.parametrize(("asked", "query", "others", "message"), [
     (ASKED._replace(kinds="dirct"), None, {}, "--effect: there is no effect 'dirct'"),
-    (ASKED._replace(kinds=(), contrast="a"), None, {}, "--contrast is for effects of heads, and none is asked for"),
+    (ASKED._replace(kinds=(), contrast="a"), None, {}, "--contrast works only with effects of heads"),
     (ASKED._replace(kinds=(), answer="a"), None, {},
-     "--answer is for a prediction or effects of heads, and neither is asked for"),
-    (ASKED._replace(patch_from="a"), None, {}, "--patch-from is for patching heads, and that is not asked for"),
-    (ASKED._replace(kinds="patch"), None, {}, "--effect patch takes what heads write from another text"),
+     "--answer works only with a prediction or with effects of heads"),
+    (ASKED._replace(patch_from="a"), None, {}, "--patch-from works only with activation patching"),
+    (ASKED._replace(kinds="patch"), None, {}, "--effect patch needs a second text"),
     (ASKED, None, {"--rollout": False, "--key": True}, "--effect direct and --key can't be combined"),
     (ASKED._replace(kinds=(), predict=True), None, {"--steps": True}, "--predict and --steps can't be combined"),
     (ASKED, Position("1:3", "--query"), {}, "--effect direct is about one position, and 1:3 is a slice"),

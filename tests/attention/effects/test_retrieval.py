@@ -33,7 +33,7 @@ def test_the_seed_decides() -> None:
 @pytest.mark.parametrize(
     ("length", "ordinary", "limit", "message"),
     [
-        (15, 99, None, "--needle 15 is too short: two copies of the needle are 16 tokens"),
+        (15, 99, None, "--needle 15 is too short: the two copies of the needle alone take 16 tokens"),
         (600, 99, 512, "--needle 600 is too long: the model takes 512 tokens"),
         (64, 9, None, "the model has 9 ordinary tokens, too few for a needle and filler"),
     ],
