@@ -23,6 +23,7 @@ from attncli.render.data import json_text
 from attncli.results.heads import HeadsResult
 from attncli.results.steps import ScoreSources, Steps
 from tests import tiny
+from tests.attention import own_modules
 from tests.attention.effects.predicting import PREDICTING, build
 from tests.attention.effects.replay import Family, naive_shares
 from tests.attention.test_families import tiny_model
@@ -309,6 +310,26 @@ def test_the_key_is_the_chosen_one_or_that_with_the_largest_weight() -> None:
     several, _ = walk(model, layer=LAYER, query=QUERY, key="3:5")
     assert several.sources is not None
     assert several.sources.key == several.keys[int(several.weights.argmax())]
+
+
+class FusedAttention(own_modules.GptAttention):
+    """With torch's own function, whose queries and keys are known."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        states = (each.unflatten(-1, (4, -1)).transpose(1, 2) for each in self.c_attn(x).chunk(3, -1))
+        read = nn.functional.scaled_dot_product_attention(*states, is_causal=True)
+        return self.c_proj(read.transpose(1, 2).flatten(2))
+
+
+def test_a_module_of_ones_own_runs_twice() -> None:
+    """Its first run, over a text of another length, tells which axes count tokens, and is not followed."""
+    torch.manual_seed(0)
+    model = own_modules.Gpt().eval()
+    for block in model.transformer["h"]:
+        block.mixer = FusedAttention()
+    found = sources(model, layer=1, query=QUERY)
+    assert abs(found.unexplained) <= 1e-4 * max(1, abs(found.score))
+    assert {"embedding.token", "mlp.0", "0.0", "0.1", "query.1.bias"} <= {part.name for part in found.query_parts}
 
 
 def test_each_head_of_several_has_its_own() -> None:
