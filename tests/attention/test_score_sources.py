@@ -395,3 +395,6 @@ def test_sources_survive_a_round_trip() -> None:
     again = HeadsResult.from_dict(json.loads(json_text(result)))
     assert json_text(again) == json_text(result)
     assert again.steps is not None and again.steps[0].sources is not None
+    found = again.steps[0].sources.to_dict()
+    with pytest.raises(ValueError, match="not one for each pair of its parts"):
+        ScoreSources.from_dict({**found, "terms": found["terms"][1:]})
