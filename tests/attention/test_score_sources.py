@@ -374,6 +374,14 @@ def test_a_long_text_and_a_short_one_give_the_same() -> None:
     assert abs(single[0].sources.unexplained) < 1e-4
 
 
+@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float64, 1e-5), (torch.float16, 0.02), (torch.bfloat16, 0.1)])
+def test_other_precisions(dtype: torch.dtype, tolerance: float) -> None:
+    """The norms of OLMo 2 compute in float32 in each of them."""
+    whole = sources(model_of("olmo2"), layer=LAYER, query=QUERY)
+    other = sources(copy.deepcopy(model_of("olmo2")).to(dtype), layer=LAYER, query=QUERY)
+    np.testing.assert_allclose(other.terms, whole.terms, atol=tolerance)
+
+
 def test_gradients_in_several_turns_are_those_of_one(monkeypatch: pytest.MonkeyPatch) -> None:
     model = model_of("bert")
     whole = sources(model, layer=LAYER, query=QUERY)
