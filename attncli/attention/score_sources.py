@@ -18,7 +18,8 @@ _MOST_PARTS = 512
 _OTHERS = "others"
 
 #: Up to which remainder, relative to the sum of the contributions' sizes, rounding explains it, by the weights' format.
-_ROUNDING = {"float64": 1e-8, "float32": 1e-4}
+#: Many norms compute in float32 also in a model of float64.
+_ROUNDING = {"float64": 1e-4, "float32": 1e-4}
 _HALF_ROUNDING = 3e-2
 
 
@@ -37,26 +38,22 @@ def score_sources(
     if written is None or not written.query or not written.key:
         return None
     names = _head_names(stack)
-    (query_names, queries), (key_names, keys) = (
-        _named(vectors, names, f"{side}.{layer.number}.bias")
-        for side, vectors in (("query", written.query), ("key", written.key))
-    )
-    terms = steps.scale * queries @ keys.T
-    score = float(steps.scaled[key])
+    query_names, queries = _named(written.query, names, f"query.{layer.number}.bias")
+    key_names, keys = _named(written.key, names, f"key.{layer.number}.bias")
+    terms, score = steps.scale * queries @ keys.T, float(steps.scaled[key])
     unexplained = score - float(terms.sum())
-    size = max(1.0, abs(score), float(terms.sum(0).abs().sum()), float(terms.sum(1).abs().sum()))
-    if abs(unexplained) > _ROUNDING.get(collector.model.dtype, _HALF_ROUNDING) * size:
+    if abs(unexplained) > _ROUNDING.get(collector.model.dtype, _HALF_ROUNDING) * _size(terms):
         return None
     terms, query_names = _without_the_least(terms, query_names)
     turned, key_names = _without_the_least(terms.T, key_names)
-    return ScoreSources(
-        steps.keys[key],
-        score,
-        tuple(map(PartShare, query_names, turned.sum(0).tolist())),
-        tuple(map(PartShare, key_names, turned.sum(1).tolist())),
-        turned.T.numpy(),
-        unexplained,
-    )
+    query_parts = tuple(map(PartShare, query_names, turned.sum(0).tolist()))
+    key_parts = tuple(map(PartShare, key_names, turned.sum(1).tolist()))
+    return ScoreSources(steps.keys[key], score, query_parts, key_parts, turned.T.numpy(), unexplained)
+
+
+def _size(terms: Tensor) -> float:
+    """The sum of the sizes of a side's contributions, of the larger one, and 1 at least."""
+    return max(1.0, *(float(terms.sum(axis).abs().sum()) for axis in (0, 1)))
 
 
 def _head_names(stack: CollectedStack) -> dict[tuple[str, int], str]:
@@ -76,7 +73,8 @@ def _named(vectors: Vectors, heads: Mapping[tuple[str, int], str], bias: str) ->
 
     def name(part: str | HeadPart) -> str:
         if isinstance(part, HeadPart):
-            return f"{heads[part.path, part.call]}.{part.head}"
+            # Heads that can't be read write as well.
+            return f"{heads.get((part.path, part.call), part.path)}.{part.head}"
         return bias if part == PROJECTION_BIAS else part
 
     return [name(part) for part in vectors], torch.stack(list(vectors.values()))

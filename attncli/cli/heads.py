@@ -111,7 +111,7 @@ head_options = bundle(
         "--receptive-field", "With --rollout: divide by the rollout of uniform attention, which favours early tokens."
     ),
     option("--norm-weighted", "Multiply each attention weight by the norm of its value vector."),
-    option("--steps", "Compute one query of one head step by step: q·k, scale, mask, softmax, values, output."),
+    option("--steps", "Compute one query of one head step by step, from q·k to its output; and what wrote q and k."),
     option("--hide-special", "Leave special tokens out of patterns, and rescale each row to sum to 1."),
 )
 

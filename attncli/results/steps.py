@@ -135,6 +135,10 @@ class ScoreSources(Struct):
     terms: Vector
     unexplained: float
 
+    def __post_init__(self) -> None:
+        if self.terms.shape != (len(self.query_parts), len(self.key_parts)):
+            raise ValueError("the terms of a score are not one for each pair of its parts")
+
 
 class Steps(
     Struct,

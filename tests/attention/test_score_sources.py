@@ -23,6 +23,7 @@ from attncli.render.data import json_text
 from attncli.results.heads import HeadsResult
 from attncli.results.steps import ScoreSources, Steps
 from tests import tiny
+from tests.attention import own_modules
 from tests.attention.effects.predicting import PREDICTING, build
 from tests.attention.effects.replay import Family, naive_shares
 from tests.attention.test_families import tiny_model
@@ -311,6 +312,26 @@ def test_the_key_is_the_chosen_one_or_that_with_the_largest_weight() -> None:
     assert several.sources.key == several.keys[int(several.weights.argmax())]
 
 
+class FusedAttention(own_modules.GptAttention):
+    """With torch's own function, whose queries and keys are known."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        states = (each.unflatten(-1, (4, -1)).transpose(1, 2) for each in self.c_attn(x).chunk(3, -1))
+        read = nn.functional.scaled_dot_product_attention(*states, is_causal=True)
+        return self.c_proj(read.transpose(1, 2).flatten(2))
+
+
+def test_a_module_of_ones_own_runs_twice() -> None:
+    """Its first run, over a text of another length, tells which axes count tokens, and is not followed."""
+    torch.manual_seed(0)
+    model = own_modules.Gpt().eval()
+    for block in model.transformer["h"]:
+        block.mixer = FusedAttention()
+    found = sources(model, layer=1, query=QUERY)
+    assert abs(found.unexplained) <= 1e-4 * max(1, abs(found.score))
+    assert {"embedding.token", "mlp.0", "0.0", "0.1", "query.1.bias"} <= {part.name for part in found.query_parts}
+
+
 def test_each_head_of_several_has_its_own() -> None:
     result = attncli.heads(input_ids=IDS, model=model_of("llama"), steps=True, head=["0.0", "2.3"])
     assert result.steps is not None
@@ -353,6 +374,14 @@ def test_a_long_text_and_a_short_one_give_the_same() -> None:
     assert abs(single[0].sources.unexplained) < 1e-4
 
 
+@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float64, 1e-5), (torch.float16, 0.02), (torch.bfloat16, 0.1)])
+def test_other_precisions(dtype: torch.dtype, tolerance: float) -> None:
+    """The norms of OLMo 2 compute in float32 in each of them."""
+    whole = sources(model_of("olmo2"), layer=LAYER, query=QUERY)
+    other = sources(copy.deepcopy(model_of("olmo2")).to(dtype), layer=LAYER, query=QUERY)
+    np.testing.assert_allclose(other.terms, whole.terms, atol=tolerance)
+
+
 def test_gradients_in_several_turns_are_those_of_one(monkeypatch: pytest.MonkeyPatch) -> None:
     model = model_of("bert")
     whole = sources(model, layer=LAYER, query=QUERY)
@@ -374,3 +403,6 @@ def test_sources_survive_a_round_trip() -> None:
     again = HeadsResult.from_dict(json.loads(json_text(result)))
     assert json_text(again) == json_text(result)
     assert again.steps is not None and again.steps[0].sources is not None
+    found = again.steps[0].sources.to_dict()
+    with pytest.raises(ValueError, match="not one for each pair of its parts"):
+        ScoreSources.from_dict({**found, "terms": found["terms"][1:]})

@@ -142,6 +142,9 @@ def test_the_strongest_of_many_parts_are_listed_with_the_rest_and_the_remainder(
         *(["8.70", "mlp.29"], ["8.40", "mlp.28"], ["8.10", "mlp.27"], ["7.80", "mlp.26"], ["7.50", "mlp.25"]),
         *(["90.00", "25"], ["-0.50", "unexplained"], ["130.00", "sum,"]),
     ]
+    six = replace(many_parts(), query_parts=many_parts().query_parts[:6], terms=many_parts().terms[:6])
+    # A single other part is listed by its name.
+    assert {"mlp.0", "mlp.5"} <= {*shown(replace(TOY, sources=six)).split()}
     whole = shown(replace(TOY, sources=many_parts()), Terminal(full=True)).split("what wrote the score")[1]
     assert "mlp.0" in whole and "head 0.29" in whole and "other part" not in whole
     assert "860 other pairs" in whole

@@ -232,7 +232,14 @@ class LinearPath:
         path = self._tables.get(id(weight), "").lower()
         if self.token_table is not None and getattr(self.token_table, "weight", None) is weight:
             return "embedding.token"
-        words = {"type": "segment", "pos": "position", "wpe": "position", "token": "token", "word": "token"}
+        words = {
+            "type": "segment",
+            "pos": "position",
+            "wpe": "position",
+            "wte": "token",
+            "token": "token",
+            "word": "token",
+        }
         return f"embedding.{next((name for word, name in words.items() if word in path), 'other')}"
 
     # --- Sources and results

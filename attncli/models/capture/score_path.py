@@ -191,9 +191,18 @@ class ScorePath(LinearPath):
 
     def _hooks(self) -> Iterator[RemovableHandle]:
         yield from super()._hooks()
+        yield self.model.register_forward_pre_hook(self._before_run)
         module = self.model.get_submodule(self.place.path)
         yield module.register_forward_pre_hook(self._before_target)
         yield module.register_forward_hook(self._after_target)
+
+    def _before_run(self, *_: Any) -> None:
+        """Some models run twice, first over a text of another length: nothing of that counts."""
+        if not self.ended:
+            self._calls = self._count = 0
+            self._stack_calls.clear()
+            self.sources.clear()
+            self.heads.clear()
 
     def _before_target(self, *_: Any) -> None:
         self._inside = self._calls == self.place.call

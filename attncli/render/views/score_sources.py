@@ -63,6 +63,7 @@ def source_tables(
 
 def _part_rows(sources: ScoreSources, parts: Sequence[PartShare], listed: int) -> list[SourceRow]:
     ranked = sorted(parts, key=lambda part: -abs(part.contribution))
+    listed += len(ranked) == listed + 1  # a single other part takes no more room under its name
     rows = [SourceRow(_words(part.name), part.contribution) for part in ranked[:listed]]
     return [*rows, *_last_rows(sources, rows, len(ranked) - len(rows), "part")]
 
