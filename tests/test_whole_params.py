@@ -368,6 +368,20 @@ def test_modules_that_cant_be_read(tmp_path: Path, listed: str) -> None:
     assert outcome.err.startswith(f"error: {model}/modules.json can't be used: it ")
 
 
+def test_the_modules_of_sentence_transformers_on_the_hub(tmp_path: Path, hub: HubServer) -> None:
+    sentence_model(tmp_path, "0_Transformer")
+    save_file(DENSE, tmp_path / "2_Dense" / "model.safetensors")
+    files = {path.relative_to(tmp_path).as_posix(): path for path in tmp_path.rglob("*") if path.is_file()}
+    hub.add("some/sentences", {name: path.read_bytes() for name, path in files.items()})
+    local, found = single_model(str(tmp_path)), single_model("some/sentences")
+    assert (found["total"], found["files"], found["stored_bytes"]) == (local["total"], local["files"], None)
+    # Nothing but configurations is read, and these are kept.
+    asked = list(hub.requests)
+    assert not any("safetensors" in request for request in asked)
+    assert single_model("some/sentences")["files"] == local["files"]
+    assert hub.requests == asked
+
+
 def test_a_module_whose_folder_is_missing(tmp_path: Path) -> None:
     model = sentence_model(tmp_path / "m")
     listed = json.loads((tmp_path / "m" / "modules.json").read_text())
@@ -583,6 +597,13 @@ def test_a_table_of_costs_has_what_the_json_has() -> None:
     fits = [int(row["value"]) for row in listed if row["cost"] == "fit" and row["name"] == "missing"]
     assert fits == [choice["missing"] for choice in found["fit"]["choices"]]
     assert values("fit_training", "dtype") == {each["weights"]: each["missing"] for each in found["fit"]["training"]}
+
+
+def test_a_list_of_presets_beside_a_model() -> None:
+    outcome = attn("params", "preset:gpt2", "--list-presets")
+    assert (outcome.code, outcome.text) == (2, "")
+    assert outcome.err.startswith("error: --list-presets counts no model, and preset:gpt2 is one\nhint: ")
+    assert attn("params", "--list-presets", variables={"ATTN_MODEL": "gpt2"}).code == 0
 
 
 def test_a_table_without_costs_says_so() -> None:

@@ -13,8 +13,8 @@ from attncli.api.configured_shapes import DTYPE_NAMES
 from attncli.errors import ModelError
 from attncli.models.files.checkpoint import Checkpoint, read_checkpoint
 from attncli.models.files.model_files import ModelFiles
-from attncli.models.files.sources import MODULES_FILE, PIPELINE_FILE, has_folder, subfolder
-from attncli.models.files.weight_files import has_pickles, has_standard_weights
+from attncli.models.files.sources import MODULES_FILE, PIPELINE_FILE, LocalSource, has_folder, subfolder
+from attncli.models.files.weight_files import has_pickles, has_standard_weights, listed_weights
 from attncli.models.files.weight_headers import read_model_config
 from attncli.parameters.inventory import Inventory, inventory_from_header
 from attncli.results.costs import Published
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from attncli.api.configured_shapes import ModelShapes
-    from attncli.models.files.sources import Pipeline, SentenceModule
+    from attncli.models.files.sources import Pipeline, SentenceModule, Source
 
     #: A part of a pipeline: its files and its shapes.
     Part = tuple[ModelFiles, ModelShapes]
@@ -97,17 +97,21 @@ def merge_parts(
         quantization=None,
         published=_published(shapes),
         state_dtype=None,
-        files=tuple(file for folder, (_, each) in kept.items() for file in _files_within(folder, each)),
+        files=tuple(file for folder, (_, each) in kept.items() for file in files_within(folder, each)),
     )
 
 
 def _without_shared(parts: Mapping[str, Part]) -> tuple[dict[str, Part], dict[str, str]]:
-    """The parts without those whose files another one has too; and of these, the other one's folder."""
+    """The parts without those whose files another one has too; and of these, the other one's folder.
+
+    Of local folders alone: in the cache of the hub equal files are one, and whether they are there must not matter.
+    """
     kept: dict[str, Part] = {}
     shared: dict[str, str] = {}
     seen: dict[frozenset[Path], str] = {}
     for folder, (files, shapes) in parts.items():
-        paths = (files.source.local(file.name) for file in shapes.files or ())
+        names = (shapes.files or ()) if files.revision is None else ()
+        paths = (files.source.local(file.name) for file in names)
         stored = frozenset(path.resolve() for path in paths if path is not None)
         if stored and stored in seen:
             shared[folder] = seen[stored]
@@ -172,7 +176,8 @@ def _published(shapes: Sequence[ModelShapes]) -> Published | None:
     return Published(max(found, key=lambda each: each.bytes).format, stored, 8 * stored / weights)
 
 
-def _files_within(folder: str, shapes: ModelShapes) -> Iterator[WeightFile]:
+def files_within(folder: str, shapes: ModelShapes) -> Iterator[WeightFile]:
+    """The files of a model that lies in a folder of another one."""
     for file in shapes.files or ():
         yield file._replace(name=f"{folder}/{file.name}")
 
@@ -182,6 +187,12 @@ def weight_files(checkpoint: Checkpoint, prefix: str = "") -> tuple[WeightFile, 
     return tuple(
         WeightFile(f"{prefix}{name}", size) for name, size in zip(checkpoint.files, checkpoint.sizes, strict=True)
     )
+
+
+def listed_files(source: Source, prefix: str = "") -> tuple[WeightFile, ...]:
+    """The weight files that the hub lists, whether they are on this disk or not."""
+    sizes = source.sizes()
+    return tuple(WeightFile(f"{prefix}{name}", sizes[name]) for name in listed_weights(sizes))
 
 
 # --- Modules of sentence-transformers
@@ -200,9 +211,10 @@ def add_modules(base: ModelShapes, files: ModelFiles, modules: Sequence[Sentence
 
 
 def _with_module(base: ModelShapes, files: ModelFiles, module: SentenceModule) -> ModelShapes:
-    source = subfolder(files.source, module.folder)
+    source, prefix = subfolder(files.source, module.folder), f"{module.folder}/"
     part = ModelFiles(files.ref._replace(name=f"{files.ref.name.rstrip('/')}/{module.folder}", file=None), source)
-    shapes = {} if has_standard_weights(source) else _dense_shapes(part)
+    # Where the weights aren't on this disk, the configuration of a dense layer spares a request.
+    shapes = {} if has_standard_weights(LocalSource(source)) else _dense_shapes(part)
     checkpoint = None
     if not shapes and (has_standard_weights(source) or has_pickles(source)):
         checkpoint = read_checkpoint(part)
@@ -214,13 +226,16 @@ def _with_module(base: ModelShapes, files: ModelFiles, module: SentenceModule) -
         tensors=(*base.inventory.tensors, *added.tensors),
         folders={**base.inventory.folders, module.folder: module.kind.lower()},
     )
-    note = f"{module.folder} of sentence-transformers adds {added.total:,}"
-    base = base._replace(inventory=inventory, notes=(*base.notes, note))
-    if checkpoint is None or base.files is None:
-        return base
+    read = listed_files(source, prefix) if checkpoint is None else weight_files(checkpoint, prefix)
+    # The bytes of all or of none.
+    stored = base.stored_bytes
+    if stored is not None:
+        stored = None if checkpoint is None else stored + checkpoint.stored_bytes
     return base._replace(
-        files=(*base.files, *weight_files(checkpoint, f"{module.folder}/")),
-        stored_bytes=(base.stored_bytes or 0) + checkpoint.stored_bytes,
+        inventory=inventory,
+        notes=(*base.notes, f"{module.folder} of sentence-transformers adds {added.total:,}"),
+        files=base.files and (*base.files, *read),
+        stored_bytes=stored,
     )
 
 

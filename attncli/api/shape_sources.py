@@ -16,7 +16,15 @@ from attncli.api.configured_shapes import (
     configured_from_preset,
     shapes_from_module,
 )
-from attncli.api.folder_shapes import add_modules, has_only_pickles, merge_parts, part_files, weight_files
+from attncli.api.folder_shapes import (
+    add_modules,
+    files_within,
+    has_only_pickles,
+    listed_files,
+    merge_parts,
+    part_files,
+    weight_files,
+)
 from attncli.api.loading import check_fields
 from attncli.api.requests import LoadingRequest
 from attncli.errors import ModelError, UsageError
@@ -31,8 +39,7 @@ from attncli.models.files.sources import (
     sentence_modules,
     subfolder,
 )
-from attncli.models.files.sources import Source as FileSource
-from attncli.models.files.weight_files import has_standard_weights, listed_weights
+from attncli.models.files.weight_files import has_standard_weights
 from attncli.parameters.count import locate_shares
 from attncli.parameters.inventory import inventory_from_header
 from attncli.parameters.published import stored_components
@@ -40,7 +47,6 @@ from attncli.parameters.quantization import unpack
 from attncli.parameters.reconcile import prediction_layers
 from attncli.progress import Progress
 from attncli.results.costs import Published
-from attncli.results.params import WeightFile
 
 if TYPE_CHECKING:
     from attncli.parameters.inventory import Inventory
@@ -91,7 +97,10 @@ class ShapeSource(NamedTuple):
         if fields is None and folder:
             inner = files._replace(source=subfolder(files.source, folder))
             fields = _read_config(inner)
-        return add_modules(self._from_files(inner, fields), files, modules[1:])
+        base = self._from_files(inner, fields)
+        if inner is not files:
+            base = base._replace(files=tuple(files_within(folder, base)) or None)
+        return add_modules(base, files, modules[1:])
 
     def _from_pipeline(self, files: ModelFiles, index: Path) -> ModelShapes:
         """The shapes of a pipeline of diffusers: of each part as of a model by itself."""
@@ -242,7 +251,7 @@ def reconcile_with_checkpoint(configured: ConfiguredShapes, files: ModelFiles) -
     except ModelError as error:
         return shapes._replace(notes=(*shapes.notes, f"its weights can't be compared: {error.message}"))
     if checkpoint is None:
-        return _with_listed_files(shapes, files.source)
+        return shapes._replace(files=listed_files(files.source) or None)
     from attncli.parameters.reconcile import reconcile
 
     named = (each for tensor in shapes.inventory.tensors for each in (tensor, *tensor.aliases))
@@ -261,13 +270,6 @@ def reconcile_with_checkpoint(configured: ConfiguredShapes, files: ModelFiles) -
             shapes.inventory, unpacked.weights, checkpoint_names.names, frozenset(checkpoint_names.buffers)
         ),
     )
-
-
-def _with_listed_files(shapes: ModelShapes, source: FileSource) -> ModelShapes:
-    """The shapes with the weight files that the hub lists, which aren't downloaded."""
-    sizes = source.sizes()
-    files = tuple(WeightFile(name, sizes[name]) for name in listed_weights(sizes))
-    return shapes._replace(files=files or None)
 
 
 def add_adapter(base: ModelShapes, files: ModelFiles) -> ModelShapes:

@@ -19,6 +19,7 @@ from attncli.cli.options import (
     output_options,
 )
 from attncli.cli.show_saved import ResultVerb
+from attncli.errors import UsageError
 from attncli.verbs import VERBS
 
 params_options = bundle(
@@ -106,7 +107,13 @@ def params(
 
     plan = plan_output(output, environment, VERBS["params"])
     messages = Messages(environment, quiet=output.quiet)
-    names = resolve_models((*models, *request.model), environment)
+    given = (*models, *request.model)
+    if request.list_presets and given:
+        raise UsageError(
+            f"--list-presets counts no model, and {given[0]} is one",
+            hint="leave the model out to see the list, or leave --list-presets out",
+        )
+    names = resolve_models(given, environment)
     with messages.progress() as progress:
         from attncli.api import params as verb
 

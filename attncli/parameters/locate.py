@@ -183,7 +183,8 @@ def _unit_tensor(tensor: Tensor, units: Mapping[str, str]) -> UnitTensor:
         owner = depth == len(steps) - 1
         unit = _label("unit", steps[depth], classes[depth], tensor.kind if owner else Kind.OTHER)
         path = ".".join(steps[: depth + 1])
-        if unit in (None, "mlp", "head", "attention"):
+        # What is an attention by its name stays one, but for the second of a pair.
+        if unit in (None, "mlp", "head") or units.get(path) == "cross":
             unit = units.get(path, unit)
         if unit is None:
             continue

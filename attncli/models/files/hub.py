@@ -12,7 +12,6 @@ import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from hashlib import sha256
 from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
@@ -20,7 +19,15 @@ from urllib.parse import urlsplit
 from attncli._version import __version__
 from attncli.errors import ModelError
 from attncli.limits import MAX_JSON_BYTES
-from attncli.models.files.hub_cache import MAIN, CachedRepository, HubSettings, hub_settings, is_commit
+from attncli.models.files.hub_cache import (
+    MAIN,
+    CachedRepository,
+    HubSettings,
+    hub_settings,
+    is_commit,
+    known_sizes,
+    remember_sizes,
+)
 from attncli.models.files.hub_requests import (
     HubRequest,
     RequestReason,
@@ -34,7 +41,6 @@ from attncli.models.files.hub_requests import (
 )
 from attncli.models.files.reference import ModelRef, is_plain_path
 from attncli.models.files.sources import ADAPTER_CONFIG
-from attncli.models.files.user_cache import ShapeCache
 from attncli.progress import Bytes, Progress
 
 T = TypeVar("T")
@@ -148,9 +154,7 @@ class HubSource:
         """The bytes of the commit's files, by name, as the hub lists them or once listed them: makes no request."""
         if isinstance(self._listing, Listing):
             return self._listing.sizes
-        key = _listing_key(self._repository, self.revision, self._settings)
-        kept = ShapeCache.default("listings").read(key) or {}
-        return {name: size for name, size in kept.items() if type(size) is int}
+        return known_sizes(self._repository, self.revision, self._settings)
 
     def listing_error(self) -> ModelError | None:
         return self._listing if isinstance(self._listing, ModelError) else None
@@ -184,12 +188,8 @@ def list_files(repository: str, revision: str, settings: HubSettings, reason: Re
         listing = Listing(str(found.sha), {name: size for name, size in sizes.items() if is_plain_path(name)})
     if not is_commit(listing.commit):
         raise not_a_hub_error(request)
-    ShapeCache.default("listings").write(_listing_key(repository, listing.commit, settings), dict(listing.sizes))
+    remember_sizes(repository, listing.commit, settings, listing.sizes)
     return listing
-
-
-def _listing_key(repository: str, commit: str, settings: HubSettings) -> str:
-    return sha256(f"{settings.address} {repository} {commit}".encode()).hexdigest()[:40]
 
 
 def _is_address(url: str) -> bool:

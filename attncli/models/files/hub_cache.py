@@ -10,11 +10,14 @@ shared by all programs of the machine:
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import sys
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
+from hashlib import sha256
 from pathlib import Path
 
 # ruff: noqa: PTH111, PTH118 (os.path, as in huggingface_hub: pathlib raises if there is no home folder)
@@ -132,22 +135,52 @@ class CachedRepository:
     def remember_commit(self, revision: str, commit: str) -> None:
         if revision == commit:
             return
-        path = self.folder / "refs" / revision
-        with suppress(OSError):
-            path.parent.mkdir(parents=True, exist_ok=True)
-            # Written to a temporary file and moved, so that another process never reads half a commit.
-            temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
-            try:
-                temporary.write_text(commit, encoding="utf-8")
-                temporary.replace(path)
-            finally:
-                temporary.unlink(missing_ok=True)
+        _write_whole(self.folder / "refs" / revision, commit)
 
     def remember_absence(self, commit: str, name: str) -> None:
         path = self.folder / ".no_exist" / commit / name
         with suppress(OSError):
             path.parent.mkdir(parents=True, exist_ok=True)
             path.touch()
+
+
+def _write_whole(path: Path, text: str) -> None:
+    """Write a temporary file and move it, so that another process never reads half of it. Failures are ignored."""
+    with suppress(OSError):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
+        try:
+            temporary.write_text(text, encoding="utf-8")
+            temporary.replace(path)
+        finally:
+            temporary.unlink(missing_ok=True)
+
+
+# --- The sizes of a commit's files, which never change, in the cache folder of attn
+
+
+def remember_sizes(repository: str, commit: str, settings: HubSettings, sizes: Mapping[str, int]) -> None:
+    """Keep the bytes of a commit's files, by name."""
+    path = _sizes_file(repository, commit, settings)
+    if path is not None:
+        _write_whole(path, json.dumps(dict(sizes)))
+
+
+def known_sizes(repository: str, commit: str, settings: HubSettings) -> dict[str, int]:
+    """The bytes that were kept; empty where none were, or the file is corrupt."""
+    path = _sizes_file(repository, commit, settings)
+    try:
+        found = {} if path is None else json.loads(path.read_bytes())
+    except (OSError, ValueError, RecursionError):
+        return {}
+    sizes = found.items() if isinstance(found, dict) else ()
+    return {name: size for name, size in sizes if type(size) is int}
+
+
+def _sizes_file(repository: str, commit: str, settings: HubSettings) -> Path | None:
+    above = attn_cache_folder()
+    key = sha256(f"{settings.address} {repository} {commit}".encode()).hexdigest()[:40]
+    return None if above is None else above / "listings" / f"{key}.json"
 
 
 def cached_models(settings: HubSettings) -> list[str]:

@@ -308,5 +308,5 @@ def read_pipeline(path: Path, *, repair_hint: str = weight_headers.FETCH_AGAIN) 
         match value:
             case [str(), str(kind)] if is_plain_path(name) and "/" not in name:
                 folders[name] = kind
-    kind = fields.get("_class_name")
-    return Pipeline(kind if isinstance(kind, str) else None, folders)
+    pipeline = fields.get("_class_name")
+    return Pipeline(pipeline if isinstance(pipeline, str) else None, folders)

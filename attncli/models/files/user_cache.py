@@ -1,4 +1,4 @@
-"""Caches in the user's cache folder: shapes of configurations, listings of the hub, and outputs for the sample.
+"""Caches in the user's cache folder: tensor shapes of configurations, and models' outputs for the reference sample.
 
 Each entry is a file whose name is a hash of everything that the content depends on: the model or its configuration, the
 versions of the libraries, and the source files of attncli that compute it. So entries never go stale, may be deleted
@@ -17,7 +17,7 @@ from hashlib import sha256
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 from zipfile import BadZipFile
 
 from attncli._version import __version__
@@ -54,18 +54,18 @@ _DIGEST_BYTES = 32
 _MAX_SAMPLE_BYTES = 256 << 20
 
 
-# --- Shapes of configurations, and listings
+# --- Shapes of configurations
 
 
 class ShapeCache(NamedTuple):
-    """Entries as JSON: tensor shapes of configurations, or sizes of files on the hub. folder: None turns it off."""
+    """Tensor shapes of configurations, as JSON. folder: None turns the cache off."""
 
     folder: Path | None
 
     @classmethod
-    def default(cls, kind: Literal["shapes", "listings"] = "shapes") -> ShapeCache:
+    def default(cls) -> ShapeCache:
         above = attn_cache_folder()
-        return cls(None if above is None else above / kind)
+        return cls(None if above is None else above / "shapes")
 
     def read(self, key: str) -> dict[str, Any] | None:
         """The entry of a key; None if there is none, or it is corrupt."""
@@ -79,7 +79,7 @@ class ShapeCache(NamedTuple):
         return entry if isinstance(entry, dict) else None
 
     def write(self, key: str, entry: Mapping[str, Any]) -> None:
-        """Write an entry. Write failures are ignored: the next run builds the module, or asks the hub, again."""
+        """Write an entry. Write failures are ignored: the next run builds the module again."""
         if self.folder is None:
             return
         content = json.dumps(entry, separators=(",", ":")).encode()

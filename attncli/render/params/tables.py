@@ -92,8 +92,10 @@ def _costs(model: ModelParameters) -> Iterator[_CostRow]:
         yield _CostRow("file", file.name, "bytes", file.bytes)
     if costs.cache is not None:
         yield from _cache_rows(costs.cache)
-    for name in ("linear", "attention") if costs.flops is not None else ():
-        yield _CostRow("flops_per_token", name, "operations", getattr(costs.flops, name), context=costs.flops.context)
+    if costs.flops is not None:
+        context, linear, attention = costs.flops
+        yield _CostRow("flops_per_token", "linear", "operations", linear, context=context)
+        yield _CostRow("flops_per_token", "attention", "operations", attention, context=context)
     yield from _fit_rows(costs.fits) if costs.fits is not None else ()
     yield from _training_rows(costs)
     for each in costs.lora.components if costs.lora is not None else ():
@@ -103,8 +105,7 @@ def _costs(model: ModelParameters) -> Iterator[_CostRow]:
 def _cache_rows(cache: Cache) -> Iterator[_CostRow]:
     """A row for each part of the cache, and for what a token adds to it."""
     for part in cache.byte_parts:
-        shared = {"cache_dtype": part.dtype, "batch": cache.batch}
-        yield _CostRow("cache", part.kind, "bytes", part.bytes, context=cache.context, **shared)
+        yield _CostRow("cache", part.kind, "bytes", part.bytes, None, part.dtype, cache.context, cache.batch)
         yield _CostRow("cache_per_token", part.kind, "bytes", part.bytes_per_token, cache_dtype=part.dtype)
 
 
@@ -112,10 +113,10 @@ def _fit_rows(fits: Fits) -> Iterator[_CostRow]:
     """The longest context, or the largest batch, beside the weights; and how much memory lacks."""
     yield _CostRow("fit", "budget", "bytes", fits.budget)
     for each in fits.choices:
-        beside = {"dtype": each.weights, "cache_dtype": each.cache, "batch": fits.batch, "context": fits.context}
+        beside = (each.weights, each.cache, fits.context, fits.batch)
         if fits.context is None:
-            yield _CostRow("fit", "context", "tokens", each.context, **beside)
-        yield _CostRow("fit", "missing", "bytes", each.missing, **beside)
+            yield _CostRow("fit", "context", "tokens", each.context, *beside)
+        yield _CostRow("fit", "missing", "bytes", each.missing, *beside)
     for trained in fits.training:
         yield _CostRow("fit_training", "batch", "texts", trained.batch, trained.weights)
         yield _CostRow("fit_training", "missing", "bytes", trained.missing, trained.weights)
