@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from attncli.attention.collector import CollectedLayer
-    from attncli.attention.effects.ablation import AblatedRun, AblationEffects, Means
+    from attncli.attention.effects.ablation import AblatedRun, AblationEffects, HeadKey, Means
     from attncli.attention.effects.outcome import CosineOutcome, LogitOutcome
     from attncli.attention.effects.prediction import RecordedRun
     from attncli.attention.inputs import ModelInputs
@@ -125,7 +125,7 @@ def _measure_direct(run: EffectsRun) -> Measured:
 def _measure_zero(run: EffectsRun) -> Measured:
     from attncli.attention.effects.ablation import ablate
 
-    return _measured(run, ablate(run.ablated(run.inputs), None, progress=run.progress))
+    return _measured(run, ablate(run.ablated(run.inputs), None, run.progress, chosen=_chosen(run)))
 
 
 def _measure_mean(run: EffectsRun) -> Measured:
@@ -133,7 +133,7 @@ def _measure_mean(run: EffectsRun) -> Measured:
 
     ablated = run.ablated(run.inputs)
     means = mean_writes(ablated, ordinary_positions(run)) if run.means is None else run.means
-    return _measured(run, ablate(ablated, means, progress=run.progress))
+    return _measured(run, ablate(ablated, means, run.progress, chosen=_chosen(run)))
 
 
 def ordinary_positions(run: EffectsRun) -> dict[tuple[str, int], Tensor]:
@@ -155,7 +155,8 @@ def _measure_patch(run: EffectsRun) -> Measured:
     source = AblatedRun.of(run.model, run.source.arguments, run.outcome, ablated.position, ablated.sites)
     warnings = () if patching_way(ablated, source) else (_NO_WAY,)
     described = source.describe()
-    return replace(_measured(run, patch(ablated, source, run.progress)), source=described, warnings=warnings)
+    found = _measured(run, patch(ablated, source, run.progress, chosen=_chosen(run)))
+    return replace(found, source=described, warnings=warnings)
 
 
 def _measured(run: EffectsRun, found: AblationEffects) -> Measured:
@@ -168,6 +169,11 @@ def _measured(run: EffectsRun, found: AblationEffects) -> Measured:
             if (fall := found.log_probabilities.get((path, call, head))) is not None:
                 logs[stack, number, head] = fall
     return Measured(heads, found.parts, logs)
+
+
+def _chosen(run: EffectsRun) -> set[HeadKey]:
+    """The heads that are shown; no others are replaced."""
+    return {(path, call, head) for _, (path, call), layer in _layer_calls(run) for head in layer.chosen}
 
 
 def _layer_calls(run: EffectsRun) -> Iterator[tuple[tuple[str, int], tuple[str, int], CollectedLayer]]:

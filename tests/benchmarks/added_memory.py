@@ -1,4 +1,5 @@
-"""What `attncli.heads` with all metrics adds to the memory of a process, against a plain forward pass.
+"""What `attncli.heads` with all metrics, or with direct effects, adds to the memory of a process, against a plain
+forward pass.
 
     python -m tests.benchmarks.added_memory
 
@@ -14,6 +15,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from random import Random
+from typing import Any
 
 from tests.benchmarks.processes import HEADER, Ratio
 
@@ -21,6 +23,9 @@ TOKENS = 16384
 
 #: At most so many times the memory that the plain pass adds, and its time.
 _MEMORY_AIM, _TIME_AIM = 1.3, 2.5
+
+#: The same of direct effects, whose backward pass keeps what every layer computed; of fewer tokens.
+_DIRECT_AIM, _DIRECT_SHARE = 1.6, 8
 
 
 def run(tokens: int = TOKENS) -> Iterator[Ratio]:
@@ -30,6 +35,14 @@ def run(tokens: int = TOKENS) -> Iterator[Ratio]:
         name, peer = f"every metric, {tokens:,} tokens, {key_heads} key heads", "a plain forward pass"
         yield Ratio(f"{name}: added", peer, ours, plain, ours / plain, _MEMORY_AIM, "MB")
         yield Ratio(name, peer, seconds, plain_seconds, seconds / plain_seconds, _TIME_AIM)
+    yield run_direct(tokens // _DIRECT_SHARE)
+
+
+def run_direct(tokens: int) -> Ratio:
+    """The memory of direct effects."""
+    (ours, _), (plain, _) = (_measure(what, 2, tokens) for what in ("direct", "plain"))
+    name = f"direct effects, {tokens:,} tokens: added"
+    return Ratio(name, "a plain forward pass", ours, plain, ours / plain, _DIRECT_AIM, "MB")
 
 
 def _measure(what: str, key_heads: int, tokens: int) -> tuple[float, float]:
@@ -60,7 +73,8 @@ def _pass(what: str, key_heads: int) -> Callable[[list[int]], object]:
     model = LlamaForCausalLM(config).eval()
     if what == "plain":
         return torch.no_grad()(lambda ids: model(input_ids=torch.tensor([ids]), use_cache=False))
-    return lambda ids: attncli.heads(model=model, input_ids=ids)
+    asked: dict[str, Any] = {"effect": "direct", "answer": 5} if what == "direct" else {}
+    return lambda ids: attncli.heads(model=model, input_ids=ids, **asked)
 
 
 def _most_bytes() -> int:

@@ -12,7 +12,7 @@ starts at the first block.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
@@ -130,10 +130,10 @@ class AblatedRun:
         probability = float(self.base.log_probability[0].exp())
         return Outcome(self.outcome.answer, self.outcome.contrast, float(self.base.outcome[0]), probability)
 
-    def keys(self) -> Iterator[tuple[HeadKey, HeadSite]]:
-        """Every head that can be replaced."""
-        for site in self.sites:
-            yield from (((site.path, site.call, head), site) for head in range(site.heads))
+    def keys(self, chosen: Collection[HeadKey] | None = None) -> list[tuple[HeadKey, HeadSite]]:
+        """Every head that can be replaced. chosen: these alone."""
+        every = (((site.path, site.call, head), site) for site in self.sites for head in range(site.heads))
+        return [(key, site) for key, site in every if chosen is None or key in chosen]
 
     def outcomes(self, changes: Sequence[Sequence[_Change]], progress: Callable[[int], None]) -> list[Values]:
         """The outcome of runs with these changes, one run each, against that of the untouched run in the same batch:
@@ -289,8 +289,10 @@ class AblationEffects(NamedTuple):
 Means = Mapping[tuple[str, int] | WriteSite, Tensor]
 
 
-def ablate(run: AblatedRun, means: Means | None, progress: Progress = silent) -> AblationEffects:
-    """Ablate every head and every MLP, one at a time. means: None for zeros."""
+def ablate(
+    run: AblatedRun, means: Means | None, progress: Progress = silent, *, chosen: Collection[HeadKey] | None = None
+) -> AblationEffects:
+    """Ablate every head and every MLP, one at a time. means: None for zeros.  chosen: of the heads, these alone."""
 
     def value(site: HeadSite | WriteSite, head: int | None) -> Tensor:
         if means is None:
@@ -299,7 +301,7 @@ def ablate(run: AblatedRun, means: Means | None, progress: Progress = silent) ->
             return means[site]
         return means[site.path, site.call][head]
 
-    keys, parts = list(run.keys()), run.mlp_parts()
+    keys, parts = run.keys(chosen), run.mlp_parts()
     changes = [[_Change(site, key[2], value(site, key[2]))] for key, site in keys]
     changes += [[_Change(site, None, value(site, None)) for site in sites] for sites in parts.values()]
     what = "ablating heads"
@@ -314,10 +316,12 @@ def ablate(run: AblatedRun, means: Means | None, progress: Progress = silent) ->
     return AblationEffects(heads, dict(zip(parts, falls[len(keys) :], strict=True)), logs)
 
 
-def patch(run: AblatedRun, source: AblatedRun, progress: Progress = silent) -> AblationEffects:
-    """Give every head and every MLP what it wrote in the run of another text, one at a time."""
+def patch(
+    run: AblatedRun, source: AblatedRun, progress: Progress = silent, *, chosen: Collection[HeadKey] | None = None
+) -> AblationEffects:
+    """Give every head and every MLP what it wrote in the run of another text, one at a time. chosen: as in `ablate`."""
     written = {(site.path, site.call): states[0] for site, states in zip(run.sites, source.recorded.heads, strict=True)}
-    keys, parts = list(run.keys()), run.mlp_parts()
+    keys, parts = run.keys(chosen), run.mlp_parts()
     changes = [[_Change(site, key[2], written[site.path, site.call][:, key[2]])] for key, site in keys]
     other = source.recorded.writes
     changes += [[_Change(site, None, other[site][0]) for site in sites] for sites in parts.values()]

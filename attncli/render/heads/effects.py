@@ -183,9 +183,12 @@ def _pictures(
     rows: Rows = []
     for place, (stack, maps) in enumerate(drawn):
         title = [Text(stack.stack, "bold")] if len(drawn) > 1 else []
-        layers = shown_layers(maps, [layer.layer for layer in stack.layers], size.layers)
+        known = {layer for each in maps for layer, _ in each.values}
+        # Layers without heads are named on the map; those of which no head was chosen are not.
+        every = [layer.layer for layer in stack.layers if layer.layer in known or not layer.heads]
+        layers = shown_layers(maps, every, size.layers)
         short = replace(stack, layers=tuple(layer for layer in stack.layers if layer.layer in layers))
-        note = note_row(left_out_note(len(stack.layers) - len(layers)), terminal)
+        note = note_row(left_out_note(len(every) - len(layers)), terminal)
         pictures = [[*title, *_map(short, each, terminal, alone=alone)] for each in maps]
         rows += [Text()] if place else []
         if alone:

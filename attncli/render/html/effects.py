@@ -48,8 +48,8 @@ def first_effect(result: HeadsResult) -> str | None:
 def effect_sentences(result: HeadsResult, spell: Spell) -> Iterator[str]:
     """What is predicted, what the outcome is, and what it consists of; what weights alone say; what was written."""
     if result.qk_ov is not None:
-        view = circuits_view(result, result.qk_ov)
-        yield from (written(view.sentence, spell), *view.notes)
+        alone = circuits_view(result, result.qk_ov)
+        yield from (written(alone.sentence, spell), *alone.notes)
     if result.generated is not None and has_trace(result):
         yield capitalized(written(written_sentence(result.generated), spell))
         yield reading_note(result.generated)

@@ -15,7 +15,7 @@ Spell = Callable[[Token], str]
 
 def page_tables(result: HeadsResult, spell: Spell) -> list[Table]:
     """The tables of a result, as `assets/heads_tables.js` reads them; mostly there are none."""
-    tables = []
+    tables: list[Table] = []
     if result.qk_ov is not None:
         tables += _circuit_tables(circuits_view(result, result.qk_ov))
     if has_trace(result):

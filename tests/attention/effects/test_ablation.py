@@ -12,6 +12,7 @@ import torch
 import transformers
 from torch import Tensor, nn
 
+import attncli
 from attncli.attention.effects.ablation import AblatedRun, ablate, mean_writes, patch, patching_way
 from attncli.attention.effects.direct import direct_effects
 from attncli.attention.effects.outcome import CosineOutcome, pool_position
@@ -198,6 +199,25 @@ def test_small_batches_give_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("attncli.attention.effects.ablation._BATCH_TOKENS", 14)
     after = ablate(run_of("gpt2"), None)
     assert after.heads == pytest.approx(before.heads, abs=1e-5)
+
+
+def test_chosen_heads_alone_are_ablated(monkeypatch: pytest.MonkeyPatch) -> None:
+    ran: list[int] = []
+    outcomes = AblatedRun.outcomes
+
+    def noted(run: AblatedRun, changes: Any, progress: Any) -> Any:
+        ran.append(len(changes))
+        return outcomes(run, changes, progress)
+
+    monkeypatch.setattr(AblatedRun, "outcomes", noted)
+    whole, one = (
+        attncli.heads(input_ids=IDS, model=model_of("gpt2").module, effect="zero", answer=7, head=head)
+        for head in (None, "1.2")
+    )
+    values = {head.name: head.values for stack in whole.stacks for head in stack.effects}
+    assert [head.name for head in one.stacks[0].effects] == ["1.2"]
+    assert one.stacks[0].effects[0].values["zero"] == pytest.approx(values["1.2"]["zero"], abs=1e-5)
+    assert ran == [15, 4]  # twelve heads or one, and three MLPs
 
 
 def test_the_vector_of_a_model_without_a_head() -> None:
