@@ -32,6 +32,7 @@ from attncli.render.views.effects import (
     shown_layers,
     vocabulary_token,
 )
+from attncli.render.views.header import written_tokens
 from attncli.render.views.sentences import Sentence, quiet, strong
 from attncli.results.effects import Effects, Prediction
 from attncli.results.heads import HeadsResult, Stack
@@ -50,7 +51,7 @@ _BAR, _ROOM_FOR_BARS = 10, 80
 def effects_rows(result: HeadsResult, terminal: Terminal) -> Rows:
     """The text, the prediction, and the effects, as the result has them."""
     main = next((stack for stack in result.stacks if stack.stack != "cross"), result.stacks[0])
-    rows: Rows = [tokens_row(main.keys, terminal)]
+    rows: Rows = [tokens_row(written_tokens(main), terminal)]
     if result.prediction is not None:
         rows += [Text(), *_prediction(result, result.prediction, terminal)]
     if result.effects is not None:

@@ -28,13 +28,16 @@ _GAP = 2
 _Column = tuple[str, JustifyMethod, Sequence[Part]]
 
 
-def generated_rows(generated: Generated, terminal: Terminal) -> Rows:
+def generated_rows(generated: Generated, terminal: Terminal, *, pictures: bool = False) -> Rows:
     """The text that was written, a row for each of its tokens, and what the columns are."""
     rows = written_rows(generated)
     shown: Rows = [sentence_row(written_sentence(generated), terminal), Text(), _table(rows, terminal), Text()]
-    shown.append(note_row(reading_note(generated), terminal))
+    shown.append(note_row(reading_note(generated, pictures=pictures), terminal))
     head = strongest_head(rows)
-    hint = f"Try: attn heads {glyphs(terminal).ellipsis} -H {head} to see that head, --full for the map of all heads"
+    hint = f"-H {head} to see that head, --full for the map of all heads"
+    if pictures:
+        hint = "--query -1 to see what the last token reads, --full for all heads"
+    hint = f"Try: attn heads {glyphs(terminal).ellipsis} {hint}"
     return shown if head is None or len(hint) > terminal.width else [*shown, Text(), Text(hint, "dim")]
 
 
