@@ -51,6 +51,7 @@ def run_picture_prompt(
 
     Raises UsageError for a text that doesn't fit the pictures or the model.
     """
+    from attncli.api.generated import add_readings
     from attncli.attention.stacks import collect
     from attncli.models.tokenizers.tokenizer_loader import wrap_tokenizer
 
@@ -60,12 +61,16 @@ def run_picture_prompt(
     found = prompts.build()
     if plan is not None:
         request = replace(request, read_at=_outcome_position(loaded, found, plan))
+    if found.generated is not None and found.generated.ids:
+        length = found.inputs.main.length
+        request = replace(request, traced=range(length - len(found.generated.ids) - 1, length - 1))
     collected = collect(loaded, found.inputs, request)
     stacks = tuple(stack.build() for stack in collected)
     result = heads_result(loaded, stacks, request, warnings=(), notes=found.notes)
     first = found.pictures[0] if found.pictures else None
     several = found.pictures if len(found.pictures) > 1 else ()
-    result = replace(result, picture=first, pictures=several, generated=found.generated)
+    generated = None if found.generated is None else add_readings(found.generated, collected)
+    result = replace(result, picture=first, pictures=several, generated=generated)
     if plan is None or request.read_at is None:
         return result
     run = prepare_run(

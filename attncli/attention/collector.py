@@ -237,7 +237,7 @@ class Collector:
         layer = CollectedLayer(number, path, sides, heads, tuple(sorted(chosen)), metrics, baseline)
         if request.read_at is not None and self._predicts(word, sides):
             layer.strongest = _strongest_keys(attention, request.read_at + sides.queries.virtual)
-        if request.traced is not None and not (word == "encoder" and self.inputs.target is not None):
+        if request.traced is not None and self._predicts(word, sides):
             trace = self.traces.setdefault(key, RowTrace(request.traced, causal=not key.cross))
             trace.add(number, attention, sides)
         if not chosen:

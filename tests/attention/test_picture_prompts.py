@@ -16,6 +16,7 @@ from attncli.api.heads import heads
 from attncli.errors import ModelError, UsageError
 from attncli.models.chat.sandbox import Sandbox
 from attncli.models.media.pictures import PatchLayout, merged_grid
+from attncli.render.views.header import written_tokens
 from attncli.results.heads import HeadsResult, Stack
 from attncli.results.patterns import Pattern
 from tests import picture_chats, senses
@@ -419,3 +420,33 @@ def test_a_package_that_a_processor_lacks_is_named(
         heads(TEXT, image=picture, model=folder)
     assert caught.value.message == f"the processor of {folder} needs the package num2words"
     assert caught.value.hint == "pip install num2words"
+
+
+@pytest.mark.parametrize("name", ["llava", "mllama", "llava_next"])
+def test_what_was_read_as_each_token_was_written(name: str, run: Callable[[str], HeadsResult]) -> None:
+    """The mean over all heads of the row before the token, over the ordinary keys."""
+    result = run(name)
+    assert result.generated is not None
+    for number, token in enumerate(result.generated.tokens):
+        assert token.reading is not None and token.reading.key is not None and token.reading.head is not None
+        stack = stack_of(result, token.reading.stack)
+        assert token.reading.stack == ("cross" if name == "mllama" else "text")
+        query = len(stack.queries) - len(result.generated.tokens) + number - 1
+        rows = {(pattern.layer, pattern.head): pattern.weights[query] for pattern in stack.patterns}
+        key = token.reading.key
+        assert np.mean([row[key.index] for row in rows.values()]) == pytest.approx(key.weight, abs=TOLERANCE)
+        assert stack.keys[key.index].text == key.text
+        head = next(each for each in stack.metrics if each.name == token.reading.head.name)
+        weight = rows[head.layer, head.head][token.reading.head.index]
+        assert weight == pytest.approx(token.reading.head.weight, abs=TOLERANCE)
+
+
+def test_a_text_is_written_out_with_its_pictures_as_one_token_each(
+    chat: Callable[[str], Chat], run: Callable[[str], HeadsResult], place: Path
+) -> None:
+    one = stack_of(run("llava_next"), "text")
+    assert [token.text for token in written_tokens(one)][:6] == ["<bos>", "[picture]", "<image>", "a", "cat", "on"]
+    paths = [senses.save_picture(place / f"written-{side}.png", 16, side) for side in (16, 24)]
+    two = stack_of(heads(TEXT, image=paths, model=chat("llava").folder), "text")
+    assert [token.text for token in written_tokens(two)][:4] == ["<bos>", "[picture 1]", "[picture 2]", "a"]
+    assert "[picture 1]" not in {token.text for token in two.keys}

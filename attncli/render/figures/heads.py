@@ -20,7 +20,15 @@ from attncli.render.figures.position import position_parts
 from attncli.render.figures.steps_charts import steps_parts
 from attncli.render.figures.text_layout import drawable
 from attncli.render.views.difference import DIFFERENCE, both_tokens, compared_facts, difference_stacks
-from attncli.render.views.header import CORRECTED_NOTE, SEPARATOR, is_cross, model_facts, pooling_facts, stack_facts
+from attncli.render.views.header import (
+    CORRECTED_NOTE,
+    SEPARATOR,
+    is_cross,
+    model_facts,
+    pooling_facts,
+    stack_facts,
+    written_tokens,
+)
 from attncli.render.views.metric_words import label_of, ordered_labels
 from attncli.render.views.overview import shown_label
 from attncli.render.views.patches import head_name
@@ -79,7 +87,11 @@ def _draw_figure(result: HeadsResult, form: str, title: str | None) -> Figure:
 def _stack_facts(stack: Stack) -> list[str]:
     """The shape of a stack, and its text if all keys are shown."""
     whole = stack.whole is None or stack.whole[1] == len(stack.keys)
-    text = text_excerpt(stack.keys) if whole and stack.key_medium.kind == "tokens" and not is_cross(stack) else ""
+    text = (
+        text_excerpt(written_tokens(stack))
+        if whole and stack.key_medium.kind == "tokens" and not is_cross(stack)
+        else ""
+    )
     return [SEPARATOR.join(stack_facts(stack)), *([f"text: {text}"] if text else [])]
 
 

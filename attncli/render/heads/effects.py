@@ -38,7 +38,7 @@ from attncli.render.views.effects import (
     shown_layers,
     vocabulary_token,
 )
-from attncli.render.views.header import averaged_noun
+from attncli.render.views.header import averaged_noun, written_tokens
 from attncli.render.views.sentences import Sentence, quiet, strong
 from attncli.results.effects import Effects, Prediction
 from attncli.results.heads import HeadsResult, Stack
@@ -80,7 +80,7 @@ def effects_rows(result: HeadsResult, terminal: Terminal) -> Rows:
 
 def _rows(result: HeadsResult, terminal: Terminal, size: _Size) -> Rows:
     main = next((stack for stack in result.stacks if stack.stack != "cross"), result.stacks[0])
-    rows: Rows = [tokens_row(main.keys, terminal)] if main.keys else []
+    rows: Rows = [tokens_row(written_tokens(main), terminal)] if main.keys else []
     if result.difference is not None:
         against = name_text(result.difference.model, terminal)
         rows.insert(0, row(("against ", "dim"), (against, "bold"), (": B minus A", "dim")))

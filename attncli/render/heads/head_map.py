@@ -19,7 +19,7 @@ from attncli.render.common.numbers import cell_number, plus_minus, signed_cell_n
 from attncli.render.common.terminal import Terminal
 from attncli.render.heads.header import note_row, sentence_row, stack_row, tokens_row
 from attncli.render.heads.heatmap import HeatScale, SignedHeatScale
-from attncli.render.views.header import has_text, scope_note, whole_noun
+from attncli.render.views.header import has_text, scope_note, whole_noun, written_tokens
 from attncli.render.views.metric_map import Head, MetricMap, metric_map
 from attncli.render.views.sentences import quiet, strong
 from attncli.results.heads import HeadMetrics, Layer, Stack
@@ -172,7 +172,7 @@ def metric_rows(stack: Stack, metric: str, terminal: Terminal, *, top: int, room
 
 
 def _metric_view(stack: Stack, view: MetricMap, terminal: Terminal, layers: int, top: int) -> Rows:
-    tokens: Rows = [tokens_row(stack.keys, terminal)] if has_text(stack) else []
+    tokens: Rows = [tokens_row(written_tokens(stack), terminal)] if has_text(stack) else []
     more = "" if layers or not view.known else " (--full adds the map)"
     rows: Rows = [
         stack_row(stack, terminal),

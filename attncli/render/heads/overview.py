@@ -40,7 +40,7 @@ from attncli.render.heads.header import (
 )
 from attncli.render.heads.thumbnails import GAP, sketch_rows
 from attncli.render.views.crossing import crossing_view
-from attncli.render.views.header import has_single_key, has_text, scope_note, single_key_note
+from attncli.render.views.header import has_single_key, has_text, scope_note, single_key_note, written_tokens
 from attncli.render.views.metric_words import label_of, ordered_labels
 from attncli.render.views.overview import (
     HeadLink,
@@ -76,7 +76,7 @@ def overview(stack: Stack, found: tuple[Standout, ...], terminal: Terminal, *, r
     """
     rows: Rows = [stack_row(stack, terminal)]
     if has_text(stack):
-        rows.append(tokens_row(stack.keys, terminal))
+        rows.append(tokens_row(written_tokens(stack), terminal))
     if has_single_key(stack):
         return [*rows, note_row(single_key_note(stack), terminal, "")]
     rows += [Text(), *standout_rows(found, terminal)] if found else []

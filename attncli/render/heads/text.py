@@ -29,7 +29,14 @@ from attncli.render.heads.position import position_rows
 from attncli.render.heads.steps_walk import steps_rows
 from attncli.render.heads.thumbnails import pool_to_thumbnails, sketch_rows, thumbnail_rows
 from attncli.render.heads.writing import generated_rows
-from attncli.render.views.header import NORM_NOTE, averaged_noun, has_single_key, has_text, single_key_note
+from attncli.render.views.header import (
+    NORM_NOTE,
+    averaged_noun,
+    has_single_key,
+    has_text,
+    single_key_note,
+    written_tokens,
+)
 from attncli.render.views.overview import Standout, standouts
 from attncli.render.views.patterns import full_scale, is_one_weight
 from attncli.render.views.writing import has_trace
@@ -70,7 +77,12 @@ def _view(result: HeadsResult, terminal: Terminal) -> Rows:
         return [*separate_blocks(maps), *note]
     if result.generated is not None and not result.chosen and has_trace(result):
         overviews = _overviews(result, terminal) if terminal.full else []
-        return separate_blocks([generated_rows(result.generated, terminal), *([overviews] if overviews else [])])
+        return separate_blocks(
+            [
+                generated_rows(result.generated, terminal, pictures=result.picture is not None),
+                *([overviews] if overviews else []),
+            ]
+        )
     if any(stack.reading or stack.ranking or stack.readers for stack in result.stacks):
         return separate_blocks(position_rows(result, stack, terminal) for stack in result.stacks)
     if result.texts is not None and len(metrics) == 1:
@@ -96,7 +108,7 @@ def _listed_heads(stacks: Sequence[Stack], terminal: Terminal) -> Rows:
         return []
     parts = []
     for stack in stacks:
-        above: Rows = [stack_row(stack, terminal), tokens_row(stack.keys, terminal), Text()]
+        above: Rows = [stack_row(stack, terminal), tokens_row(written_tokens(stack), terminal), Text()]
         room = (terminal.lines - 1) // len(stacks) - count_lines(above, terminal)
         pictures = sketch_rows(
             replace(stack, sketches=stack.patterns), terminal, legend_row(stack, terminal), room=room
@@ -152,7 +164,9 @@ def _several_heads(stacks: Sequence[Stack], terminal: Terminal, weighting: str) 
     heat = HeatScale(full_scale(pattern for stack in small for pattern in stack.patterns), terminal)
     parts: list[Rows] = []
     for stack in small:
-        tokens = [tokens_row(stack.keys, terminal)] if has_text(stack) else query_and_key_rows(stack, terminal)
+        tokens = (
+            [tokens_row(written_tokens(stack), terminal)] if has_text(stack) else query_and_key_rows(stack, terminal)
+        )
         norms = note_row(NORM_NOTE if weighting == "norm" else "", terminal)
         if has_single_key(stack):
             drawn: Rows = [note_row(single_key_note(stack), terminal, "")]

@@ -28,20 +28,28 @@ _GAP = 2
 _Column = tuple[str, JustifyMethod, Sequence[Part]]
 
 
-def generated_rows(generated: Generated, terminal: Terminal) -> Rows:
+def generated_rows(generated: Generated, terminal: Terminal, *, pictures: bool = False) -> Rows:
     """The text that was written, a row for each of its tokens, and what the columns are."""
     rows = written_rows(generated)
-    variants = (_generated(generated, rows, count, terminal) for count in range(len(rows), min(len(rows), 3) - 1, -1))
+    variants = (
+        _generated(generated, rows, count, terminal, pictures=pictures)
+        for count in range(len(rows), min(len(rows), 3) - 1, -1)
+    )
     return first_to_fit(variants, terminal, terminal.lines - 1)
 
 
-def _generated(generated: Generated, rows: Sequence[WrittenRow], count: int, terminal: Terminal) -> Rows:
+def _generated(
+    generated: Generated, rows: Sequence[WrittenRow], count: int, terminal: Terminal, *, pictures: bool
+) -> Rows:
     """With the first `count` rows."""
     more = f"and {len(rows) - count:,} more tokens (--full)" if count < len(rows) else ""
     shown: Rows = [sentence_row(written_sentence(generated), terminal), Text(), _table(rows[:count], terminal)]
-    shown += [note_row(more, terminal), Text(), note_row(reading_note(generated), terminal)]
+    shown += [note_row(more, terminal), Text(), note_row(reading_note(generated, pictures=pictures), terminal)]
     head = strongest_head(rows)
-    hint = f"Try: attn heads {glyphs(terminal).ellipsis} -H {head} to see that head, --full for the map of all heads"
+    hint = f"-H {head} to see that head, --full for the map of all heads"
+    if pictures:
+        hint = "--query -1 to see what the last token reads, --full for all heads"
+    hint = f"Try: attn heads {glyphs(terminal).ellipsis} {hint}"
     return shown if head is None or len(hint) > terminal.width else [*shown, Text(), Text(hint, "dim")]
 
 

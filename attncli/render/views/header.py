@@ -6,6 +6,7 @@ from attncli.render.common.escape import printable
 from attncli.render.views.sentences import count_noun
 from attncli.results.heads import HeadsResult, Probe, Stack
 from attncli.results.patterns import Pattern
+from attncli.results.tokens import Token
 
 #: Between facts.
 SEPARATOR = " · "
@@ -151,6 +152,24 @@ def is_cross(stack: Stack) -> bool:
 def has_text(stack: Stack) -> bool:
     """Whether rows and columns are tokens of one text, which can be written out, unlike patches and frames."""
     return bool(stack.keys) and not is_cross(stack) and stack.key_medium.kind == "tokens"
+
+
+def written_tokens(stack: Stack) -> tuple[Token, ...]:
+    """The keys of a text as it is written out: each picture in it is one token, `[picture]`."""
+    places: dict[int, list[int]] = {}
+    for grid in stack.key_medium.pictures:
+        places.setdefault(grid.picture, []).extend(place for place in grid.places if place is not None)
+    spans = {number: range(min(each), max(each) + 1) for number, each in places.items() if each}
+    tokens, before = [], None
+    for token in stack.keys:
+        number = next((number for number, span in spans.items() if token.index in span), None)
+        if number is not None and number != before:
+            name = "[picture]" if len(spans) == 1 else f"[picture {number + 1}]"
+            tokens.append(token._replace(token=name, text=name))
+        elif number is None:
+            tokens.append(token)
+        before = number
+    return tuple(tokens)
 
 
 def has_single_key(stack: Stack) -> bool:

@@ -79,8 +79,8 @@ def picture_maps(stack: Stack, weights: Sequence[float]) -> list[PictureMap]:
     for grid in grids:
         cells = [nan if place is None else by_position.get(place, nan) for place in grid.places]
         values = np.reshape(np.asarray(cells, dtype=np.float64), (grid.rows, grid.columns))
-        if np.isnan(values).all():
-            continue
+        if not np.nansum(values):
+            continue  # not shown, or of another crop than the query, which sees its own alone
         name = f"picture {grid.picture + 1}" if several else "the picture"
         title, shape = f"{name}{', its small view' * grid.view}", Grid(grid.rows, grid.columns, 0)
         maps.append(

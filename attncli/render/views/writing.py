@@ -67,10 +67,10 @@ def heard_sentence(generated: Generated) -> str:
     return " ".join(f"{word.text} ({time_span(word)})" for word in generated.words)
 
 
-def reading_note(generated: Generated) -> str:
-    """What the columns of readings are."""
+def reading_note(generated: Generated, *, pictures: bool = False) -> str:
+    """What the columns of readings are. pictures: whether pictures stand beside the text."""
     stack = next(token.reading.stack for token in generated.tokens if token.reading is not None)
-    where = "in the encoder's text " if stack == "cross" else ""
+    where = "" if stack != "cross" else "of the picture " if pictures else "in the encoder's text "
     left_out = "special tokens" if stack == "cross" else "special tokens, the first token and the position itself"
     return (
         f"looked at: the token {where}that the position before reads most, as the mean over all heads; head: the one "
