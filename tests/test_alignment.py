@@ -10,7 +10,12 @@ import pytest
 import torch
 
 import attncli
+from attncli.api.heads import run_heads
+from attncli.api.heads_single import HeadsInput
+from attncli.api.loading import ModelLoader
+from attncli.api.requests import HeadsOptions
 from attncli.errors import UsageError
+from attncli.results.alignment import AlignedPair
 from attncli.results.heads import HeadsResult
 from tests import tiny
 from tests.cli.conftest import attn
@@ -111,6 +116,16 @@ def test_a_line_of_json_for_each_pair(saved: tiny.Folders, tmp_path: Path) -> No
     assert lines[0]["alignment"][1]["target"] == {"index": 1, "text": "mole"}
 
 
+def test_pairs_that_are_handed_on_are_not_kept(saved: tiny.Folders) -> None:
+    handed: list[AlignedPair] = []
+    given = HeadsInput(list(PAIRS), columns="source,target", each_pair=handed.append)
+    result = run_heads(given, HeadsOptions(), ModelLoader(saved["t5"]))
+    assert (result.alignment, result.texts) == ((), 2)
+    whole = attncli.heads(PAIRS, model=saved["t5"], columns="source,target")
+    assert tuple(handed) == tuple(whole.aligned_pairs())
+    assert HeadsResult.from_dict(json.loads(json.dumps(whole.to_dict()))).alignment == whole.alignment
+
+
 def test_text_and_table(saved: tiny.Folders, tmp_path: Path) -> None:
     command = ("heads", "-m", saved["bart"], "-f", pairs(tmp_path), *COLUMNS, "-H", "cross.1.0")
     whole = json.loads(attn(*command, "--json").out)
@@ -148,7 +163,7 @@ def test_what_is_refused(
 def test_columns_and_models_without_a_pair(saved: tiny.Folders) -> None:
     with pytest.raises(UsageError, match="there is no column of the target"):
         attncli.heads(["a\tb"], model=saved["bart"], columns="source")
-    with pytest.raises(UsageError, match="there is no column 'answer'"):
+    with pytest.raises(UsageError, match="answer doesn't go with source"):
         attncli.heads(["a\tb"], model=saved["bart"], columns="source,answer")
     with pytest.raises(UsageError, match="is not an encoder–decoder"):
         attncli.heads(["a\tb", "c\td"], model="builtin:induction", columns="source,target")

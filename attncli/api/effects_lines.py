@@ -39,9 +39,12 @@ def parse_columns(given: str | Sequence[str] | None) -> tuple[str, ...]:
     missing = next((name for name in (PAIR_COLUMNS if known is PAIR_COLUMNS else ("text",)) if name not in names), None)
     if wrong is not None or missing is not None:
         what = f"there is no column of the {missing}" if wrong is None else f"there is no column {wrong!r}"
-        twice = wrong in known
+        if wrong in known:
+            what = f"{wrong} is named twice"
+        elif wrong in (*COLUMNS, *PAIR_COLUMNS):
+            what = f"{wrong} doesn't go with {names[0]}"
         raise UsageError(
-            f"--columns: {f'{wrong} is named twice' if twice else what}",
+            f"--columns: {what}",
             hint=f"--columns takes {','.join(PAIR_COLUMNS)}, or some of {','.join(COLUMNS)}, as the fields stand",
         )
     return names

@@ -197,8 +197,8 @@ def run_single_text(inputs: HeadsInput, loader: ModelLoader, request: HeadsReque
 
 def _find_own_head(loaded: LoadedModel, text: EncodedText, plan: EffectsPlan) -> None:
     """Find what makes the logits of a module of the user's own, which nothing names. Raises as `find_own_head` does."""
+    from attncli.attention.effects.own_head import find_own_head
     from attncli.attention.inputs import build_inputs
-    from attncli.models.loading.own_head import find_own_head
 
     find_own_head(loaded, build_inputs(loaded, [text.tokens], [text.segments]).arguments, plan)
 

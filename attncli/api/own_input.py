@@ -28,9 +28,9 @@ def run_own_inputs(inputs: HeadsInput, loader: ModelLoader, request: HeadsReques
     Whole numbers among them are shown as token ids: the first tensor of these is the text, the second the decoder's.
     Raises UsageError for options that need a text, ModelError for inputs that hold no tensor.
     """
+    from attncli.attention.effects.own_head import find_own_head
     from attncli.attention.stacks import collect, own_names
     from attncli.attention.steps import sources_notes, walk_heads
-    from attncli.models.loading.own_head import find_own_head
 
     _refuse_options(inputs, request)
     plan = request.effects

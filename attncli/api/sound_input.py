@@ -134,10 +134,11 @@ class HeardSound:
 
     def _write_window(self, place: int, count: int, request: HeadsRequest) -> _Passed:
         from attncli.api.generated import add_readings, describe_generated
+        from attncli.attention.alignment_reader import AlignmentReader
         from attncli.attention.inputs import build_media_inputs
         from attncli.attention.stacks import collect
         from attncli.models.loading.greedy_decoding import greedy_decode
-        from attncli.models.media.token_times import AlignmentReader
+        from attncli.models.media.token_times import alignment_heads, token_starts
 
         arguments, scene = self._prepared(place)
         decoded = greedy_decode(self.loaded, build_media_inputs(self.loaded, arguments, scene).arguments, count)
@@ -147,9 +148,10 @@ class HeardSound:
         generated = describe_generated(self.tokenizer, decoded.ids[first:], decoded.logits)
         given = build_media_inputs(self.loaded, arguments, scene, (*prefix, *new))
         rows = written_from(TextAndTarget(_NO_TEXT, (*prefix, *new), generated))
-        reader = AlignmentReader.of(self.loaded)
+        reader = AlignmentReader(alignment_heads(self.loaded))
         collected = collect(self.loaded, given, replace(request, traced=rows), reader)
-        starts = reader.token_starts(self.loaded, first, self.windows[place].frames(self.extractor))
+        frames = self.windows[place].frames(self.extractor)
+        starts = token_starts(self.loaded, reader.heads, reader.weights, first, frames)
         generated = add_readings(generated, collected)
         return _Passed(given, collected, self._timed(generated, new, starts[first:], place))
 

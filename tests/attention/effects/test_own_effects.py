@@ -156,7 +156,7 @@ def test_direct_effects_sum_to_the_outcome(name: str) -> None:
     matrix = projections[1].weight.unflatten(1, (HEADS, -1))
     toward = module.head.weight[5] - module.head.weight.mean(0)
     for effect in result.stacks[0].effects[HEADS:]:
-        share = float(toward @ (matrix[:, effect.head] @ written[effect.head]))
+        share = float((toward @ (matrix[:, effect.head] @ written[effect.head])).detach())
         assert effect.values["direct"] == pytest.approx(share, abs=1e-5)
 
 
