@@ -182,5 +182,7 @@ def test_what_is_hidden_is_said_to_be() -> None:
     one = head("0.0", "special", "first", special=0.9, first=0.8)
     shown = stack(pattern("0.0", even()[1:-1, 1:-1]), heads=(one,), queries=part, keys=part, whole=(12, 12))
     text = heads_text(result(shown, chosen=True), Terminal(100))
-    assert "S  rests on special tokens (not shown)   F  rests on the first token (not shown)\n" in text
+    assert (
+        "S  attends mostly to special tokens (not shown)\n F  attends mostly to the first token (not shown)\n" in text
+    )
     assert "\nmetrics are of the whole text, not of the part above\n" in text

@@ -9,8 +9,10 @@ import numpy as np
 import pytest
 
 from attncli.render.common.terminal import ColorDepth, Terminal
+from attncli.render.figures.axis_labels import head_title
 from attncli.render.heads.overview import letter_map
 from attncli.render.heads.text import heads_text
+from attncli.render.html.heads import heads_data
 from attncli.render.views.overview import standouts
 from attncli.results.heads import HeadMetrics, Layer, Stack
 from attncli.results.patterns import Pattern
@@ -268,3 +270,19 @@ def test_letters_beside_pictures_are_explained() -> None:
     text = heads_text(result(replace(of, sketches=(picture,))), Terminal(80, height=60))
     assert "\n1.0 S\n" in text and " S  special tokens\n" in text
     assert "1.0 S" not in heads_text(result(of), Terminal(80))
+
+
+def test_a_head_has_one_letter_in_text_page_and_title() -> None:
+    """Most of its weight is on the first token, though not enough for the label `first`."""
+    reads_first = replace(head("0.0", "token", token=0.5), token_index=0)
+    words = tokens("the", "cat", "sat")
+    weights = np.tri(3, dtype=np.float32)
+    weights /= weights.sum(axis=1, keepdims=True)
+    shown = stack(
+        Pattern(0, 0, weights), heads=(reads_first,), layers=(Layer(0, 1),), causal=True, queries=words, keys=words
+    )
+    assert map_text(shown)[1] == "    0  F"
+    assert "head 0.0   F  attends mostly to the first token" in heads_text(result(shown, chosen=True), Terminal(80))
+    page = heads_data(result(shown))
+    assert list(page["labels"]) == ["first"] and page["stacks"][0]["heads"][0][3] == [0]
+    assert head_title(shown, 0, 0) == "head 0.0, attends mostly to the first token"

@@ -60,7 +60,7 @@ def test_long_tokens_share_the_width() -> None:
 def test_words_of_many_tokens_are_named_and_bold() -> None:
     text = TokenizedText(0, "org/bert", "its embeddings", EMBEDDINGS, STATS)
     assert token_table(text, Terminal(80)).splitlines()[-1] == "┃ 1 word of more than two tokens: embeddings (3)"
-    assert "\x1b[1;97;45mem\x1b[0m" in token_table(text, Terminal(80, ColorDepth.ANSI))
+    assert "\x1b[4;30;43mem\x1b[0m" in token_table(text, Terminal(80, ColorDepth.ANSI))
 
 
 def test_ids_without_a_text() -> None:

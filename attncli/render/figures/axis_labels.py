@@ -16,6 +16,7 @@ from attncli.render.figures.text_layout import POINTS_PER_INCH, drawable, room_f
 from attncli.render.views.difference import DIFFERENCE
 from attncli.render.views.header import CORRECTED
 from attncli.render.views.metric_words import label_of
+from attncli.render.views.overview import shown_labels
 from attncli.render.views.patterns import Axis, axes_of
 from attncli.render.views.sentences import Position, raw_text, shorten_plain
 from attncli.results.heads import Stack
@@ -67,7 +68,7 @@ def head_title(stack: Stack, layer: int, head: int | None, *, corrected: bool = 
     found = next((one for one in stack.metrics if (one.layer, one.head) == (layer, head)), None)
     if found is None:
         return f"rollout to layer {layer}{CORRECTED if corrected else ''}"
-    label = "".join(f", {label_of(label).sentence}" for label in found.labels[:1])
+    label = "".join(f", {label_of(label).sentence}" for label in shown_labels(found, stack)[:1])
     return f"{'' if found.name.startswith(DIFFERENCE) else 'head '}{found.name}{label}"
 
 

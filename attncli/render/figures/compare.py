@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from math import ceil
 from typing import NamedTuple
 
 import numpy as np
@@ -51,6 +52,8 @@ _PLAIN_COLOR = "#0b63b0"
 _SUMMARY_STYLES, _RANDOM_STYLE = (("0", "-"), ("0", "--"), ("0", ":")), ("0.5", "-.")
 #: Inches of a line of the key, and of the mark before its text.
 _KEY_LINE, _KEY_MARK = 0.17, 0.3
+#: Width over height, as of slides.
+_ASPECT = 16 / 9
 #: Ticks of the path, at most.
 _MAX_STATE_TICKS = 16
 
@@ -65,7 +68,7 @@ class _Names(NamedTuple):
 
 
 def compare_figure(result: CompareResult, form: str, *, title: str | None = None) -> bytes:
-    """The chosen states beneath one another, as `svg`, `pdf` or `png`; beneath them the path over several states.
+    """The chosen states as small multiples, as `svg`, `pdf` or `png`; beneath them the path over several states.
 
     Raises UsageError for one or two occurrences at one state, which give no figure.
     """
@@ -105,24 +108,41 @@ def _draw_figure(view: CompareView, states: Sequence[State], title: str, form: s
     matrix_end = _MARGIN + room + max(side, _MIN_MATRIX_SIDE)
     key = room_for([*names.key], SMALL_SIZE) + _KEY_MARK if names.key else 0.0
     width = matrix_end + (_GAP + _MAP_SIZE[0] + key if has_maps else 0) + _MARGIN
-    headings = [drawable(_heading(state, view), form) for state in states]
-    said = room_for(headings, CAPTION_SIZE) + 2 * EDGE if headings else 0.0
-    whole = max(width, said, (_PATH_SIZE[0] + _LEGEND) if has_path else 0, _MIN_WIDTH)
-    figure = Figure(figsize=(whole, _TITLE + len(states) * height + (_PATH_SIZE[1] + 0.9 if has_path else 0)))
+    headings = [drawable(each, form) for each in _headings(states, view)]
+    width = max([width, *(room_for([each], CAPTION_SIZE) + 2 * EDGE for each in headings)])
+    below = _PATH_SIZE[1] + 0.9 if has_path else 0
+    columns = _column_count(len(states), width, height, below)
+    rows = ceil(len(states) / columns)
+    whole = max(width * columns, (_PATH_SIZE[0] + _LEGEND) if has_path else 0, _MIN_WIDTH)
+    figure = Figure(figsize=(whole, _TITLE + rows * height + below))
     write_line(figure, title, top=0.12, left=EDGE, size=TITLE_SIZE)
     scale = _shared_scale(states)
     for place, state in enumerate(states):
-        top = _TITLE + place * height
-        write_line(figure, headings[place], top=top, left=EDGE, size=CAPTION_SIZE)
+        row, column = divmod(place, columns)
+        top, left = _TITLE + row * height, column * width
+        write_line(figure, headings[place], top=top, left=left + EDGE, size=CAPTION_SIZE)
         if state.shown is not None:
-            corner = _MARGIN + room, top + 0.3 + room
+            corner = left + _MARGIN + room, top + 0.3 + room
             _draw_similarity(figure, _off_diagonal(state.shown), names, scale, view.measure, corner=corner, cell=cell)
         if _has_map(state):
-            _draw_map(axes_at(figure, matrix_end + _GAP, top + 0.3 + room, *_MAP_SIZE), state, names)
+            _draw_map(axes_at(figure, left + matrix_end + _GAP, top + 0.3 + room, *_MAP_SIZE), state, names)
     if has_path:
-        top = _TITLE + len(states) * height + 0.35
+        top = _TITLE + rows * height + 0.35
         _draw_path(axes_at(figure, _MARGIN + 0.4, top, *_PATH_SIZE), view, form)
     return figure
+
+
+def _column_count(count: int, width: float, height: float, below: float) -> int:
+    """How many blocks of this size stand side by side, so that the whole is nearest to 16:9. below: its last row."""
+    most = range(1, max(count, 1) + 1)
+    return min(most, key=lambda columns: abs(width * columns / (ceil(count / columns) * height + below) - _ASPECT))
+
+
+def _headings(states: Sequence[State], view: CompareView) -> list[str]:
+    """The answer of a single state; of several, which each is, since answers are too long side by side."""
+    if len(states) == 1:
+        return [_heading(states[0], view)]
+    return [view.state_title(state.state) for state in states]
 
 
 def _heading(state: State, view: CompareView) -> str:

@@ -17,7 +17,7 @@ from attncli.render.heads.pattern_grid import PatternGrid, fitted_grid, grid_row
 from attncli.render.views.crossing import QUADRANTS_NOTE, quadrant_rows
 from attncli.render.views.header import CORRECTED, CORRECTED_NOTE, NORM_NOTE, ROLLOUT_NOTE, scope_note, unit_note
 from attncli.render.views.metric_map import MetricRow, metric_rows, telling_rows
-from attncli.render.views.overview import label_sentence, shows_label
+from attncli.render.views.overview import label_sentence, shown_labels, shows_label
 from attncli.render.views.patterns import full_scale, head_of, is_one_weight
 from attncli.render.views.sentences import Position, Words, strong
 from attncli.results.heads import HeadMetrics, Stack
@@ -110,7 +110,7 @@ def _picture(stack: Stack, grid: PatternGrid, heat: HeatScale, legend: str) -> R
 def title_row(head: HeadMetrics, stack: Stack, terminal: Terminal) -> Flow:
     """The head's name, and the letter and sentence of each of its labels."""
     labels = []
-    for name in head.labels:
+    for name in shown_labels(head, stack):
         unseen = () if shows_label(name, stack) else (Words(" (not shown)"),)
         labels.append(label_row(name, (*label_sentence(head, name, stack), *unseen), terminal))
     return Flow([Text(f"head {head.name}", "bold"), *labels], "  ")

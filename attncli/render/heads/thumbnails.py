@@ -17,7 +17,7 @@ from attncli.render.heads.header import label_row, label_tile, note_row, pooling
 from attncli.render.heads.heatmap import ATTENTION_LEGEND, HeatScale, half_blocks
 from attncli.render.views.header import scope_note
 from attncli.render.views.metric_words import label_of, ordered_labels
-from attncli.render.views.overview import caption_metrics, ordered_metrics, shown_label, top_key
+from attncli.render.views.overview import caption_metrics, ordered_metrics, shown_label, shown_labels, top_key
 from attncli.render.views.patterns import full_scale, head_of, is_one_weight, pooled_evenly, visible_weights
 from attncli.render.views.sentences import Words
 from attncli.results.heads import HeadMetrics, Stack
@@ -53,8 +53,8 @@ def thumbnail_rows(stack: Stack, heat: HeatScale, terminal: Terminal, *, weighti
         picture = [row(*single)] if is_one_weight(pattern) else thumbnail(stack, pattern, heat)
         metrics = ((f"{name} ", metric_number(head.values.get(name), terminal)) for name in caption_metrics(head))
         values = (row(name, (value, "bold")) for name, value in metrics)
-        blocks.append([*picture, _caption(head, head.labels, terminal), *values])
-    names = ordered_labels(name for head in heads for name in head.labels)
+        blocks.append([*picture, _caption(head, shown_labels(head, stack), terminal), *values])
+    names = ordered_labels(name for head in heads for name in shown_labels(head, stack))
     legend = (label_row(name, (Words(label_of(name, stack.key_medium).target),), terminal) for name in names)
     return [
         *arrange_in_rows(blocks, terminal),

@@ -36,7 +36,7 @@ from attncli.render.views.header import (
     stack_facts,
 )
 from attncli.render.views.metric_words import label_of, meaning, ordered_labels
-from attncli.render.views.overview import ordered_metrics, standouts
+from attncli.render.views.overview import ordered_metrics, shown_labels, standouts
 from attncli.render.views.patches import PictureMap, picture_maps
 from attncli.render.views.patterns import Axis, axes_of
 from attncli.render.views.reading import query_of, rank_text, ranking_view
@@ -96,7 +96,9 @@ def heads_data(result: HeadsResult, *, name_model: bool = True) -> dict[str, Any
     metrics = ordered_metrics(
         sorted({name for stack in (*stacks, *differences) for head in stack.metrics for name in head.values})
     )
-    labels = ordered_labels(label for stack in result.stacks for head in stack.metrics for label in head.labels)
+    labels = ordered_labels(
+        label for stack in result.stacks for head in stack.metrics for label in shown_labels(head, stack)
+    )
     data = [_stack_data(stack, metrics, labels, result.weighting) for stack in stacks]
     if result.receptive_field:
         data = [
@@ -226,7 +228,10 @@ def _head_rows(
         yield from ([pattern.layer, None] for pattern in stack.patterns)
         return
     for head in stack.metrics:
-        values, marks = _rounded_metrics(head.values, metrics), [labels.index(name) for name in head.labels]
+        values, marks = (
+            _rounded_metrics(head.values, metrics),
+            [labels.index(name) for name in shown_labels(head, stack)],
+        )
         ends = [] if head.spread is None else [head.interval(name) for name in metrics]
         halves = [None if one is None else rounded_metric((one[1] - one[0]) / 2) for one in ends]
         yield [head.layer, head.head, values, marks, *([] if head.spread is None else [halves])]

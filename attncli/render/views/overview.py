@@ -95,6 +95,11 @@ def shown_label(head: HeadMetrics, stack: Stack) -> str | None:
     return _FIRST if stack.causal and _is_of_one_key(name) and head.token_index == 0 else name
 
 
+def shown_labels(head: HeadMetrics, stack: Stack) -> tuple[str, ...]:
+    """All labels of a head, the shown one first."""
+    return () if not head.labels else tuple(dict.fromkeys((shown_label(head, stack) or "", *head.labels[1:])))
+
+
 def rests(head: HeadMetrics, stack: Stack) -> bool:
     """Whether the head rests by its label: on special tokens, or on the first token."""
     rule = LABELS.get(shown_label(head, stack) or "")

@@ -32,7 +32,9 @@ const hasAddress = location.protocol !== "about:";
 
 function firstView() {
   if (data.metric) return data.metric;
-  return data.stacks.some((stack) => stack.blocks.length) ? "pictures" : "labels";
+  if (data.stacks.some((stack) => stack.blocks.length)) return "pictures";
+  // A difference, which a comparison opens with, has no labels.
+  return data.first ? data.metrics[0].name : "labels";
 }
 
 // --- what can be chosen ---
