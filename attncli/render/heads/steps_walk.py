@@ -20,7 +20,7 @@ from attncli.render.common.console import Beside, Flow, Rows, column_table, firs
 from attncli.render.common.escape import ascii_safe, direction_end, fit_width, token_text
 from attncli.render.common.numbers import cell_number
 from attncli.render.common.terminal import Terminal
-from attncli.render.views.score_sources import SourceTable, source_tables, sources_step
+from attncli.render.views.score_sources import SourceTable, source_tables, sources_step, sources_summary
 from attncli.render.views.steps_words import (
     KEYS_LISTED,
     Step,
@@ -245,6 +245,9 @@ def _short_walk(steps: Steps, terminal: Terminal, keys: int) -> Rows:
         rows.append(_vector_row("out", steps.written.output, steps.written.norm, terminal))
     for name, words in closing_steps(steps, query):
         rows.append(Flow((Text(f"  {name}:", "bold"), *sentence(formula(words, terminal)).parts), " ", indent=4))
+    if steps.sources is not None:
+        name, words = sources_summary(steps.sources, query, _shown_key(steps.sources, terminal))
+        rows.append(Flow((Text(f"  {name}:", "bold"), *sentence(formula(words, terminal)).parts), " ", indent=4))
     return [*rows, Text("--full shows every step and more tokens", "dim")]
 
 
@@ -272,10 +275,14 @@ def _whole_walk(steps: Steps, terminal: Terminal) -> Rows:
     for step in closing_steps(steps, query):
         add(step)
     if steps.sources is not None:
-        shown = token_text(steps.sources.key, terminal)
-        key = shown + direction_end(shown)
+        key = _shown_key(steps.sources, terminal)
         add(sources_step(steps, steps.sources, query, key), *_source_rows(steps.sources, query, key, terminal))
     return rows
+
+
+def _shown_key(sources: ScoreSources, terminal: Terminal) -> str:
+    shown = token_text(sources.key, terminal)
+    return shown + direction_end(shown)
 
 
 def _source_rows(sources: ScoreSources, query: str, key: str, terminal: Terminal) -> Rows:

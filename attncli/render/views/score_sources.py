@@ -13,6 +13,8 @@ from attncli.results.steps import PartShare, ScoreSources, Steps
 
 #: Rows of each ranking before the last ones; in pages and figures; of pairs, where all parts are listed.
 _LISTED, SOURCES_DRAWN, _PAIRS_LISTED = 5, 10, 40
+#: Parts of each side in the sentence.
+_SUMMARISED = 2
 _HEAD = re.compile(r"(?:[a-z]\w*\.)?\d+\.\d+")
 # A remainder that two digits after the point don't show.
 _NOT_SHOWN = 0.005
@@ -45,6 +47,21 @@ def sources_step(steps: Steps, sources: ScoreSources, query: str, key: str) -> S
     return "what wrote the score", (
         f"{query} → {key}, {sources.score:z.2f}{before}, is a sum over what each part of the model wrote to the "
         f"residual stream of {query} (for q) and of {key} (for k), with norms as they were"
+    )
+
+
+def sources_summary(sources: ScoreSources, query: str, key: str) -> Step:
+    """The two strongest parts of each side in a sentence. query, key: the texts of the two tokens."""
+    sides = (
+        ", ".join(
+            f"{_words(part.name)} {part.contribution:+z.2f}"
+            for part in sorted(parts, key=lambda part: -abs(part.contribution))[:_SUMMARISED]
+        )
+        for parts in (sources.query_parts, sources.key_parts)
+    )
+    wrote_query, wrote_key = sides
+    return "what wrote the score", (
+        f"{query} → {key}, {sources.score:z.2f}: most of q by {wrote_query}; most of k by {wrote_key}"
     )
 
 
