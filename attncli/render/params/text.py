@@ -25,6 +25,8 @@ from attncli.render.views.params import (
 )
 from attncli.results.params import ListedPreset, ModelParameters, ParamsResult
 
+#: Answers that give way where there is no room for all, the first one first; what was asked for (`--fit`) stays.
+_LEFT_OUT = ("arithmetic", "active", "cache", "memory")
 #: What `--full` shows besides that is named.
 _MAX_MORE = 4
 
@@ -57,26 +59,32 @@ def _model_blocks(model: ModelParameters, by: str, terminal: Terminal) -> list[l
             *more,
             [line for note in notes for line in note],
         ]
-    # Two blank lines, and the line that names --full.
-    room = terminal.lines - len(top) - len(checkpoint) - 3
     table = whole = table_lines(component_table(model.counted), terminal)
-    if len(whole) > room:
+
+    def room() -> int:
+        # Two blank lines, and the line that names --full.
+        return terminal.lines - len(top) - len(checkpoint) - len(table) - 3
+
+    if room() < 0:
         table = table_lines(component_table(model.counted, groups_only=True), terminal)
-    room -= len(table)
+    answer, left_out = list(facts.answer), list[str]()
+    for label in _LEFT_OUT:
+        if room() < 0 and any(each.label == label for each in answer):
+            answer = [each for each in answer if each.label != label]
+            left_out.append(label)
+            top = [*_header_lines(model, terminal), *_labelled_lines(answer, terminal)]
     shown: list[Line] = []
-    while notes and len(shown) + len(notes[0]) <= room:
+    while notes and len(shown) + len(notes[0]) <= room():
         shown += notes.pop(0)
-    return [
-        top,
-        table,
-        [*checkpoint, *shown, *_labelled_lines(_more(facts, len(notes), is_cut=len(table) < len(whole)), terminal)],
-    ]
+    more = _more(facts, left_out, len(notes), is_cut=len(table) < len(whole))
+    return [top, table, [*checkpoint, *shown, *_labelled_lines(more, terminal)]]
 
 
-def _more(facts: ModelFacts, notes: int, *, is_cut: bool) -> list[Facts]:
-    """What `--full` shows besides. notes: how many weren't shown.  is_cut: whether components were left out."""
+def _more(facts: ModelFacts, left_out: Sequence[str], notes: int, *, is_cut: bool) -> list[Facts]:
+    """What `--full` shows besides. left_out: answers that took too much room.  notes: how many weren't shown.
+    is_cut: whether components were left out."""
     parts = ["all components"] if is_cut else []
-    parts += [label for label, _ in facts.details if label]
+    parts += [*left_out, *(label for label, _ in facts.details if label)]
     parts += ["differences"] if facts.differences else []
     parts = [*parts[:_MAX_MORE], f"{len(parts) - _MAX_MORE} more"] if len(parts) > _MAX_MORE else parts
     parts += [f"{notes:,} note{'' if notes == 1 else 's'}"] if notes else []
