@@ -471,6 +471,9 @@ def test_parts_of_a_pipeline_that_cannot_be_read_or_are_shared(tmp_path: Path) -
         f"error: {model} has no folder text_encoder_2, which its model_index.json lists\n"
         "hint: download the whole model, or give one of its folders\n",
     )
+    (tmp_path / "text_encoder_2").mkdir()
+    assert "neither a configuration nor weights are in text_encoder_2" in single_model(model)["notes"]
+    (tmp_path / "text_encoder_2").rmdir()
     (tmp_path / "text_encoder_2").symlink_to(tmp_path / "text_encoder")
     found = single_model(model)
     assert found["total"] == UNET_TOTAL + single_model(f"{model}/text_encoder")["total"]

@@ -63,9 +63,9 @@ def has_only_pickles(files: ModelFiles) -> bool:
 
 
 def merge_parts(
-    files: ModelFiles, pipeline: Pipeline, parts: Mapping[str, Part], left_out: Sequence[str]
+    files: ModelFiles, pipeline: Pipeline, parts: Mapping[str, Part], *, pickled: Sequence[str], empty: Sequence[str]
 ) -> ModelShapes:
-    """The shapes of a pipeline. parts: by folder.  left_out: folders whose weights can't be read.
+    """The shapes of a pipeline. parts: by folder.  pickled, empty: folders without weights that can be read.
 
     Raises ModelError where no part can be read. Folders that share their files are counted once.
     """
@@ -90,7 +90,7 @@ def merge_parts(
         generates=False,
         dtype=", ".join(dtypes) or None,
         stored_bytes=sum(stored) if len(stored) == len(shapes) else None,
-        notes=tuple(_notes(kept, shared, left_out)),
+        notes=tuple(_notes(kept, shared, pickled, empty)),
         versions={name: version for each in shapes for name, version in each.versions.items()},
         reconciliation=_reconciled(kept),
         unknown_packing=", ".join(unknown) or None,
@@ -121,7 +121,9 @@ def _without_shared(parts: Mapping[str, Part]) -> tuple[dict[str, Part], dict[st
     return kept, shared
 
 
-def _notes(kept: Mapping[str, Part], shared: Mapping[str, str], left_out: Sequence[str]) -> Iterator[str]:
+def _notes(
+    kept: Mapping[str, Part], shared: Mapping[str, str], pickled: Sequence[str], empty: Sequence[str]
+) -> Iterator[str]:
     by_source = {"config": "configuration", "header": "the header of its weights"}
     read = {name: [folder for folder, (_, shapes) in kept.items() if shapes.source == name] for name in by_source}
     config, header = (", ".join(found) for found in read.values())
@@ -130,8 +132,10 @@ def _notes(kept: Mapping[str, Part], shared: Mapping[str, str], left_out: Sequen
     yield "what a token costs is not estimated: give the folder of a part that reads tokens for that"
     for folder, other in shared.items():
         yield f"{folder} has the same files as {other}, which are counted once"
-    if left_out:
-        yield f"the weights of {', '.join(left_out)} are stored as pickle and are not counted"
+    if pickled:
+        yield f"the weights of {', '.join(pickled)} are stored as pickle and are not counted"
+    if empty:
+        yield f"neither a configuration nor weights are in {', '.join(empty)}"
     for folder, (_, shapes) in kept.items():
         yield from (f"{folder}: {note}" for note in shapes.notes)
 

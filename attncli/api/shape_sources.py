@@ -49,6 +49,7 @@ from attncli.progress import Progress
 from attncli.results.costs import Published
 
 if TYPE_CHECKING:
+    from attncli.api.folder_shapes import Part
     from attncli.parameters.inventory import Inventory
     from attncli.parameters.quantization import UnpackedCheckpoint
 
@@ -105,7 +106,8 @@ class ShapeSource(NamedTuple):
     def _from_pipeline(self, files: ModelFiles, index: Path) -> ModelShapes:
         """The shapes of a pipeline of diffusers: of each part as of a model by itself."""
         pipeline = read_pipeline(index, repair_hint=files.repair_hint)
-        parts, left_out = {}, []
+        parts: dict[str, Part] = {}
+        pickled, empty = [], []
         for folder, part in part_files(files, pipeline):
             fields = _read_config(part)
             # A part without model_type is diffusers' own, which transformers can't build.
@@ -116,10 +118,12 @@ class ShapeSource(NamedTuple):
                     hint="leave --source config out to count that part by the header of its weights",
                 )
             if needs_header and has_only_pickles(part):
-                left_out.append(folder)
+                pickled.append(folder)
             elif fields is not None or has_standard_weights(part.source):
                 parts[folder] = part, self._from_files(part, fields)
-        return merge_parts(files, pipeline, parts, left_out)
+            else:
+                empty.append(folder)
+        return merge_parts(files, pipeline, parts, pickled=pickled, empty=empty)
 
     def _from_files(self, files: ModelFiles, fields: dict[str, Any] | None) -> ModelShapes:
         if self.source != "header" and not (self.source is None and _needs_header(files, fields)):

@@ -69,7 +69,7 @@ def test_the_committed_script_is_what_attn_prints() -> None:
         ("attn tokenize -m ", ["builtin:induction", "gpt2", "org/small-bert"]),
         ("attn tokenize -m org", ["org/small-bert"]),
         ("attn params preset:gpt2-", ["preset:gpt2-medium", "preset:gpt2-large", "preset:gpt2-xl"]),
-        ("attn params --by ", ["component", "layer", "part", "module", "tensor"]),
+        ("attn params --by ", ["component", "layer", "part", "module", "tensor", "cost"]),
         ("attn params --lora 8:mlp.g", ["8:mlp.gate"]),
         ("attn tokenize --format j", ["json", "jsonl"]),
         ("attn tokenize --result s", ["saved.json"]),
