@@ -320,7 +320,7 @@ def _tile_grids(placed: Sequence[PlacedPicture], layout: PatchLayout, lengths: S
 
     tiles, start = iter(lengths), 0
     for number, picture in enumerate(placed):
-        positions = []
+        positions: list[int] = []
         for length in islice(tiles, len(picture.crops)):
             positions += range(start + len(layout.prefix_tokens), start := start + length)
         yield from (_patch_grid(number, grid, positions) for grid in token_grids(picture.patches()))
