@@ -65,7 +65,7 @@ _ENTRIES = (
         "patch",
         "effect of patching",
         "activation patching",
-        "share of the way to the other text's outcome when the head's output is its there",
+        "share of the way to the other text's outcome, with the head's output there",
         "share of the way",
         "Meng et al. 2022; Zhang & Nanda 2024",
         cosine_unit="share of the way",
