@@ -11,7 +11,7 @@ import torch
 
 import attncli
 from attncli.api.heads import run_heads
-from attncli.api.heads_single import HeadsInput
+from attncli.api.heads_input import HeadsInput
 from attncli.api.loading import ModelLoader
 from attncli.api.requests import HeadsOptions
 from attncli.errors import UsageError

@@ -11,7 +11,7 @@ import torch
 import transformers
 
 import attncli
-from attncli.api.heads_single import number_words
+from attncli.api.decoder_input import number_words
 from attncli.errors import ModelError, UsageError
 from attncli.results.heads import HeadsResult
 from attncli.results.tokens import Token

@@ -10,9 +10,11 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from attncli.api.decoder_input import add_target
 from attncli.api.effects_lines import PAIR_COLUMNS, located, split_fields
+from attncli.api.heads_input import HeadsInput
 from attncli.api.heads_many import LocatedText
-from attncli.api.heads_single import HeadsInput, add_target, heads_result, metric_notes, unread_warnings
+from attncli.api.heads_single import heads_result, metric_notes, unread_warnings
 from attncli.api.loading import ModelLoader, model_limits
 from attncli.errors import UsageError
 from attncli.progress import Texts

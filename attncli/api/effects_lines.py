@@ -11,8 +11,9 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple
 
 from attncli.api.effects import EffectsRun, Opened, add_effects, ordinary_positions, require_head
+from attncli.api.heads_input import HeadsInput
 from attncli.api.heads_many import LocatedText
-from attncli.api.heads_single import HeadsInput, full_depth, prepare_text
+from attncli.api.heads_single import full_depth, prepare_text
 from attncli.api.loading import ModelLoader
 from attncli.errors import AttnError, UsageError
 from attncli.results.effects import Effects, HeadEffect, Outcome, PartEffect

@@ -13,9 +13,11 @@ from typing import Any
 
 from attncli.api.aligned_lines import is_pairs, run_aligned_lines
 from attncli.api.chat_input import is_conversation
+from attncli.api.decoder_input import check_target
 from attncli.api.effects_lines import parse_columns, refuse_columns, run_effect_lines
+from attncli.api.heads_input import HeadsInput
 from attncli.api.heads_many import LocatedText, many_texts, run_averaged
-from attncli.api.heads_single import HeadsInput, check_target, run_single_text
+from attncli.api.heads_single import run_single_text
 from attncli.api.loading import ModelLoader
 from attncli.api.requests import EffectsRequest, EncodingRequest, HeadsOptions, LoadingRequest, RunningRequest
 from attncli.api.without_text import refuse_options, run_circuits, run_needle

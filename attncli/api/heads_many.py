@@ -13,7 +13,9 @@ from itertools import chain, islice
 from typing import TYPE_CHECKING, NamedTuple
 
 from attncli.api.chat_input import is_conversation
-from attncli.api.heads_single import START_ALONE, HeadsInput, heads_result, metric_notes, unread_warnings
+from attncli.api.decoder_input import START_ALONE
+from attncli.api.heads_input import HeadsInput
+from attncli.api.heads_single import heads_result, metric_notes, unread_warnings
 from attncli.api.loading import ModelLoader, id_lists, model_limits
 from attncli.api.requests import EncodingRequest
 from attncli.errors import AttnError, UsageError

@@ -2,35 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING
 
-from attncli.api.chat_input import is_conversation, write_chat
+from attncli.api.chat_input import write_chat
+from attncli.api.decoder_input import TextAndTarget, add_target, target_notes, written_from
 from attncli.api.effects import EffectsRun, Opened, add_effects, find_position, prepare_run, require_head
-from attncli.api.loading import ModelLoader, id_lists, model_limits, one_id_list, provenance
-from attncli.api.requests import EncodingRequest
+from attncli.api.heads_input import HeadsInput
+from attncli.api.loading import ModelLoader, model_limits, provenance
 from attncli.attention.effects.patch_texts import check_same_length
 from attncli.attention.positions import Position
 from attncli.attention.selection import EVERYTHING, HeadName, line_starts, parse_selection
 from attncli.errors import UsageError
 from attncli.metrics import PROBED, REPEAT_METRICS
-from attncli.results.generated import Generated
 from attncli.results.heads import HeadsResult, Stack
 from attncli.results.tokens import Token
-from attncli.tokens.encode import EncodedText, encode, from_ids, was_cut
+from attncli.tokens.encode import EncodedText, encode
 
 if TYPE_CHECKING:
-    from torch import Tensor
-
     from attncli.attention.effects.request import EffectsPlan
     from attncli.attention.inputs import ModelInputs
     from attncli.attention.selection import HeadsRequest, Selection
     from attncli.models.capture.structure import BlockList
     from attncli.models.loading.loaded_model import LoadedModel
     from attncli.models.loading.weights import Depth
-    from attncli.models.tokenizers.types import Tokenizer
-    from attncli.results.alignment import AlignedPair
     from attncli.results.steps import Steps
 
 #: Up to so many tokens, special ones included, nearly every head gives most of its weight to a neighbour or the first.
@@ -38,126 +34,6 @@ _FEW_TOKENS = 3
 
 #: The note where one position of a long text is shown without metrics.
 _NO_METRICS = "the metrics of heads are not computed for one position of a long text (--metric NAME computes one)"
-
-START_ALONE = "the decoder's input was only its start token (--target TEXT or --generate N gives it more)"
-
-
-class HeadsInput(NamedTuple):
-    """What `heads` runs a model on: one text or many, ids, random tokens, a picture or a sound; and a decoder's input.
-
-    The fields are those of `attncli.heads`; encoding: how texts are tokenized.  needle: tokens of the text of
-    `--needle`.  qk_ov: no text, the weights alone.  columns: what the fields of several texts are.
-    each_pair: takes pairs of texts as they are aligned; the result doesn't hold them then.
-    chat: write the text by the chat template; None: where there are pictures and a template that places them.
-    inputs: of the user's own module.  tokens: names for the positions of ids, or of these inputs.
-    """
-
-    text: Any = None
-    input_ids: Any = None
-    probe: bool = False
-    seed: int = 0
-    target: str | None = None
-    target_ids: Sequence[int] | None = None
-    generate: int | None = None
-    image: Any = None
-    video: Any = None
-    audio: Any = None
-    processor: Any = None
-    encoding: EncodingRequest = EncodingRequest()
-    needle: int | None = None
-    qk_ov: bool = False
-    columns: str | Sequence[str] | None = None
-    chat: bool | None = None
-    inputs: Any = None
-    tokens: Sequence[str] = ()
-    each_pair: Callable[[AlignedPair], None] | None = None
-
-    @property
-    def has_text(self) -> bool:
-        """Whether there is a text, or ids."""
-        return self.text is not None or self.input_ids is not None
-
-    @property
-    def without_text(self) -> str | None:
-        """The option that takes the place of a text, if one was given."""
-        given = {"--probe": self.probe, "--needle": self.needle is not None, "--qk-ov": self.qk_ov}
-        return next((flag for flag, is_given in given.items() if is_given), None)
-
-    @property
-    def has_media(self) -> bool:
-        """Whether there is a picture, a video or a sound, so that a text is optional."""
-        return not (self.image is self.video is self.audio is None)
-
-    @property
-    def target_flags(self) -> list[str]:
-        """The options that give a decoder its input: a text, its ids from its start token on, or what is generated."""
-        given = {"--target": self.target, "--target-ids": self.target_ids, "--generate": self.generate}
-        return [flag for flag, value in given.items() if value is not None]
-
-    @property
-    def is_batch(self) -> bool:
-        """Whether there may be more than one input, which are averaged: the result then has metrics and no patterns."""
-        if self.chat and is_conversation(self.text):
-            return False
-        several_lists = self.input_ids is not None and len(id_lists(self.input_ids)) > 1
-        return self.without_text is not None or several_lists or not isinstance(self.text, str | None)
-
-    def encode(self, tokenizer: Tokenizer | None) -> EncodedText:
-        """Tokenize the text, or look the ids up. tokenizer: None where the model of given ids has none.
-
-        Raises UsageError for anything but one text or one list of ids, and for more tokens than the tokenizer's limit.
-        """
-        text, (pair, no_special, truncate) = self.text, self.encoding
-        if (text is None) == (self.input_ids is None):
-            raise UsageError(
-                "a text or a list of token ids is missing", hint="give a text, or token ids with --input-ids"
-            )
-        if self.input_ids is not None:
-            if pair is not None:
-                raise UsageError(
-                    "--pair and --input-ids can't be combined", hint="leave one of them out; --pair needs a text"
-                )
-            encoded = from_ids(tokenizer, one_id_list(self.input_ids))
-            return encoded._replace(tokens=name_tokens(encoded.tokens, self.tokens))
-        if self.tokens:
-            raise UsageError("--tokens names token ids, and this is a text", hint="leave --tokens out")
-        assert tokenizer is not None
-        if not isinstance(text, str) or not isinstance(pair, str | None):
-            raise UsageError("the text has to be a string", hint="give one string, and a second one as pair=")
-        if not text.strip() or (pair is not None and not pair.strip()):
-            what = "empty" if not text or pair == "" else "only white space"
-            raise UsageError(f"the text is {what}", hint="give a text, or token ids with --input-ids")
-        encoded = encode(tokenizer, text, pair=pair, special=not no_special, truncate=truncate)
-        limit = tokenizer.max_length
-        if limit is not None and len(encoded.tokens) > limit:
-            raise _too_long(len(encoded.tokens), limit)
-        return encoded
-
-    def fit_to_model(self, encoded: EncodedText, loaded: LoadedModel) -> EncodedText:
-        """The tokens cut to the model's limit; the tokenizer has applied its own limit already."""
-        limit = loaded.max_positions
-        if limit is None or len(encoded.tokens) <= limit:
-            return encoded
-        if not self.encoding.truncate:
-            raise _too_long(len(encoded.tokens), limit)
-        return EncodedText(encoded.tokens[:limit], encoded.segments[:limit], encoded.sequences[:limit])
-
-    def was_cut(self, encoded: EncodedText, fitting: EncodedText) -> bool:
-        """Whether the tokenizer's or the model's limit cut some of the text off."""
-        texts = [text for text in (self.text, self.encoding.pair) if isinstance(text, str)]
-        return self.encoding.truncate and (fitting is not encoded or was_cut(encoded, texts))
-
-
-def name_tokens(tokens: tuple[Token, ...], names: Sequence[str]) -> tuple[Token, ...]:
-    """The tokens with these names, if there are any. Raises UsageError for another number of names."""
-    if not names:
-        return tokens
-    if len(names) != len(tokens):
-        raise UsageError(
-            f"--tokens names {len(names):,} positions, and there are {len(tokens):,}",
-            hint="give a name for each position, with spaces between",
-        )
-    return tuple(token._replace(token=name, text=name) for token, name in zip(tokens, names, strict=True))
 
 
 def run_single_text(inputs: HeadsInput, loader: ModelLoader, request: HeadsRequest) -> HeadsResult:
@@ -344,55 +220,11 @@ def _few_tokens_note(given: TextAndTarget, request: HeadsRequest) -> Iterator[st
         yield f"{several} too few to tell heads apart; give a longer text, or use --probe"
 
 
-def _too_long(tokens: int, limit: int) -> UsageError:
-    return UsageError(
-        f"the text has {tokens:,} tokens, and the model accepts at most {limit:,}", hint="add --truncate to shorten it"
-    )
-
-
 def _steps_note(steps: Steps, others: Sequence[str]) -> Iterator[str]:
     """A note on other stacks that `--steps` can show. others: a head of each."""
     if others:
         heads = " or ".join(f"-H {name}" for name in others)
         yield f"the steps are in the {steps.stack}; {heads} shows another stack"
-
-
-# --- The decoder input, and generated text
-
-
-def check_target(inputs: HeadsInput) -> None:
-    """Raise UsageError for two ways of giving the decoder input together, and for an invalid value."""
-    flags, text, generate = inputs.target_flags, inputs.target, inputs.generate
-    if len(flags) > 1:
-        raise UsageError(f"{' and '.join(flags)} can't be combined", hint="leave one of them out")
-    if text is not None and (not isinstance(text, str) or not text):
-        raise UsageError(
-            "--target is empty" if text == "" else "the target has to be a string", hint="give a text for the decoder"
-        )
-    if generate is not None and (not isinstance(generate, int) or generate < 1):
-        raise UsageError(f"--generate can't be {generate}", hint="it has to be a whole number of at least 1")
-    if inputs.target_ids is not None:
-        one_id_list(inputs.target_ids, "target ids")
-
-
-class TextAndTarget(NamedTuple):
-    """A text, the decoder input (None in models of one stack), and what the model generated of either.
-
-    cut: whether the target was truncated.
-    """
-
-    text: EncodedText
-    target: tuple[Token, ...] | None = None
-    generated: Generated | None = None
-    cut: bool = False
-
-
-def written_from(given: TextAndTarget) -> range | None:
-    """The positions that the new tokens were predicted at: those before them. None without new tokens."""
-    if given.generated is None or not given.generated.ids:
-        return None
-    tokens = given.text.tokens if given.target is None else given.target
-    return range(len(tokens) - len(given.generated.ids) - 1, len(tokens) - 1)
 
 
 def full_depth(selection: Selection) -> Depth:
@@ -403,159 +235,6 @@ def full_depth(selection: Selection) -> Depth:
         return {}
 
     return depth
-
-
-def add_target(
-    loaded: LoadedModel,
-    tokenizer: Tokenizer | None,
-    text: EncodedText,
-    inputs: HeadsInput,
-) -> TextAndTarget:
-    """The text, and the tokens for the decoder, or the text with what a model of one stack generates after it.
-
-    A target follows the tokens with which the decoder begins when it generates; without special tokens, only its start
-    token. Raises UsageError for a target where the model has no decoder of its own, and for one that is too long.
-    """
-    if not loaded.is_encoder_decoder:
-        return _continue_text(loaded, tokenizer, text, inputs)
-    if inputs.generate is not None:
-        return _generate_target(loaded, tokenizer, text, inputs.generate)
-    target = _target_tokens(loaded, tokenizer, inputs)
-    limit = loaded.max_target
-    if limit is None or len(target) <= limit:
-        return TextAndTarget(text, target)
-    if not inputs.encoding.truncate:
-        raise UsageError(
-            f"the target has {len(target):,} tokens, and the decoder accepts at most {limit:,}",
-            hint="add --truncate to shorten it",
-        )
-    return TextAndTarget(text, target[:limit], cut=True)
-
-
-def target_notes(given: TextAndTarget) -> Iterator[str]:
-    """Notes on the decoder input and on generated text."""
-    if given.target is not None and len(given.target) == 1:
-        yield START_ALONE
-    if given.cut and given.target is not None:
-        yield f"the target was truncated to the {len(given.target):,} tokens that the decoder accepts"
-    if given.generated is not None:
-        count = len(given.generated.ids)
-        text = "" if given.generated.text is None else f': "{given.generated.text}"'
-        yield f"the model generated {count:,} token{'s' if count != 1 else ''}{text}"
-
-
-def _target_tokens(loaded: LoadedModel, tokenizer: Tokenizer | None, inputs: HeadsInput) -> tuple[Token, ...]:
-    if inputs.target_ids is not None:
-        return from_ids(tokenizer, one_id_list(inputs.target_ids)).tokens
-    prefix = (
-        loaded.decoder_prefix
-        if inputs.target is not None and not inputs.encoding.no_special
-        else loaded.decoder_prefix[:1]
-    )
-    start = tuple(token._replace(special=True) for token in describe_ids(tokenizer, prefix))
-    if inputs.target is None:
-        return start
-    if tokenizer is None:
-        raise UsageError(
-            "--target needs a tokenizer, and the model has none", hint="give the decoder's input as --target-ids"
-        )
-    tokens = encode(tokenizer, inputs.target, special=False).tokens
-    return (*start, *(token._replace(index=token.index + len(start)) for token in tokens))
-
-
-def describe_ids(tokenizer: Tokenizer | None, ids: Sequence[int], first: int = 0) -> Iterator[Token]:
-    """Tokens for ids that the model gave, with indices from `first`; its tokenizer may not know all of them."""
-    pieces = [None] * len(ids) if tokenizer is None else tokenizer.describe(ids)
-    for index, (number, piece) in enumerate(zip(ids, pieces, strict=True), first):
-        if piece is None:
-            yield Token(index, number, f"<{number}>", f"<{number}>")
-        else:
-            yield Token(index, number, piece.token, piece.text, special=piece.special)
-
-
-def _generate_target(loaded: LoadedModel, tokenizer: Tokenizer | None, text: EncodedText, count: int) -> TextAndTarget:
-    """The decoder's start token and what the decoder generates after it."""
-    from attncli.api.generated import describe_generated
-    from attncli.attention.inputs import build_inputs
-    from attncli.models.loading.greedy_decoding import greedy_decode
-
-    check_room(loaded.max_target, 1, count)
-    ids, logits = greedy_decode(loaded, build_inputs(loaded, [text.tokens], [text.segments]).arguments, count)
-    start = [token._replace(special=True) for token in describe_ids(tokenizer, ids[:1])]
-    generated = tuple(describe_ids(tokenizer, ids[1:], first=1))
-    return TextAndTarget(text, (*start, *number_words(generated)), describe_generated(tokenizer, ids[1:], logits))
-
-
-def _continue_text(
-    loaded: LoadedModel, tokenizer: Tokenizer | None, text: EncodedText, inputs: HeadsInput
-) -> TextAndTarget:
-    """The text and what a model of one stack generates after it."""
-    if not inputs.target_flags:
-        return TextAndTarget(text)
-    if inputs.generate is None or not loaded.generates:
-        generates = inputs.generate is not None
-        does = "doesn't generate text" if generates else "is not an encoder–decoder, so it has no decoder input"
-        raise UsageError(
-            f"{loaded.class_name} {does}",
-            hint=f"leave {inputs.target_flags[0]} out, or use an encoder–decoder such as google-t5/t5-small (-m)",
-        )
-    from attncli.attention.inputs import build_inputs
-
-    arguments = build_inputs(loaded, [text.tokens], [text.segments]).arguments
-    return continue_text(loaded, tokenizer, text, arguments, inputs.generate)
-
-
-def continue_text(
-    loaded: LoadedModel,
-    tokenizer: Tokenizer | None,
-    text: EncodedText,
-    arguments: Mapping[str, Tensor | bool],
-    count: int,
-) -> TextAndTarget:
-    """The text and up to `count` tokens that the model writes after it. arguments: of a forward pass on the text.
-
-    Raises UsageError if the model takes no more tokens.
-    """
-    from attncli.api.generated import describe_generated
-    from attncli.models.loading.greedy_decoding import greedy_decode
-
-    length = len(text.tokens)
-    check_room(loaded.max_positions, length, count)
-    decoded = greedy_decode(loaded, arguments, count)
-    ids = decoded.ids[length:]
-    generated = tuple(describe_ids(tokenizer, ids, first=length))
-    tokens = (*text.tokens, *number_words(generated, text.tokens))
-    # Of two texts, it continues the last one.
-    segments, sequences = text.segments[-1:] * len(ids), text.sequences[-1:] * len(ids)
-    whole = EncodedText(tokens, (*text.segments, *segments), (*text.sequences, *sequences))
-    return TextAndTarget(whole, generated=describe_generated(tokenizer, ids, decoded.logits))
-
-
-def check_room(limit: int | None, before: int, count: int) -> None:
-    if limit is not None and before + count > limit:
-        raise UsageError(
-            f"--generate {count:,} is too much: the model accepts at most {limit:,} tokens, and {before:,} are used",
-            hint=f"use --generate {limit - before:,} or less" if limit > before else "give a shorter text",
-        )
-
-
-def number_words(tokens: Sequence[Token], before: Sequence[Token] = ()) -> tuple[Token, ...]:
-    """Number the words of tokens that have no place in a text: a space begins a new word.
-
-    before: the tokens of the text that they continue, whose last word may go on.
-    """
-    numbered = []
-    word = max((token.word for token in before if token.word is not None), default=-1)
-    inside = bool(before) and before[-1].word is not None and not before[-1].text[-1:].isspace()
-    for token in tokens:
-        if token.special or not token.text.strip():
-            inside = False
-            numbered.append(token)
-            continue
-        word += not inside or token.text[:1].isspace()
-        inside = not token.text[-1:].isspace()
-        numbered.append(token._replace(word=word))
-    return tuple(numbered)
 
 
 # --- The result of any run

@@ -9,7 +9,8 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from attncli.api.heads_single import HeadsInput, full_depth, heads_result
+from attncli.api.heads_input import HeadsInput
+from attncli.api.heads_single import full_depth, heads_result
 from attncli.api.loading import ModelLoader, model_limits, require_files
 from attncli.api.picture_prompts import PICTURE_PIXELS, PicturePrompts, run_picture_prompt
 from attncli.api.sound_input import decoder_notes, run_sound

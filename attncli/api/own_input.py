@@ -7,7 +7,8 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from attncli.api.effects import Opened, add_effects, prepare_run
-from attncli.api.heads_single import HeadsInput, full_depth, heads_result, metric_notes, name_tokens, unread_warnings
+from attncli.api.heads_input import HeadsInput, name_tokens
+from attncli.api.heads_single import full_depth, heads_result, metric_notes, unread_warnings
 from attncli.api.loading import ModelLoader
 from attncli.attention.effects.tokens import outcome_position
 from attncli.errors import UsageError

@@ -7,8 +7,10 @@ from dataclasses import replace
 from itertools import islice
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from attncli.api.decoder_input import TextAndTarget, continue_text, target_notes
 from attncli.api.effects import Opened, add_effects, find_position, prepare_run, require_head
-from attncli.api.heads_single import HeadsInput, TextAndTarget, continue_text, heads_result, target_notes
+from attncli.api.heads_input import HeadsInput
+from attncli.api.heads_single import heads_result
 from attncli.api.loading import one_id_list
 from attncli.attention.effects.patch_texts import check_same_length
 from attncli.errors import UsageError

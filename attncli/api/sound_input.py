@@ -10,17 +10,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from attncli.api.heads_single import (
-    HeadsInput,
-    TextAndTarget,
-    check_room,
-    describe_ids,
-    full_depth,
-    heads_result,
-    number_words,
-    target_notes,
-    written_from,
-)
+from attncli.api.decoder_input import TextAndTarget, check_room, describe_ids, number_words, target_notes, written_from
+from attncli.api.heads_input import HeadsInput
+from attncli.api.heads_single import full_depth, heads_result
 from attncli.api.loading import ModelLoader, model_limits, require_files
 from attncli.attention.positions import seconds_of
 from attncli.attention.selection import EVERYTHING

@@ -6,8 +6,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from attncli.api.heads_input import HeadsInput
 from attncli.api.heads_many import BATCH_TOKENS
-from attncli.api.heads_single import HeadsInput, full_depth, heads_result, unread_warnings
+from attncli.api.heads_single import full_depth, heads_result, unread_warnings
 from attncli.api.loading import ModelLoader
 from attncli.api.requests import HeadsOptions
 from attncli.errors import UsageError

@@ -31,7 +31,7 @@ from attncli.metrics import METRICS, PROBED
 from attncli.verbs import VERBS
 
 if TYPE_CHECKING:
-    from attncli.api.heads_single import HeadsInput
+    from attncli.api.heads_input import HeadsInput
     from attncli.cli.output import OutputPlan
     from attncli.models.loading.distributed import Communicator
     from attncli.render.formats import Look

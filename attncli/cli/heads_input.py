@@ -12,8 +12,8 @@ from attncli.cli.options import TextOptions, bundle, option
 from attncli.errors import UsageError
 
 if TYPE_CHECKING:
+    from attncli.api.heads_input import HeadsInput
     from attncli.api.heads_many import LocatedText
-    from attncli.api.heads_single import HeadsInput
     from attncli.cli.texts import TextStream
 
 
@@ -108,7 +108,7 @@ def read_heads_input(
 
     Raises UsageError for two kinds of input or none, FailedError for what can't be read.
     """
-    from attncli.api.heads_single import HeadsInput
+    from attncli.api.heads_input import HeadsInput
     from attncli.cli.texts import read_ids
 
     if inputs.columns is not None and not inputs.lines:
@@ -147,7 +147,7 @@ def _main_input(
     source: TextOptions, inputs: HeadsInputOptions, environment: Environment
 ) -> tuple[HeadsInput, tuple[str, ...]]:
     """All but the input of a decoder."""
-    from attncli.api.heads_single import HeadsInput
+    from attncli.api.heads_input import HeadsInput
     from attncli.cli.texts import open_texts, read_one_text
 
     has_text = _has_text(source)

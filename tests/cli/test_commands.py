@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from attncli.api.heads_single import HeadsInput
+from attncli.api.heads_input import HeadsInput
 from attncli.api.loading import ModelLoader
 from attncli.api.requests import (
     CompareRequest,

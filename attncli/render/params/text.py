@@ -67,12 +67,12 @@ def _model_blocks(model: ModelParameters, by: str, terminal: Terminal) -> list[l
 
     if room() < 0:
         table = table_lines(component_table(model.counted, groups_only=True), terminal)
-    answer, left_out = list(facts.answer), list[str]()
+    kept, left_out = list(facts.answer), list[str]()
     for label in _LEFT_OUT:
-        if room() < 0 and any(each.label == label for each in answer):
-            answer = [each for each in answer if each.label != label]
+        if room() < 0 and any(each.label == label for each in kept):
+            kept = [each for each in kept if each.label != label]
             left_out.append(label)
-            top = [*_header_lines(model, terminal), *_labelled_lines(answer, terminal)]
+            top = [*_header_lines(model, terminal), *_labelled_lines(kept, terminal)]
     shown: list[Line] = []
     while notes and len(shown) + len(notes[0]) <= room():
         shown += notes.pop(0)
@@ -81,8 +81,10 @@ def _model_blocks(model: ModelParameters, by: str, terminal: Terminal) -> list[l
 
 
 def _more(facts: ModelFacts, left_out: Sequence[str], notes: int, *, is_cut: bool) -> list[Facts]:
-    """What `--full` shows besides. left_out: answers that took too much room.  notes: how many weren't shown.
-    is_cut: whether components were left out."""
+    """What `--full` shows besides.
+
+    left_out: answers that took too much room.  notes: how many weren't shown.  is_cut: whether components were left out.
+    """
     parts = ["all components"] if is_cut else []
     parts += [*left_out, *(label for label, _ in facts.details if label)]
     parts += ["differences"] if facts.differences else []
