@@ -165,5 +165,5 @@ def test_a_text_of_white_space_alone_is_no_text(text: str) -> None:
 
 def test_steps_are_no_pattern(tmp_path: Path) -> None:
     outcome = attn("heads", "a mole", "--steps", "-o", str(tmp_path / "x.npz"))
-    assert outcome.code == 2 and outcome.error[0].startswith(".npz contains attention patterns")
+    assert outcome.code == 2 and outcome.error[0].startswith(".npz files contain attention patterns")
     assert list(tmp_path.iterdir()) == []

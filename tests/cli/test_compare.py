@@ -97,7 +97,7 @@ def test_own_sentences_as_a_reference(folder: Path, tmp_path: Path) -> None:
     outcome = attn("compare", "mole", "the mole dug", "One mole", "-m", str(folder), *options)
     result = json.loads(outcome.text)
     assert result["sample"] == {"source": "your sentences", "sentences": 10, "words": 50, "pairs": 1125}
-    assert "mostly chance" in outcome.err and result["states"][-1]["adjusted"] is not None
+    assert "mostly noise" in outcome.err and result["states"][-1]["adjusted"] is not None
 
 
 def test_options_become_keywords(compare: Recorder) -> None:
