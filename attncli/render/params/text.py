@@ -76,14 +76,14 @@ def _model_blocks(model: ModelParameters, by: str, terminal: Terminal) -> list[l
     shown: list[Line] = []
     while notes and len(shown) + len(notes[0]) <= room():
         shown += notes.pop(0)
-    more = _more(facts, left_out, len(notes), is_cut=len(table) < len(whole))
-    return [top, table, [*checkpoint, *shown, *_labelled_lines(more, terminal)]]
+    hidden = _more(facts, left_out, len(notes), is_cut=len(table) < len(whole))
+    return [top, table, [*checkpoint, *shown, *_labelled_lines(hidden, terminal)]]
 
 
 def _more(facts: ModelFacts, left_out: Sequence[str], notes: int, *, is_cut: bool) -> list[Facts]:
     """What `--full` shows besides.
 
-    left_out: answers that took too much room.  notes: how many weren't shown.  is_cut: whether components were left out.
+    left_out: answers that took too much room.  notes: how many weren't shown.  is_cut: whether components are grouped.
     """
     parts = ["all components"] if is_cut else []
     parts += [*left_out, *(label for label, _ in facts.details if label)]
