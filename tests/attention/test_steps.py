@@ -304,5 +304,5 @@ def test_what_can_not_be_walked() -> None:
         with pytest.raises(UsageError, match=f"{flag}.* changes how a pattern is drawn") as caught:
             walks(bert, **option)
         assert caught.value.hint is not None and caught.value.hint.startswith(f"leave {flag}")
-    with pytest.raises(UsageError, match="with several texts only the metrics are shown"):
+    with pytest.raises(UsageError, match="with several texts, only averaged metrics are shown"):
         attncli.heads(input_ids=[IDS, IDS], model=bert, steps=True)

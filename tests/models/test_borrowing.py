@@ -161,7 +161,7 @@ SURROUNDINGS: dict[str, Callable[[], AbstractContextManager[Any]]] = {
 
 @pytest.fixture(scope="module")
 def calls(llama: transformers.PreTrainedModel) -> dict[str, tuple[Callable[[], Any], list[Any]]]:
-    """One of each way to compute, with the numbers that it gives: many texts, rollout, generation, and states."""
+    """One of each way to compute, with the numbers that it gives."""
     config = tiny.bert()
     config.vocab_size = 400
     bert = tiny.build(config)
@@ -171,6 +171,7 @@ def calls(llama: transformers.PreTrainedModel) -> dict[str, tuple[Callable[[], A
         "texts": lambda: attncli.heads(input_ids=[IDS, IDS[:5]], model=bert),
         "steps": lambda: attncli.heads(input_ids=IDS, model=llama, steps=True, head="1.1"),
         "generate": lambda: attncli.heads(input_ids=IDS, model=llama, generate=2),
+        "effects": lambda: attncli.heads(input_ids=IDS, model=llama, effect=("direct", "zero"), answer=3),
         "compare": lambda: attncli.compare("mole", MOLES, model=bert, tokenizer=byte_bpe(), reference=MOLES * 3),
     }
     return {name: (call, numbers(call())) for name, call in found.items()}

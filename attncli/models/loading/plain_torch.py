@@ -12,7 +12,8 @@ _DEVICE_TYPES = ("cpu", "cuda", "mps", "xpu")
 
 @contextmanager
 def plain_torch() -> Iterator[None]:
-    """The body with torch's defaults: no gradients, no autocast, new tensors on the CPU, whatever the caller has set.
+    """The body with torch's defaults: no gradients, inference mode or autocast, new tensors on the CPU, whatever the
+    caller has set.
 
     While torch isn't imported, nothing can be set.
     """
@@ -20,6 +21,8 @@ def plain_torch() -> Iterator[None]:
         if "torch" in sys.modules:
             import torch
 
+            # Tensors that are made in inference mode could have no gradients, which effects and steps take themselves.
+            stack.enter_context(torch.inference_mode(False))
             stack.enter_context(torch.no_grad())
             for device in _DEVICE_TYPES:
                 if torch.is_autocast_enabled(device):

@@ -25,8 +25,8 @@ from attncli.render.views.params import (
 )
 from attncli.results.params import ListedPreset, ModelParameters, ParamsResult
 
-#: Answers that give way where there is no room for all, the first one first; what was asked for (`--fit`) stays.
-_LEFT_OUT = ("arithmetic", "active", "cache", "memory")
+#: The answer that gives way where there is no room for all.
+_LEFT_OUT = "arithmetic"
 #: What `--full` shows besides that is named.
 _MAX_MORE = 4
 
@@ -67,23 +67,21 @@ def _model_blocks(model: ModelParameters, by: str, terminal: Terminal) -> list[l
 
     if room() < 0:
         table = table_lines(component_table(model.counted, groups_only=True), terminal)
-    kept, left_out = list(facts.answer), list[str]()
-    for label in _LEFT_OUT:
-        if room() < 0 and any(each.label == label for each in kept):
-            kept = [each for each in kept if each.label != label]
-            left_out.append(label)
-            top = [*_header_lines(model, terminal), *_labelled_lines(kept, terminal)]
+    kept = [each for each in facts.answer if each.label != _LEFT_OUT]
+    is_left_out = room() < 0 and len(kept) < len(facts.answer)
+    if is_left_out:
+        top = [*_header_lines(model, terminal), *_labelled_lines(kept, terminal)]
     shown: list[Line] = []
     while notes and len(shown) + len(notes[0]) <= room():
         shown += notes.pop(0)
-    hidden = _more(facts, left_out, len(notes), is_cut=len(table) < len(whole))
+    hidden = _more(facts, [_LEFT_OUT] * is_left_out, len(notes), is_cut=len(table) < len(whole))
     return [top, table, [*checkpoint, *shown, *_labelled_lines(hidden, terminal)]]
 
 
 def _more(facts: ModelFacts, left_out: Sequence[str], notes: int, *, is_cut: bool) -> list[Facts]:
     """What `--full` shows besides.
 
-    left_out: answers that took too much room.  notes: how many weren't shown.  is_cut: whether components are grouped.
+    left_out: an answer without room.  notes: how many weren't shown.  is_cut: whether components are grouped.
     """
     parts = ["all components"] if is_cut else []
     parts += [*left_out, *(label for label, _ in facts.details if label)]

@@ -99,8 +99,8 @@ function drawOverview() {
 
 /** What the squares are, and what can be done with them. */
 function howTo() {
-  const shown = { pictures: "its pattern", labels: "a letter if it clearly looks at one thing", ...data.shows }[state.view] ?? `its ${state.view}`;
-  return `Layers down, heads across; each square: ${shown}. Click to open.`;
+  const shown = { pictures: "its pattern", labels: "a letter: what it looks at", ...data.shows }[state.view] ?? `its ${state.view}`;
+  return `Layers down, heads across: ${shown}. Click to open.`;
 }
 
 /** The picture, or the text as its tokens where there is one and it is short. */
