@@ -319,7 +319,7 @@ def test_a_table_opens_the_heads_that_it_names(browser: Browser, tmp_path: Path)
     opened = open_page(browser, page(tmp_path, made))
     assert opened.texts("#tables h3") == ["copy (OV)", "match (QK)", "by queries", "by keys", "by values"]
     assert opened.text("#view option:checked") == "copying"
-    assert "each square: its copying. Click to open." in opened.text(".how")
+    assert "Layers down, heads across: its copying. Click to open." in opened.text(".how")
     opened.find("#tables [data-open='0.3']").click()
     assert opened.text("#head h2") == "head 0.3"
     assert opened.console() == []
