@@ -20,7 +20,14 @@ from attncli.render.common.console import Beside, Flow, Rows, column_table, firs
 from attncli.render.common.escape import ascii_safe, direction_end, fit_width, token_text
 from attncli.render.common.numbers import cell_number
 from attncli.render.common.terminal import Terminal
-from attncli.render.views.score_sources import SourceTable, source_tables, sources_step, sources_summary
+from attncli.render.views.score_sources import (
+    SOURCES_DRAWN,
+    SOURCES_LISTED,
+    SourceTable,
+    source_tables,
+    sources_step,
+    sources_summary,
+)
 from attncli.render.views.steps_words import (
     KEYS_LISTED,
     Step,
@@ -287,7 +294,8 @@ def _shown_key(sources: ScoreSources, terminal: Terminal) -> str:
 
 def _source_rows(sources: ScoreSources, query: str, key: str, terminal: Terminal) -> Rows:
     """The parts that wrote q and k beside one another, and the pairs."""
-    tables = source_tables(sources, query, key, full=terminal.full)
+    listed = SOURCES_DRAWN if terminal.full else SOURCES_LISTED
+    tables = source_tables(sources, query, key, listed=listed)
     query_parts, key_parts, pairs = (_source_table(table, terminal) for table in tables)
     return [Beside([query_parts], [key_parts]), Text(), pairs]
 

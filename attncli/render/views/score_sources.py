@@ -11,8 +11,8 @@ import numpy as np
 from attncli.render.views.steps_words import Step
 from attncli.results.steps import PartShare, ScoreSources, Steps
 
-#: Rows of each ranking before the last ones; in pages and figures; of pairs, where all parts are listed.
-_LISTED, SOURCES_DRAWN, _PAIRS_LISTED = 5, 10, 40
+#: Rows of each ranking before the last ones; and in pages, figures and `--full`. The JSON has all.
+SOURCES_LISTED, SOURCES_DRAWN = 5, 10
 #: Parts of each side in the sentence.
 _SUMMARISED = 2
 _HEAD = re.compile(r"(?:[a-z]\w*\.)?\d+\.\d+")
@@ -65,17 +65,14 @@ def sources_summary(sources: ScoreSources, query: str, key: str) -> Step:
     )
 
 
-def source_tables(
-    sources: ScoreSources, query: str, key: str, *, listed: int = _LISTED, full: bool = False
-) -> list[SourceTable]:
+def source_tables(sources: ScoreSources, query: str, key: str, *, listed: int = SOURCES_LISTED) -> list[SourceTable]:
     """The strongest parts that wrote q, those that wrote k, and the strongest pairs.
 
-    query, key: the texts of the tokens.  listed: how many of each.  full: all parts, and more pairs.
+    query, key: the texts of the tokens.  listed: how many of each.
     """
     sides = ((f"wrote q, of {query}", sources.query_parts), (f"wrote k, of {key}", sources.key_parts))
-    parts_listed, pairs_listed = (sources.terms.size, max(listed, _PAIRS_LISTED)) if full else (listed, listed)
-    tables = [SourceTable(title, _part_rows(sources, parts, parts_listed)) for title, parts in sides]
-    return [*tables, SourceTable("pair, q × k", _pair_rows(sources, pairs_listed))]
+    tables = [SourceTable(title, _part_rows(sources, parts, listed)) for title, parts in sides]
+    return [*tables, SourceTable("pair, q × k", _pair_rows(sources, listed))]
 
 
 def _part_rows(sources: ScoreSources, parts: Sequence[PartShare], listed: int) -> list[SourceRow]:
