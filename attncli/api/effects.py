@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from attncli.attention.effects.outcome import CosineOutcome, LogitOutcome
     from attncli.attention.effects.prediction import RecordedRun
     from attncli.attention.inputs import ModelInputs
+    from attncli.attention.selection import HeadName
     from attncli.attention.stacks import CollectedStack
     from attncli.models.files.model_files import ModelFiles
     from attncli.models.loading.loaded_model import LoadedModel
@@ -140,7 +141,7 @@ def ordinary_positions(run: EffectsRun) -> dict[tuple[str, int], Tensor]:
     """Which positions of each layer's queries aren't special, by its attention module and the number of that module's
     call; all where none is left."""
     ordinary = {}
-    for (_, _), (path, call), layer in _layer_calls(run):
+    for (_, _), (path, call), layer in _layer_calls(run.collected):
         queries = layer.sides.queries
         kept = (queries.real & ~queries.special)[0]
         ordinary[path, call] = kept if bool(kept.any()) else queries.real[0]
@@ -162,7 +163,7 @@ def _measured(run: EffectsRun, found: AblationEffects) -> Measured:
     """What was found, by the names of stacks."""
     heads: dict[HeadPlace, float | None] = {}
     logs: dict[HeadPlace, float] = {}
-    for (stack, number), (path, call), layer in _layer_calls(run):
+    for (stack, number), (path, call), layer in _layer_calls(run.collected):
         for head in range(layer.heads):
             heads[stack, number, head] = found.heads.get((path, call, head))
             if (fall := found.log_probabilities.get((path, call, head))) is not None:
@@ -170,9 +171,11 @@ def _measured(run: EffectsRun, found: AblationEffects) -> Measured:
     return Measured(heads, found.parts, logs)
 
 
-def _layer_calls(run: EffectsRun) -> Iterator[tuple[tuple[str, int], tuple[str, int], CollectedLayer]]:
+def _layer_calls(
+    stacks: Sequence[CollectedStack],
+) -> Iterator[tuple[tuple[str, int], tuple[str, int], CollectedLayer]]:
     """Every layer by its stack's name and number, and by its attention module and the number of that module's call."""
-    for stack in run.collected:
+    for stack in stacks:
         calls: dict[str, int] = {}
         for number, layer in sorted(stack.layers.items()):
             call = calls[layer.path] = calls.get(layer.path, -1) + 1
@@ -296,7 +299,14 @@ def prepare_run(
     from attncli.attention.effects.prediction import record_run
 
     model, tokenizer, files, progress = opened
-    run = record_run(model, inputs.arguments, position + model.virtual_queries) if model.predicts else None
+    run = None
+    if model.predicts:
+        at = position + model.virtual_queries
+        run = (
+            record_run(model, inputs.arguments, at)
+            if plan.without is None
+            else _run_without(model, inputs, collected, plan.without, at)
+        )
     other = None
     if run is not None and source is not None and plan.contrast is None:
         other = int(record_run(model, source.arguments, run.position).logits.own[0].argmax())
@@ -304,6 +314,18 @@ def prepare_run(
         _vector_outcome(model, files, inputs, position) if run is None else _logit_outcome(run, tokenizer, plan, other)
     )
     return EffectsRun(model, tokenizer, files, inputs, collected, plan, top, position, run, outcome, progress, source)
+
+
+def _run_without(
+    model: LoadedModel, inputs: ModelInputs, collected: Sequence[CollectedStack], head: HeadName, position: int
+) -> RecordedRun:
+    """A run with the output of one head replaced by zeros. Raises UsageError for a head that can't be replaced."""
+    from attncli.attention.effects.ablation import run_without
+
+    places = {(stack, number): place for (stack, number), place, _ in _layer_calls(collected)}
+    stack = head.stack or next(name for name, number in places if number == head.layer)
+    path, call = places[stack, head.layer]
+    return run_without(model, inputs.arguments, position, (path, call, head.head))
 
 
 def _logit_outcome(
