@@ -323,8 +323,9 @@ def _run_without(
     from attncli.attention.effects.ablation import run_without
 
     places = {(stack, number): place for (stack, number), place, _ in _layer_calls(collected)}
-    stack = head.stack or next(name for name, number in places if number == head.layer)
-    path, call = places[stack, head.layer]
+    path, call = next(
+        place for (stack, number), place in places.items() if number == head.layer and head.stack in (None, stack)
+    )
     return run_without(model, inputs.arguments, position, (path, call, head.head))
 
 

@@ -130,7 +130,11 @@ class LiveSession(Session):
         return self._run(progress, patterns=True)
 
     def command(self, *view: str) -> str:
-        return join(["attn", "heads", *self._given, *view, *self._text_words])
+        asked = self._options.effects
+        named = {"--answer": asked.answer, "--contrast": asked.contrast, "--patch-from": asked.patch_from}
+        tokens = [str(word) for flag, value in named.items() if value is not None for word in (flag, value)]
+        effects = tokens if "--effect" in view else []
+        return join(["attn", "heads", *self._given, *view, *effects, *self._text_words])
 
     @property
     def _at(self) -> str | int | None:

@@ -8,6 +8,7 @@ import click
 
 from attncli.api.requests import EffectsRequest, EncodingRequest, HeadsOptions, LoadingRequest, RunningRequest
 from attncli.choices import UNITS
+from attncli.cli.browsing import browse_option, browse_text, check_browsing
 from attncli.cli.command import Choice, Text, WholeNumber
 from attncli.cli.environment import Environment, distributed, write_stdout
 from attncli.cli.heads_input import HeadsInputOptions, heads_input_options, read_heads_input
@@ -146,6 +147,7 @@ effect_options = bundle(
 @loading_options
 @running_options
 @output_options("heads")
+@browse_option
 @click.pass_obj
 @distributed
 def heads(
@@ -162,26 +164,32 @@ def heads(
     loading: LoadingRequest,
     running: RunningRequest,
     output: OutputOptions,
+    browse: bool,
 ) -> None:
+    from attncli.api.loading import ModelLoader
     from attncli.cli.messages import Messages
     from attncli.cli.output import plan_output, write_result
     from attncli.cli.texts import require_one_or_two_models
 
+    if browse:
+        check_browsing()
     plan = plan_output(output, environment, VERBS["heads"])
     messages = Messages(environment, quiet=output.quiet)
     names = require_one_or_two_models(model, environment)
     given, notes = read_heads_input(source, inputs, names, environment)
     given = given._replace(encoding=encoding)
     messages.notes(notes)
+    loader = ModelLoader(names, tokenizer, loading, running, keeper=environment.keeper)
+    if browse:
+        browse_text(given, choice._replace(effects=effects), loader)
+        return
     options = _with_defaults(
         choice._replace(effects=effects), plan, one=not given.is_batch and len(model) < 2, qk_ov=given.qk_ov
     )
     with messages.progress() as progress:
         from attncli.api import heads as verb
-        from attncli.api.loading import ModelLoader
 
-        loader = ModelLoader(names, tokenizer, loading, running, progress, environment.keeper)
-        result = verb.run_heads(given, options, loader, sharing)
+        result = verb.run_heads(given, options, loader._replace(progress=progress), sharing)
     messages.warnings(result.warnings)
     messages.notes(result.notes)
     write_result(plan, result, environment, data=_requested_data(result, choice), cells=choice.patterns)

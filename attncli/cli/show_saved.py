@@ -41,6 +41,12 @@ def show_saved(name: str, ctx: click.Context) -> None:
     assert output.result is not None
     _refuse_other_options(ctx)
     environment: Environment = ctx.obj
+    if ctx.params.get("browse"):
+        from attncli.cli.browsing import browse_result, check_browsing
+
+        check_browsing()
+        browse_result(_read(output.result, VERBS[name], environment))
+        return
     verb = VERBS[name]
     plan = plan_output(output, environment, verb)
     messages = Messages(environment, quiet=output.quiet)

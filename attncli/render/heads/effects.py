@@ -38,7 +38,7 @@ from attncli.results.heads import HeadsResult, Stack
 from attncli.results.tokens import Token
 
 #: States and tokens of the logit lens, and cells of a token there.
-_STATES, _TOKENS, _TOKEN_CELLS = 13, 3, 11
+_STATES, _FEW_STATES, _TOKENS, _TOKEN_CELLS = 13, 5, 3, 11
 #: Layers of a map; with other stacks or kinds beside it fewer.
 _LAYERS, _FEWER_LAYERS = 12, 6
 #: Cells of a token that a head reads, and those beside a map that the ranking takes.
@@ -52,7 +52,8 @@ def effects_rows(result: HeadsResult, terminal: Terminal) -> Rows:
     main = next((stack for stack in result.stacks if stack.stack != "cross"), result.stacks[0])
     rows: Rows = [tokens_row(main.keys, terminal)]
     if result.prediction is not None:
-        rows += [Text(), *_prediction(result, result.prediction, terminal)]
+        states = _STATES if result.effects is None else _FEW_STATES
+        rows += [Text(), *prediction_rows(result, result.prediction, terminal, states=states)]
     if result.effects is not None:
         rows += [Text(), *_effects(result, result.effects, terminal)]
     return rows
@@ -61,8 +62,8 @@ def effects_rows(result: HeadsResult, terminal: Terminal) -> Rows:
 # --- The prediction
 
 
-def _prediction(result: HeadsResult, prediction: Prediction, terminal: Terminal) -> Rows:
-    states = _STATES if result.effects is None else 5
+def prediction_rows(result: HeadsResult, prediction: Prediction, terminal: Terminal, *, states: int = _STATES) -> Rows:
+    """The likeliest tokens in a sentence, and so many states of the logit lens."""
     tokens = _TOKENS if terminal.width >= _ROOM_FOR_BARS else 1
     view = prediction_view(result, prediction, rows=states, tokens=min(result.top, tokens))
     whole = prediction_view(result, prediction, rows=0, tokens=result.top).sentence
