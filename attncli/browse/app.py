@@ -356,7 +356,9 @@ class BrowseApp(App[int]):
         names = [stack.stack for stack in shown.overview.result.stacks if stack.metrics]
         more = f" (Tab: {', '.join(name for name in names if name != shown.stack.stack)})" if len(names) > 1 else ""
         model = name_text(shown.overview.result.model, self.terminal)
-        header = f"{model}{glyphs(self.terminal).separator}{ascii_safe(facts, self.terminal)}{more}"
+        rest = f"{glyphs(self.terminal).separator}{ascii_safe(facts, self.terminal)}{more}"
+        fits = len(model) + len(rest) <= self.size.width
+        header = (model if fits else model.rpartition("/")[2]) + rest
         screen.query_one("#header", Static).update(Text(header, no_wrap=True, overflow="ellipsis"))
         screen.set_class(shown.opened, "opened")
         contents: dict[str, Callable[[Shown, Terminal], Content]] = {

@@ -185,7 +185,7 @@ def head_content(shown: Shown, terminal: Terminal) -> Content:
     """The head under the cursor: what it does, its pattern, and its numbers where it fills the screen."""
     head, stack = shown.head, shown.stack
     above: Rows = [title_row(head, stack, terminal), *_painted_value(shown, terminal)]
-    title = f"head {head.name}"
+    title = ": ".join([f"head {head.name}", *([", ".join(head.labels)] if head.labels else [])])
     if shown.patterned is None:
         return Content(title, block_segments(above, terminal))
     whole, pattern = shown.patterned

@@ -18,7 +18,7 @@ from textual.widgets import Input, Static
 
 from attncli.browse.panes import Content
 from attncli.render.common.console import Rows, block_segments, safe_text
-from attncli.render.common.terminal import Terminal
+from attncli.render.common.terminal import ColorDepth, Terminal
 
 #: What draws a pane of a size.
 Build = Callable[[Terminal], Content]
@@ -88,7 +88,7 @@ class Pane(Widget):
             number = y - 1 + self._offset
             segments = content.lines[number] if number < len(content.lines) else []
         safe = [
-            Segment(safe_text(each.text, self._terminal), each.style or Style.null())
+            Segment(safe_text(each.text, self._terminal), _allowed(each.style or Style.null(), self._terminal))
             for each in segments
             if not each.control
         ]
@@ -107,6 +107,11 @@ class Pane(Widget):
     def on_mouse_scroll_down(self) -> None:
         """Scroll."""
         self.scroll_lines(3)
+
+
+def _allowed(style: Style, terminal: Terminal) -> Style:
+    """The style without its colours, where the terminal shall have none."""
+    return style if terminal.color is not ColorDepth.NONE else style.without_color
 
 
 def _title(title: str, width: int, terminal: Terminal) -> Segment:
