@@ -352,11 +352,12 @@ class BrowseApp(App[int]):
         if shown is None:
             return
         screen = self.screen_stack[0]
-        facts = glyphs(self.terminal).separator.join(stack_facts(shown.stack))
         names = [stack.stack for stack in shown.overview.result.stacks if stack.metrics]
         more = f" (Tab: {', '.join(name for name in names if name != shown.stack.stack)})" if len(names) > 1 else ""
         model = name_text(shown.overview.result.model, self.terminal)
-        rest = f"{glyphs(self.terminal).separator}{ascii_safe(facts, self.terminal)}{more}"
+        name, *facts = stack_facts(shown.stack)
+        separator = glyphs(self.terminal).separator
+        rest = separator + ascii_safe(separator.join((f"{name}{more}", *facts)), self.terminal)
         fits = len(model) + len(rest) <= self.size.width
         header = (model if fits else model.rpartition("/")[2]) + rest
         screen.query_one("#header", Static).update(Text(header, no_wrap=True, overflow="ellipsis"))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
 from dataclasses import replace
 from shlex import join
 from threading import Lock
@@ -98,7 +97,7 @@ class LiveSession(Session):
         asked = self._options.effects
         wanted = EffectsRequest(predict=True, answer=asked.answer)
         try:
-            return Overview(self._run(progress, inputs, effects=wanted))
+            return Overview(self._run(progress, inputs, effects=wanted, query=self._at))
         except UsageError as error:
             # No language-model head, or no mask: a wrong text is refused again.
             return Overview(self._run(progress, inputs, effects=EffectsRequest()), error)
@@ -201,7 +200,3 @@ def _needs_model(what: str) -> UsageError:
     return UsageError(
         f"{what} needs the model, and this is a saved result", hint="start with a text: attn heads TEXT --browse"
     )
-
-
-#: Reads a session's method in another thread.
-Work = Callable[[Progress], Any]
