@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from attncli.attention.effects.request import EffectsPlan, TypedToken
 from attncli.attention.effects.tokens import find_token, name_token, outcome_position
+from attncli.attention.selection import parse_selection
 from attncli.effects import EFFECTS
 from attncli.errors import UsageError
 from attncli.results.effects import Effects, HeadEffect, KeyReading, Outcome, OutcomeToken, PartEffect
@@ -26,7 +27,6 @@ if TYPE_CHECKING:
     from attncli.attention.effects.outcome import CosineOutcome, LogitOutcome
     from attncli.attention.effects.prediction import RecordedRun
     from attncli.attention.inputs import ModelInputs
-    from attncli.attention.selection import HeadName
     from attncli.attention.stacks import CollectedStack
     from attncli.models.files.model_files import ModelFiles
     from attncli.models.loading.loaded_model import LoadedModel
@@ -317,11 +317,12 @@ def prepare_run(
 
 
 def _run_without(
-    model: LoadedModel, inputs: ModelInputs, collected: Sequence[CollectedStack], head: HeadName, position: int
+    model: LoadedModel, inputs: ModelInputs, collected: Sequence[CollectedStack], typed: str, position: int
 ) -> RecordedRun:
     """A run with the output of one head replaced by zeros. Raises UsageError for a head that can't be replaced."""
     from attncli.attention.effects.ablation import run_without
 
+    (head,) = parse_selection(head=typed).heads
     places = {(stack, number): place for (stack, number), place, _ in _layer_calls(collected)}
     path, call = next(
         place for (stack, number), place in places.items() if number == head.layer and head.stack in (None, stack)

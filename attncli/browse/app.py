@@ -10,36 +10,34 @@ import signal
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 from functools import partial
-from itertools import count
-from time import monotonic
 from typing import Any, ClassVar, NamedTuple, TextIO
 
 from rich.text import Text
-from textual.app import App, ComposeResult
 from textual.binding import Binding, BindingType
-from textual.containers import Horizontal
-from textual.message import Message
 from textual.screen import Screen
 from textual.widgets import Static
-from textual.worker import Worker, get_current_worker
 
+from attncli.browse.keys import CSS, KEYS, MapScreen
 from attncli.browse.panes import (
     LABELS,
     Content,
     Shown,
     ablation_rows,
+    absolute_spans,
     head_content,
     last_ordinary,
     map_content,
     opened_span,
     prediction_content,
     text_content,
+    view_options,
     with_stack,
 )
+from attncli.browse.reading import Outside, ReadingApp
 from attncli.browse.session import Overview, Session
-from attncli.browse.widgets import MOVES, Asking, Choosing, Pane, Reading
+from attncli.browse.widgets import Asking, Choosing, Pane, Reading
 from attncli.effects import EFFECTS
-from attncli.errors import AttnError, UsageError
+from attncli.errors import UsageError
 from attncli.metrics import METRICS
 from attncli.progress import Progress
 from attncli.render.common.cells import glyphs
@@ -54,49 +52,6 @@ from attncli.render.views.metric_words import meaning
 from attncli.results.effects import Prediction
 from attncli.results.heads import HeadsResult, Stack
 
-#: Seconds between two reports of progress.
-_REPORTS = 0.1
-
-
-class Key(NamedTuple):
-    """A key: what it does (an action), its name in the list of keys, and what that says. shown: at the bottom, too."""
-
-    keys: str
-    action: str
-    name: str
-    words: str
-    shown: str = ""
-
-
-KEYS = (
-    *(Key(MOVES[way], f"move('{way}')", "", "") for way in ("up", "down", "left", "right")),
-    Key("", "", "arrows, hjkl", "move over the heads of the map, or the cells of an open head"),
-    Key("enter", "open", "Enter", "open the head, and in it the positions around a cell"),
-    Key("q,escape", "back", "q, Escape", "go back, and out", "q out"),
-    Key("tab", "next_stack", "Tab", "the next stack of a model that has several"),
-    Key("slash", "ask_text", "/", "a new text", "/ text"),
-    Key("m", "choose_metric", "m", "the labels, or a metric, on the map", "m metric"),
-    Key("e", "choose_effect", "e", "an effect of the heads on the prediction, on the map", "e effect"),
-    Key("s", "steps", "s", "the steps of the row under the cursor", "s steps"),
-    Key("x", "ablate", "x", "the prediction without the head under the cursor", "x ablate"),
-    Key("y", "command", "y", "the command that prints the same view", "y command"),
-    Key("w", "ask_page", "w", "write the page to a file", "w page"),
-    Key("question_mark", "keys", "?", "all keys", "? keys"),
-    Key("", "", "mouse", "click a head, again to open it; click a cell"),
-)
-
-
-class Outside(NamedTuple):
-    """What the command line does for the app.
-
-    describe: what any exception says to a user.  write_page: writes a page to a file, and says what it wrote.
-    signals: those that end the app.
-    """
-
-    describe: Callable[[BaseException], AttnError]
-    write_page: Callable[[str, HeadsResult], str]
-    signals: tuple[int, ...] = ()
-
 
 class Start(NamedTuple):
     """What is shown first, where the command says it. head: as typed."""
@@ -107,70 +62,18 @@ class Start(NamedTuple):
     painted: str | None = None
 
 
-class _CancelledError(Exception):
-    """Something else was asked for meanwhile."""
-
-
-class MapScreen(Screen[None]):
-    """The panes and their keys."""
-
-    BINDINGS: ClassVar[list[BindingType]] = [
-        Binding(key.keys, f"app.{key.action}", show=False, priority=key.keys == "tab") for key in KEYS if key.keys
-    ]
-
-    def __init__(self, terminal: Terminal) -> None:
-        super().__init__()
-        self._terminal = terminal
-
-    def compose(self) -> ComposeResult:
-        """Head map and head above, text and prediction below."""
-        yield Static("", id="header", markup=False)
-        with Horizontal(id="above"):
-            yield Pane(self._terminal, id="map")
-            yield Pane(self._terminal, id="head")
-        with Horizontal(id="below"):
-            yield Pane(self._terminal, id="text")
-            yield Pane(self._terminal, id="prediction")
-        yield Static("", id="status", markup=False)
-
-
-class BrowseApp(App[int]):
+class BrowseApp(ReadingApp):
     """Shows a session until the user leaves. Returns the signal that ended it, or None."""
 
     ENABLE_COMMAND_PALETTE = False
     BINDINGS: ClassVar[list[BindingType]] = [Binding("ctrl+c", "interrupt", show=False, priority=True)]
-    CSS = """
-    Screen, ModalScreen { layout: vertical; background: ansi_default; color: ansi_default; overflow: hidden; }
-    #header, .hint { height: 1; text-style: none; }
-    #header { text-style: bold; }
-    #above { height: 2fr; }
-    #below { height: 1fr; min-height: 7; }
-    #map { width: 1fr; margin-right: 1; }
-    #head { width: 1fr; }
-    #text { width: 1fr; margin-right: 1; }
-    #prediction { width: 1fr; }
-    #status { height: auto; max-height: 2; }
-    .opened #map { display: none; }
-    .opened #above { height: 5fr; }
-    .opened #below { min-height: 5; }
-    Reading, Choosing { layout: vertical; }
-    #reading, #choosing { height: 1fr; }
-    Asking { align: left bottom; background: transparent; }
-    Input, Input:focus {
-        height: 1; border: none; padding: 0; background: ansi_default; color: ansi_default;
-        & > .input--cursor { text-style: reverse; background: ansi_default; color: ansi_default; }
-        & > .input--selection { text-style: reverse; background: ansi_default; color: ansi_default; }
-    }
-    """
+    CSS = CSS
 
     def __init__(self, session: Session, terminal: Terminal, outside: Outside, start: Start, **options: Any):
-        super().__init__(ansi_color=True, **options)
-        self.session, self.terminal, self.outside, self.start = session, terminal, outside, start
+        super().__init__(terminal, outside, **options)
+        self.session, self.start = session, start
         self.theme = "ansi-dark"
         self.shown: Shown | None = None
-        self.failure: AttnError | None = None
-        self._numbers = count()
-        self._waited: dict[str, int] = {}
         self._layers: dict[tuple[str, int], Stack] = {}
         self._effects: dict[str, HeadsResult] = {}
         self._asked_layer: tuple[str, int] | None = None
@@ -194,99 +97,12 @@ class BrowseApp(App[int]):
         """Ctrl-C."""
         self.exit(int(signal.SIGINT))
 
-    # --- Work in another thread
-
-    class Done(Message):
-        """Something was read. then: what to do with it.  number: of the request."""
-
-        def __init__(self, group: str, number: int, then: Callable[[Any], None], result: Any) -> None:
-            super().__init__()
-            self.group, self.number, self.then, self.result = group, number, then, result
-
-    class Failed(Message):
-        """Something can't be read."""
-
-        def __init__(self, group: str, number: int, error: AttnError) -> None:
-            super().__init__()
-            self.group, self.number, self.error = group, number, error
-
-    class Reported(Message):
-        """How far something is."""
-
-        def __init__(self, words: str) -> None:
-            super().__init__()
-            self.words = words
-
-    def _read(
-        self, what: str, work: Callable[[Progress], Any], then: Callable[[Any], None], group: str = "asked"
-    ) -> None:
-        """Do some work in a thread, then something with its result, unless more was asked of this group meanwhile."""
-        number = self._waited[group] = next(self._numbers)
-        self.say(f"{what} {glyphs(self.terminal).ellipsis}")
-        self.run_worker(partial(self._work, group, number, work, then), thread=True, group=group, exclusive=True)
-
-    def _work(self, group: str, number: int, work: Callable[[Progress], Any], then: Callable[[Any], None]) -> None:
-        worker: Worker[Any] = get_current_worker()
-        reported = 0.0
-
-        def progress(what: str, done: float, total: float | None) -> None:
-            nonlocal reported
-            if worker.is_cancelled:
-                raise _CancelledError
-            if monotonic() - reported > _REPORTS:
-                reported = monotonic()
-                share = f" {done / total:.0%}" if total else ""
-                self.post_message(self.Reported(f"{what}{share} {glyphs(self.terminal).ellipsis}"))
-
-        try:
-            result = work(progress)
-        except _CancelledError:
-            return
-        except Exception as error:
-            self.post_message(self.Failed(group, number, self.outside.describe(error)))
-        else:
-            self.post_message(self.Done(group, number, then, result))
-
-    def on_browse_app_done(self, event: Done) -> None:
-        """Show what was read."""
-        if self._waited.get(event.group) == event.number:
-            del self._waited[event.group]
-            self.say("")
-            event.then(event.result)
-
-    def on_browse_app_failed(self, event: Failed) -> None:
-        """Show the two lines of the error; where nothing is shown yet, end with it."""
-        if self._waited.get(event.group) != event.number:
-            return
-        del self._waited[event.group]
-        if event.group == "layer":
-            self._asked_layer = None
-        if self.shown is None:
-            self.failure = event.error
-            self.exit()
-        else:
-            self.fail(event.error)
-
-    def on_browse_app_reported(self, event: Reported) -> None:
-        """Say how far it is."""
-        if self._waited:
-            self.say(event.words)
+    @property
+    def is_open(self) -> bool:
+        """Whether the first text is there."""
+        return self.shown is not None
 
     # --- What is shown
-
-    def say(self, words: str) -> None:
-        """A line at the bottom; the keys where it is empty."""
-        hints = "  ".join(key.shown for key in KEYS if key.shown)
-        self._status(words or hints, dim=not words)
-
-    def fail(self, error: AttnError) -> None:
-        """The two lines of an error."""
-        self._status(f"error: {printable(error.message)}\nhint: {printable(error.hint)}")
-
-    def _status(self, words: str, *, dim: bool = False) -> None:
-        lines = [ascii_safe(line, self.terminal) for line in words.split("\n")]
-        text = Text("\n".join(lines), "dim" if dim else "", no_wrap=True)
-        self.screen_stack[0].query_one("#status", Static).update(text)
 
     def _open(self, overview: Overview) -> None:
         """Show the map of a text."""
@@ -332,7 +148,7 @@ class BrowseApp(App[int]):
             shown = replace(shown, layer=known)
         self.shown = shown
         self.draw()
-        if known is None and self._asked_layer != place:
+        if known is None and ("layer" not in self._waited or self._asked_layer != place):
             self._asked_layer = place
             self._read(f"reading layer {place[1]}", partial(self._patterns, place), self._got_layer, "layer")
 
@@ -427,7 +243,7 @@ class BrowseApp(App[int]):
             return
         places = (shown.query, shown.key)
         rows, columns = (
-            opened_span(*_absolute(axis.spans, first, place), length)
+            opened_span(*absolute_spans(axis.spans, first, place), length)
             for axis, first, place, length in zip(
                 (grid.rows, grid.columns), shown.offset, places,
                 (len(shown.stack.queries), len(shown.stack.keys)), strict=True,
@@ -560,8 +376,11 @@ class BrowseApp(App[int]):
         """The command that prints the same view."""
         if (shown := self.shown) is None:
             return
-        command = self.session.command(*_view_options(shown))
-        rows = lambda terminal: [note_row(ascii_safe(printable(command), terminal), terminal, "")]  # noqa: E731
+        command = self.session.command(*view_options(shown))
+
+        def rows(terminal: Terminal) -> Rows:
+            return [note_row(ascii_safe(printable(command), terminal), terminal, "")]
+
         self.push_screen(Reading("the same view", rows, self.terminal))
 
     def action_ask_page(self) -> None:
@@ -579,27 +398,11 @@ class BrowseApp(App[int]):
 
     def action_keys(self) -> None:
         """All keys."""
-        rows = lambda _: [row((f"{key.name:<14}", "bold"), key.words) for key in KEYS if key.name]  # noqa: E731
+
+        def rows(_: Terminal) -> Rows:
+            return [row((f"{key.name:<14}", "bold"), key.words) for key in KEYS if key.name]
+
         self.push_screen(Reading("keys", rows, self.terminal))
-
-
-def _absolute(spans: Any, first: int, place: int) -> tuple[list[tuple[int, int]], int]:
-    """Spans among all positions, and the number of the one that has the place."""
-    whole = [(first + start, first + end) for start, end in spans]
-    return whole, next((number for number, (_, end) in enumerate(whole) if place < end), len(whole) - 1)
-
-
-def _view_options(shown: Shown) -> list[str]:
-    """The options that choose what is shown."""
-    if shown.opened:
-        options = ["-H", shown.head.name]
-        if shown.part is not None:
-            sides = (("--query", shown.part.queries), ("--key", shown.part.keys))
-            options += [word for flag, side in sides for word in (flag, f"{side[0].index}:{side[-1].index + 1}")]
-        return options
-    if shown.painted in EFFECTS:
-        return ["--effect", shown.painted]
-    return [] if shown.painted == LABELS else ["--metric", shown.painted]
 
 
 def browse(
@@ -614,7 +417,7 @@ def browse(
 
     options = {} if keys is None else {"driver_class": terminal_driver(stream, keys)}
     app = BrowseApp(session, terminal, outside, start, **options)
-    ended = app.run(mouse=True)
+    ended: int | None = app.run(mouse=True)
     if app.failure is not None:
         raise app.failure
     return ended

@@ -356,3 +356,22 @@ def last_ordinary(stack: Stack) -> int:
     """The place of the last query that is no special token."""
     ordinary = [place for place, token in enumerate(stack.queries) if not token.special]
     return ordinary[-1] if ordinary else max(len(stack.queries) - 1, 0)
+
+
+def absolute_spans(spans: Sequence[Span], first: int, place: int) -> tuple[list[tuple[int, int]], int]:
+    """Spans among all positions, and the number of the one that has the place."""
+    whole = [(first + start, first + end) for start, end in spans]
+    return whole, next((number for number, (_, end) in enumerate(whole) if place < end), len(whole) - 1)
+
+
+def view_options(shown: Shown) -> list[str]:
+    """The options that choose what is shown."""
+    if shown.opened:
+        options = ["-H", shown.head.name]
+        if shown.part is not None:
+            sides = (("--query", shown.part.queries), ("--key", shown.part.keys))
+            options += [word for flag, side in sides for word in (flag, f"{side[0].index}:{side[-1].index + 1}")]
+        return options
+    if shown.painted in EFFECTS:
+        return ["--effect", shown.painted]
+    return [] if shown.painted == LABELS else ["--metric", shown.painted]

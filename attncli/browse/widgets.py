@@ -56,7 +56,8 @@ class Pane(Widget):
     @property
     def page(self) -> int:
         """The lines below the title."""
-        return max(self.size.height - 1, 1)
+        height: int = self.size.height
+        return max(height - 1, 1)
 
     @property
     def content(self) -> Content:

@@ -36,25 +36,24 @@ _LEFT_OUT = {
 }  # fmt: skip
 
 
-def check_browsing() -> None:
+def check_browsing(ctx: click.Context) -> None:
     """Raise UsageError for what can't be browsed, and where it can't be shown: before anything is read."""
-    ctx = click.get_current_context()
     environment: Environment = ctx.obj
     wrong = next(_refused(ctx), None)
     if wrong is not None:
         raise UsageError(f"--browse can't be combined with {wrong}", hint=f"leave --browse or {wrong} out")
-    if not environment.can_show_progress or environment.stderr is None:
-        raise UsageError(
-            "--browse needs a terminal: it draws on stderr", hint="leave --browse out, or don't redirect stderr"
-        )
-    if environment.stdin is None:
-        raise UsageError("--browse reads keys from the terminal, and stdin is closed", hint="leave stdin open")
     from importlib.util import find_spec
 
     if find_spec("textual") is None:
         raise UsageError(
             "--browse needs the package textual, which is not installed", hint="pip install 'attncli[browse]'"
         )
+    if not environment.can_show_progress or environment.stderr is None:
+        raise UsageError(
+            "--browse needs a terminal: it draws on stderr", hint="leave --browse out, or don't redirect stderr"
+        )
+    if environment.stdin is None:
+        raise UsageError("--browse reads keys from the terminal, and stdin is closed", hint="leave stdin open")
 
 
 #: Options that choose a view which isn't browsed, or another kind of input, by the names of their parameters.
@@ -110,7 +109,8 @@ def browse_result(result: HeadsResult) -> None:
 
 
 def _run(session: Session, start: Start, ctx: click.Context) -> None:
-    from attncli.browse.app import Outside, browse
+    from attncli.browse.app import browse
+    from attncli.browse.reading import Outside
     from attncli.cli.failures import as_attn_error
     from attncli.cli.signals import STOPPING
 

@@ -8,7 +8,7 @@ import click
 
 from attncli.api.requests import EffectsRequest, EncodingRequest, HeadsOptions, LoadingRequest, RunningRequest
 from attncli.choices import UNITS
-from attncli.cli.browsing import browse_option, browse_text, check_browsing
+from attncli.cli.browsing import browse_option, browse_text
 from attncli.cli.command import Choice, Text, WholeNumber
 from attncli.cli.environment import Environment, distributed, write_stdout
 from attncli.cli.heads_input import HeadsInputOptions, heads_input_options, read_heads_input
@@ -32,6 +32,7 @@ from attncli.metrics import METRICS, PROBED
 from attncli.verbs import VERBS
 
 if TYPE_CHECKING:
+    from attncli.api.heads_single import HeadsInput
     from attncli.cli.output import OutputPlan
     from attncli.models.loading.distributed import Communicator
     from attncli.results.heads import HeadsResult
@@ -171,8 +172,6 @@ def heads(
     from attncli.cli.output import plan_output, write_result
     from attncli.cli.texts import require_one_or_two_models
 
-    if browse:
-        check_browsing()
     plan = plan_output(output, environment, VERBS["heads"])
     messages = Messages(environment, quiet=output.quiet)
     names = require_one_or_two_models(model, environment)
@@ -183,9 +182,7 @@ def heads(
     if browse:
         browse_text(given, choice._replace(effects=effects), loader)
         return
-    options = _with_defaults(
-        choice._replace(effects=effects), plan, one=not given.is_batch and len(model) < 2, qk_ov=given.qk_ov
-    )
+    options = _with_defaults(choice._replace(effects=effects), plan, given, models=len(model))
     with messages.progress() as progress:
         from attncli.api import heads as verb
 
@@ -196,16 +193,15 @@ def heads(
     messages.fail(result.failures or (), hint="--json has the values, and --metric NAME shows one metric of all heads")
 
 
-def _with_defaults(choice: HeadsOptions, plan: OutputPlan, *, one: bool, qk_ov: bool) -> HeadsOptions:
+def _with_defaults(choice: HeadsOptions, plan: OutputPlan, given: HeadsInput, *, models: int) -> HeadsOptions:
     """The options with all patterns requested where a file needs them and no heads are chosen.
 
-    These are .npz files, pages, and figures other than the map of a metric. qk_ov: there are none.
-    one: whether there is one text under one
-    model; several texts have no patterns, and those of several models can't always be compared.
+    These are .npz files, pages, and figures other than the map of a metric. Several texts have no patterns, and those
+    of several models can't always be compared.
     Raises UsageError for output formats that can't hold the result.
     """
     drawn = [form for form in plan.forms if form.all_patterns]
-    if qk_ov and drawn:
+    if given.qk_ov and drawn:
         raise UsageError(
             f"{min(form.file_ending for form in drawn)} shows patterns, and --qk-ov is of weights alone",
             hint="-o FILE.txt, .json or .csv holds it",
@@ -217,6 +213,7 @@ def _with_defaults(choice: HeadsOptions, plan: OutputPlan, *, one: bool, qk_ov: 
         )
     mapped = choice.metric or choice.effects.effect
     needed = not choice.steps and any(not (mapped and form.part == "figure") for form in drawn)
+    one = not given.is_batch and models < 2
     everything = needed and one and not (choice.against or choice.layer or choice.head)
     return choice._replace(layer=choice.layer or None, head=choice.head or None, patterns=choice.patterns or everything)
 

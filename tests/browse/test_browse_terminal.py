@@ -135,8 +135,9 @@ def refused(*arguments: str, **variables: str) -> tuple[int, str]:
     "beside",
     [
         ("-o", "a.html"), ("--format", "json"), ("--json",), ("--check", "1.2 entropy > 0.1"), ("--lines",),
-        ("--probe",), ("-m", "builtin:induction"), ("--needle", "64"), ("--qk-ov",), ("--steps",), ("--rollout",), ("--by", "word"),
-        ("--against", "b"), ("--norm-weighted",), ("--hide-special",), ("--bins", "4"), ("-f", "a", "-f", "b"),
+        ("--probe",), ("-m", "builtin:induction"), ("--needle", "64"), ("--qk-ov",), ("--steps",), ("--rollout",),
+        ("--by", "word"), ("--against", "b"), ("--norm-weighted",), ("--hide-special",), ("--bins", "4"),
+        ("-f", "a", "-f", "b"),
     ],
 )  # fmt: skip
 def test_what_cant_be_browsed_is_refused(beside: tuple[str, ...]) -> None:
@@ -147,6 +148,7 @@ def test_what_cant_be_browsed_is_refused(beside: tuple[str, ...]) -> None:
     assert err == (f"error: --browse can't be combined with {named}\nhint: leave --browse or {named} out\n")
 
 
+@needs_textual
 def test_it_needs_a_terminal_on_stderr() -> None:
     outcome = attn("heads", *INDUCTION)
     assert outcome.code == 2
