@@ -33,8 +33,8 @@ from attncli.browse.panes import (
     view_options,
     with_stack,
 )
-from attncli.browse.reading import Outside, ReadingApp
 from attncli.browse.session import Overview, Session
+from attncli.browse.thread_work import Outside, ReadingApp
 from attncli.browse.widgets import Asking, Choosing, Pane, Reading
 from attncli.effects import EFFECTS
 from attncli.errors import UsageError

@@ -110,7 +110,7 @@ def browse_result(result: HeadsResult) -> None:
 
 def _run(session: Session, start: Start, ctx: click.Context) -> None:
     from attncli.browse.app import browse
-    from attncli.browse.reading import Outside
+    from attncli.browse.thread_work import Outside
     from attncli.cli.failures import as_attn_error
     from attncli.cli.signals import STOPPING
 

@@ -12,8 +12,8 @@ from attncli.api.heads_single import HeadsInput
 from attncli.api.loading import ModelLoader
 from attncli.api.requests import HeadsOptions
 from attncli.browse.app import BrowseApp, Start
-from attncli.browse.reading import Outside
 from attncli.browse.session import LiveSession, Session
+from attncli.browse.thread_work import Outside
 from attncli.cli.failures import as_attn_error
 from attncli.cli.output import write_file
 from attncli.render.common.terminal import ColorDepth, Terminal
