@@ -142,7 +142,7 @@ def _painting(shown: Shown, terminal: Terminal) -> tuple[Cell, Sequence[int], Ro
         words = note_row(meaning(name, stack.key_medium), terminal)
         return cell, widths, [heat.legend(), words, note_row(view.evidence, terminal)], name
     if name in EFFECTS and shown.effects is not None:
-        title = EFFECTS[name].title
+        title = EFFECTS[name].title + _answer_words(shown.effects, terminal)
         effected = next(each for each in shown.effects.stacks if each.stack == stack.stack)
         found = next(iter(effect_maps(effected, [name])), None)
         if found is None:
@@ -151,6 +151,12 @@ def _painting(shown: Shown, terminal: Terminal) -> tuple[Cell, Sequence[int], Ro
         cell, widths = value_cell(found.values, signed, small=True)
         return cell, widths, [signed.legend(), note_row(found.meaning, terminal)], title
     return letter_cell(stack, terminal), CELL_WIDTHS, [legend_row(stack, terminal)], LABELS
+
+
+def _answer_words(result: HeadsResult, terminal: Terminal) -> str:
+    """On which token's logit an effect is."""
+    answer = None if result.effects is None else result.effects.outcome.answer
+    return "" if answer is None else f" on {token_text(vocabulary_token(answer), terminal)}"
 
 
 def _dots(_: Head, width: int) -> StyledText:
@@ -268,7 +274,7 @@ def text_content(shown: Shown, terminal: Terminal) -> Content:
     seen = [not hidden for hidden in hidden_cells(stack, pattern)[number].tolist()]
     heat = HeatScale(max(weights, default=0.0), terminal)
     if pattern.bins is not None or stack.key_medium.kind != "tokens":
-        title = f"what {_span_words(stack, (start, end), terminal)} looks at"
+        title = f"what {_span_words(stack, (start, end), terminal)}"
         return Content(title, block_segments(_largest_bins(stack, pattern, weights, terminal), terminal))
     tokens = [
         ShadedToken(token, weight if visible else None, is_query=token.index == stack.queries[start].index)
@@ -285,8 +291,8 @@ def text_content(shown: Shown, terminal: Terminal) -> Content:
 def _span_words(stack: Stack, span: Span, terminal: Terminal) -> str:
     first, last = stack.queries[span[0]], stack.queries[span[1] - 1]
     if span[1] - span[0] == 1:
-        return content_text(Position(first), terminal)
-    return ascii_safe(f"tokens {first.index}–{last.index}", terminal)
+        return f"{content_text(Position(first), terminal)} looks at"
+    return ascii_safe(f"tokens {first.index}–{last.index} look at", terminal)
 
 
 def _largest_bins(stack: Stack, pattern: Pattern, weights: Sequence[float], terminal: Terminal) -> Rows:
@@ -316,7 +322,7 @@ def prediction_content(shown: Shown, terminal: Terminal) -> Content:
     title, overview = "prediction", shown.overview
     if overview.result.prediction is None:
         error = overview.no_prediction
-        why = "the file has no prediction" if error is None else error.message
+        why = "the file has no prediction" if error is None else error.message.replace("--predict", "a prediction", 1)
         return Content(title, block_segments([note_row(ascii_safe(why, terminal), terminal)], terminal))
     states = max(terminal.height - 5, 0)
     rows = prediction_rows(overview.result, overview.result.prediction, terminal, states=states)

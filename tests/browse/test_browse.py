@@ -120,7 +120,7 @@ def test_e_maps_an_effect_as_the_command_measures_it() -> None:
     assert [each.values["zero"] for each in effects.stacks[0].effects] == pytest.approx(
         [each.values["zero"] for each in expected.stacks[0].effects], abs=1e-4
     )
-    assert "effect of zero ablation" in screen
+    assert "effect of zero ablation on ␣" in screen
 
 
 def test_s_shows_the_steps_of_the_row_under_the_cursor() -> None:
