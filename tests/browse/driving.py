@@ -31,6 +31,7 @@ def induction(text: str = COPIES, **options: Any) -> LiveSession:
 
 async def settled(app: BrowseApp, pilot: Any) -> None:
     """Wait until nothing is being read."""
+    await pilot.pause()
     for _ in range(3000):
         if app._exception is not None:
             raise app._exception

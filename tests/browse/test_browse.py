@@ -190,7 +190,7 @@ def test_tab_changes_the_stack() -> None:
 def test_a_model_without_a_language_model_head_shows_how_its_vector_changes() -> None:
     session = LiveSession(HeadsInput(input_ids=[5, 6, 7]), HeadsOptions(), ModelLoader(tiny.build(tiny.bert())))
     _, screen = drive(session)
-    assert "needs a language-model head" in screen
+    assert "a prediction needs a" in screen and "(BertModel) has none" in screen
     session = LiveSession(HeadsInput(input_ids=[5, 6, 7]), HeadsOptions(), ModelLoader(tiny.build(tiny.bert())))
     _, screen = drive(session, "x")
     assert "its vector changes by" in screen
