@@ -65,6 +65,7 @@ NEEDS = {
     "adapters": Need(adapter, IDS, ("peft",), ExitCode.MODEL),
     "large": Need(llama, IDS, ("accelerate",), ExitCode.FAILED),
     "figures": Need(llama, (*IDS, "-o", "x.svg"), ("matplotlib",), ExitCode.FAILED),
+    "browse": Need(llama, (*IDS, "--browse"), ("textual",), ExitCode.USAGE),
     "images": Need(
         lambda folder: senses.save("vit", folder), ("heads", "--image", "disc.png"), ("PIL",), ExitCode.FAILED
     ),

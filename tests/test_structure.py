@@ -65,11 +65,13 @@ MAY_IMPORT = {
         "results",
         "tokens",
     },
+    "browse": {"api", "effects", "errors", "metrics", "progress", "render", "results"},
     # The one place where results and renderers meet: `attncli` hands results what shows them.
     "attncli": {"_version", "api", "errors", "render", "results", "verbs"},
     "cli": {
         "_version",
         "api",
+        "browse",
         "choices",
         "components",
         "effects",
@@ -111,7 +113,8 @@ RENDER_EXCEPTIONS = {
 #: Packages of others, and the parts that may import them.
 MAY_BE_IMPORTED_BY = {
     "click": {"cli"},
-    "rich": {"cli", "render"},
+    "rich": {"browse", "cli", "render"},
+    "textual": {"browse"},
     "numpy": {"results", "render", "models", "attention", "parameters", "embeddings"},
     "torch": {"models", "attention", "parameters", "embeddings"},
     "transformers": {"models"},

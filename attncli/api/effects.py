@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from attncli.attention.effects.request import EffectsPlan, TypedToken
 from attncli.attention.effects.tokens import find_token, name_token, outcome_position
+from attncli.attention.selection import parse_selection
 from attncli.effects import EFFECTS
 from attncli.errors import UsageError
 from attncli.results.effects import Effects, HeadEffect, KeyReading, Outcome, OutcomeToken, PartEffect
@@ -140,7 +141,7 @@ def ordinary_positions(run: EffectsRun) -> dict[tuple[str, int], Tensor]:
     """Which positions of each layer's queries aren't special, by its attention module and the number of that module's
     call; all where none is left."""
     ordinary = {}
-    for (_, _), (path, call), layer in _layer_calls(run):
+    for (_, _), (path, call), layer in _layer_calls(run.collected):
         queries = layer.sides.queries
         kept = (queries.real & ~queries.special)[0]
         ordinary[path, call] = kept if bool(kept.any()) else queries.real[0]
@@ -163,7 +164,7 @@ def _measured(run: EffectsRun, found: AblationEffects) -> Measured:
     """What was found, by the names of stacks."""
     heads: dict[HeadPlace, float | None] = {}
     logs: dict[HeadPlace, float] = {}
-    for (stack, number), (path, call), layer in _layer_calls(run):
+    for (stack, number), (path, call), layer in _layer_calls(run.collected):
         for head in range(layer.heads):
             heads[stack, number, head] = found.heads.get((path, call, head))
             if (fall := found.log_probabilities.get((path, call, head))) is not None:
@@ -173,12 +174,14 @@ def _measured(run: EffectsRun, found: AblationEffects) -> Measured:
 
 def _chosen(run: EffectsRun) -> set[HeadKey]:
     """The heads that are shown; no others are replaced."""
-    return {(path, call, head) for _, (path, call), layer in _layer_calls(run) for head in layer.chosen}
+    return {(path, call, head) for _, (path, call), layer in _layer_calls(run.collected) for head in layer.chosen}
 
 
-def _layer_calls(run: EffectsRun) -> Iterator[tuple[tuple[str, int], tuple[str, int], CollectedLayer]]:
+def _layer_calls(
+    stacks: Sequence[CollectedStack],
+) -> Iterator[tuple[tuple[str, int], tuple[str, int], CollectedLayer]]:
     """Every layer by its stack's name and number, and by its attention module and the number of that module's call."""
-    for stack in run.collected:
+    for stack in stacks:
         calls: dict[str, int] = {}
         for number, layer in sorted(stack.layers.items()):
             call = calls[layer.path] = calls.get(layer.path, -1) + 1
@@ -302,7 +305,14 @@ def prepare_run(
     from attncli.attention.effects.prediction import record_run
 
     model, tokenizer, files, progress = opened
-    run = record_run(model, inputs.arguments, position + model.virtual_queries) if model.predicts else None
+    run = None
+    if model.predicts:
+        at = position + model.virtual_queries
+        run = (
+            record_run(model, inputs.arguments, at)
+            if plan.without is None
+            else _run_without(model, inputs, collected, plan.without, at)
+        )
     other = None
     if run is not None and source is not None and plan.contrast is None:
         other = int(record_run(model, source.arguments, run.position).logits.own[0].argmax())
@@ -310,6 +320,20 @@ def prepare_run(
         _vector_outcome(model, files, inputs, position) if run is None else _logit_outcome(run, tokenizer, plan, other)
     )
     return EffectsRun(model, tokenizer, files, inputs, collected, plan, top, position, run, outcome, progress, source)
+
+
+def _run_without(
+    model: LoadedModel, inputs: ModelInputs, collected: Sequence[CollectedStack], typed: str, position: int
+) -> RecordedRun:
+    """A run with the output of one head replaced by zeros. Raises UsageError for a head that can't be replaced."""
+    from attncli.attention.effects.ablation import run_without
+
+    (head,) = parse_selection(head=typed).heads
+    places = {(stack, number): place for (stack, number), place, _ in _layer_calls(collected)}
+    path, call = next(
+        place for (stack, number), place in places.items() if number == head.layer and head.stack in (None, stack)
+    )
+    return run_without(model, inputs.arguments, position, (path, call, head.head))
 
 
 def _logit_outcome(

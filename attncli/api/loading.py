@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from operator import index
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from attncli._version import __version__
 from attncli.api.configured_limits import ConfiguredLimits, configured_limits
@@ -21,6 +21,7 @@ from attncli.progress import Progress, silent
 from attncli.results.base import MadeBy
 
 if TYPE_CHECKING:
+    from attncli.models.files.reference import ModelRef
     from attncli.models.loading.forward import Modality
     from attncli.models.loading.kept_model import ModelKeeper
     from attncli.models.loading.loaded_model import LoadedModel
@@ -150,13 +151,39 @@ def one_id_list(ids: Any, what: str = "ids") -> list[int]:
     return first
 
 
+Opened = TypeVar("Opened")
+
+
+class OpenedOnce:
+    """What is opened for the first run of a model and used again by the next ones: files, tokenizer, weights."""
+
+    def __init__(self) -> None:
+        self._opened: dict[str, Any] = {}
+
+    def once(self, what: str, opened: Callable[[], Opened]) -> Opened:
+        """What was opened by this name, or is now."""
+        if what not in self._opened:
+            self._opened[what] = opened()
+        found: Opened = self._opened[what]
+        return found
+
+
+class RunningOptions(NamedTuple):
+    """What `load_model` is asked for besides files and depth."""
+
+    eager: bool
+    writes: bool
+    predicts: bool
+    modality: Modality | None
+
+
 class ModelLoader(NamedTuple):
     """What to load, and how: a model and its tokenizer.
 
     model: a hub name or a path (None: the default model), or a loaded module.
     tokenizer: a tokenizer, or the name of a model that has one.
     keeper: of a process that was forked from one that may have loaded the model before.
-    name: of a loaded module, in results.
+    name: of a loaded module, in results.  kept: what several runs of this model open once.
     The methods pass on `files`: those of a model given by name, None for a loaded module.
     """
 
@@ -167,6 +194,7 @@ class ModelLoader(NamedTuple):
     progress: Progress = silent
     keeper: ModelKeeper | None = None
     name: str | None = None
+    kept: OpenedOnce | None = None
 
     def with_own_code(self) -> tuple[ModelLoader, Any]:
         """This loader with the module that a `file.py:function` returns in place of its name, and its inputs or None.
@@ -178,6 +206,9 @@ class ModelLoader(NamedTuple):
         ref = parse_reference(str(self.model), revision=self.loading.revision)
         if ref.kind is not Kind.FUNCTION:
             return self, None
+        return self._once("own code", lambda: self._run_own_code(ref))
+
+    def _run_own_code(self, ref: ModelRef) -> tuple[ModelLoader, Any]:
         check_running(self.running)
         self.progress("starting torch", 0, None)
         from attncli.models.loading.device import place_module
@@ -190,6 +221,9 @@ class ModelLoader(NamedTuple):
             model=module, tokenizer=tokenizer, loading=LoadingRequest(), running=RunningRequest(), name=ref.name
         )
         return loader, code.inputs
+
+    def _once(self, what: str, opened: Callable[[], Opened]) -> Opened:
+        return opened() if self.kept is None else self.kept.once(what, opened)
 
     @property
     def is_loaded(self) -> bool:
@@ -204,7 +238,7 @@ class ModelLoader(NamedTuple):
         """
         check_running(self.running)
         if not self.is_loaded:
-            return find_files(self.model or DEFAULT_MODEL, self.loading, self.progress)
+            return self._once("files", lambda: find_files(self.model or DEFAULT_MODEL, self.loading, self.progress))
         moving = [name for name, value in self.running._asdict().items() if value != "auto"]
         for name in (*moving, *self.loading.given):
             hint = (
@@ -220,6 +254,9 @@ class ModelLoader(NamedTuple):
 
         Raises ModelError where the model has none, UsageError where a loaded module comes without one.
         """
+        return self._once("tokenizer", lambda: self._open_tokenizer(files))
+
+    def _open_tokenizer(self, files: ModelFiles | None) -> Tokenizer:
         if isinstance(self.tokenizer, str | Path):
             return read_tokenizer(find_files(self.tokenizer, LoadingRequest(), self.progress))
         if self.tokenizer is not None:
@@ -258,8 +295,19 @@ class ModelLoader(NamedTuple):
     ) -> LoadedModel:
         """Load the model with the layers that `depth` chooses; a loaded module keeps all of its layers.
 
-        eager, writes, predicts, modality: as `load_model` takes them. Raises as `load_model` and `wrap_model` do.
+        eager, writes, predicts, modality: as `load_model` takes them. What is kept for several runs is loaded whole,
+        with its language-model head if it has one. Raises as `load_model` and `wrap_model` do.
         """
+        options = RunningOptions(eager, writes, predicts, modality)
+        if self.kept is None:
+            return self._load(files, depth, options)
+        whole = options._replace(predicts=True) if modality is None else options
+        loaded = self.kept.once("model", lambda: self._load(files, lambda _: {}, whole))
+        depth(loaded.lists)  # refuses layers that the model doesn't have
+        return loaded
+
+    def _load(self, files: ModelFiles | None, depth: Depth, asked: RunningOptions) -> LoadedModel:
+        eager, writes, predicts, modality = asked
         if files is not None:
             _check_configuration(files)
         self.progress("starting torch", 0, None)  # importing it takes seconds

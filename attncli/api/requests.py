@@ -43,6 +43,7 @@ class EffectsRequest(NamedTuple):
     """What the model predicts at a position, and what its heads do to it, as `attncli.heads` explains.
 
     effect: kinds of effects, as `--effect` takes them.  answer, contrast: tokens as typed, or ids.
+    without: the head without which the model predicts, such as `5.1`; of browsing alone.
     """
 
     predict: bool = False
@@ -50,6 +51,7 @@ class EffectsRequest(NamedTuple):
     answer: str | int | None = None
     contrast: str | int | None = None
     patch_from: str | None = None
+    without: str | None = None
 
 
 class HeadsOptions(NamedTuple):

@@ -8,6 +8,7 @@ import click
 
 from attncli.api.requests import EffectsRequest, EncodingRequest, HeadsOptions, LoadingRequest, RunningRequest
 from attncli.choices import DEFAULT_TOP, UNITS
+from attncli.cli.browsing import browse_option, browse_text
 from attncli.cli.command import Choice, Text, WholeNumber
 from attncli.cli.environment import Environment, StdoutWriter, distributed, write_stdout
 from attncli.cli.heads_input import HeadsInputOptions, heads_input_options, read_heads_input
@@ -163,6 +164,7 @@ effect_options = bundle(
 @loading_options
 @running_options
 @output_options("heads")
+@browse_option
 @click.pass_obj
 @distributed
 def heads(
@@ -179,7 +181,9 @@ def heads(
     loading: LoadingRequest,
     running: RunningRequest,
     output: OutputOptions,
+    browse: bool,
 ) -> None:
+    from attncli.api.loading import ModelLoader
     from attncli.cli.messages import Messages
     from attncli.cli.output import plan_output, write_result
     from attncli.cli.texts import require_one_or_two_models
@@ -191,13 +195,15 @@ def heads(
     pairs = _pair_writer(given, plan, StdoutWriter(environment, before=messages.clear_progress))
     given = given._replace(encoding=encoding, each_pair=pairs and pairs.write)
     messages.notes(notes)
-    options = _with_defaults(choice._replace(effects=effects), plan, one=not given.is_batch and len(model) < 2)
+    loader = ModelLoader(names, tokenizer, loading, running, keeper=environment.keeper)
+    if browse:
+        browse_text(given, choice._replace(effects=effects), loader)
+        return
+    options = _with_defaults(choice._replace(effects=effects), plan, given, models=len(model))
     with messages.progress() as progress:
         from attncli.api import heads as verb
-        from attncli.api.loading import ModelLoader
 
-        loader = ModelLoader(names, tokenizer, loading, running, progress, environment.keeper)
-        result = verb.run_heads(given, options, loader, sharing)
+        result = verb.run_heads(given, options, loader._replace(progress=progress), sharing)
     messages.warnings(result.warnings)
     messages.notes(result.notes)
     data = _requested_data(result, choice)
@@ -205,11 +211,11 @@ def heads(
     messages.fail(result.failures or (), hint="--json has the values, and --metric NAME shows one metric of all heads")
 
 
-def _with_defaults(choice: HeadsOptions, plan: OutputPlan, *, one: bool) -> HeadsOptions:
+def _with_defaults(choice: HeadsOptions, plan: OutputPlan, given: HeadsInput, *, models: int) -> HeadsOptions:
     """The options with all patterns requested where a file needs them and no heads are chosen.
 
-    These are .npz files, pages, and figures other than the map of a metric.  one: whether there is one text under one
-    model; several texts have no patterns, and those of several models can't always be compared.
+    These are .npz files, pages, and figures other than the map of a metric. Several texts have no patterns, and those
+    of several models can't always be compared.
     Raises UsageError for output formats that can't hold the result.
     """
     drawn = [form for form in plan.forms if form.all_patterns]
@@ -220,6 +226,7 @@ def _with_defaults(choice: HeadsOptions, plan: OutputPlan, *, one: bool) -> Head
         )
     mapped = choice.metric or choice.effects.effect
     needed = not choice.steps and any(not (mapped and form.part == "figure") for form in drawn)
+    one = not given.is_batch and models < 2
     everything = needed and one and not (choice.against or choice.layer or choice.head)
     return choice._replace(layer=choice.layer or None, head=choice.head or None, patterns=choice.patterns or everything)
 

@@ -154,6 +154,22 @@ def write_result(
         write_stdout(environment, shown)
 
 
+def write_file(name: str, result: Any, title: str | None) -> str:
+    """Write a result to one file, in the format of its ending; returns what was written.
+
+    Raises UsageError for an unknown ending, FailedError for a file that can't be written.
+    """
+    from attncli.render.common.escape import printable
+    from attncli.verbs import verb_of
+
+    ((target, (form, _)),) = _check_files((name,), file_formats(verb_of(result))).items()
+    check_packages([form])
+    content = to_bytes(render(result, form, Look(title=title)))
+    with atomic_files([target]) as (file,):
+        file.write(content)
+    return f"wrote {printable(name)}, {_size_text(target)}"
+
+
 def _tell_written(plan: OutputPlan, environment: Environment) -> None:
     """Say on stderr which files were written, and how large they are."""
     if not plan.names:

@@ -9,6 +9,7 @@ from click.core import ParameterSource
 
 from attncli.choices import STDIN
 from attncli.cli import command
+from attncli.cli.browsing import check_browsing
 from attncli.cli.environment import Environment
 from attncli.cli.options import OutputOptions
 from attncli.errors import UsageError
@@ -22,6 +23,8 @@ class ResultVerb(command.Verb):
     """A verb that also shows a saved result."""
 
     def invoke(self, ctx: click.Context) -> Any:
+        if ctx.params.get("browse"):
+            check_browsing(ctx)
         if ctx.params["result"] is None:
             return super().invoke(ctx)
         assert self.name is not None
@@ -41,6 +44,11 @@ def show_saved(name: str, ctx: click.Context) -> None:
     assert output.result is not None
     _refuse_other_options(ctx)
     environment: Environment = ctx.obj
+    if ctx.params.get("browse"):
+        from attncli.cli.browsing import browse_result
+
+        browse_result(_read(output.result, VERBS[name], environment))
+        return
     verb = VERBS[name]
     plan = plan_output(output, environment, verb)
     messages = Messages(environment, quiet=output.quiet)

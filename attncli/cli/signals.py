@@ -13,6 +13,9 @@ _CODES = {signal.SIGINT: ExitCode.INTERRUPTED, signal.SIGTERM: ExitCode.TERMINAT
 if sys.platform != "win32":
     _CODES[signal.SIGHUP] = ExitCode.HUNG_UP
 
+#: The signals that end the process.
+STOPPING = tuple(_CODES)
+
 
 class Stopped(BaseException):
     """A signal asked the process to end. Not an `Exception`, so that libraries don't catch it."""

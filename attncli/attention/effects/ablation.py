@@ -21,9 +21,9 @@ import torch
 from torch import Tensor, nn
 
 from attncli.attention.effects.outcome import CosineOutcome, LogitOutcome, RunLogits
-from attncli.attention.effects.prediction import run_logits, state_axes
-from attncli.errors import ModelError
-from attncli.models.capture.block_replay import replaying, single_blocks, state_of
+from attncli.attention.effects.prediction import RecordedRun, run_logits, state_axes
+from attncli.errors import ModelError, UsageError
+from attncli.models.capture.block_replay import recording, replaying, single_blocks, state_of
 from attncli.models.capture.head_sites import HeadSite, find_head_sites
 from attncli.models.capture.interventions import (
     RecordedWrites,
@@ -274,6 +274,18 @@ def _expanded(output: Any, rows: int, *, pictures: bool) -> Any:
 
 
 # --- Ablation and patching
+
+
+def run_without(model: LoadedModel, arguments: Arguments, position: int, head: HeadKey) -> RecordedRun:
+    """One run with the output of one head replaced by zeros. Raises UsageError for a head that can't be replaced."""
+    path, call, number = head
+    site = next((each for each in find_head_sites(model, arguments) if (each.path, each.call) == (path, call)), None)
+    if site is None:
+        raise UsageError("the output of this head can't be replaced", hint="choose a head of another layer")
+    replacement = Replacement(site, number, 0, torch.zeros(1))
+    with model.borrowed(), intervening(model, [replacement], 1), recording(model.lists) as calls:
+        logits = run_logits(model, arguments, position)
+    return RecordedRun(model, arguments, position, calls, logits)
 
 
 class AblationEffects(NamedTuple):

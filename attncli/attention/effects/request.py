@@ -22,6 +22,7 @@ class EffectsPlan:
     predict: show what the model expects.  kinds: of effects, in the order asked for.
     answer, contrast: as typed; None for the default.  patch_from: the text that heads are patched from.
     query: the position; None for the default, the last, or a masked language model's first mask.
+    without: the head, as typed, whose output is replaced by zeros when the model predicts.
     """
 
     predict: bool = False
@@ -30,6 +31,7 @@ class EffectsPlan:
     contrast: TypedToken | None = None
     patch_from: str | None = None
     query: Position | None = None
+    without: str | None = None
 
     @property
     def needs_head(self) -> bool:
@@ -51,6 +53,7 @@ class Asked(NamedTuple):
     answer: TypedToken | None
     contrast: TypedToken | None
     patch_from: str | None
+    without: str | None = None
     columns: Sequence[str] = ()
 
 
@@ -64,7 +67,7 @@ def parse_effects(asked: Asked, query: Position | None, others: Mapping[str, boo
     _check_tokens(asked, kinds)
     if not (kinds or asked.predict):
         return None
-    plan = EffectsPlan(asked.predict, kinds, asked.answer, asked.contrast, asked.patch_from, query)
+    plan = EffectsPlan(asked.predict, kinds, asked.answer, asked.contrast, asked.patch_from, query, asked.without)
     wrong = next((flag for flag, given in others.items() if given), None)
     if wrong is not None:
         raise UsageError(f"{plan.flag} and {wrong} can't be combined", hint="leave one of them out")

@@ -26,6 +26,8 @@ def run_warm(arguments: list[str]) -> int | None:
     """Run a command in the process that is kept warm; returns its exit code, or None where it has to run here."""
     if not is_possible() or must_run_alone(os.environ) or not arguments or arguments[0].startswith("-"):
         return None
+    if "--browse" in arguments:  # its keys and its size are those of this process's terminal
+        return None
     connection = connect()
     if connection is None:
         return None

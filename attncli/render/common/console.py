@@ -184,14 +184,23 @@ def render_blocks(blocks: Iterable[Block], terminal: Terminal) -> str:
     No line is wider than the terminal or ends in spaces, and each resets its style. The terminal's width and colours
     alone decide, not the process's variables or streams.
     """
+    return "".join(f"{_line_text(line, terminal)}\n" for line in block_segments(separate_blocks(blocks), terminal))
+
+
+def block_segments(block: Block, terminal: Terminal) -> list[list[Segment]]:
+    """The lines of rows as rich's segments, for a screen that is drawn cell by cell; a line may be too wide."""
     console = Console(
         width=terminal.width, height=25, file=StringIO(), color_system=None, force_terminal=False, force_jupyter=False,
         force_interactive=False, legacy_windows=False, markup=False, emoji=False, highlight=False, _environ={},
     )  # fmt: skip
     options = console.options.update(no_wrap=True, overflow="ignore")
     options.encoding = "utf-8" if terminal.unicode else "ascii"
-    lines = _block_lines(separate_blocks(blocks), console, options)
-    return "".join(f"{_line_text(line, terminal)}\n" for line in lines)
+    return _block_lines(block, console, options)
+
+
+def safe_text(content: str, terminal: Terminal) -> str:
+    """The text of a segment as a terminal may get it: no control characters."""
+    return content.translate(_REPLACED if terminal.unicode else _REPLACED_ASCII)
 
 
 def _block_lines(block: Block, console: Console, options: ConsoleOptions) -> list[list[Segment]]:
@@ -220,10 +229,9 @@ def _row_segments(each: Text, console: Console) -> Iterator[Segment]:
 
 def _line_text(line: Iterable[Segment], terminal: Terminal) -> str:
     """A line in the terminal's width, with its escape sequences, all reset before it ends."""
-    replaced = _REPLACED if terminal.unicode else _REPLACED_ASCII
     parts = ((part.text, part.style or _PLAIN) for part in line if part.text and not part.control)
     runs = [
-        ("".join(content for content, _ in same).translate(replaced), style)
+        (safe_text("".join(content for content, _ in same), terminal), style)
         for style, same in groupby(parts, itemgetter(1))
     ]
     while runs and (terminal.color is ColorDepth.NONE or not (runs[-1][1].bgcolor or runs[-1][1].underline)):

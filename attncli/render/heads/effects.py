@@ -85,7 +85,7 @@ def _rows(result: HeadsResult, terminal: Terminal, size: _Size) -> Rows:
         against = name_text(result.difference.model, terminal)
         rows.insert(0, row(("against ", "dim"), (against, "bold"), (": B minus A", "dim")))
     if result.prediction is not None:
-        rows += [Text(), *_prediction(result, result.prediction, terminal, size)]
+        rows += [Text(), *prediction_rows(result, result.prediction, terminal, states=size.states)]
     if result.effects is not None:
         rows += [Text(), *_effects(result, result.effects, terminal, size)]
     return rows
@@ -94,9 +94,10 @@ def _rows(result: HeadsResult, terminal: Terminal, size: _Size) -> Rows:
 # --- The prediction
 
 
-def _prediction(result: HeadsResult, prediction: Prediction, terminal: Terminal, size: _Size) -> Rows:
+def prediction_rows(result: HeadsResult, prediction: Prediction, terminal: Terminal, *, states: int = 13) -> Rows:
+    """The likeliest tokens in a sentence, and so many states of the logit lens."""
     tokens = _TOKENS if terminal.width >= _ROOM_FOR_BARS else 1
-    view = prediction_view(result, prediction, rows=size.states, tokens=min(result.top, tokens))
+    view = prediction_view(result, prediction, rows=states, tokens=min(result.top, tokens))
     whole = prediction_view(result, prediction, rows=0, tokens=result.top).sentence
     rows: Rows = [sentence_row(whole, terminal)]
     if view.rows:

@@ -117,22 +117,34 @@ def value_map(stack: Stack, values: Mapping[Head, float | None], heat: HeatScale
     values: by layer and head; None draws a dot, a missing head is blank. At least one is not None.
     small: whether a number that would show only zeros is in scientific notation.
     """
+    cell, widths = value_cell(values, heat, small=small)
+    drawn: set[int] = set()
+
+    def drawing(head: Head, width: int) -> StyledText:
+        if values.get(head) is not None:
+            drawn.add(width)
+        return cell(head, width)
+
+    grid = head_map(stack, drawing, widths, heat.terminal)
+    numbers_alone = not heat.colored and min(drawn) >= widths[1]
+    return grid if numbers_alone else [*grid, Text(), heat.legend()]
+
+
+def value_cell(values: Mapping[Head, float | None], heat: HeatScale, *, small: bool = False) -> tuple[Cell, list[int]]:
+    """Draws a head's number on its colour, or its colour alone; and the widths that a cell may have, the first two with
+    numbers. As for `value_map`."""
     texts = _number_texts(values, heat, small=small)
     widest = max(map(len, texts.values()))
-    drawn: set[int] = set()
 
     def cell(head: Head, width: int) -> StyledText:
         value = values.get(head)
         if value is None:
             return (glyphs(heat.terminal).dot if head in values else "").center(width), "dim"
-        drawn.add(width)
         if width <= widest:
             return heat.cell(value, width)
         return f"{texts[head]:>{widest}}".center(width), heat.shade(value) if heat.colored else ""
 
-    grid = head_map(stack, cell, (widest + 2, widest + 1, max(2, heat.min_width), heat.min_width), heat.terminal)
-    numbers_alone = not heat.colored and min(drawn) > widest
-    return grid if numbers_alone else [*grid, Text(), heat.legend()]
+    return cell, [widest + 2, widest + 1, max(2, heat.min_width), heat.min_width]
 
 
 def _decimals(heat: HeatScale) -> int:

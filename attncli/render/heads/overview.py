@@ -28,7 +28,7 @@ from attncli.render.common.console import (
 from attncli.render.common.escape import ascii_safe, token_text
 from attncli.render.common.numbers import metric_number, plus_minus, uniform_number
 from attncli.render.common.terminal import Terminal
-from attncli.render.heads.head_map import head_map
+from attncli.render.heads.head_map import Cell, head_map
 from attncli.render.heads.header import (
     label_row,
     label_tile,
@@ -57,7 +57,7 @@ from attncli.render.views.sentences import Words
 from attncli.results.heads import Stack
 
 # Cells per letter, the best width first.
-_CELL_WIDTHS = (3, 2, 1)
+CELL_WIDTHS = (3, 2, 1)
 # Where it isn't known how many lines there are, more layers than this stand in parts side by side.
 _MOST_LAYERS = 20
 # Cells before the first head of a narrow part.
@@ -175,6 +175,19 @@ def letter_map(stack: Stack, terminal: Terminal, *, most: int | None = None) -> 
 
     most: lines that it may take; a deep model's layers then stand in several parts side by side.
     """
+    letter = letter_cell(stack, terminal)
+    parts = _part_count(stack, terminal, _MOST_LAYERS if most is None else most - 1)
+    if parts == 1:
+        return head_map(stack, letter, CELL_WIDTHS, terminal)
+    part = terminal._replace(width=(terminal.width - GAP * (parts - 1)) // parts)
+    size = ceil(len(stack.layers) / parts)
+    pieces = [stack.layers[start : start + size] for start in range(0, len(stack.layers), size)]
+    maps = [head_map(replace(stack, layers=layers), letter, CELL_WIDTHS, part) for layers in pieces]
+    return side_by_side(maps, width=max(each.cell_len for rows in maps for each in rows), gap=GAP)
+
+
+def letter_cell(stack: Stack, terminal: Terminal) -> Cell:
+    """Draws the letter of a head's first label, or a dot."""
     labels = {(head.layer, head.head): shown_label(head, stack) for head in stack.metrics}
 
     def letter(head: tuple[int, int], width: int) -> StyledText:
@@ -184,14 +197,7 @@ def letter_map(stack: Stack, terminal: Terminal, *, most: int | None = None) -> 
             return label_tile(labels[head], terminal, width)
         return glyphs(terminal).dot.center(width), "dim"
 
-    parts = _part_count(stack, terminal, _MOST_LAYERS if most is None else most - 1)
-    if parts == 1:
-        return head_map(stack, letter, _CELL_WIDTHS, terminal)
-    part = terminal._replace(width=(terminal.width - GAP * (parts - 1)) // parts)
-    size = ceil(len(stack.layers) / parts)
-    pieces = [stack.layers[start : start + size] for start in range(0, len(stack.layers), size)]
-    maps = [head_map(replace(stack, layers=layers), letter, _CELL_WIDTHS, part) for layers in pieces]
-    return side_by_side(maps, width=max(each.cell_len for rows in maps for each in rows), gap=GAP)
+    return letter
 
 
 def _part_count(stack: Stack, terminal: Terminal, most: int) -> int:

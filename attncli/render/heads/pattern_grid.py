@@ -163,7 +163,7 @@ def _longest_label(terminal: Terminal) -> int:
 def grid_rows(stack: Stack, grid: PatternGrid, heat: HeatScale) -> Rows:
     """The heatmap: column headings, then a labelled row per query (or span of queries)."""
     terminal = heat.terminal
-    rows: Rows = [*_headings(stack, grid, terminal)]
+    rows: Rows = [*headings(stack, grid, terminal)]
     for span, cells in zip(grid.rows.spans, _cells(stack, grid, heat), strict=True):
         position = f"{_position_text(grid.rows, span, terminal):>{grid.positions}} ", "dim"
         token = fit_width(_span_text(grid.rows, span, terminal), grid.tokens, terminal) + " "
@@ -199,7 +199,7 @@ def _span_text(side: Axis, span: Span, terminal: Terminal) -> str:
     return " ".join(unit_text(token, side.unit, terminal) for token in shown)
 
 
-def _headings(stack: Stack, grid: PatternGrid, terminal: Terminal) -> list[Text]:
+def headings(stack: Stack, grid: PatternGrid, terminal: Terminal) -> list[Text]:
     """The tokens of the columns, the numbers of their lines, or a ruler of positions where there is no room."""
     if not grid.has_headings:
         return [row(" " * grid.margin, (ruler(stack, grid.columns.spans, grid.cell), "dim"))]
