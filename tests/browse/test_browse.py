@@ -181,10 +181,10 @@ def test_tab_changes_the_stack() -> None:
     assert "(Tab: encoder, cross)" in screen
     session = LiveSession(HeadsInput(input_ids=[5, 6, 7], target_ids=[0, 8]), HeadsOptions(), ModelLoader(model))
     app, screen = drive(session, "tab", "tab", "enter")
-    assert shown(app).stack.stack == "cross" and "head cross.0.0" in screen
+    assert shown(app).stack.stack == "cross" and f"head {shown(app).head.name}" in screen
     session = LiveSession(HeadsInput(input_ids=[5, 6, 7], target_ids=[0, 8]), HeadsOptions(), ModelLoader(model))
     app, screen = drive(session, "tab", "tab", "x")
-    assert "the prediction without head cross.0.0" in screen
+    assert f"the prediction without head {shown(app).head.name}" in screen
 
 
 def test_a_model_without_a_language_model_head_shows_how_its_vector_changes() -> None:
