@@ -611,7 +611,7 @@ def test_a_list_of_presets_beside_a_model() -> None:
 
 def test_a_table_without_costs_says_so() -> None:
     outcome = attn("params", "preset:gpt2", "--fit", "8GiB", "--format", "csv")
-    assert outcome.err == "note: a table by component has no costs, and --fit is not in it: --by cost lists them\n"
+    assert outcome.err == "note: a table by component doesn't contain what --fit computes: --by cost lists it\n"
     shown = attn("params", "preset:gpt2", "preset:gemma2-2b", "--by", "cost").text
     assert "arithmetic a token" in shown
     assert "mlp.up" not in shown

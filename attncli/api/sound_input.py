@@ -119,7 +119,7 @@ class HeardSound:
         notes = (*notes, *self._window_note(shown), *target_notes(TextAndTarget(_NO_TEXT, generated=whole)))
         if not whole.words:
             named = getattr(self.loaded.generation, "alignment_heads", None)
-            why = "so little text has no times" if named else "the model's files name no alignment heads"
+            why = "times need at least three written tokens" if named else "the model's files name no alignment heads"
             notes += (f"words have no times: {why}",)
         result = heads_result(self.loaded, stacks, request, warnings=(), notes=notes)
         return self._with_windows(replace(result, generated=whole), shown)

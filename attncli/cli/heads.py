@@ -185,11 +185,10 @@ def heads(
 ) -> None:
     from attncli.api.loading import ModelLoader
     from attncli.cli.messages import Messages
-    from attncli.cli.output import plan_output, write_result
+    from attncli.cli.output import plan_output
     from attncli.cli.texts import require_one_or_two_models
 
-    plan = plan_output(output, environment, VERBS["heads"])
-    messages = Messages(environment, quiet=output.quiet)
+    plan, messages = plan_output(output, environment, VERBS["heads"]), Messages(environment, quiet=output.quiet)
     names = require_one_or_two_models(model, environment)
     given, notes = read_heads_input(source, inputs, names, environment)
     pairs = _pair_writer(given, plan, StdoutWriter(environment, before=messages.clear_progress))
@@ -206,8 +205,7 @@ def heads(
         result = verb.run_heads(given, options, loader._replace(progress=progress), sharing)
     messages.warnings(result.warnings)
     messages.notes(result.notes)
-    data = _requested_data(result, choice)
-    write_result(plan, result, environment, data=data, cells=choice.patterns) if pairs is None else pairs.stdout.flush()
+    _write(result, choice, plan, pairs, environment)
     messages.fail(result.failures or (), hint="--json has the values, and --metric NAME shows one metric of all heads")
 
 
@@ -250,6 +248,18 @@ def _pair_writer(given: HeadsInput, plan: OutputPlan, stdout: StdoutWriter) -> _
 
     lines = plan.stdout is not None and plan.stdout.part == "records" and not plan.files
     return _PairWriter(stdout, plan.stdout_look) if lines and is_pairs(parse_columns(given.columns)) else None
+
+
+def _write(
+    result: HeadsResult, choice: HeadsOptions, plan: OutputPlan, pairs: _PairWriter | None, environment: Environment
+) -> None:
+    """Write the result; aligned pairs are written already."""
+    from attncli.cli.output import write_result
+
+    if pairs is not None:
+        pairs.stdout.flush()
+        return
+    write_result(plan, result, environment, data=_requested_data(result, choice), cells=choice.patterns)
 
 
 def _requested_data(result: HeadsResult, choice: HeadsOptions) -> HeadsResult:

@@ -135,4 +135,4 @@ def _left_out_of_tables(request: ParamsRequest) -> Iterator[str]:
     given = {"--fit": request.fit, "--training": request.training, "--lora": request.lora}
     asked = [option for option, value in given.items() if value]
     if asked and request.by != "cost":
-        yield f"a table by {request.by} has no costs, and {' and '.join(asked)} is not in it: --by cost lists them"
+        yield f"a table by {request.by} doesn't contain what {' and '.join(asked)} computes: --by cost lists it"

@@ -77,8 +77,8 @@ def _refuse_other_options(ctx: click.Context) -> None:
                 else parameter.make_metavar(ctx).strip("[].")
             )
             raise UsageError(
-                f"{called} needs the model, and --result shows a saved result without it",
-                hint=f"leave {called} or --result out; --result can be combined with output options and --check",
+                f"{called} can't be combined with --result, which shows a result as it was saved",
+                hint=f"leave {called} or --result out, or save a result with it; --check and output options work here",
             )
 
 

@@ -65,12 +65,12 @@ def test_arrays_of_heads(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("verb", "arguments", "message", "hint"),
     [
-        ("heads", ["TEXT"], "TEXT needs the model", "leave TEXT or --result out"),
-        ("heads", ["-m", "gpt2"], "--model needs the model, and --result shows a saved result without it", "--check"),
-        ("heads", ["--query", "it"], "--query needs the model", "leave --query or --result out"),
-        ("params", ["gpt2"], "MODEL needs the model", "leave MODEL or --result out"),
-        ("compare", ["mole"], "WORD needs the model", "leave WORD or --result out"),
-        ("tokenize", ["--stats"], "--stats needs the model", "leave --stats or --result out"),
+        ("heads", ["TEXT"], "TEXT can't be combined with --result", "leave TEXT or --result out"),
+        ("heads", ["-m", "gpt2"], "--model can't be combined with --result", "--check"),
+        ("heads", ["--query", "it"], "--query can't be combined with --result", "leave --query or --result out"),
+        ("params", ["gpt2"], "MODEL can't be combined with --result", "leave MODEL or --result out"),
+        ("compare", ["mole"], "WORD can't be combined with --result", "leave WORD or --result out"),
+        ("tokenize", ["--stats"], "--stats can't be combined with --result", "leave --stats or --result out"),
         ("tokenize", ["--check", "lint"], "--check lint needs findings", "save the result with --lint"),
         ("tokenize", ["--check", "same"], "--check same compares models, and the result has", "save a result of two"),
         ("heads", ["--check", "first"], "--check: 'first' is not a check", ""),

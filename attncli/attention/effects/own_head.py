@@ -40,6 +40,11 @@ def find_own_head(model: LoadedModel, arguments: Mapping[str, Tensor | bool], pl
             f"{flag} needs logits, and {model.class_name} doesn't return the output of a linear layer",
             hint=f"return logits of shape (1, positions, vocabulary), or leave {flag.split()[0]} out",
         )
+    if not model.lists:
+        raise UsageError(
+            f"{flag} runs layers one by one, and {model.class_name} has no list of layers with attention",
+            hint="keep its layers in an nn.ModuleList or nn.Sequential",
+        )
     model.module.head = OwnHead(found, logits.shape[1])
     if plan.query is not None and model.module.returns_one:
         raise UsageError(
@@ -49,5 +54,15 @@ def find_own_head(model: LoadedModel, arguments: Mapping[str, Tensor | bool], pl
 
 
 def _fits(output: Tensor, logits: Tensor) -> bool:
-    """Whether logits are what a layer gave, maybe through an elementwise function such as a softcap."""
-    return output.numel() == logits.numel() and output.shape[-1] == logits.shape[-1]
+    """Whether logits are what a layer gave, maybe through a growing function of each number such as a softcap.
+
+    Probabilities are no logits, and what a norm or a sum makes of the output has another order.
+    """
+    if output.numel() != logits.numel() or output.shape[-1] != logits.shape[-1] or _are_probabilities(logits):
+        return False
+    sorted_by_output = logits.gather(-1, output.reshape(logits.shape).argsort(-1)).float()
+    return bool((sorted_by_output.diff(dim=-1) >= -1e-6 * sorted_by_output.abs().amax()).all())
+
+
+def _are_probabilities(logits: Tensor) -> bool:
+    return bool((logits >= 0).all() and ((logits.float().sum(-1) - 1).abs() < 1e-3).all())

@@ -98,7 +98,7 @@ def read_photo(path: str | Path) -> Photo:
         except (OSError, SyntaxError, ValueError, ArithmeticError, LookupError, EOFError, MemoryError) as error:
             if isinstance(error, OSError) and error.errno is not None:
                 message = f"{name} can't be read: {(error.strerror or reason_of(error)).lower()}"
-                raise FailedError(message, hint="check the path after --image") from error
+                raise FailedError(message, hint="check the path") from error
             message = f"{name} is broken: {reason_of(error)}"
             raise FailedError(message, hint="it may be incomplete: copy or download the file again") from error
 

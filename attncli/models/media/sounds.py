@@ -131,7 +131,7 @@ def cut_windows(
     size = getattr(extractor, "n_samples", None)
     if size is None:
         return (SoundWindow(samples, 0.0, len(samples) / rate, len(samples) / rate),), tuple(notes)
-    starts = range(0, size if truncate else len(samples), size)
+    starts = range(0, size if truncate else max(len(samples), 1), size)
     parts = (samples[start : start + size] for start in starts)
     windows = tuple(
         SoundWindow(part, start / rate, size / rate, (start + len(part)) / rate)

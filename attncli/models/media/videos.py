@@ -6,6 +6,7 @@ is installed. transformers prepares them with torchvision.
 
 from __future__ import annotations
 
+import re
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -30,10 +31,12 @@ from attncli.models.media.pictures import (
 if TYPE_CHECKING:
     from attncli.models.files.model_files import ModelFiles
 
+#: A text and the number after it.
+_NUMBERED = re.compile(r"(\D*)(\d*)")
 _VIDEO_FILE = "video_preprocessor_config.json"
 
-#: The most frames that are read: models look at some hundred.
-_MAX_FRAMES = 4096
+#: The most frames of a film, and pixels of all frames, that are read: models look at some hundred frames.
+_MAX_FRAMES, _MAX_VIDEO_PIXELS = 4096, MAX_PIXELS * 10
 
 
 @dataclass(frozen=True)
@@ -60,7 +63,7 @@ def read_video(path: str | Path) -> Video:
     """
     name, place = str(path), Path(path)
     if place.is_dir():
-        frames = tuple(read_photo(each) for each in sorted(place.iterdir()) if not each.name.startswith("."))
+        frames = tuple(read_photo(each) for each in _in_order(place))
         video = Video(name, frames)
     elif place.is_file() and not _is_picture(place):
         video = _read_film(name)
@@ -72,6 +75,12 @@ def read_video(path: str | Path) -> Video:
         what = "has no frames" if not sizes else f"has frames of {len(sizes)} different sizes"
         raise FailedError(f"{name} {what}", hint="give an animated GIF or a folder of pictures of one size")
     return video
+
+
+def _in_order(folder: Path) -> list[Path]:
+    """The files of a folder by their names, numbers in them by their value: 2.png before 10.png."""
+    shown = (each for each in folder.iterdir() if not each.name.startswith("."))
+    return sorted(shown, key=lambda each: [(int(part or 0), text) for text, part in _NUMBERED.findall(each.name)])
 
 
 def _is_picture(path: Path) -> bool:
@@ -96,7 +105,7 @@ def _read_animation(name: str) -> Video:
     frames, seconds = [], 0.0
     with Image.open(name) as image:
         width, height = image.size
-        if getattr(image, "n_frames", 1) * width * height > MAX_PIXELS * 10:
+        if getattr(image, "n_frames", 1) * width * height > _MAX_VIDEO_PIXELS:
             raise FailedError(f"{name} has too many frames for its size", hint="make it shorter or smaller")
         hint = "copy or download it again"
         with library_errors(f"{name} is broken", hint, raised=FailedError, catch=PROCESSOR_ERRORS):
@@ -117,16 +126,18 @@ def _read_film(name: str) -> Video:
         with av.open(name) as container:
             stream = container.streams.video[0]
             rate = None if stream.average_rate is None else float(stream.average_rate)
-            frames = tuple(Photo(name, frame.to_ndarray(format="rgb24")) for frame in _first_frames(container))
-    except (OSError, ValueError, LookupError) as error:  # those of FFmpeg are among them
+            frames = tuple(Photo(name, frame.to_ndarray(format="rgb24")) for frame in _frames(container, name))
+    except (OSError, ValueError, LookupError, av.error.FFmpegError) as error:
         raise FailedError(f"{name} can't be read as a video: {reason_of(error)}", hint="check the file") from error
     return Video(name, frames, rate)
 
 
-def _first_frames(container: Any) -> Iterator[Any]:
-    for number, frame in enumerate(container.decode(video=0)):
-        if number == _MAX_FRAMES:
-            return
+def _frames(container: Any, name: str) -> Iterator[Any]:
+    """The frames of a film. Raises FailedError where there are too many."""
+    for number, frame in enumerate(container.decode(video=0), 1):
+        if number > _MAX_FRAMES or number * frame.width * frame.height > _MAX_VIDEO_PIXELS:
+            message = f"{name} has too many frames: more than {number - 1:,} of {frame.width} × {frame.height} pixels"
+            raise FailedError(message, hint="make it shorter or smaller")
         yield frame
 
 

@@ -143,7 +143,7 @@ def _effects(result: HeadsResult, effects: Effects, terminal: Terminal, size: _S
     found = [(stack, effect_maps(stack, effects.kinds, compared=compared)) for stack in result.stacks]
     drawn = [(stack, maps) for stack, maps in found if maps]
     if not ranked:
-        return [*rows, Text("no head has such an effect")]
+        return [*rows, Text("no effect of a head could be measured")]
     # As many as `--top` asks for, if that is not the default.
     heads = min(result.top, size.heads) if result.top == DEFAULT_TOP else result.top
     rows += [Text(), *_pictures(drawn, ranked[:heads], effects.kinds, terminal, size, sides)]

@@ -83,8 +83,8 @@ def _view(result: HeadsResult, terminal: Terminal) -> Rows:
                 *([overviews] if overviews else []),
             ]
         )
-    if any(stack.reading or stack.ranking or stack.readers for stack in result.stacks):
-        return separate_blocks(position_rows(result, stack, terminal) for stack in result.stacks)
+    if read := [stack for stack in result.stacks if stack.reading or stack.ranking or stack.readers]:
+        return separate_blocks(position_rows(result, stack, terminal) for stack in read)
     if result.texts is not None and len(metrics) == 1:
         return average_rows(*metrics[0], terminal, noun=averaged_noun(result))
     if result.texts is not None or not result.chosen or not stacks:

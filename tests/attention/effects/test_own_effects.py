@@ -12,7 +12,7 @@ from torch import Tensor, nn
 import attncli
 from attncli.errors import UsageError
 from attncli.results.heads import HeadsResult
-from tests.attention.own_modules import HEADS, WIDTH, Block, Gpt, Vit, VitMixer
+from tests.attention.own_modules import HEADS, WIDTH, Block, Gpt, GptAttention, Vit, VitMixer
 
 IDS = torch.tensor([[3, 1, 4, 1, 5, 9]])
 
@@ -193,3 +193,27 @@ def test_modules_without_logits_and_heads_without_a_projection() -> None:
     module.vit.blocks = nn.Sequential(*(Block(VitMixer()) for _ in range(2)))
     effects = attncli.heads(model=module.eval(), inputs=picture, effect="zero").stacks[0].effects
     assert [effect.values["zero"] for effect in effects] == [None] * 8
+
+
+class Beyond(nn.Module):
+    """A language model whose states, or whose probabilities, are returned in the place of logits."""
+
+    def __init__(self, end: Callable[[Tensor], Tensor]) -> None:
+        super().__init__()
+        self.words, self.head, self.end = nn.Embedding(40, WIDTH), nn.Linear(WIDTH, WIDTH), end
+        self.blocks: nn.Module = nn.Sequential(*(Block(GptAttention()) for _ in range(2)))
+
+    def forward(self, ids: Tensor) -> Tensor:
+        return self.end(self.head(self.blocks(self.words(ids))))
+
+
+@pytest.mark.parametrize("end", [lambda output: output.softmax(-1), lambda output: output + output.flip(-1)])
+def test_what_has_the_shape_of_logits_and_is_none(end: Callable[[Tensor], Tensor]) -> None:
+    torch.manual_seed(0)
+    with pytest.raises(UsageError, match="--predict needs logits"):
+        attncli.heads(model=Beyond(end).eval(), inputs=(IDS,), predict=True)
+    capped = Beyond(lambda output: 3 * torch.tanh(output / 3)).eval()
+    assert attncli.heads(model=capped, inputs=(IDS,), predict=True).prediction is not None
+    capped.blocks = nn.TransformerEncoderLayer(WIDTH, 2, WIDTH, batch_first=True)
+    with pytest.raises(UsageError, match="Beyond has no list of layers with attention"):
+        attncli.heads(model=capped, inputs=(IDS,), predict=True)
