@@ -18,7 +18,6 @@ from attncli.errors import UsageError
 from attncli.models.capture.attention_types import WeightsAttention
 from attncli.models.loading.loaded_model import LoadedModel, wrap_model
 from attncli.render.common.terminal import Terminal
-from attncli.render.figures.heads import heads_figure
 from attncli.render.heads.text import heads_text
 from attncli.render.html.heads import heads_html
 from tests import tiny
@@ -105,6 +104,8 @@ def test_a_rollout_of_a_causal_model_says_what_it_favours() -> None:
         assert (title in heads_text(result, Terminal())) is is_corrected
         assert ("attncli's own formula" in heads_html(result)) is is_corrected
         if find_spec("matplotlib") is not None:
+            from attncli.render.figures.heads import heads_figure
+
             assert (named in heads_figure(result, "svg").decode()) is is_corrected
     with pytest.raises(UsageError, match="--receptive-field works only with a rollout"):
         heads(model=model, input_ids=IDS, receptive_field=True)
