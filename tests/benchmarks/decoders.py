@@ -15,6 +15,7 @@ import time
 from collections.abc import Iterator, Sequence
 from math import prod
 from pathlib import Path
+from random import Random
 from statistics import median
 
 from attncli.models.files.gguf_header import read_gguf_header
@@ -62,11 +63,35 @@ def _decoder(path: str, runs: int) -> Iterator[Ratio]:
     yield compare("attn tokenize, a GGUF file", [*tokenize, "-m", path], "a tokenizer.json", tokenize, aim=3, runs=runs)
     yield compare("attn heads, SmolLM2 from GGUF", ours, "the default model", heads, aim=2, runs=runs)
     yield compare("attn heads -l 0, SmolLM2 from GGUF", [*ours, "-l", "0"], "all of its layers", ours, aim=1, runs=runs)
+    yield run_direct(path, runs)
     weights = 4 * sum(prod(tensor.shape) for tensor in read_gguf_header(Path(path)).tensors)
     added = memory(ours) - memory([sys.executable, "-c", "import torch, transformers"])
     yield Ratio(
         "attn heads, SmolLM2: added memory", "its weights in float32", added, weights, added / weights, 1.6, "MB"
     )
+
+
+def run_direct(path: str, runs: int) -> Ratio:
+    """Direct effects of every head of a loaded model on 64 tokens, the heads' metrics included."""
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    import attncli
+
+    file = Path(path)
+    model = AutoModelForCausalLM.from_pretrained(file.parent, gguf_file=file.name, dtype=torch.float32).eval()
+    ids = Random(0).choices(range(model.config.vocab_size), k=64)
+    pairs = []
+    for _ in range(runs):
+        start = time.perf_counter()
+        attncli.heads(input_ids=ids, model=model, effect="direct", answer=5)
+        middle = time.perf_counter()
+        with torch.no_grad():
+            model(torch.tensor([ids]))
+        pairs.append((middle - start, time.perf_counter() - middle))
+    first, second = (median(column) for column in zip(*pairs, strict=True))
+    ratio = median(a / b for a, b in pairs)
+    return Ratio("direct effects of SmolLM2, 64 tokens", "a plain forward pass", first, second, ratio, 2)
 
 
 def _warm(runs: int) -> Iterator[Ratio]:
