@@ -284,7 +284,11 @@ def _stored(shapes: ModelShapes, shares: InventoryShares) -> Stored:
     from attncli.parameters.published import cache_scheme, published_format
     from attncli.results.cache import UNPACKED_DTYPES, USUAL_CACHE_DTYPE, CacheDtypes
 
-    published = shapes.published or published_format(shares.unique, shapes.quantization, shapes.dtype)
+    # The dtype of a preset alone says nothing about its files: DeepSeek's are packed.
+    is_known = shapes.source != "preset" or shapes.quantization is not None
+    published = shapes.published or (
+        published_format(shares.unique, shapes.quantization, shapes.dtype) if is_known else None
+    )
     published = published or _published_in_listing(shapes)
     # A cache has the dtype of the weights, and half precision where these are packed.
     usual = shapes.dtype if shapes.dtype in UNPACKED_DTYPES else USUAL_CACHE_DTYPE
